@@ -1,0 +1,25 @@
+/** What is told about a certificate. The private key is in none of these shapes, on purpose. */
+import { z } from 'zod';
+import { nextCursorField, timestamp } from '../core/collection.ts';
+
+export const certificateSchema = z.object({
+  id: z.string(),
+  names: z.array(z.string()).describe('Hostnames it is valid for'),
+  issuer: z.string(),
+  not_before: timestamp,
+  not_after: timestamp,
+  source: z.enum(['internal', 'imported', 'acme']),
+  serial: z.string(),
+  fingerprint_sha256: z.string(),
+  version: z.int(),
+});
+export type Certificate = z.output<typeof certificateSchema>;
+
+export const listedCertificateSchema = certificateSchema.extend({
+  used_by: z.array(z.string()).describe('Hostnames that are served with it'),
+});
+
+export const certificateListSchema = z.object({
+  certificates: z.array(listedCertificateSchema),
+  next_cursor: nextCursorField,
+});

@@ -1,0 +1,207 @@
+/** Every setting, its default and its meaning. `config.md` and the editor's JSON Schema are written from this. */
+import { z } from 'zod';
+import { logLevels } from '../core/record.ts';
+import { toolsets } from '../core/operation.ts';
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const GIB = 1024 * MIB;
+const SECOND_MS = 1000;
+const MINUTE_MS = 60 * SECOND_MS;
+const HOUR_MS = 60 * MINUTE_MS;
+const MAX_PORT = 65_535;
+const MAX_LIST = 1000;
+
+const port = (usual: number) => z.int().min(0).max(MAX_PORT).default(usual);
+const count = (usual: number, max: number) => z.int().min(1).max(max).default(usual);
+const texts = (...usual: string[]) => z.array(z.string().min(1)).max(MAX_LIST).default(usual);
+
+export const configSchema = z.strictObject({
+  data_dir: z
+    .string()
+    .min(1)
+    .default('./data')
+    .describe('Folder for everything that is kept; made with mode 0700'),
+  bind: z
+    .string()
+    .min(1)
+    .default('127.0.0.1')
+    .describe('Address to listen on; 0.0.0.0 or :: for every interface'),
+  http_port: port(8080).describe('Port for plain HTTP; 0 lets the system choose'),
+  https_port: port(8443).describe('Port for HTTPS; 0 lets the system choose'),
+  admin_token: z
+    .string()
+    .min(32)
+    .max(512)
+    .regex(/^[\x21-\x7e]+$/, 'has to be printable ASCII without spaces')
+    .optional()
+    .meta({ secret: true })
+    .describe(
+      "At the first start, becomes the administrator's token; otherwise one is generated and printed once",
+    ),
+  master_key: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{43}=?$|^[0-9a-fA-F]{64}$/, 'has to be 32 bytes in base64url or hex')
+    .optional()
+    .meta({ secret: true })
+    .describe(
+      'Encrypts private keys at rest: 32 bytes in base64url or hex; otherwise kept in data_dir/master.key',
+    ),
+  control: z
+    .strictObject({
+      hosts: texts('localhost').describe('Hostnames that answer as the control plane'),
+      public_url: z
+        .url({ protocol: /^https?$/ })
+        .optional()
+        .describe('How the world reaches the control host, when a front of yours changes the URL'),
+    })
+    .prefault({}),
+  log: z
+    .strictObject({
+      level: z
+        .enum(logLevels)
+        .default('info')
+        .describe('Least level that is kept; set_log_level changes it per component at run time'),
+      stderr: z.boolean().default(true).describe('Also print system records of level warn and above'),
+      retention_days: count(30, 3650).describe('Days that log files are kept'),
+      retention_bytes: z
+        .int()
+        .min(MIB)
+        .max(1024 * GIB)
+        .default(4 * GIB)
+        .describe('Size of all log files together; the oldest days go first'),
+      queue_records: count(10_000, 1_000_000).describe(
+        'Records that may wait for the writer; more are dropped and counted',
+      ),
+    })
+    .prefault({}),
+  gateway: z
+    .strictObject({
+      trusted_proxies: texts().describe(
+        'Addresses or CIDR ranges whose X-Forwarded-* and Forwarded headers are believed',
+      ),
+      header_timeout_ms: count(15 * SECOND_MS, HOUR_MS).describe('For a client to send its request head'),
+      body_timeout_ms: count(60 * SECOND_MS, HOUR_MS).describe(
+        'Longest silence of a client in the middle of a body',
+      ),
+      keep_alive_timeout_ms: count(75 * SECOND_MS, HOUR_MS).describe(
+        'An idle connection of a client is kept this long',
+      ),
+      max_header_bytes: z
+        .int()
+        .min(4 * KIB)
+        .max(MIB)
+        .default(32 * KIB)
+        .describe('Request head'),
+      max_headers: z.int().min(16).max(2000).default(200).describe('Header fields of a request'),
+      max_connections: count(10_000, 1_000_000).describe('Open client connections'),
+      max_connections_per_address: count(1000, 1_000_000).describe('Open connections of one client address'),
+      max_streams_per_connection: count(128, 10_000).describe(
+        'HTTP/2 streams open at once on one connection',
+      ),
+      drain_timeout_ms: count(20 * SECOND_MS, HOUR_MS).describe(
+        'At shutdown, how long requests in flight may take to finish',
+      ),
+    })
+    .prefault({}),
+  mcp: z
+    .strictObject({
+      access: z
+        .enum(['authenticated', 'public'])
+        .default('authenticated')
+        .describe('public opens the handshake, echo and health_check to anyone, and nothing else'),
+      hosts: texts().describe('Hostnames that answer at /mcp; empty: every served hostname'),
+      confirm: z
+        .enum(['when-possible', 'always', 'never'])
+        .default('when-possible')
+        .describe('When a person is asked before a destructive call'),
+      strict_accept: z
+        .boolean()
+        .default(false)
+        .describe('Refuse legacy requests that do not accept both JSON and event streams'),
+      toolsets: z
+        .array(z.enum(toolsets))
+        .max(toolsets.length)
+        .default([...toolsets])
+        .describe('Groups of tools that are served'),
+      read_only: z.boolean().default(false).describe('Serve reading tools only'),
+      allowed_origins: texts().describe('Further web origins that may call /mcp from a browser'),
+      session_idle_ms: z
+        .int()
+        .min(SECOND_MS)
+        .max(90 * 24 * HOUR_MS)
+        .default(24 * HOUR_MS)
+        .describe('A session unused this long ends'),
+      max_sessions: count(10_000, 1_000_000).describe('Sessions in total'),
+      max_sessions_per_principal: count(100, 100_000).describe(
+        'Sessions of one principal; the longest unused makes room',
+      ),
+      max_event_streams: count(2000, 100_000).describe('Open event streams'),
+      calls_per_minute: count(1200, 10_000_000).describe('Requests per principal and minute'),
+      calls_per_minute_per_address: count(3000, 10_000_000).describe(
+        'Requests per client address and minute',
+      ),
+      failures_per_minute_per_address: count(60, 10_000_000).describe(
+        'Refused credentials per client address and minute',
+      ),
+    })
+    .prefault({}),
+  commands: z
+    .strictObject({
+      mode: z
+        .enum(['off', 'allow-list', 'any'])
+        .default('allow-list')
+        .describe('Which programs run_command may start; never through a shell'),
+      allow: z
+        .array(
+          z.strictObject({
+            program: z.string().min(1).max(200).describe('Name of the program, looked up in a fixed PATH'),
+            arguments: z
+              .array(z.string().max(500))
+              .max(100)
+              .default([])
+              .describe('Regular expression for each argument, in order, whole match'),
+            rest: z
+              .string()
+              .max(500)
+              .optional()
+              .describe('Regular expression for every further argument; absent: none'),
+          }),
+        )
+        .max(MAX_LIST)
+        .optional()
+        .describe('Replaces the built-in list of read-only diagnostics'),
+      timeout_ms: count(30 * SECOND_MS, HOUR_MS).describe('A command that runs longer is ended'),
+      max_output_bytes: z
+        .int()
+        .min(KIB)
+        .max(16 * MIB)
+        .default(64 * KIB)
+        .describe('Output that is returned; the rest is counted'),
+    })
+    .prefault({}),
+  docker: z
+    .strictObject({
+      socket: z
+        .string()
+        .min(1)
+        .default('/var/run/docker.sock')
+        .describe('Unix socket of the container engine'),
+    })
+    .prefault({}),
+});
+
+export type Config = z.output<typeof configSchema>;
+
+/** Environment variable → key. A variable wins over the file. */
+export const environmentKeys = {
+  OHP_DATA_DIR: 'data_dir',
+  OHP_BIND: 'bind',
+  OHP_HTTP_PORT: 'http_port',
+  OHP_HTTPS_PORT: 'https_port',
+  OHP_ADMIN_TOKEN: 'admin_token',
+  OHP_MASTER_KEY: 'master_key',
+  OHP_LOG_LEVEL: 'log.level',
+  OHP_PUBLIC_URL: 'control.public_url',
+  OHP_DOCKER_SOCKET: 'docker.socket',
+} as const;

@@ -1,0 +1,34 @@
+/** Every route that the process serves for itself, registered by who serves it. `list_endpoints` and a test walk it. */
+import { assert } from './assert.ts';
+import type { Operation } from './operation.ts';
+
+export interface Endpoint {
+  methods: readonly string[];
+  /** With `{name}` for path parameters. */
+  path: string;
+  surface: 'mcp' | 'rest' | 'web' | 'metadata' | 'acme';
+  /** `control`: on the control hosts only. `served`: on every hostname that is served. */
+  hosts: 'control' | 'served';
+  /** What a caller needs. `mcp`: the MCP gate (a valid credential unless `mcp.access` is public). */
+  gate: Operation['permission'] | 'mcp';
+  description: string;
+}
+
+export interface EndpointRegistry {
+  register(endpoint: Endpoint): void;
+  list(): readonly Endpoint[];
+}
+
+export function createEndpointRegistry(): EndpointRegistry {
+  const endpoints = new Map<string, Endpoint>();
+  return {
+    register(endpoint) {
+      for (const method of endpoint.methods) {
+        const key = `${method} ${endpoint.path}`;
+        assert(!endpoints.has(key), `${key} is registered once`);
+        endpoints.set(key, endpoint);
+      }
+    },
+    list: () => [...new Set(endpoints.values())],
+  };
+}

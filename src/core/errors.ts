@@ -1,0 +1,115 @@
+/**
+ * Every error that this system reports to a caller. `code` is the contract; `message` is prose that says what to
+ * do next and may change. One table maps a code onto every surface; no surface has a table of its own.
+ */
+export const errorSurface = {
+  INVALID_INPUT: {
+    status: 400,
+    jsonrpc: -32602,
+    exit: 2,
+    meaning: 'An argument is missing, unknown or not acceptable.',
+  },
+  UNAUTHENTICATED: {
+    status: 401,
+    jsonrpc: -32001,
+    exit: 3,
+    meaning: 'No credential, or one that is not (or no longer) valid.',
+  },
+  FORBIDDEN: {
+    status: 403,
+    jsonrpc: -32003,
+    exit: 3,
+    meaning: 'The caller is known but lacks the permission.',
+  },
+  NOT_FOUND: {
+    status: 404,
+    jsonrpc: -32602,
+    exit: 4,
+    meaning: 'It does not exist, or the caller may not know that it does.',
+  },
+  CONFLICT: {
+    status: 409,
+    jsonrpc: -32009,
+    exit: 5,
+    meaning: 'It exists already, or the same idempotency key came with other arguments.',
+  },
+  PRECONDITION_FAILED: {
+    status: 412,
+    jsonrpc: -32012,
+    exit: 5,
+    meaning: 'It changed since it was read, or the change cannot be served.',
+  },
+  TOO_LARGE: {
+    status: 413,
+    jsonrpc: -32013,
+    exit: 2,
+    meaning: 'More was sent than the limit named in the message.',
+  },
+  CONFIRMATION_REQUIRED: {
+    status: 428,
+    jsonrpc: -32014,
+    exit: 5,
+    meaning: 'A person has to confirm this exact call first, or declined it.',
+  },
+  RATE_LIMITED: {
+    status: 429,
+    jsonrpc: -32015,
+    exit: 6,
+    meaning: 'Too many calls; the message says when to try again.',
+  },
+  CANCELLED: { status: 499, jsonrpc: -32016, exit: 130, meaning: 'The caller went away or cancelled.' },
+  INTERNAL: {
+    status: 500,
+    jsonrpc: -32603,
+    exit: 1,
+    meaning: 'A fault of this system; the trace id finds it in the log.',
+  },
+  UPSTREAM_FAILED: {
+    status: 502,
+    jsonrpc: -32017,
+    exit: 6,
+    meaning: 'Something this system depends on for the call answered wrongly.',
+  },
+  UNAVAILABLE: {
+    status: 503,
+    jsonrpc: -32018,
+    exit: 6,
+    meaning: 'Something this system depends on for the call is away.',
+  },
+  TIMEOUT: {
+    status: 504,
+    jsonrpc: -32019,
+    exit: 6,
+    meaning: 'It took longer than the limit; whether it took effect is said in the message.',
+  },
+} as const satisfies Record<string, { status: number; jsonrpc: number; exit: number; meaning: string }>;
+
+export type ErrorCode = keyof typeof errorSurface;
+
+export class AppError extends Error {
+  override readonly name = 'AppError';
+  readonly code: ErrorCode;
+  /** Facts for a program, never secrets: which argument, what is allowed, when to retry. */
+  readonly details: Readonly<Record<string, unknown>> | undefined;
+
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: { cause?: unknown; details?: Record<string, unknown> } = {},
+  ) {
+    super(message, 'cause' in options ? { cause: options.cause } : undefined);
+    this.code = code;
+    this.details = options.details;
+  }
+}
+
+/** What is not an `AppError` is a fault of ours: generic outside, the cause kept for the log. */
+export function toAppError(cause: unknown): AppError {
+  if (cause instanceof AppError) return cause;
+  return new AppError('INTERNAL', 'internal error; the trace id finds it in the log', { cause });
+}
+
+/** A message for a log, from anything that was thrown. */
+export function messageOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
+}

@@ -1,0 +1,30 @@
+/** News between nouns that must not know each other. Listeners run at once, in the order they were added. */
+export interface EventMap {
+  'proxy.changed': { hostnames: readonly string[] };
+  'route.changed': { hostnames: readonly string[] };
+  'certificate.ready': { id: string; names: readonly string[] };
+  'certificate.removed': { id: string; names: readonly string[] };
+  'token.revoked': { tokenId: string };
+  'tools.changed': Record<never, never>;
+}
+
+export type EventName = keyof EventMap;
+
+export interface Events {
+  on<Name extends EventName>(name: Name, listener: (news: EventMap[Name]) => void): () => void;
+  emit<Name extends EventName>(name: Name, news: EventMap[Name]): void;
+}
+
+export function createEvents(): Events {
+  const listeners = new Map<EventName, Set<(news: never) => void>>();
+  return {
+    on(name, listener) {
+      const set = listeners.get(name) ?? new Set();
+      listeners.set(name, set.add(listener));
+      return () => void set.delete(listener);
+    },
+    emit(name, news) {
+      for (const listener of listeners.get(name) ?? []) listener(news as never);
+    },
+  };
+}

@@ -1,0 +1,56 @@
+/**
+ * Replies that stay open (event streams, upgrades, long downloads) and whom they belong to, so that a credential
+ * that is revoked or expires takes its streams with it.
+ */
+import { type Clock, SECOND, type Timer } from './clock.ts';
+import type { Principal } from './principal.ts';
+
+const SWEEP_MS = SECOND / 2;
+
+interface Live {
+  principal: Principal;
+  close: () => void;
+}
+
+export class LiveStreams {
+  readonly #clock: Clock;
+  readonly #live = new Set<Live>();
+  readonly #sweep: Timer;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#sweep = clock.every(SWEEP_MS, () => this.#closeExpired());
+  }
+
+  get size(): number {
+    return this.#live.size;
+  }
+
+  /** Returns a function that takes it off the list; call it when the stream ends by itself. */
+  add(principal: Principal, close: () => void): () => void {
+    const live = { principal, close };
+    this.#live.add(live);
+    return () => void this.#live.delete(live);
+  }
+
+  cut(principalId: string): void {
+    this.#closeWhere(({ principal }) => principal.id === principalId);
+  }
+
+  closeAll(): void {
+    this.#sweep.cancel();
+    this.#closeWhere(() => true);
+  }
+
+  #closeExpired(): void {
+    const now = this.#clock.now();
+    this.#closeWhere(({ principal: { expiresAt } }) => expiresAt !== undefined && expiresAt <= now);
+  }
+
+  #closeWhere(matches: (live: Live) => boolean): void {
+    for (const live of [...this.#live].filter(matches)) {
+      this.#live.delete(live);
+      live.close();
+    }
+  }
+}

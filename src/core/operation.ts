@@ -1,0 +1,127 @@
+/**
+ * One capability of the system, defined once and served as MCP tool, REST endpoint, CLI command, OpenAPI entry and
+ * row of the permission table. Holds no transport types: `interfaces/` derives everything else.
+ */
+import type { z } from 'zod';
+import type { Permission } from './permissions.ts';
+import type { Principal } from './principal.ts';
+
+export type HttpMethod = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+export type Effect = 'read' | 'create' | 'update' | 'delete';
+export type Surface = 'mcp' | 'rest' | 'cli' | 'internal';
+
+export interface Operation<
+  Name extends `${string}_${string}` | 'echo' = `${string}_${string}` | 'echo',
+  Input extends z.ZodObject = z.ZodObject,
+  Output extends z.ZodObject = z.ZodObject,
+  Services = never,
+> {
+  /** `verb_noun`: the MCP tool, the OpenAPI operationId and, with hyphens, the command. */
+  name: Name;
+  title: string;
+  /** Read by people in `--help` and by models in `tools/list`: what it does, and what it does not. */
+  description: string;
+  /** `public`: anyone, also without a credential. `authenticated`: any valid credential. */
+  permission: Permission | 'public' | 'authenticated';
+  /**
+   * How a principal that is confined to hostnames fares. `filters`: the handler shows and changes only what belongs
+   * to its hostnames. `harmless`: touches nothing that belongs to a hostname. `refused`: not for confined principals.
+   */
+  confinement: 'filters' | 'harmless' | 'refused';
+  effect: Effect;
+  /** True when repeating the same call changes nothing more. Reads and deletes are without saying so. */
+  idempotent?: boolean;
+  /** True when results carry text that strangers wrote. */
+  untrusted?: boolean;
+  /** `listed` in tools/list, or `searchable`: reached by find_operations and call_operation. */
+  mcp: 'listed' | 'searchable';
+  /** Group for `?toolsets=`: the noun. */
+  toolset: Toolset;
+  http: { method: HttpMethod; path: `/v1/${string}` };
+  input: Input;
+  output: Output;
+  /** Asked before a call that destroys or exposes something. Says exactly what will happen. */
+  confirm?: (input: z.output<Input>) => string;
+  handler: (
+    input: z.output<Input>,
+    context: OperationContext,
+    services: Services,
+  ) => Promise<z.input<Output>>;
+}
+
+export const toolsets = [
+  'proxies',
+  'routes',
+  'certificates',
+  'tokens',
+  'services',
+  'logs',
+  'system',
+] as const;
+export type Toolset = (typeof toolsets)[number];
+
+export interface Progress {
+  /** Rises with every call. */
+  progress: number;
+  total?: number | undefined;
+  message?: string | undefined;
+}
+
+export interface OperationContext {
+  readonly principal: Principal;
+  readonly signal: AbortSignal;
+  readonly traceId: string;
+  readonly surface: Surface;
+  readonly clientAddress: string | undefined;
+  /** Name and version a client gave of itself; untrusted, for the log only. */
+  readonly client?: string | undefined;
+  /** Streams progress where the surface can; elsewhere does nothing. */
+  readonly progress?: ((update: Progress) => void) | undefined;
+  /**
+   * Asks a person. Returns when the call may go on; throws CONFIRMATION_REQUIRED when it may not (yet). Absent on
+   * surfaces where typing the command is the confirmation.
+   */
+  readonly confirm?: ((question: ConfirmationQuestion) => Promise<void>) | undefined;
+  /** Set by `dispatch`: the store writes the result in the same transaction as the change. */
+  readonly idempotency?: IdempotencyTicket | undefined;
+  /** Set by `dispatch`: adds facts to the audit record of this call. Never secrets. */
+  readonly audit: (facts: Record<string, unknown>) => void;
+}
+
+export interface ConfirmationQuestion {
+  operation: string;
+  /** Digest of the exact arguments; a confirmation is for these and no others. */
+  inputDigest: string;
+  message: string;
+}
+
+export interface IdempotencyTicket {
+  principalId: string;
+  operation: string;
+  key: string;
+  inputDigest: string;
+}
+
+/** The one place where types of different operations meet; `dispatch` validates at run time. */
+// oxlint-disable-next-line typescript/no-explicit-any -- named boundary, see the sentence above
+export type AnyOperation = Operation<any, any, any, any>;
+
+/** Makes the input strict, and lets `name`, `input` and `output` flow into `handler`. */
+export function defineOperation<
+  const Name extends `${string}_${string}` | 'echo',
+  Input extends z.ZodObject,
+  Output extends z.ZodObject,
+  Services,
+>(operation: Operation<Name, Input, Output, Services>): Operation<Name, Input, Output, Services> {
+  // `strict` changes what the schema refuses at run time, not what it accepts by type.
+  return Object.freeze({ ...operation, input: operation.input.strict() as unknown as Input });
+}
+
+// oxlint-disable-next-line typescript/no-explicit-any -- inference position only
+type ServicesOf<O> = O extends { handler: (input: any, context: any, services: infer S) => any } ? S : never;
+type Intersection<U> = (U extends unknown ? (u: U) => void : never) extends (i: infer I) => void ? I : never;
+
+/** What the composition root has to supply so that every operation in the list can run. */
+export type ServicesFor<Operations extends readonly AnyOperation[]> = Intersection<
+  ServicesOf<Operations[number]>
+>;

@@ -1,0 +1,59 @@
+/** How a change runs, on every database: one at a time, its idempotency result inside, its news after the commit. */
+import type { Kysely } from 'kysely';
+import type { Clock } from '../core/clock.ts';
+import { AppError } from '../core/errors.ts';
+import type { ChangeContext, Database, Writer } from './database.ts';
+import type { Tables } from './schema.ts';
+
+export function createChange(db: Kysely<Tables>, clock: Clock): Database['change'] {
+  let last: Promise<unknown> = Promise.resolve();
+  return function change(context, work) {
+    const next = last.then(() => runChange(db, clock, context, work));
+    // The queue goes on whatever came of this change; its caller gets the error from `next`.
+    last = next.catch(() => undefined);
+    return next;
+  };
+}
+
+async function runChange<T>(
+  db: Kysely<Tables>,
+  clock: Clock,
+  context: ChangeContext,
+  work: (tx: Writer, afterCommit: (run: () => void) => void) => Promise<T>,
+): Promise<T> {
+  const news: (() => void)[] = [];
+  const result = await db.transaction().execute(async (tx) => {
+    const value = await work(tx, (run) => void news.push(run));
+    await keepResult(tx, clock, context, value);
+    return value;
+  });
+  for (const tell of news) tell();
+  return result;
+}
+
+async function keepResult(
+  tx: Writer,
+  clock: Clock,
+  { idempotency }: ChangeContext,
+  value: unknown,
+): Promise<void> {
+  if (!idempotency) return;
+  const { principalId, operation, key, inputDigest } = idempotency;
+  const inserted = await tx
+    .insertInto('idempotency')
+    .values({
+      principal_id: principalId,
+      operation,
+      key,
+      input_digest: inputDigest,
+      result: JSON.stringify(value),
+      created_at: clock.now(),
+    })
+    .onConflict((conflict) => conflict.doNothing())
+    .executeTakeFirst();
+  if (inserted.numInsertedOrUpdatedRows !== 1n)
+    throw new AppError(
+      'CONFLICT',
+      'another call with this idempotency_key finished first; repeat the call to get its result',
+    );
+}
