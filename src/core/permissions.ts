@@ -40,9 +40,9 @@ const known: ReadonlySet<string> = new Set(permissions);
 const isPermission = (text: string): text is Permission => known.has(text);
 
 /** Who may write may read: the hierarchy is applied once, where permissions are granted. */
-export function expandPermissions(granted: Iterable<Permission>): ReadonlySet<Permission> {
+export function expandPermissions(granted: readonly Permission[]): ReadonlySet<Permission> {
   const all = new Set<Permission>(granted);
-  for (const permission of [...all]) {
+  for (const permission of granted) {
     const read = permission.replace(/:write$/, ':read');
     if (isPermission(read)) all.add(read);
   }

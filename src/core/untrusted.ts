@@ -7,7 +7,7 @@ import { limits } from './limits.ts';
 
 const DANGEROUS =
   // C0 and C1 controls, soft hyphen, zero width and bidirectional marks, line separators, tags, lone surrogates.
-  /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]|\p{Surrogate}/gu;
+  /[\p{Cc}\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]|\p{Surrogate}/gu;
 
 export function cleanText(text: string, maxLength: number = limits.untrustedText): string {
   const cut = text.length > maxLength ? `${text.slice(0, maxLength)}…` : text;

@@ -1,9 +1,12 @@
 /** How a change runs, on every database: one at a time, its idempotency result inside, its news after the commit. */
 import type { Kysely } from 'kysely';
-import type { Clock } from '../core/clock.ts';
+import { type Clock, DAY } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import type { ChangeContext, Database, Writer } from './database.ts';
 import type { Tables } from './schema.ts';
+
+/** A key may be used anew after this long. */
+export const IDEMPOTENCY_KEPT_MS = DAY;
 
 export function createChange(db: Kysely<Tables>, clock: Clock): Database['change'] {
   let last: Promise<unknown> = Promise.resolve();
@@ -39,17 +42,16 @@ async function keepResult(
 ): Promise<void> {
   if (!idempotency) return;
   const { principalId, operation, key, inputDigest } = idempotency;
+  const kept = { input_digest: inputDigest, result: JSON.stringify(value ?? null), created_at: clock.now() };
   const inserted = await tx
     .insertInto('idempotency')
-    .values({
-      principal_id: principalId,
-      operation,
-      key,
-      input_digest: inputDigest,
-      result: JSON.stringify(value),
-      created_at: clock.now(),
-    })
-    .onConflict((conflict) => conflict.doNothing())
+    .values({ principal_id: principalId, operation, key, ...kept })
+    .onConflict((conflict) =>
+      conflict
+        .columns(['principal_id', 'operation', 'key'])
+        .doUpdateSet(kept)
+        .where('idempotency.created_at', '<=', clock.now() - IDEMPOTENCY_KEPT_MS),
+    )
     .executeTakeFirst();
   if (inserted.numInsertedOrUpdatedRows !== 1n)
     throw new AppError(

@@ -1,9 +1,8 @@
 /** Results of creating calls, found again by their idempotency key for a day. */
-import { type Clock, DAY } from '../core/clock.ts';
+import type { Clock } from '../core/clock.ts';
 import type { IdempotencyStore } from '../core/dispatch.ts';
+import { IDEMPOTENCY_KEPT_MS } from './change.ts';
 import type { Database } from './database.ts';
-
-const KEPT_MS = DAY;
 
 export function createIdempotencyStore(
   database: Database,
@@ -17,7 +16,7 @@ export function createIdempotencyStore(
         .where('principal_id', '=', principalId)
         .where('operation', '=', operation)
         .where('key', '=', key)
-        .where('created_at', '>', clock.now() - KEPT_MS)
+        .where('created_at', '>', clock.now() - IDEMPOTENCY_KEPT_MS)
         .executeTakeFirst();
       return row && { inputDigest: row.input_digest, result: JSON.parse(row.result) as unknown };
     },
@@ -25,7 +24,7 @@ export function createIdempotencyStore(
       database.change({}, async (tx) => {
         await tx
           .deleteFrom('idempotency')
-          .where('created_at', '<=', clock.now() - KEPT_MS)
+          .where('created_at', '<=', clock.now() - IDEMPOTENCY_KEPT_MS)
           .execute();
       }),
   };
