@@ -1,0 +1,43 @@
+/**
+ * One process per data directory. The lock is an exclusive lock that the operating system holds on a file and drops
+ * when the process ends, however it ends, so there is no stale lock to clean up. The pid beside it is for people.
+ */
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import BetterSqlite3 from 'better-sqlite3';
+import { AppError } from '../core/errors.ts';
+
+const OWNER_ONLY = 0o600;
+const LOCK_FILE = 'lock.sqlite';
+const PID_FILE = 'ohp.pid';
+
+/** @throws AppError CONFLICT with the pid of the process that holds the directory. */
+export function lockDirectory(directory: string): Disposable {
+  const pidFile = join(directory, PID_FILE);
+  const connection = new BetterSqlite3(join(directory, LOCK_FILE), { timeout: 0 });
+  try {
+    connection.exec('BEGIN EXCLUSIVE');
+  } catch (cause) {
+    connection.close();
+    throw new AppError(
+      'CONFLICT',
+      `${directory} is in use by the process with pid ${readPid(pidFile)}; stop it first, or set OHP_DATA_DIR to another folder`,
+      { cause },
+    );
+  }
+  writeFileSync(pidFile, `${process.pid}\n`, { mode: OWNER_ONLY });
+  return {
+    [Symbol.dispose]() {
+      rmSync(pidFile, { force: true });
+      connection.close();
+    },
+  };
+}
+
+function readPid(pidFile: string): string {
+  try {
+    return readFileSync(pidFile, 'utf8').trim();
+  } catch {
+    return 'unknown'; // The holder is between taking the lock and writing its pid.
+  }
+}
