@@ -42,7 +42,8 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     packages: [],
   },
   app: { units: ['*'], packages: [] },
-  main: { units: ['app', 'config', 'core'], packages: [] },
+  main: { units: ['app', 'banner', 'config', 'core'], packages: [] },
+  banner: { units: ['config'], packages: [] },
   cli: { units: ['core', 'interfaces/cli', 'operations'], packages: [] },
 };
 
