@@ -16,8 +16,9 @@ export const certificateSchema = z.object({
 export type Certificate = z.output<typeof certificateSchema>;
 
 export const listedCertificateSchema = certificateSchema.extend({
-  used_by: z.array(z.string()).describe('Hostnames that are served with it'),
+  used_by: z.array(z.string()).describe('Hostnames that are served with it (the first 100)'),
 });
+export type ListedCertificate = z.output<typeof listedCertificateSchema>;
 
 export const certificateListSchema = z.object({
   certificates: z.array(listedCertificateSchema),

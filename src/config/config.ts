@@ -1,5 +1,6 @@
 /** Every setting, its default and its meaning. `config.md` and the editor's JSON Schema are written from this. */
 import { z } from 'zod';
+import { parseHostname, parseHostnamePattern } from '../core/hostname.ts';
 import { logLevels } from '../core/record.ts';
 import { toolsets } from '../core/operation.ts';
 
@@ -14,6 +15,16 @@ const MAX_LIST = 1000;
 
 const port = (usual: number) => z.int().min(0).max(MAX_PORT).default(usual);
 const count = (usual: number, max: number) => z.int().min(1).max(max).default(usual);
+/** In canonical form after parsing. */
+const hostnames = (parse: (text: string) => string | undefined, expected: string) =>
+  z
+    .array(
+      z
+        .string()
+        .refine((text) => parse(text) !== undefined, `has to be ${expected}`)
+        .overwrite((text) => parse(text) ?? text),
+    )
+    .max(MAX_LIST);
 const texts = (...usual: string[]) => z.array(z.string().min(1)).max(MAX_LIST).default(usual);
 
 export const configSchema = z.strictObject({
@@ -49,7 +60,12 @@ export const configSchema = z.strictObject({
     ),
   control: z
     .strictObject({
-      hosts: texts('localhost').describe('Hostnames that answer as the control plane'),
+      hosts: hostnames(parseHostname, 'a hostname such as localhost')
+        .min(1)
+        .default(['localhost'])
+        .describe(
+          'Hostnames that answer as the control plane; the first one is for clients that name no host',
+        ),
       public_url: z
         .url({ protocol: /^https?$/ })
         .optional()
@@ -110,7 +126,9 @@ export const configSchema = z.strictObject({
         .enum(['authenticated', 'public'])
         .default('authenticated')
         .describe('public opens the handshake, echo and health_check to anyone, and nothing else'),
-      hosts: texts().describe('Hostnames that answer at /mcp; empty: every served hostname'),
+      hosts: hostnames(parseHostnamePattern, 'a hostname such as app.example.com, or *.example.com')
+        .default([])
+        .describe('Hostnames that answer at /mcp; empty: every served hostname'),
       confirm: z
         .enum(['when-possible', 'always', 'never'])
         .default('when-possible')

@@ -38,6 +38,31 @@ export const idempotencyKeyField = z
     'Any unique text; repeating the same call with it returns the first result instead of creating twice',
   );
 
+type Bare<Field> = Field extends
+  | z.ZodDefault<infer Inner>
+  | z.ZodPrefault<infer Inner>
+  | z.ZodOptional<infer Inner>
+  ? Inner
+  : Field;
+
+/** The fields of an update: each optional and without its default, so that what is left out stays as it is. */
+export function changesOf<Shape extends z.ZodRawShape>(
+  shape: Shape,
+): { [Name in keyof Shape]: z.ZodOptional<Bare<Shape[Name]>> } {
+  const fields = Object.entries(shape).map(([name, field]) => [name, changeOf(field)]);
+  // `Bare` says by type what `changeOf` does by value.
+  return Object.fromEntries(fields) as { [Name in keyof Shape]: z.ZodOptional<Bare<Shape[Name]>> };
+}
+
+function changeOf(field: z.core.SomeType): z.ZodType {
+  const wrapped =
+    field instanceof z.ZodDefault || field instanceof z.ZodPrefault || field instanceof z.ZodOptional;
+  const bare = wrapped ? field.unwrap() : field;
+  if (!(bare instanceof z.ZodType)) throw new TypeError('a field of an operation is a zod schema');
+  const about = field instanceof z.ZodType ? field.meta() : undefined;
+  return about ? bare.optional().meta(about) : bare.optional();
+}
+
 /** RFC 3339 with milliseconds, UTC. (`z.iso.datetime` would put a 256-character pattern in every schema.) */
 export const timestamp = z
   .string()

@@ -1,6 +1,7 @@
 /** What a proxy is: one hostname served over HTTPS and forwarded to one target. Checked on write and again on read. */
+import { X509Certificate } from 'node:crypto';
 import { z } from 'zod';
-import { nextCursorField, timestamp } from '../core/collection.ts';
+import { changesOf, nextCursorField, timestamp } from '../core/collection.ts';
 import { parseHostname, parseHostnamePattern } from '../core/hostname.ts';
 import { limits } from '../core/limits.ts';
 import { permissions } from '../core/permissions.ts';
@@ -12,6 +13,7 @@ const MAX_HEADER_VALUE = 4096;
 const MAX_URL = 2048;
 const MAX_HOSTNAME_TEXT = 256;
 const MAX_BODY_BYTES = 1024 ** 4;
+const MAX_PEM = 65_536;
 /** @see {@link https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2 | RFC 9110 §5.6.2} */
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const FIELD_VALUE = /^[\t\x20-\x7e]*$/;
@@ -50,8 +52,37 @@ function targetFault(text: string): string | undefined {
   return undefined;
 }
 
-const headerName = z.string().max(limits.shortText).regex(TOKEN, 'has to be a header name');
-const headerValue = z.string().max(MAX_HEADER_VALUE).regex(FIELD_VALUE, 'has to be printable ASCII');
+/** What frames a message or belongs to one connection is the gateway's own (RFC 9110 §7.6.1); no rule reaches it. */
+const UNTOUCHABLE: ReadonlySet<string> = new Set([
+  'connection',
+  'content-length',
+  'expect',
+  'host',
+  'keep-alive',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]);
+
+// Refinements, not patterns and lengths: those would be repeated in every schema that a model reads.
+const headerName = z
+  .string()
+  .refine(
+    (name) => name.length <= limits.shortText && TOKEN.test(name),
+    'has to be a header name such as X-Team',
+  )
+  .refine(
+    (name) => !UNTOUCHABLE.has(name.toLowerCase()),
+    'is set by the gateway itself, no rule may touch it',
+  );
+const headerValue = z
+  .string()
+  .refine(
+    (value) => value.length <= MAX_HEADER_VALUE && FIELD_VALUE.test(value),
+    `has to be printable ASCII of at most ${MAX_HEADER_VALUE} characters`,
+  );
 
 /** Applied in this order: remove, then set. `set` replaces every header of that name. */
 export const headerRules = z.strictObject({
@@ -72,30 +103,65 @@ export type AuthPolicy = z.output<typeof authPolicy>;
 
 const timeout = (defaultMs: number) => z.int().min(1).max(MAX_TIMEOUT_MS).default(defaultMs);
 
+const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+
+function isCertificates(pem: string): boolean {
+  const blocks = pem.match(PEM_CERTIFICATE) ?? [];
+  return blocks.length > 0 && pem.replace(PEM_CERTIFICATE, '').trim() === '' && blocks.every(isCertificate);
+}
+
+function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem) instanceof X509Certificate;
+  } catch {
+    return false; // What does not parse is not a certificate; the caller says so.
+  }
+}
+
+/** A rule may carry a credential for the upstream: `secret` keeps it out of the audit record. */
+const rules = (description: string) => headerRules.prefault({}).meta({ description, secret: true });
+
 /** All that an owner can set, with defaults. */
 export const proxySettings = z.strictObject({
-  target_url: targetUrl,
-  enabled: z.boolean().default(true),
-  enable_http: z.boolean().default(true),
-  enable_https: z.boolean().default(true),
-  redirect_to_https: z.boolean().default(true),
-  preserve_host: z.boolean().default(true),
-  request_headers: headerRules.prefault({}),
-  response_headers: headerRules.prefault({}),
-  connect_timeout_ms: timeout(10 * SECOND_MS),
-  response_timeout_ms: timeout(60 * SECOND_MS),
-  idle_timeout_ms: timeout(300 * SECOND_MS),
+  target_url: targetUrl.describe(
+    'Where requests go, e.g. http://localhost:3000; a path in it is put in front',
+  ),
+  enabled: z.boolean().default(true).describe('false: the hostname is not served'),
+  enable_http: z.boolean().default(true).describe('Serve plain HTTP'),
+  enable_https: z.boolean().default(true).describe('Serve HTTPS'),
+  redirect_to_https: z.boolean().default(true).describe('Redirect plain HTTP to HTTPS'),
+  preserve_host: z.boolean().default(true).describe("Send the client's Host; false: the target's"),
+  request_headers: rules('Applied to requests: remove, then set'),
+  response_headers: rules('Applied to responses'),
+  connect_timeout_ms: timeout(10 * SECOND_MS).describe('For connecting to the target'),
+  response_timeout_ms: timeout(60 * SECOND_MS).describe('For the head of its response'),
+  idle_timeout_ms: timeout(300 * SECOND_MS).describe('Longest silence of an open stream'),
   max_body_bytes: z
     .int()
     .min(0)
     .max(MAX_BODY_BYTES)
-    .default(1024 ** 3),
-  verify_upstream_tls: z.boolean().default(true),
-  upstream_ca_pem: z.string().max(65_536).optional(),
-  auth: authPolicy.prefault({ kind: 'none' }),
-  serve_mcp: z.boolean().default(true),
+    .default(1024 ** 3)
+    .describe('Largest request body'),
+  verify_upstream_tls: z.boolean().default(true).describe('false: accept any certificate of an https target'),
+  upstream_ca_pem: z
+    .string()
+    .max(MAX_PEM)
+    .refine(isCertificates, 'has to be certificates in PEM')
+    .optional()
+    .describe('CA that an https target is verified against'),
+  auth: authPolicy.prefault({ kind: 'none' }).describe('Who gets through to the target'),
+  serve_mcp: z.boolean().default(true).describe("Answer /mcp here; false: the target's own"),
 });
 export type ProxySettings = z.output<typeof proxySettings>;
+
+/** What an update may name; `null` takes the CA off. */
+export const proxyChanges = z.strictObject({
+  ...changesOf(proxySettings.shape),
+  upstream_ca_pem: proxySettings.shape.upstream_ca_pem
+    .nullable()
+    .describe('CA of an https target; null: none'),
+});
+export type ProxyChanges = z.output<typeof proxyChanges>;
 
 export const proxySchema = proxySettings.extend({
   id: z.string(),
@@ -107,4 +173,21 @@ export const proxySchema = proxySettings.extend({
 });
 export type Proxy = z.output<typeof proxySchema>;
 
-export const proxyListSchema = z.object({ proxies: z.array(proxySchema), next_cursor: nextCursorField });
+/** A row of a list: what tells proxies apart; the rest is stripped. `get_proxy` has it. */
+const listedProxySchema = proxySchema
+  .pick({
+    id: true,
+    hostname: true,
+    target_url: true,
+    enabled: true,
+    auth: true,
+    owner: true,
+    version: true,
+    updated_at: true,
+  })
+  .strip();
+
+export const proxyListSchema = z.object({
+  proxies: z.array(listedProxySchema),
+  next_cursor: nextCursorField,
+});

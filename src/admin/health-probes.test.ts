@@ -1,0 +1,138 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'node:test';
+import { DAY, ManualClock, MINUTE } from '../core/clock.ts';
+import { AppError } from '../core/errors.ts';
+import { openSqlite } from '../store/sqlite.ts';
+import {
+  certificatesProbe,
+  type DiskSpace,
+  diskProbe,
+  engineProbe,
+  eventLoopProbe,
+  listenersProbe,
+  logWriterProbe,
+  storeProbe,
+} from './health-probes.ts';
+
+const GIB = 1024 ** 3;
+
+test('store: ok when what is written to a real database is read back', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'health-'));
+  const database = await openSqlite(join(folder, 'state.db'), new ManualClock());
+  t.after(() => rmSync(folder, { recursive: true }));
+  const probe = storeProbe(async (value) => {
+    const key = 'health_check';
+    await database.change({}, async (tx) => {
+      await tx
+        .insertInto('meta')
+        .values({ key, value })
+        .onConflict((conflict) => conflict.column('key').doUpdateSet({ value }))
+        .execute();
+    });
+    return (await database.read.selectFrom('meta').select('value').where('key', '=', key).executeTakeFirst())
+      ?.value;
+  });
+  assert.equal((await probe()).status, 'ok');
+  assert.equal((await probe()).status, 'ok');
+  await database[Symbol.asyncDispose]();
+  await assert.rejects(probe());
+});
+
+test('store: down when something else is read back', async () => {
+  assert.equal((await storeProbe(async () => 'stale')()).status, 'down');
+  assert.equal((await storeProbe(async () => undefined)()).status, 'down');
+});
+
+test('disk: says how much is free, and is degraded or down when that is little', async () => {
+  const judged = async (space: Partial<DiskSpace>) =>
+    diskProbe('x', async () => ({ freeBytes: 9 * GIB, freeFiles: 900, totalFiles: 1000, ...space }))();
+  assert.deepEqual(await judged({}), { status: 'ok', message: '9216 MiB free for data' });
+  assert.equal((await judged({ freeBytes: GIB })).status, 'ok');
+  assert.equal((await judged({ freeBytes: GIB - 1 })).status, 'degraded');
+  assert.equal((await judged({ freeBytes: GIB / 32 })).status, 'down');
+  assert.equal((await judged({ freeFiles: 9 })).status, 'degraded');
+  assert.equal((await judged({ freeFiles: 0, totalFiles: 0 })).status, 'ok');
+});
+
+test('disk: asks the real file system of the folder, and fails where there is none', async () => {
+  assert.match((await diskProbe(tmpdir())()).message, /^\d+ MiB free for data/);
+  await assert.rejects(diskProbe('/no/such/folder')(), /ENOENT/);
+});
+
+test('certificates: degraded near expiry, down after it, absent when there is none', async () => {
+  const clock = new ManualClock();
+  const judged = (inMs: number | undefined) =>
+    certificatesProbe(async () => (inMs === undefined ? undefined : clock.now() + inMs), clock)();
+  assert.deepEqual(await judged(90 * DAY), {
+    status: 'ok',
+    message: 'the next certificate expires in 90 days',
+  });
+  assert.equal((await judged(14 * DAY)).status, 'ok');
+  assert.equal((await judged(14 * DAY - 1)).status, 'degraded');
+  assert.equal((await judged(0)).status, 'down');
+  assert.equal((await judged(undefined)).status, 'absent');
+});
+
+test('container engine: absent with the reason when none is connected, failing when it does not answer', async () => {
+  const judged = (ping: Parameters<typeof engineProbe>[0]['ping']) => engineProbe({ ping })();
+  assert.deepEqual(await judged(async () => ({ connected: true, version: '29.0' })), {
+    status: 'ok',
+    message: 'container engine 29.0',
+  });
+  assert.deepEqual(await judged(async () => ({ connected: false, reason: 'no socket' })), {
+    status: 'absent',
+    message: 'no socket',
+  });
+  await assert.rejects(
+    judged(() => Promise.reject(new AppError('UNAVAILABLE', 'silent'))),
+    /silent/,
+  );
+});
+
+test('listeners: down when nothing listens, degraded when one of them does not', async () => {
+  const http = { name: 'http', address: '127.0.0.1:8080' };
+  const closed = { name: 'https', address: undefined };
+  const judged = (...listeners: { name: string; address: string | undefined }[]) =>
+    listenersProbe(() => listeners)();
+  assert.deepEqual(await judged(http), { status: 'ok', message: 'http 127.0.0.1:8080' });
+  assert.deepEqual(await judged(http, closed), { status: 'degraded', message: 'not listening: https' });
+  assert.equal((await judged(closed)).status, 'down');
+  assert.equal((await judged()).status, 'down');
+});
+
+test('event loop: degraded while turns have to wait, well again two windows later', async () => {
+  const clock = new ManualClock();
+  using probe = eventLoopProbe(clock);
+  await samples();
+  block(400);
+  await samples();
+  assert.match((await probe()).message, /^99 % of turns wait less than \d+ ms/);
+  assert.equal((await probe()).status, 'degraded');
+  clock.advance(MINUTE);
+  assert.equal((await probe()).status, 'degraded');
+  clock.advance(MINUTE);
+  assert.equal((await probe()).status, 'ok');
+});
+
+/** Lets the monitor take a few samples; how long that takes does not matter. */
+const samples = () => new Promise((resolve) => setTimeout(resolve, 100));
+
+function block(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}
+
+test('log writer: degraded for a while after records were lost', async () => {
+  const clock = new ManualClock();
+  let dropped = 0;
+  const probe = logWriterProbe(() => ({ dropped }), clock);
+  assert.deepEqual(await probe(), { status: 'ok', message: '0 records lost since the start' });
+  dropped = 12;
+  assert.equal((await probe()).status, 'degraded');
+  clock.advance(5 * MINUTE - 1);
+  assert.equal((await probe()).status, 'degraded');
+  clock.advance(1);
+  assert.deepEqual(await probe(), { status: 'ok', message: '12 records lost since the start' });
+});

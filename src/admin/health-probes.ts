@@ -1,0 +1,142 @@
+/** The probes of `health_check`. Each takes what it needs as plain functions, so that `admin` knows no other noun. */
+import { randomUUID } from 'node:crypto';
+import { statfs } from 'node:fs/promises';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { type Clock, DAY, MINUTE } from '../core/clock.ts';
+import type { Finding, Probe } from './health.ts';
+
+const MIB = 1024 ** 2;
+const DISK_LOW_BYTES = 1024 * MIB;
+const DISK_FULL_BYTES = 64 * MIB;
+/** Of all inodes. */
+const INODES_LOW_SHARE = 0.01;
+const CERTIFICATE_NEAR_MS = 14 * DAY;
+const EVENT_LOOP_RESOLUTION_MS = 20;
+const EVENT_LOOP_SLOW_MS = 100;
+/** The delay is told for the last one to two of these. */
+const EVENT_LOOP_WINDOW_MS = MINUTE;
+/** How long the loss of records is held against the log writer. */
+const LOSS_REMEMBERED_MS = 5 * MINUTE;
+const NANOSECONDS_PER_MS = 1e6;
+
+const ok = (message: string): Finding => ({ status: 'ok', message });
+const degraded = (message: string): Finding => ({ status: 'degraded', message });
+const down = (message: string): Finding => ({ status: 'down', message });
+const absent = (message: string): Finding => ({ status: 'absent', message });
+
+/** `roundTrip` writes the text durably and returns what is then read back. */
+export function storeProbe(roundTrip: (text: string) => Promise<string | undefined>): Probe {
+  return async () => {
+    const written = randomUUID();
+    const read = await roundTrip(written);
+    return read === written ? ok('wrote and read back') : down('what was read is not what was written');
+  };
+}
+
+export interface DiskSpace {
+  freeBytes: number;
+  freeFiles: number;
+  /** 0 where the file system does not count them. */
+  totalFiles: number;
+}
+
+export function diskProbe(folder: string, read: (folder: string) => Promise<DiskSpace> = readSpace): Probe {
+  return async () => {
+    const { freeBytes, freeFiles, totalFiles } = await read(folder);
+    const message = `${Math.floor(freeBytes / MIB)} MiB free for data`;
+    if (freeBytes < DISK_FULL_BYTES) return down(`${message}; make room, writing will fail soon`);
+    if (freeBytes < DISK_LOW_BYTES) return degraded(`${message}; make room, or lower log.retention_bytes`);
+    if (freeFiles < totalFiles * INODES_LOW_SHARE)
+      return degraded(`${message}, but only ${freeFiles} inodes; remove files`);
+    return ok(message);
+  };
+}
+
+async function readSpace(folder: string): Promise<DiskSpace> {
+  const { bavail, bsize, ffree, files } = await statfs(folder);
+  return { freeBytes: bavail * bsize, freeFiles: ffree, totalFiles: files };
+}
+
+/** `soonestExpiry`: of the certificates in use, in milliseconds since 1970; undefined when there is none. */
+export function certificatesProbe(soonestExpiry: () => Promise<number | undefined>, clock: Clock): Probe {
+  return async () => {
+    const expiry = await soonestExpiry();
+    if (expiry === undefined) return absent('there is no certificate');
+    const leftMs = expiry - clock.now();
+    if (leftMs <= 0) return down('a certificate has expired; list_certificates shows which');
+    const message = `the next certificate expires in ${Math.floor(leftMs / DAY)} days`;
+    return leftMs < CERTIFICATE_NEAR_MS ? degraded(message) : ok(message);
+  };
+}
+
+/** What `services/engine` answers to a ping, by shape. */
+export type EnginePing = { connected: true; version: string } | { connected: false; reason: string };
+
+export function engineProbe(engine: { ping(): Promise<EnginePing> }): Probe {
+  return async () => {
+    const answer = await engine.ping();
+    return answer.connected ? ok(`container engine ${answer.version}`) : absent(answer.reason);
+  };
+}
+
+export interface Listener {
+  name: string;
+  /** Address and port it is bound to now; undefined when it does not listen. */
+  address: string | undefined;
+}
+
+export function listenersProbe(listeners: () => readonly Listener[]): Probe {
+  return async () => {
+    const all = listeners();
+    const closed = all.filter(({ address }) => address === undefined).map(({ name }) => name);
+    if (closed.length === all.length) return down('nothing listens');
+    if (closed.length > 0) return degraded(`not listening: ${closed.join(', ')}`);
+    return ok(all.map(({ name, address }) => `${name} ${address}`).join(', '));
+  };
+}
+
+/** How long work waits for the event loop. Measures from now until it is disposed of. */
+export function eventLoopProbe(clock: Clock): Probe & Disposable {
+  let current = startDelay();
+  let earlier = current;
+  const rotation = clock.every(EVENT_LOOP_WINDOW_MS, () => {
+    earlier = current;
+    earlier.disable();
+    current = startDelay();
+  });
+  const probe: Probe = async () => {
+    const delayMs = Math.max(p99(earlier), p99(current));
+    const message = `99 % of turns wait less than ${Math.ceil(delayMs)} ms`;
+    return delayMs >= EVENT_LOOP_SLOW_MS ? degraded(`${message}; the process is overloaded`) : ok(message);
+  };
+  return Object.assign(probe, {
+    [Symbol.dispose]() {
+      rotation.cancel();
+      current.disable();
+    },
+  });
+}
+
+function startDelay() {
+  const histogram = monitorEventLoopDelay({ resolution: EVENT_LOOP_RESOLUTION_MS });
+  histogram.enable();
+  return histogram;
+}
+
+/** The histogram holds the time between samples; what is above the resolution is delay. */
+const p99 = (histogram: { percentile(percentile: number): number }): number =>
+  Math.max(0, histogram.percentile(99) / NANOSECONDS_PER_MS - EVENT_LOOP_RESOLUTION_MS);
+
+/** `dropped`: records lost since the start, because the writer could not keep up. */
+export function logWriterProbe(read: () => { dropped: number }, clock: Clock): Probe {
+  let known = 0;
+  let lostAt: number | undefined;
+  return async () => {
+    const { dropped } = read();
+    if (dropped > known) lostAt = clock.now();
+    known = dropped;
+    const recent = lostAt !== undefined && clock.now() - lostAt < LOSS_REMEMBERED_MS;
+    if (recent) return degraded(`${dropped} records lost since the start, some of them just now`);
+    return ok(`${dropped} records lost since the start`);
+  };
+}

@@ -1,0 +1,150 @@
+/** `run_command`: one program for a diagnosis, never a shell. The rules are in `allow-list`, the text in `argv`. */
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import type { Clock } from '../core/clock.ts';
+import { digestOf } from '../core/dispatch.ts';
+import { AppError } from '../core/errors.ts';
+import { defineOperation, type OperationContext } from '../core/operation.ts';
+import { type AllowList, createAllowList, type CommandRule, isPlainName } from './allow-list.ts';
+import { MAX_COMMAND, parseArgv } from './argv.ts';
+import { findProgram, prepareScratch, type ProgramResult, runProgram } from './run-command-process.ts';
+
+/** Programs that may run at once, whoever started them. */
+const MAX_RUNNING = 4;
+
+export type CommandMode = 'off' | 'allow-list' | 'any';
+type Argv = [program: string, ...args: string[]];
+type RunContext = Pick<OperationContext, 'signal' | 'progress'>;
+
+export interface CommandService extends AsyncDisposable {
+  readonly mode: CommandMode;
+  /** @throws AppError INVALID_INPUT when it is not one command, FORBIDDEN when it is not allowed. */
+  parse(command: string): Argv;
+  /** @throws AppError RATE_LIMITED at once, UNAVAILABLE when the program is not installed. */
+  run(argv: Argv, context: RunContext): Promise<ProgramResult>;
+}
+
+export interface CommandOptions {
+  mode: CommandMode;
+  /** Replaces the built-in rules. */
+  allow?: readonly CommandRule[] | undefined;
+  timeoutMs: number;
+  maxOutputBytes: number;
+  /** Made with mode 0700 when it is first needed. */
+  scratchDir: string;
+  clock: Clock;
+}
+
+/** @throws Error when a rule of `allow` can't be used. */
+export function createCommandService(options: CommandOptions): CommandService {
+  const { mode, allow, timeoutMs, maxOutputBytes, scratchDir, clock } = options;
+  const allowList = createAllowList(allow);
+  const closing = new AbortController();
+  const running = new Set<Promise<unknown>>();
+  let scratch: Promise<void> | undefined;
+
+  async function start(argv: Argv, { signal, progress }: RunContext): Promise<ProgramResult> {
+    const file = await findProgram(argv[0]);
+    await (scratch ??= prepareScratch(scratchDir));
+    const stop = AbortSignal.any([signal, closing.signal]);
+    return runProgram({ argv, file, scratchDir, timeoutMs, maxOutputBytes, signal: stop, progress }, clock);
+  }
+
+  return {
+    mode,
+    parse: (command) => parseAllowed(command, mode, allowList),
+    run(argv, context) {
+      if (running.size >= MAX_RUNNING)
+        throw new AppError('RATE_LIMITED', `${MAX_RUNNING} commands are running; wait until one has ended`);
+      const run = start(argv, context).finally(() => running.delete(run));
+      running.add(run);
+      return run;
+    },
+    async [Symbol.asyncDispose]() {
+      closing.abort();
+      await Promise.allSettled(running);
+    },
+  };
+}
+
+function parseAllowed(command: string, mode: CommandMode, allowList: AllowList): Argv {
+  if (mode === 'off')
+    throw new AppError('FORBIDDEN', 'commands are switched off by the setting commands.mode: off');
+  const argv = parseArgv(command);
+  requirePlainName(argv[0]);
+  if (mode === 'allow-list') allowList.require(argv);
+  return argv;
+}
+
+function requirePlainName(program: string): void {
+  if (isPlainName(program)) return;
+  throw new AppError(
+    'INVALID_INPUT',
+    'command: the program has to be a name without a path or an assignment; it is looked up in fixed folders',
+  );
+}
+
+export const runCommand = defineOperation({
+  name: 'run_command',
+  title: 'Run a command',
+  description:
+    'Runs one program on this machine and returns its output, for diagnosis: uptime, df -h, free -m, docker ps, ss -tln, openssl s_client -connect HOST:443, dig NAME. No shell: no pipes, redirection or variables. A refusal says what is allowed.',
+  permission: 'commands:run',
+  confinement: 'refused',
+  effect: 'update',
+  untrusted: true,
+  mcp: 'listed',
+  toolset: 'system',
+  http: { method: 'POST', path: '/v1/commands' },
+  input: z.object({
+    command: z
+      .string()
+      .min(1)
+      .max(MAX_COMMAND)
+      .describe('Program and arguments on one line; quotes and backslashes as in a shell'),
+  }),
+  output: z.object({
+    exit_code: z.int().nullable().describe('Null when a signal ended it'),
+    signal: z.string().nullable(),
+    timed_out: z.boolean(),
+    stdout: z.string(),
+    stderr: z.string(),
+    truncated: z.boolean().describe('True when it wrote more than is shown'),
+    output_bytes: z.int().describe('All that it wrote'),
+    duration_ms: z.number(),
+  }),
+  async handler({ command }, context, { commands }: { commands: CommandService }) {
+    const argv = commands.parse(command);
+    context.audit({ argv });
+    if (commands.mode === 'any')
+      await context.confirm?.({
+        operation: 'run_command',
+        inputDigest: digestOf({ command }),
+        message: `Run this on the machine, with all rights of this process: ${JSON.stringify(argv)}`,
+      });
+    return reported(await commands.run(argv, context), context);
+  },
+});
+
+/** The digest is of the text that was returned, standard output first, so that a reader of both can compare. */
+function reported(result: ProgramResult, { audit }: OperationContext) {
+  const { exitCode, signal, ended, stdout, stderr } = result;
+  audit({
+    exit_code: exitCode,
+    signal,
+    ended,
+    output_sha256: createHash('sha256').update(stdout).update(stderr).digest('hex'),
+  });
+  if (ended === 'cancelled')
+    throw new AppError('CANCELLED', 'the call was cancelled; the program and what it started were ended');
+  return {
+    exit_code: exitCode,
+    signal,
+    timed_out: ended === 'timeout',
+    stdout,
+    stderr,
+    truncated: result.truncated,
+    output_bytes: result.outputBytes,
+    duration_ms: result.durationMs,
+  };
+}

@@ -1,0 +1,50 @@
+/** Configuration, as it is written in files, to the settings of the parts, in the units of code. */
+import type { Config } from './config/config.ts';
+import { bundles } from './core/permissions.ts';
+import type { GatewaySettings } from './gateway/settings.ts';
+import type { McpSettings } from './interfaces/mcp/settings.ts';
+
+export function gatewaySettings(config: Config): GatewaySettings {
+  const { gateway, mcp } = config;
+  return {
+    bind: config.bind,
+    httpPort: config.http_port,
+    httpsPort: config.https_port,
+    controlHosts: config.control.hosts,
+    publicUrl: config.control.public_url,
+    trustedProxies: gateway.trusted_proxies,
+    headerTimeoutMs: gateway.header_timeout_ms,
+    bodyTimeoutMs: gateway.body_timeout_ms,
+    keepAliveTimeoutMs: gateway.keep_alive_timeout_ms,
+    maxHeaderBytes: gateway.max_header_bytes,
+    maxHeaders: gateway.max_headers,
+    maxConnections: gateway.max_connections,
+    maxConnectionsPerAddress: gateway.max_connections_per_address,
+    maxStreamsPerConnection: gateway.max_streams_per_connection,
+    drainTimeoutMs: gateway.drain_timeout_ms,
+    mcp: {
+      access: mcp.access,
+      hosts: mcp.hosts,
+      allowedOrigins: mcp.allowed_origins,
+      callsPerMinute: mcp.calls_per_minute,
+      callsPerMinutePerAddress: mcp.calls_per_minute_per_address,
+      failuresPerMinutePerAddress: mcp.failures_per_minute_per_address,
+      authorizationServers: [],
+      scopes: bundles.viewer,
+      resourceName: 'OAuth HTTPS Proxy',
+    },
+  };
+}
+
+export function mcpSettings({ mcp }: Config): McpSettings {
+  return {
+    confirm: mcp.confirm,
+    strictAccept: mcp.strict_accept,
+    toolsets: mcp.toolsets,
+    readOnly: mcp.read_only,
+    sessionIdleMs: mcp.session_idle_ms,
+    maxSessions: mcp.max_sessions,
+    maxSessionsPerPrincipal: mcp.max_sessions_per_principal,
+    maxEventStreams: mcp.max_event_streams,
+  };
+}

@@ -1,0 +1,86 @@
+/** Which certificates there are, by name, in memory and without keys; and which one a hostname is served with. */
+import type { Certificate } from './schema.ts';
+
+/** The part of a certificate that choosing needs; the rest stays in the store. */
+export interface Entry {
+  readonly id: string;
+  readonly source: Certificate['source'];
+  readonly names: readonly string[];
+  /** Milliseconds since 1970. */
+  readonly notBefore: number;
+  readonly notAfter: number;
+  readonly fingerprint: string;
+}
+
+export function entryOf(certificate: Certificate): Entry {
+  return {
+    id: certificate.id,
+    source: certificate.source,
+    names: certificate.names,
+    notBefore: Date.parse(certificate.not_before),
+    notAfter: Date.parse(certificate.not_after),
+    fingerprint: certificate.fingerprint_sha256,
+  };
+}
+
+export class Catalog {
+  readonly #byId = new Map<string, Entry>();
+  /** From elsewhere (imported, ACME); of one name the longest valid first. */
+  readonly #public = new Map<string, readonly Entry[]>();
+  /** Of the internal CA; of one name the longest valid one. */
+  readonly #internal = new Map<string, Entry>();
+
+  all(): Iterable<Entry> {
+    return this.#byId.values();
+  }
+
+  get(id: string): Entry | undefined {
+    return this.#byId.get(id);
+  }
+
+  get size(): number {
+    return this.#byId.size;
+  }
+
+  put(entry: Entry): void {
+    this.#byId.set(entry.id, entry);
+    for (const name of entry.names) {
+      if (entry.source === 'internal') {
+        if ((this.#internal.get(name)?.notAfter ?? 0) <= entry.notAfter) this.#internal.set(name, entry);
+      } else {
+        const others = this.#public.get(name) ?? [];
+        this.#public.set(
+          name,
+          [...others, entry].sort((a, b) => b.notAfter - a.notAfter),
+        );
+      }
+    }
+  }
+
+  remove(entry: Entry): void {
+    this.#byId.delete(entry.id);
+    for (const name of entry.names) {
+      if (this.#internal.get(name) === entry) this.#internal.delete(name);
+      const others = this.#public.get(name)?.filter((other) => other !== entry) ?? [];
+      if (others.length > 0) this.#public.set(name, others);
+      else this.#public.delete(name);
+    }
+  }
+
+  /** From elsewhere and valid now: exact name before wildcard, then the longest valid one. */
+  public(hostname: string, now: number): Entry | undefined {
+    return (
+      validAt(this.#public.get(hostname), now) ??
+      validAt(this.#public.get(`*${hostname.slice(hostname.indexOf('.'))}`), now)
+    );
+  }
+
+  /** `name` as it is served: a hostname or `*.parent`. May be over, or near its end. */
+  internal(name: string): Entry | undefined {
+    return this.#internal.get(name);
+  }
+}
+
+function validAt(entries: readonly Entry[] | undefined, now: number): Entry | undefined {
+  return entries?.find(({ notBefore, notAfter }) => notBefore <= now && now < notAfter);
+}

@@ -1,0 +1,78 @@
+/**
+ * The certificate for a TLS handshake, as a context that holds its key. Answers are kept per name, so that a handshake
+ * costs one look into a map; it is not the store of certificates, and decides nothing about who may connect.
+ */
+import type { SecureContext } from 'node:tls';
+import { type Clock, MINUTE } from '../core/clock.ts';
+import { parseHostname } from '../core/hostname.ts';
+import type { Catalog, Entry } from './catalog.ts';
+
+/** An answer is looked up again after this, so that a certificate that begins or ends to be valid is noticed. */
+const KEPT_MS = MINUTE;
+/** Under a wildcard clients can ask for any number of names; the oldest answers make room. */
+const MAX_NAMES = 50_000;
+
+export interface SelectorOptions {
+  catalog: Catalog;
+  clock: Clock;
+  /** For clients that name no host (they connect to an address). */
+  fallback: string;
+  /** The hostname or `*.parent` under which it is served; undefined when it is not served. */
+  servedAs: (hostname: string) => string | undefined;
+  /** Of an internal certificate for this served name that is valid now, made when there is none. */
+  internal: (servedName: string) => Promise<Entry>;
+  open: (entry: Entry) => Promise<SecureContext>;
+}
+
+interface Answer {
+  context: Promise<SecureContext | undefined>;
+  until: number;
+}
+
+const notServed: Promise<undefined> = Promise.resolve(undefined);
+
+export class Selector {
+  readonly #options: SelectorOptions;
+  readonly #answers = new Map<string, Answer>();
+
+  constructor(options: SelectorOptions) {
+    this.#options = options;
+  }
+
+  /** Undefined when the name is not served. Rejects when the certificate can't be opened: the handshake has to fail. */
+  select(servername: string = this.#options.fallback): Promise<SecureContext | undefined> {
+    const answer = this.#answers.get(servername);
+    if (answer && this.#options.clock.now() < answer.until) return answer.context;
+    const hostname = parseHostname(servername);
+    if (hostname === undefined) return notServed;
+    return hostname === servername ? this.#find(hostname) : this.select(hostname);
+  }
+
+  /** Forgets every answer; call it when a certificate or what is served has changed. */
+  clear(): void {
+    this.#answers.clear();
+  }
+
+  #find(hostname: string): Promise<SecureContext | undefined> {
+    const servedName = this.#options.servedAs(hostname);
+    if (servedName === undefined) return notServed;
+    const { catalog, clock, open, internal } = this.#options;
+    const now = clock.now();
+    const entry = catalog.public(hostname, now);
+    const context = entry ? open(entry) : internal(servedName).then(open);
+    return this.#keep(hostname, { context, until: Math.min(now + KEPT_MS, entry?.notAfter ?? Infinity) });
+  }
+
+  #keep(hostname: string, answer: Answer): Answer['context'] {
+    if (this.#answers.size >= MAX_NAMES) {
+      const [oldest] = this.#answers.keys();
+      if (oldest !== undefined) this.#answers.delete(oldest);
+    }
+    this.#answers.set(hostname, answer);
+    // What failed is tried again by the next handshake; this one gets the error from the promise it was given.
+    answer.context.catch(() => {
+      if (this.#answers.get(hostname) === answer) this.#answers.delete(hostname);
+    });
+    return answer.context;
+  }
+}

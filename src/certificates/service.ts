@@ -1,0 +1,289 @@
+/**
+ * Certificates: what is imported, what the internal CA issues and renews, and which one a handshake gets. A private
+ * key leaves this folder only inside a `SecureContext`. It terminates no TLS (the gateway does). Called by the
+ * operations of this folder, and by the composition root for `select`, `ensure` and `soonestExpiry`.
+ */
+import type { SecureContext } from 'node:tls';
+import { HOUR, type Timer } from '../core/clock.ts';
+import { decodeCursor, encodeCursor, requireVersion } from '../core/collection.ts';
+import { AppError, messageOf } from '../core/errors.ts';
+import type { EventName, Events } from '../core/events.ts';
+import { coversHostname } from '../core/hostname.ts';
+import type { OperationContext } from '../core/operation.ts';
+import { mayTouch, type Principal, requireHostname } from '../core/principal.ts';
+import { type AuthorityOptions, openAuthority } from './authority.ts';
+import { Catalog, type Entry, entryOf } from './catalog.ts';
+import { parseImport } from './import.ts';
+import { InternalCertificates } from './internal.ts';
+import type { Certificate, ListedCertificate } from './schema.ts';
+import { Selector } from './select.ts';
+import { Vault } from './vault.ts';
+
+const RENEWAL_EVERY_MS = HOUR;
+const MAX_CERTIFICATES = 50_000;
+const MAX_USED_BY = 100;
+/** After any of these another certificate may be the right one. */
+const news = ['proxy.changed', 'certificate.ready', 'certificate.removed'] as const satisfies EventName[];
+
+export interface CertificateServiceOptions extends AuthorityOptions {
+  events: Events;
+  /** Canonical, at least one; the first one is for clients that name no host. */
+  controlHosts: readonly string[];
+  /** The hostname or `*.parent` of the enabled proxy that serves this hostname; undefined when none does. */
+  servedName: (hostname: string) => string | undefined;
+  /** Hostnames and `*.parent` of every enabled proxy. */
+  servedHostnames: () => Iterable<string>;
+}
+
+interface Parts {
+  catalog: Catalog;
+  vault: Vault;
+  internal: InternalCertificates;
+}
+
+type Caller = Pick<OperationContext, 'principal' | 'idempotency'>;
+
+/** @throws Error when the internal CA's key does not open with this master key. */
+export async function openCertificates(options: CertificateServiceOptions): Promise<CertificateService> {
+  const catalog = new Catalog();
+  const vault = new Vault(options);
+  const authority = await openAuthority(options);
+  const stored = await vault.load((id, cause) =>
+    report(options, `certificate ${id} can't be read and is not used: ${messageOf(cause)}`),
+  );
+  for (const certificate of stored) catalog.put(entryOf(certificate));
+  const internal = new InternalCertificates({ ...options, authority, catalog, vault });
+  return new CertificateService(options, { catalog, vault, internal });
+}
+
+export class CertificateService implements AsyncDisposable {
+  readonly #options: CertificateServiceOptions;
+  readonly #parts: Parts;
+  readonly #selector: Selector;
+  readonly #controlHosts: ReadonlySet<string>;
+  readonly #renewal: Timer;
+  readonly #unsubscribe: (() => void)[];
+  readonly #background = new Set<Promise<void>>();
+
+  constructor(options: CertificateServiceOptions, parts: Parts) {
+    const { clock, events, controlHosts } = options;
+    this.#options = options;
+    this.#parts = parts;
+    this.#controlHosts = new Set(controlHosts);
+    this.#selector = new Selector({
+      catalog: parts.catalog,
+      clock,
+      fallback: controlHosts[0] ?? '',
+      servedAs: (hostname) => this.#servedAs(hostname),
+      internal: (name) => parts.internal.current(name),
+      open: ({ id }) => parts.vault.open(id),
+    });
+    this.#renewal = clock.every(RENEWAL_EVERY_MS, () => this.#run(this.renewDue()));
+    this.#unsubscribe = [
+      ...news.map((name) => events.on(name, () => this.#selector.clear())),
+      events.on('proxy.changed', ({ hostnames }) => this.#run(this.ensure(hostnames))),
+    ];
+  }
+
+  /**
+   * For the SNI callback. Undefined when the name is not served; no name means the first control host. Rejects when
+   * the right certificate can't be opened: then the handshake has to fail.
+   */
+  readonly select = (servername: string | undefined): Promise<SecureContext | undefined> =>
+    this.#selector.select(servername);
+
+  /** Issues ahead what the internal CA has to supply for those of the hostnames that are served. */
+  async ensure(hostnames: Iterable<string>): Promise<void> {
+    for (const hostname of hostnames) {
+      const name = this.#servedAs(hostname);
+      if (name !== undefined && !this.#parts.catalog.public(hostname, this.#options.clock.now()))
+        await this.#parts.internal.current(name);
+    }
+  }
+
+  /** Soonest to expire first. */
+  async list(
+    query: { limit: number; cursor?: string | undefined; hostname?: string | undefined },
+    { principal }: Pick<Caller, 'principal'>,
+  ): Promise<{ certificates: ListedCertificate[]; next_cursor?: string }> {
+    const found = this.#matching(query, principal);
+    const page = found.slice(0, query.limit);
+    const last = found.length > query.limit ? page.at(-1) : undefined;
+    const documents = await this.#parts.vault.find(
+      this.#options.database.read,
+      page.map(({ id }) => id),
+    );
+    const usedBy = this.#usedBy();
+    const certificates = page.flatMap(({ id }) => {
+      const certificate = documents.get(id);
+      if (!certificate) return []; // Removed since it was found.
+      const used = (usedBy.get(id) ?? []).filter((hostname) => mayTouch(principal, hostname));
+      const names = shownNames(principal, certificate.names);
+      return [{ ...certificate, names, used_by: used.slice(0, MAX_USED_BY) }];
+    });
+    return {
+      certificates,
+      ...(last && { next_cursor: encodeCursor('certificates', [last.notAfter, last.id]) }),
+    };
+  }
+
+  /** Takes effect for the next handshake. */
+  async import(
+    { certificatePem, privateKeyPem }: { certificatePem: string; privateKeyPem: string },
+    context: Caller,
+  ): Promise<Certificate> {
+    const { database, clock, events } = this.#options;
+    const { catalog, vault } = this.#parts;
+    const imported = parseImport(certificatePem, privateKeyPem, clock.now());
+    for (const name of imported.names) requireHostname(context.principal, name);
+    return database.change(context, async (tx, afterCommit) => {
+      this.#requireNew(imported.fingerprint);
+      const certificate = await vault.insert(tx, 'imported', imported);
+      afterCommit(() => {
+        catalog.put(entryOf(certificate));
+        events.emit('certificate.ready', { id: certificate.id, names: certificate.names });
+      });
+      return certificate;
+    });
+  }
+
+  /** What it served is served with the next best one: another import, or one of the internal CA. */
+  remove(
+    { id, version, force }: { id: string; version: number | undefined; force: boolean },
+    context: Caller,
+  ): Promise<Certificate> {
+    const { database, events } = this.#options;
+    const { catalog, vault } = this.#parts;
+    return database.change(context, async (tx, afterCommit) => {
+      const entry = this.#find(id, context.principal);
+      const certificate = (await vault.find(tx, [id])).get(id);
+      if (!certificate) throw notFound(id);
+      requireVersion(id, version, certificate.version);
+      if (!force) this.#requireUnused(id);
+      await vault.remove(tx, id);
+      afterCommit(() => {
+        catalog.remove(entry);
+        vault.forget(id);
+        events.emit('certificate.removed', { id, names: entry.names });
+      });
+      return certificate;
+    });
+  }
+
+  /** Of the certificates in use, in milliseconds since 1970; undefined when none is. */
+  async soonestExpiry(): Promise<number | undefined> {
+    let soonest: number | undefined;
+    for (const id of this.#usedBy().keys()) {
+      const { notAfter } = this.#parts.catalog.get(id) ?? {};
+      if (notAfter !== undefined && notAfter < (soonest ?? Infinity)) soonest = notAfter;
+    }
+    return soonest;
+  }
+
+  /** Renews the internal CA's certificates that near their end; a timer calls it every hour. */
+  renewDue(): Promise<void> {
+    const { catalog, internal } = this.#parts;
+    const now = this.#options.clock.now();
+    return internal.renewDue((name) => this.#servedAs(name) === name && !catalog.public(name, now));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#renewal.cancel();
+    for (const unsubscribe of this.#unsubscribe) unsubscribe();
+    await Promise.all(this.#background);
+    await this.#parts.internal.settle();
+  }
+
+  #servedAs(hostname: string): string | undefined {
+    if (this.#controlHosts.has(hostname)) return hostname;
+    const name = this.#options.servedName(hostname);
+    // One certificate for the wildcard, not one for each name that clients think of.
+    return name !== undefined && coversHostname(name, hostname) ? name : undefined;
+  }
+
+  #matching(
+    { cursor, hostname }: { cursor?: string | undefined; hostname?: string | undefined },
+    principal: Principal,
+  ): Entry[] {
+    const [at, after] =
+      cursor === undefined ? [-Infinity, ''] : decodeCursor('certificates', ['number', 'string'], cursor);
+    return [...this.#parts.catalog.all()]
+      .filter(({ notAfter, id }) => notAfter > at || (notAfter === at && id > after))
+      .filter(({ names }) => hostname === undefined || names.some((name) => coversHostname(name, hostname)))
+      .filter(({ names }) => shownNames(principal, names).length > 0)
+      .sort((a, b) => a.notAfter - b.notAfter || (a.id < b.id ? -1 : 1));
+  }
+
+  /** Certificate id → hostnames that are served with it now. */
+  #usedBy(): Map<string, string[]> {
+    const { catalog } = this.#parts;
+    const now = this.#options.clock.now();
+    const usedBy = new Map<string, string[]>();
+    for (const hostname of new Set([...this.#controlHosts, ...this.#options.servedHostnames()])) {
+      const entry = catalog.public(hostname, now) ?? catalog.internal(hostname);
+      if (!entry) continue;
+      const hostnames = usedBy.get(entry.id);
+      if (hostnames) hostnames.push(hostname);
+      else usedBy.set(entry.id, [hostname]);
+    }
+    return usedBy;
+  }
+
+  /** For changing it: all of its names have to be the principal's. What it may not see does not exist. */
+  #find(id: string, principal: Principal): Entry {
+    const entry = this.#parts.catalog.get(id);
+    if (!entry || shownNames(principal, entry.names).length === 0) throw notFound(id);
+    if (entry.names.every((name) => mayTouch(principal, name))) return entry;
+    throw new AppError(
+      'FORBIDDEN',
+      `${id} also covers hostnames outside of ${principal.hostnames?.join(', ') ?? 'yours'}; an administrator can delete it`,
+    );
+  }
+
+  #requireUnused(id: string): void {
+    const used = this.#usedBy().get(id);
+    if (!used) return;
+    const some = used.slice(0, MAX_USED_BY).join(', ');
+    throw new AppError(
+      'PRECONDITION_FAILED',
+      `${id} is in use by ${some}; with force: true they change to the next best certificate, which may be one of the internal CA`,
+    );
+  }
+
+  #requireNew(fingerprint: string): void {
+    const { catalog } = this.#parts;
+    for (const entry of catalog.all())
+      if (entry.fingerprint === fingerprint)
+        throw new AppError('CONFLICT', `this certificate is there already, as ${entry.id}`, {
+          details: { id: entry.id },
+        });
+    if (catalog.size >= MAX_CERTIFICATES)
+      throw new AppError(
+        'PRECONDITION_FAILED',
+        `there are ${MAX_CERTIFICATES} certificates, which is the limit`,
+      );
+  }
+
+  /** In the background, awaited at the end; a failure is reported here, and tried again when it is next needed. */
+  #run(work: Promise<void>): void {
+    const task = work
+      .catch((cause: unknown) => report(this.#options, `issuing ahead failed: ${messageOf(cause)}`))
+      .finally(() => this.#background.delete(task));
+    this.#background.add(task);
+  }
+}
+
+/** To a confined principal only those names are shown that are its own, or cover one of its own. */
+function shownNames(principal: Principal, names: readonly string[]): string[] {
+  const { hostnames = [] } = principal;
+  return names.filter(
+    (name) => mayTouch(principal, name) || hostnames.some((own) => coversHostname(name, own)),
+  );
+}
+
+const notFound = (id: string): AppError =>
+  new AppError('NOT_FOUND', `no certificate ${JSON.stringify(id)}; list_certificates names them`);
+
+function report({ log, clock }: CertificateServiceOptions, message: string): void {
+  log.write({ time: clock.now(), kind: 'tls', level: 'error', component: 'certificates', message });
+}

@@ -1,0 +1,120 @@
+/** Certificates at rest: the chain in the clear, the private key sealed; and opened again for the TLS library. */
+import { X509Certificate } from 'node:crypto';
+import { createSecureContext, type SecureContext } from 'node:tls';
+import { newId } from '../core/ids.ts';
+import type { Database, Reader, Tables, Writer } from '../store/database.ts';
+import type { Sealer } from './authority.ts';
+import { factsOf } from './facts.ts';
+import { type Certificate, certificateSchema } from './schema.ts';
+
+/** Each open context holds some 30 KiB. */
+const MAX_CONTEXTS = 5000;
+const FIRST_VERSION = 1;
+
+/** Chain and key together, before they are stored. */
+export interface Material {
+  chainPem: string;
+  keyPem: string;
+}
+
+export class Vault {
+  readonly #database: Database;
+  readonly #sealer: Sealer;
+  readonly #contexts = new Map<string, Promise<SecureContext>>();
+
+  constructor({ database, sealer }: { database: Database; sealer: Sealer }) {
+    this.#database = database;
+    this.#sealer = sealer;
+  }
+
+  /** Every certificate that can be read; `report` hears of the others. */
+  async load(report: (id: string, cause: unknown) => void): Promise<Certificate[]> {
+    const rows = await this.#database.read.selectFrom('certificates').select(['id', 'document']).execute();
+    return rows.flatMap((row) => {
+      try {
+        return parseDocument(row);
+      } catch (cause) {
+        report(row.id, cause);
+        return [];
+      }
+    });
+  }
+
+  /** `from`: inside a change the change's own transaction, outside of one the database. */
+  async find(from: Reader, ids: readonly string[]): Promise<Map<string, Certificate>> {
+    if (ids.length === 0) return new Map();
+    const rows = await from
+      .selectFrom('certificates')
+      .select(['id', 'document'])
+      .where('id', 'in', ids)
+      .execute();
+    return new Map(rows.map((row) => [row.id, parseDocument(row)]));
+  }
+
+  async insert(
+    tx: Writer,
+    source: Certificate['source'],
+    { chainPem, keyPem }: Material,
+  ): Promise<Certificate> {
+    const id = newId('crt');
+    const facts = factsOf(new X509Certificate(chainPem));
+    const certificate: Certificate = { id, source, version: FIRST_VERSION, ...facts };
+    await tx
+      .insertInto('certificates')
+      .values({
+        id,
+        source,
+        not_after: Date.parse(facts.not_after),
+        document: JSON.stringify(certificate),
+        chain_pem: chainPem,
+        key_sealed: this.#sealer.seal(keyPem, sealContext(id)),
+      })
+      .execute();
+    return certificate;
+  }
+
+  async remove(tx: Writer, id: string): Promise<void> {
+    await tx.deleteFrom('certificates').where('id', '=', id).execute();
+  }
+
+  /** @throws Error when it is gone, or its key does not open with this master key. */
+  open(id: string): Promise<SecureContext> {
+    const open = this.#contexts.get(id);
+    if (open) return open;
+    if (this.#contexts.size >= MAX_CONTEXTS) {
+      const [oldest] = this.#contexts.keys();
+      if (oldest !== undefined) this.#contexts.delete(oldest);
+    }
+    const context = this.#read(id);
+    this.#contexts.set(id, context);
+    // What failed is tried again by the next one; this one gets the error from the promise.
+    context.catch(() => this.#contexts.delete(id));
+    return context;
+  }
+
+  /** Call it when the certificate is gone. */
+  forget(id: string): void {
+    this.#contexts.delete(id);
+  }
+
+  async #read(id: string): Promise<SecureContext> {
+    const row = await this.#database.read
+      .selectFrom('certificates')
+      .select(['chain_pem', 'key_sealed'])
+      .where('id', '=', id)
+      .executeTakeFirst();
+    if (!row) throw new Error(`certificate ${id} is not in the store`);
+    return createSecureContext({
+      cert: row.chain_pem,
+      key: this.#sealer.open(row.key_sealed, sealContext(id)),
+    });
+  }
+}
+
+const sealContext = (id: string): string => `certificate:${id}`;
+
+function parseDocument({ id, document }: Pick<Tables['certificates'], 'id' | 'document'>): Certificate {
+  const certificate = certificateSchema.parse(JSON.parse(document));
+  if (certificate.id !== id) throw new Error('its row contradicts itself');
+  return certificate;
+}

@@ -1,0 +1,173 @@
+/**
+ * The master key and what is done with it: private keys are sealed under it before they are stored. It is not a
+ * place for credentials of callers (those are hashed, in `tokens/`). Called by the composition root only.
+ */
+import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
+import {
+  closeSync,
+  fstatSync,
+  fsyncSync,
+  linkSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { messageOf } from '../core/errors.ts';
+
+const KEY_BYTES = 32;
+const KEY_FILE = 'master.key';
+const OWNER_ONLY = 0o600;
+const OTHERS = 0o077;
+/** Longer than every spelling of a key; a file that is bigger is something else. */
+const MAX_FILE_BYTES = 1024;
+const HEX = /^[0-9a-fA-F]{64}$/;
+const BASE64URL = /^[A-Za-z0-9_-]{43}=?$/;
+
+const ALGORITHM = 'aes-256-gcm';
+/** @see {@link https://csrc.nist.gov/pubs/sp/800/38/d/final | NIST SP 800-38D §8.2.2}: 96-bit random nonces. */
+const NONCE_BYTES = 12;
+const TAG_BYTES = 16;
+const FORMAT = 'v1';
+const KEY_ID_BYTES = 6;
+
+export interface Sealer {
+  /** `context` says what the text belongs to; it opens only with the same context. */
+  seal(plain: string, context: string): string;
+  /** @throws Error when it was sealed with another key or another context, or was changed since. */
+  open(sealed: string, context: string): string;
+}
+
+/** 32 bytes: from the setting, else from `data_dir/master.key`, which is made at the first start. */
+export function loadMasterKey({
+  dataDir,
+  masterKey,
+}: {
+  dataDir: string;
+  masterKey?: string | undefined;
+}): Buffer {
+  if (masterKey !== undefined) return parseKey(masterKey, 'the setting master_key');
+  const path = join(dataDir, KEY_FILE);
+  return readKeyFile(path) ?? createKeyFile(path);
+}
+
+function parseKey(text: string, where: string): Buffer {
+  if (HEX.test(text)) return Buffer.from(text, 'hex');
+  if (BASE64URL.test(text)) return Buffer.from(text, 'base64url');
+  throw new Error(
+    `${where} has to hold ${KEY_BYTES} bytes in base64url (43 characters) or hex (64 characters)`,
+  );
+}
+
+function readKeyFile(path: string): Buffer | undefined {
+  const file = openExisting(path);
+  if (file === undefined) return undefined;
+  try {
+    const { mode, size } = fstatSync(file);
+    if ((mode & OTHERS) !== 0 && process.platform !== 'win32')
+      throw new Error(
+        `${path} has mode 0${(mode & 0o777).toString(8)}, so that others may read or change the master key; run: chmod 600 ${path}`,
+      );
+    if (size > MAX_FILE_BYTES) throw new Error(`${path} is ${size} bytes long, which is no master key`);
+    return parseKey(readFileSync(file, 'utf8').trim(), path);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function openExisting(path: string): number | undefined {
+  try {
+    return openSync(path, 'r');
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined;
+    throw new Error(`the master key can't be read: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/**
+ * Written whole and synced under another name first, then linked: whoever looks sees no file or a finished one, and
+ * of two that start at once the second one takes the key of the first.
+ */
+function createKeyFile(path: string): Buffer {
+  const draft = `${path}.${randomBytes(KEY_ID_BYTES).toString('hex')}`;
+  const file = openSync(draft, 'wx', OWNER_ONLY);
+  try {
+    writeSync(file, `${randomBytes(KEY_BYTES).toString('base64url')}\n`);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+  try {
+    linkUnlessThere(draft, path);
+  } finally {
+    rmSync(draft);
+  }
+  syncFolder(dirname(path));
+  const key = readKeyFile(path);
+  if (!key) throw new Error(`${path} vanished while it was made`);
+  return key;
+}
+
+function linkUnlessThere(draft: string, path: string): void {
+  try {
+    linkSync(draft, path);
+  } catch (cause) {
+    if (!(cause instanceof Error && 'code' in cause && cause.code === 'EEXIST')) throw cause;
+  }
+}
+
+/** The name of the file has to be as durable as what is sealed with it. */
+function syncFolder(path: string): void {
+  if (process.platform === 'win32') return;
+  const folder = openSync(path, 'r');
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
+  }
+}
+
+/** A key for one purpose, so that no two uses share one. @see {@link https://www.rfc-editor.org/rfc/rfc5869 | RFC 5869} */
+export function deriveKey(master: Buffer, purpose: string, bytes: number = KEY_BYTES): Buffer {
+  return Buffer.from(hkdfSync('sha256', master, Buffer.alloc(0), purpose, bytes));
+}
+
+/**
+ * Sealed text is `v1.<key id>.<nonce, ciphertext and tag in base64url>`. The key id is derived from the key and
+ * tells a wrong key from damage; it opens nothing.
+ */
+export function createSealer(master: Buffer): Sealer {
+  const key = deriveKey(master, 'seal');
+  const keyId = deriveKey(master, 'seal key id', KEY_ID_BYTES).toString('base64url');
+  return {
+    seal(plain, context) {
+      const nonce = randomBytes(NONCE_BYTES);
+      const cipher = createCipheriv(ALGORITHM, key, nonce).setAAD(Buffer.from(context));
+      const body = Buffer.concat([nonce, cipher.update(plain, 'utf8'), cipher.final(), cipher.getAuthTag()]);
+      return `${FORMAT}.${keyId}.${body.toString('base64url')}`;
+    },
+    open(sealed, context) {
+      const [format, sealedBy, body = ''] = sealed.split('.');
+      if (format !== FORMAT) throw new Error(`${context} is not sealed in a form that this program knows`);
+      if (sealedBy !== keyId)
+        throw new Error(
+          `${context} was sealed with another master key (${sealedBy}, this one is ${keyId}): restore ${KEY_FILE} or OHP_MASTER_KEY of the time when it was stored`,
+        );
+      return decrypt(key, Buffer.from(body, 'base64url'), context);
+    },
+  };
+}
+
+function decrypt(key: Buffer, body: Buffer, context: string): string {
+  try {
+    const decipher = createDecipheriv(ALGORITHM, key, body.subarray(0, NONCE_BYTES), {
+      authTagLength: TAG_BYTES,
+    });
+    decipher.setAAD(Buffer.from(context)).setAuthTag(body.subarray(-TAG_BYTES));
+    const plain = decipher.update(body.subarray(NONCE_BYTES, -TAG_BYTES));
+    return Buffer.concat([plain, decipher.final()]).toString('utf8');
+  } catch (cause) {
+    throw new Error(`${context} was changed since it was sealed, or belongs elsewhere`, { cause });
+  }
+}

@@ -1,0 +1,145 @@
+/** A request as the control plane sees it (`core/exchange.ts`). Made for the control host and `/mcp` only. */
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Readable } from 'node:stream';
+import type { Exchange, Reply } from '../core/exchange.ts';
+import { limits } from '../core/limits.ts';
+import { type ClientResponse, isHttp2Request } from './client.ts';
+import { ClientBody } from './client-body.ts';
+import type { Activity, Transit } from './transit.ts';
+
+export class GatewayExchange implements Exchange, Activity {
+  readonly #transit: Transit;
+  readonly reply: Reply;
+  #body: Readable | undefined;
+  #controller: AbortController | undefined;
+  #aborted: Error | undefined;
+
+  constructor(transit: Transit) {
+    this.#transit = transit;
+    this.reply = new CountedReply(transit);
+  }
+
+  get traceId(): string {
+    return this.#transit.traceId;
+  }
+  get clientAddress(): string {
+    return this.#transit.clientAddress;
+  }
+  get scheme(): 'http' | 'https' {
+    return this.#transit.scheme;
+  }
+  get hostname(): string {
+    return this.#transit.hostname;
+  }
+  get authority(): string {
+    return this.#transit.authority;
+  }
+  get method(): string {
+    return this.#transit.method;
+  }
+  get path(): string {
+    return this.#transit.path;
+  }
+  get query(): string {
+    return this.#transit.query;
+  }
+  get headers(): IncomingHttpHeaders {
+    return this.#transit.headers;
+  }
+
+  /** A body of known length was judged by it already, and is read as it is. */
+  get body(): Readable {
+    this.#body ??= this.#makeBody();
+    return this.#body;
+  }
+
+  #makeBody(): Readable {
+    const transit = this.#transit;
+    const { request, response, hasBody, headers, expectsContinue } = transit;
+    const isKnown = headers['content-length'] !== undefined && !isHttp2Request(request);
+    if (!hasBody || (isKnown && !expectsContinue)) return request;
+    transit.body = new ClientBody({
+      request,
+      maxBytes: limits.controlBodyBytes,
+      continueOn: expectsContinue ? response : undefined,
+    });
+    return transit.body;
+  }
+
+  /** Made when it is first asked for: most calls are over before anyone could be gone. */
+  get signal(): AbortSignal {
+    if (!this.#controller) {
+      this.#controller = new AbortController();
+      if (this.#aborted) this.#controller.abort(this.#aborted);
+    }
+    return this.#controller.signal;
+  }
+
+  abort(reason: Error): void {
+    if (this.#transit.response.writableEnded) return;
+    this.#aborted = reason;
+    this.#controller?.abort(reason);
+  }
+
+  readonly note = (facts: Record<string, unknown>): void => {
+    this.#transit.notes = { ...this.#transit.notes, ...facts };
+  };
+}
+
+/** Node's response, with the bytes and the status kept for the access record. */
+class CountedReply implements Reply {
+  readonly #transit: Transit;
+  readonly #response: ClientResponse;
+
+  constructor(transit: Transit) {
+    this.#transit = transit;
+    this.#response = transit.response;
+  }
+
+  get headersSent(): boolean {
+    return this.#response.headersSent;
+  }
+
+  get writableEnded(): boolean {
+    return this.#response.writableEnded;
+  }
+
+  setHeader(name: string, value: string | readonly string[]): void {
+    this.#response.setHeader(name, value);
+  }
+
+  writeHead(status: number, headers?: Record<string, string | number | string[]>): void {
+    const { connection } = this.#transit.closing();
+    if (connection) this.#response.setHeader('connection', connection);
+    this.#transit.status = status;
+    this.#response.writeHead(status, headers);
+  }
+
+  flushHeaders(): void {
+    this.#response.flushHeaders();
+  }
+
+  write(chunk: string | Uint8Array): boolean {
+    this.#transit.bytesOut += Buffer.byteLength(chunk);
+    return this.#response.write(chunk);
+  }
+
+  end(chunk?: string | Uint8Array): void {
+    if (this.#response.writableEnded) return;
+    if (!this.#response.headersSent && this.#transit.status === 0) this.writeHead(this.#response.statusCode);
+    if (chunk === undefined || chunk.length === 0 || this.#transit.isHead) this.#response.end();
+    else {
+      this.#transit.bytesOut += Buffer.byteLength(chunk);
+      this.#response.end(chunk);
+    }
+    this.#transit.discardBody();
+  }
+
+  once(event: 'close' | 'drain', listener: () => void): void {
+    this.#response.once(event, listener);
+  }
+
+  destroy(error?: Error): void {
+    this.#response.destroy(error);
+  }
+}

@@ -1,0 +1,77 @@
+/** What the gateway is told from outside, in the units of code. `app.ts` makes it from the configuration. */
+import { MINUTE, SECOND } from '../core/clock.ts';
+
+const KIB = 1024;
+
+export interface GatewaySettings {
+  readonly bind: string;
+  /** 0 lets the system choose. */
+  readonly httpPort: number;
+  readonly httpsPort: number;
+  /** Canonical hostnames that answer as the control plane. */
+  readonly controlHosts: readonly string[];
+  /** How the world reaches the control host, when a front changes the URL. */
+  readonly publicUrl?: string | undefined;
+  /** Addresses or CIDR ranges whose forwarded headers are believed. */
+  readonly trustedProxies: readonly string[];
+  readonly headerTimeoutMs: number;
+  readonly bodyTimeoutMs: number;
+  readonly keepAliveTimeoutMs: number;
+  readonly maxHeaderBytes: number;
+  readonly maxHeaders: number;
+  readonly maxConnections: number;
+  readonly maxConnectionsPerAddress: number;
+  readonly maxStreamsPerConnection: number;
+  readonly drainTimeoutMs: number;
+  readonly mcp: McpGateSettings;
+}
+
+export interface McpGateSettings {
+  readonly access: 'authenticated' | 'public';
+  /** Canonical hostnames (or `*.parent`) that answer at `/mcp`; empty: every served hostname. */
+  readonly hosts: readonly string[];
+  readonly allowedOrigins: readonly string[];
+  readonly callsPerMinute: number;
+  readonly callsPerMinutePerAddress: number;
+  readonly failuresPerMinutePerAddress: number;
+  /** Issuers that grant tokens for this resource; empty: left out of the metadata. */
+  readonly authorizationServers: readonly string[];
+  /** What a challenge asks for and the metadata lists: the least that is useful. */
+  readonly scopes: readonly string[];
+  /** Shown to people who connect a client. */
+  readonly resourceName: string;
+}
+
+/** Limits that are not settings: nobody has needed another value. */
+export const gatewayLimits = {
+  /** How often stalled requests are looked for. */
+  sweepMs: SECOND,
+  /** After a reply, how long the rest of a request body is read and thrown away before the connection is cut. */
+  lingerMs: 5 * SECOND,
+  /** How long an upstream may leave `Expect: 100-continue` unanswered before the body is sent anyway. */
+  expectWaitMs: SECOND,
+  /** Connections to one upstream, and requests that use or wait for them. */
+  connectionsPerUpstream: 1024,
+  requestsPerUpstream: 4096,
+  /** An upstream that nobody asked for this long gives its connections back. */
+  upstreamIdleMs: 5 * MINUTE,
+  /** An idle connection to an upstream; below the 5 s after which many servers close. */
+  upstreamKeepAliveMs: 4 * SECOND,
+  /** Head of an upstream's response. */
+  upstreamHeaderBytes: 64 * KIB,
+  /** Resets of streams that one HTTP/2 connection may do at once, and each second after that (CVE-2023-44487). */
+  streamResetBurst: 200,
+  streamResetRate: 33,
+  /** Memory that one HTTP/2 connection may hold, in megabytes as Node counts them. */
+  http2SessionMegabytes: 10,
+  /** Frames that break the protocol before the connection is closed. */
+  http2InvalidFrames: 100,
+  /** Distinct clients whose rates are kept in mind. */
+  rateEntries: 100_000,
+  /** Spellings of header names whose meaning is kept in mind. */
+  headerSpellings: 2048,
+  /** Addresses in one X-Forwarded-For or Forwarded header; the nearest are looked at. */
+  forwardedHops: 32,
+  /** Characters of a User-Agent in an access record. */
+  userAgent: 256,
+} as const;

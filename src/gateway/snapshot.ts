@@ -1,0 +1,140 @@
+/**
+ * What is served at one moment: immutable, swapped in one assignment. A request keeps the snapshot it began with.
+ * Compiled facts of a target are made when it is first asked for and live as long as its `Match` does, so that an edit
+ * costs the same among ten hosts and among ten thousand.
+ */
+import { X509Certificate } from 'node:crypto';
+import { AppError, messageOf } from '../core/errors.ts';
+import type { Proxy } from '../proxies/schema.ts';
+import { type OwnAddress, targetFault } from '../proxies/target-policy.ts';
+import { applyChange, createTable, type Match, type RoutingTable } from '../routes/match.ts';
+import type { Publisher, Route, RoutingChange } from '../routes/schema.ts';
+import { type CompiledRules, compileRules, type HeaderPlan, ruleFault } from './headers.ts';
+import type { Target, Upstream } from './upstream.ts';
+
+export interface Snapshot {
+  readonly table: RoutingTable;
+  /** Rises with every change that is served. */
+  readonly generation: number;
+}
+
+/** Everything about forwarding to one target that does not depend on the request. */
+export interface Plan {
+  readonly match: Match;
+  readonly target: Target;
+  readonly headers: HeaderPlan;
+  readonly responseRules: CompiledRules;
+  /** Kept here to spare the look-up; whoever uses it sees to it that it is not closed. */
+  upstream: Upstream | undefined;
+}
+
+export interface SnapshotOptions {
+  /** Name of this process in CDN-Loop. */
+  readonly loopToken: string;
+  /** Where this process listens. */
+  readonly own: () => readonly OwnAddress[];
+}
+
+export class Snapshots implements Publisher {
+  readonly #options: SnapshotOptions;
+  readonly #plans = new WeakMap<Match, Plan>();
+  #current: Snapshot = Object.freeze({ table: createTable([], []), generation: 0 });
+
+  constructor(options: SnapshotOptions) {
+    this.#options = options;
+  }
+
+  get current(): Snapshot {
+    return this.#current;
+  }
+
+  load(proxies: Iterable<Proxy>, routes: Iterable<Route>): void {
+    this.#swap(createTable(proxies, routes));
+  }
+
+  /** @throws AppError PRECONDITION_FAILED when the change could not be served. */
+  prepare(change: RoutingChange): { publish(): void } {
+    for (const proxy of change.putProxies ?? []) this.#check(proxy.hostname, () => this.#checkProxy(proxy));
+    for (const route of change.putRoutes ?? [])
+      this.#check(`route ${route.path}`, () => this.#checkTarget(route.target_url));
+    const base = this.#current;
+    const candidate = applyChange(base.table, change);
+    return {
+      // Another change may have been published since; then this one is made again on top of it.
+      publish: () =>
+        this.#swap(this.#current === base ? candidate : applyChange(this.#current.table, change)),
+    };
+  }
+
+  planOf(match: Match): Plan {
+    const known = this.#plans.get(match);
+    if (known) return known;
+    const plan = compile(match, this.#options.loopToken);
+    this.#plans.set(match, plan);
+    return plan;
+  }
+
+  #swap(table: RoutingTable): void {
+    this.#current = Object.freeze({ table, generation: this.#current.generation + 1 });
+  }
+
+  #check(what: string, check: () => void): void {
+    try {
+      check();
+    } catch (cause) {
+      throw new AppError('PRECONDITION_FAILED', `${what} can't be served: ${messageOf(cause)}`, { cause });
+    }
+  }
+
+  #checkProxy(proxy: Proxy): void {
+    this.#checkTarget(proxy.target_url);
+    const fault = ruleFault(proxy.request_headers) ?? ruleFault(proxy.response_headers);
+    if (fault) throw new Error(fault);
+    if (proxy.upstream_ca_pem !== undefined) checkAuthority(proxy.upstream_ca_pem);
+  }
+
+  #checkTarget(url: string): void {
+    const fault = targetFault(url, this.#options.own());
+    if (fault) throw new Error(`target ${url}: ${fault}`);
+  }
+}
+
+const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+
+/** An authority that can't be read would leave nothing trusted, or everything, depending on who reads it. */
+function checkAuthority(pem: string): void {
+  const certificates = pem.match(PEM_CERTIFICATE) ?? [];
+  if (certificates.length === 0) throw new Error('upstream_ca_pem: there is no PEM certificate in it');
+  for (const certificate of certificates) void new X509Certificate(certificate);
+}
+
+function compile(match: Match, loopToken: string): Plan {
+  const { proxy } = match;
+  const url = new URL(match.targetUrl);
+  return {
+    match,
+    target: targetOf(url, proxy),
+    headers: {
+      host: proxy.preserve_host ? undefined : url.host,
+      rules: compileRules(proxy.request_headers),
+      loopToken,
+    },
+    responseRules: compileRules(proxy.response_headers),
+    upstream: undefined,
+  };
+}
+
+function targetOf(url: URL, proxy: Proxy): Target {
+  const { verify_upstream_tls: isVerified, upstream_ca_pem: authorities, connect_timeout_ms } = proxy;
+  return {
+    // Connections are shared by all that trust the same: what differs in trust must differ in the key.
+    key: [url.origin, isVerified, connect_timeout_ms, authorities ?? ''].join('\n'),
+    origin: url.origin,
+    hostname: url.hostname.replace(/^\[(.*)\]$/, '$1'),
+    port: url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : Number(url.port),
+    isEncrypted: url.protocol === 'https:',
+    isVerified,
+    authorities,
+    connectTimeoutMs: connect_timeout_ms,
+  };
+}

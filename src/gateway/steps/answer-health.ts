@@ -1,0 +1,26 @@
+import type { Transit } from '../transit.ts';
+
+/** For probes: alive at all, and ready to serve. Nothing about what is served. */
+export function answerHealth(transit: Transit): boolean {
+  const { path, method, core } = transit;
+  if (path !== '/healthz' && path !== '/readyz') return false;
+  if (method !== 'GET' && method !== 'HEAD')
+    return transit.refuse({
+      status: 405,
+      code: 'INVALID_INPUT',
+      message: 'Only GET is served here.',
+      headers: { allow: 'GET, HEAD' },
+    });
+  if (path === '/readyz' && !core.isReady)
+    return transit.refuse({ status: 503, code: 'UNAVAILABLE', message: 'Not ready.', headers: { 'retry-after': '1' } });
+  const body = Buffer.from('ok\n');
+  transit.status = 200;
+  transit.response.writeHead(200, {
+    ...transit.closing(),
+    'content-type': 'text/plain; charset=utf-8',
+    'cache-control': 'no-store',
+    'content-length': String(body.length),
+  });
+  transit.end(body);
+  return true;
+}

@@ -1,0 +1,20 @@
+import { forward } from '../forward.ts';
+import { forwardSingle, needsSingle } from '../forward-single.ts';
+import type { Transit } from '../transit.ts';
+import { forwardUpgrade } from '../upgrade.ts';
+
+export function forwardProxied(transit: Transit): boolean {
+  const { match, core } = transit;
+  if (!match) return false;
+  const plan = core.snapshots.planOf(match);
+  if (needsSingle(transit)) forwardSingle(transit, plan);
+  else forward(transit, plan);
+  return true;
+}
+
+export function forwardUpgraded(transit: Transit): boolean {
+  const { match, core, upgrade } = transit;
+  if (!match || !upgrade) return false;
+  forwardUpgrade(transit, core.snapshots.planOf(match), upgrade);
+  return true;
+}

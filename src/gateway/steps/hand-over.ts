@@ -1,0 +1,38 @@
+/** Gives a request to the control plane, and answers for it when that fails. */
+import type { ExchangeHandler } from '../../core/exchange.ts';
+import { messageOf } from '../../core/errors.ts';
+import { GatewayExchange } from '../exchange.ts';
+import type { Transit } from '../transit.ts';
+
+export const handToControl = (transit: Transit): boolean => handOver(transit, transit.core.handlers.control);
+export const handToMcp = (transit: Transit): boolean => handOver(transit, transit.core.handlers.mcp);
+
+function handOver(transit: Transit, handler: ExchangeHandler): true {
+  if (transit.upgrade)
+    return transit.refuse({ status: 501, code: 'INVALID_INPUT', message: 'Nothing to upgrade to is served here.' });
+  const exchange = new GatewayExchange(transit);
+  transit.activity = exchange;
+  // The handler may throw before its first await; both ways end in one place.
+  Promise.try(handler, exchange, transit.principal).catch((cause: unknown) => failed(transit, cause));
+  return true;
+}
+
+function failed(transit: Transit, cause: unknown): void {
+  const { core, traceId } = transit;
+  const reason = `the handler failed: ${messageOf(cause)}`;
+  core.log.write({
+    time: core.clock.now(),
+    kind: 'system',
+    level: 'error',
+    component: 'gateway',
+    message: reason,
+    trace_id: traceId,
+    detail: { cause: cause instanceof Error ? cause.stack : undefined },
+  });
+  transit.refuse({
+    status: 500,
+    code: 'INTERNAL',
+    message: 'Internal error. The trace id finds it in the log.',
+    reason,
+  });
+}

@@ -1,0 +1,219 @@
+/**
+ * One request's way through the gateway: what the steps found out about it, and how it ends. Not the exchange that
+ * the control plane sees (`exchange.ts` makes that where it is needed).
+ */
+import type { IncomingHttpHeaders } from 'node:http';
+import { constants } from 'node:http2';
+import type { Duplex } from 'node:stream';
+import type { ErrorCode } from '../core/errors.ts';
+import { anonymous, type Principal } from '../core/principal.ts';
+import type { Match } from '../routes/match.ts';
+import { writeAccessRecord } from './access-record.ts';
+import {
+  type ClientRequest,
+  type ClientResponse,
+  type Connection,
+  cutClient,
+  hasBody,
+  isHttp2Request,
+  isHttp2Response,
+} from './client.ts';
+import type { Peer } from './client-address.ts';
+import type { ClientBody } from './client-body.ts';
+import type { GatewayCore } from './core.ts';
+import { errorPage, pageHeaders, type Refusal, rpcErrorPage } from './error-page.ts';
+import type { RequestFacts } from './headers.ts';
+import type { Snapshot } from './snapshot.ts';
+
+export const kinds = ['proxied', 'upgrade', 'control', 'mcp', 'metadata', 'acme'] as const;
+export type Kind = (typeof kinds)[number];
+
+/** What is under way for a request and has to stop when its client is gone, or its credential. */
+export interface Activity {
+  abort(reason: Error): void;
+}
+
+/** The connection of a request that wants to leave HTTP. */
+export interface UpgradeRequest {
+  readonly socket: Duplex;
+  /** Bytes that came behind the head. */
+  readonly head: Buffer;
+  /** Value of `Upgrade`, or of `:protocol` (RFC 8441). */
+  readonly protocol: string;
+}
+
+export interface TransitParts {
+  readonly request: ClientRequest;
+  readonly response: ClientResponse;
+  readonly connection: Connection;
+  readonly upgrade?: UpgradeRequest | undefined;
+  readonly expectsContinue?: boolean;
+}
+
+export class Transit implements RequestFacts {
+  readonly core: GatewayCore;
+  readonly request: ClientRequest;
+  readonly response: ClientResponse;
+  readonly connection: Connection;
+  readonly upgrade: UpgradeRequest | undefined;
+  /** The client waits for `100 Continue` before it sends the body. */
+  readonly expectsContinue: boolean;
+  /** What it started with is what it ends with. */
+  readonly snapshot: Snapshot;
+  readonly startedAt: number;
+  readonly method: string;
+  readonly rawHeaders: readonly string[];
+  readonly headers: IncomingHttpHeaders;
+  readonly hasBody: boolean;
+
+  kind: Kind | undefined = undefined;
+  traceId = '';
+  clientAddress: string;
+  scheme: 'http' | 'https';
+  hostname = '';
+  /** As the client wrote it; undefined when it left it out. */
+  port: number | undefined = undefined;
+  authority = '';
+  path = '';
+  query = '';
+  match: Match | undefined = undefined;
+  principal: Principal = anonymous;
+  passesCredential = true;
+
+  body: ClientBody | undefined = undefined;
+  activity: Activity | undefined = undefined;
+  /** Takes it off the list of streams that end with their credential. */
+  release: (() => void) | undefined = undefined;
+
+  status = 0;
+  outcome: ErrorCode | 'OK' = 'OK';
+  reason: string | undefined = undefined;
+  bytesOut = 0;
+  notes: Record<string, unknown> | undefined = undefined;
+  /** Bytes of a tunnel, both ways; undefined for everything else. */
+  tunnelBytes: number | undefined = undefined;
+  isEventStream = false;
+  isDone = false;
+
+  constructor(core: GatewayCore, parts: TransitParts) {
+    const { request, response, connection } = parts;
+    this.core = core;
+    this.request = request;
+    this.response = response;
+    this.connection = connection;
+    this.upgrade = parts.upgrade;
+    this.expectsContinue = parts.expectsContinue === true;
+    this.snapshot = core.snapshots.current;
+    this.startedAt = core.clock.now();
+    this.method = request.method ?? '';
+    this.rawHeaders = request.rawHeaders;
+    this.headers = request.headers;
+    this.hasBody = parts.upgrade === undefined && hasBody(request);
+    this.clientAddress = connection.peer.address;
+    this.scheme = connection.isEncrypted ? 'https' : 'http';
+  }
+
+  get peer(): Peer {
+    return this.connection.peer;
+  }
+
+  /** Both ends on this machine. */
+  get isLocal(): boolean {
+    return this.peer.isLoopback && this.clientAddress === this.peer.address;
+  }
+
+  get isBodyComplete(): boolean {
+    return !this.hasBody || this.request.complete;
+  }
+
+  /** A WebSocket over HTTP/2. @see RFC 8441 §4 */
+  get isExtendedConnect(): boolean {
+    return this.upgrade !== undefined && isHttp2Request(this.request);
+  }
+
+  get isHead(): boolean {
+    return this.method === 'HEAD';
+  }
+
+  /** Answers with a page of ours. Always true: the chain of steps ends. */
+  refuse(refusal: Refusal): true {
+    if (this.isDone) return true;
+    this.status = refusal.status;
+    this.outcome = refusal.code;
+    this.reason = refusal.reason;
+    if (this.response.headersSent) this.cut();
+    else this.#sendPage(refusal);
+    return true;
+  }
+
+  #sendPage(refusal: Refusal): void {
+    const { response, traceId } = this;
+    const page =
+      this.kind === 'mcp'
+        ? rpcErrorPage(refusal, traceId)
+        : errorPage(refusal, this.headers.accept, traceId);
+    const body = Buffer.from(page.body);
+    response.writeHead(refusal.status, {
+      ...pageHeaders,
+      ...refusal.headers,
+      ...this.closing(),
+      'content-type': page.contentType,
+      'content-length': String(body.length),
+      'x-trace-id': traceId,
+    });
+    this.end(body);
+    this.discardBody();
+  }
+
+  /** The rest of the request body is of no use; reading it lets the client get to the reply. */
+  discardBody(): void {
+    if (this.body) this.body.discard();
+    else if (this.hasBody) this.request.resume();
+  }
+
+  /** HTTP/1.1 connections end after this reply when the gateway does, or when HTTP itself was to be left. */
+  closing(): { connection?: 'close' } {
+    const isLast = this.core.isDraining || this.upgrade !== undefined;
+    return isLast && !isHttp2Response(this.response) ? { connection: 'close' } : {};
+  }
+
+  end(body?: Uint8Array): void {
+    if (body === undefined || body.length === 0 || this.isHead) {
+      this.response.end();
+      return;
+    }
+    this.bytesOut += body.length;
+    this.response.end(body);
+  }
+
+  /** The reply can't be finished: the client learns that what it has is not all. */
+  cut(): void {
+    cutClient(this.response, constants.NGHTTP2_INTERNAL_ERROR);
+  }
+
+  /** The credential is no longer good, or the gateway ends: whatever is open is closed. */
+  close(outcome: ErrorCode, reason: string): void {
+    if (this.isDone) return;
+    this.outcome = outcome;
+    this.reason = reason;
+    this.activity?.abort(new Error(reason));
+    cutClient(this.response, constants.NGHTTP2_CANCEL);
+  }
+
+  /** Once, when the reply or its connection is closed. */
+  finish(): void {
+    if (this.isDone) return;
+    this.isDone = true;
+    this.core.inFlight.delete(this);
+    if (this.connection.current === this) this.connection.current = undefined;
+    this.release?.();
+    if (!this.response.writableEnded && this.outcome === 'OK' && this.tunnelBytes === undefined) {
+      this.outcome = 'CANCELLED';
+      this.reason = 'the client went away';
+    }
+    this.activity?.abort(new Error('the client went away'));
+    this.body?.discard();
+    if (!this.isBodyComplete) this.core.lingering.add(this.request, this.core.clock.now());
+    writeAccessRecord(this);
+  }
+}

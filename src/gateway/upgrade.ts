@@ -1,0 +1,176 @@
+/**
+ * WebSocket and whatever else leaves HTTP: the handshake is forwarded as a request (rules, policy and records apply),
+ * and once the upstream agrees the bytes pass raw in both directions. Over HTTP/2 the handshake comes as an extended
+ * CONNECT (RFC 8441) and is turned into the HTTP/1.1 one for the upstream.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import type { ClientRequest as UpstreamRequest, IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { Timer } from '../core/clock.ts';
+import { isHttp2Response } from './client.ts';
+import { ResponseTimeout, sendSingle } from './forward-single.ts';
+import { fieldRecord, requestHeaders, responseHeaders } from './headers.ts';
+import { Relay } from './relay.ts';
+import type { Plan } from './snapshot.ts';
+import type { Activity, Transit, UpgradeRequest } from './transit.ts';
+import { refusalOf } from './upstream-failure.ts';
+
+const KEY_BYTES = 16;
+/** @see {@link https://www.rfc-editor.org/rfc/rfc6455#section-1.3 | RFC 6455 §1.3} */
+const ACCEPT_GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
+const SWITCHING_PROTOCOLS = 101;
+
+export function forwardUpgrade(transit: Transit, plan: Plan, upgrade: UpgradeRequest): void {
+  transit.activity = new Upgrading(transit, plan, upgrade);
+}
+
+class Upgrading implements Activity {
+  readonly #transit: Transit;
+  readonly #plan: Plan;
+  readonly #client: UpgradeRequest;
+  readonly #upstream: UpstreamRequest;
+  readonly #timer: Timer;
+  /** Of a handshake that we make ourselves, for HTTP/2. */
+  readonly #key: string | undefined;
+  #tunnel: Socket | undefined;
+  #isOver = false;
+
+  constructor(transit: Transit, plan: Plan, client: UpgradeRequest) {
+    this.#transit = transit;
+    this.#plan = plan;
+    this.#client = client;
+    this.#key = transit.isExtendedConnect ? randomBytes(KEY_BYTES).toString('base64') : undefined;
+    this.#upstream = sendSingle(transit, plan, this.#headers());
+    this.#timer = transit.core.clock.after(plan.match.proxy.response_timeout_ms, () =>
+      this.#fail(new ResponseTimeout()),
+    );
+    this.#upstream.on('error', (error) => this.#fail(error));
+    this.#upstream.once('response', (reply) => this.#refused(reply));
+    this.#upstream.once('upgrade', (reply, socket, head) => this.#agreed(reply, socket as Socket, head));
+    this.#upstream.end();
+  }
+
+  abort(reason: Error): void {
+    this.#timer.cancel();
+    this.#isOver = true;
+    this.#upstream.destroy(reason);
+    if (!this.#tunnel) return;
+    this.#tunnel.destroy();
+    this.#client.socket.destroy();
+  }
+
+  #headers(): string[] {
+    const headers = requestHeaders(this.#transit, this.#plan.headers);
+    headers.push('connection', 'upgrade', 'upgrade', this.#client.protocol);
+    if (this.#key !== undefined) headers.push('sec-websocket-key', this.#key);
+    return headers;
+  }
+
+  #agreed(reply: IncomingMessage, socket: Socket, head: Buffer): void {
+    this.#timer.cancel();
+    socket.on('error', () => socket.destroy());
+    if (this.#isOver || this.#transit.isDone) {
+      socket.destroy();
+      return;
+    }
+    const fault = this.#faultOf(reply);
+    if (fault) {
+      socket.destroy();
+      this.#fail(new Error(fault));
+      return;
+    }
+    this.#tunnel = socket;
+    try {
+      this.#accept(reply);
+    } catch (error) {
+      this.#tunnel = undefined;
+      socket.destroy();
+      this.#fail(error instanceof Error ? error : new Error(String(error)));
+      return;
+    }
+    join(this.#transit, this.#client, { socket, head });
+  }
+
+  #faultOf({ headers }: IncomingMessage): string | undefined {
+    if (this.#key === undefined) return undefined;
+    const expected = createHash('sha1').update(this.#key + ACCEPT_GUID).digest('base64');
+    return headers['sec-websocket-accept'] === expected ? undefined : 'the upstream accepted another handshake';
+  }
+
+  /** @throws when the upstream's header could not be written as HTTP. */
+  #accept(reply: IncomingMessage): void {
+    const { response } = this.#transit;
+    const fields = { ...fieldRecord(reply.rawHeaders) };
+    delete fields['content-length'];
+    if (isHttp2Response(response)) {
+      delete fields['sec-websocket-accept'];
+      this.#transit.status = 200;
+      response.writeHead(200, responseHeaders(fields, this.#plan.responseRules, false));
+      return;
+    }
+    this.#transit.status = SWITCHING_PROTOCOLS;
+    const list = responseHeaders(fields, this.#plan.responseRules, false);
+    list.push('connection', 'upgrade', 'upgrade', reply.headers.upgrade ?? this.#client.protocol);
+    response.writeHead(SWITCHING_PROTOCOLS, list);
+    response.flushHeaders();
+    if (response.socket) response.detachSocket(response.socket);
+  }
+
+  /** The upstream answers as to any other request; the connection ends after that. */
+  #refused(reply: IncomingMessage): void {
+    this.#timer.cancel();
+    const relay = new Relay(this.#transit, this.#plan);
+    reply.on('error', (error) => this.#fail(error));
+    try {
+      relay.head(reply.statusCode ?? 0, reply.statusMessage, fieldRecord(reply.rawHeaders));
+    } catch (error) {
+      this.#fail(error instanceof Error ? error : new Error(String(error)));
+      return;
+    }
+    reply.on('data', (chunk: Buffer) => {
+      if (!relay.data(chunk)) reply.pause();
+    });
+    this.#transit.response.on('drain', () => reply.resume());
+    reply.once('end', () => {
+      this.#isOver = true;
+      relay.end({});
+      this.#upstream.destroy();
+    });
+  }
+
+  #fail(error: Error): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#timer.cancel();
+    this.#upstream.destroy();
+    this.#transit.refuse(refusalOf(error));
+  }
+}
+
+interface End {
+  readonly socket: Duplex;
+  readonly head: Buffer;
+}
+
+/** Raw in both directions until either side ends. `watch` ends a tunnel in which nothing moves. */
+function join(transit: Transit, client: End, upstream: End): void {
+  transit.tunnelBytes = 0;
+  const count = (chunk: Buffer) => {
+    transit.tunnelBytes = (transit.tunnelBytes ?? 0) + chunk.length;
+  };
+  const sent = (chunk: Buffer) => {
+    transit.bytesOut += chunk.length;
+  };
+  for (const [from, to] of [
+    [client, upstream],
+    [upstream, client],
+  ] as const) {
+    if (from.head.length > 0) from.socket.unshift(from.head);
+    from.socket.on('data', count);
+    from.socket.pipe(to.socket);
+    from.socket.on('error', () => to.socket.destroy());
+    from.socket.once('close', () => to.socket.end(() => to.socket.destroy()));
+  }
+  upstream.socket.on('data', sent);
+}

@@ -1,0 +1,158 @@
+/** One call of one operation over REST. Follows no redirect and tries nothing twice: the person at the terminal decides. */
+import { type IncomingMessage, request as httpRequest, type RequestOptions } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import { AppError, type ErrorCode, errorSurface } from '../../core/errors.ts';
+import type { AnyOperation } from '../../core/operation.ts';
+import { cleanText } from '../../core/untrusted.ts';
+import { carriesBody, pathParamsOf } from '../arguments.ts';
+
+const CONNECT_TIMEOUT_MS = 15_000;
+const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
+const [FIRST_ERROR, FIRST_REDIRECT] = [400, 300] as const;
+
+export interface Server {
+  url: URL;
+  token: string | undefined;
+  /** PEM; undefined trusts what Node trusts. */
+  ca: string | undefined;
+}
+
+/** @throws AppError with the code that the server answered, or UNAVAILABLE when it did not. */
+export async function call(
+  server: Server,
+  operation: AnyOperation,
+  input: Record<string, unknown>,
+  signal: AbortSignal,
+): Promise<Record<string, unknown>> {
+  const body = carriesBody(operation);
+  const inPath = new Set(pathParamsOf(operation.http.path));
+  const rest = Object.entries(input).filter(([name]) => !inPath.has(name));
+  const path = operation.http.path.replace(/\{(\w+)\}/g, (_, name: string) =>
+    encodeURIComponent(String(input[name])),
+  );
+  const query = body ? '' : queryOf(rest);
+  const { status, headers, text } = await send(
+    server,
+    { method: operation.http.method, path: query === '' ? path : `${path}?${query}`, signal },
+    body ? JSON.stringify(Object.fromEntries(rest)) : undefined,
+  );
+  const answer = parse(text);
+  if (status < FIRST_REDIRECT && answer) return answer;
+  throw errorOf(server, status, answer, headers.location);
+}
+
+function queryOf(entries: [string, unknown][]): string {
+  const query = new URLSearchParams();
+  for (const [name, value] of entries)
+    for (const one of Array.isArray(value) ? value : [value])
+      query.append(name, typeof one === 'string' ? one : JSON.stringify(one));
+  return query.toString();
+}
+
+interface Answer {
+  status: number;
+  headers: IncomingMessage['headers'];
+  text: string;
+}
+
+function send(
+  { url, token, ca }: Server,
+  options: RequestOptions,
+  body: string | undefined,
+): Promise<Answer> {
+  const headers = {
+    accept: 'application/json',
+    'user-agent': 'ohp',
+    ...(token !== undefined && { authorization: `Bearer ${token}` }),
+    ...(body !== undefined && {
+      'content-type': 'application/json',
+      'content-length': Buffer.byteLength(body),
+    }),
+  };
+  const secure = url.protocol === 'https:';
+  const start = secure ? httpsRequest : httpRequest;
+  return new Promise((resolve, reject) => {
+    const request = start(url, { ...options, headers, agent: false, ...(ca !== undefined && { ca }) });
+    const timer = setTimeout(() => {
+      request.destroy(new AppError('TIMEOUT', `${url.origin} does not answer; nothing was sent`));
+    }, CONNECT_TIMEOUT_MS);
+    request.on('socket', (socket) => {
+      socket.once(secure ? 'secureConnect' : 'connect', () => clearTimeout(timer));
+    });
+    request.on('close', () => clearTimeout(timer));
+    request.on('error', (cause) => reject(networkError(url, cause)));
+    request.on('response', (response) => {
+      collect(response).then(resolve, (cause: unknown) => reject(networkError(url, cause)));
+    });
+    request.end(body);
+  });
+}
+
+async function collect(response: IncomingMessage): Promise<Answer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of response) {
+    const bytes = chunk as Buffer; // No encoding is set on the response.
+    size += bytes.length;
+    if (size > MAX_ANSWER_BYTES)
+      throw new AppError('TOO_LARGE', `the answer is larger than ${MAX_ANSWER_BYTES} bytes`);
+    chunks.push(bytes);
+  }
+  return {
+    status: response.statusCode ?? 0,
+    headers: response.headers,
+    text: Buffer.concat(chunks, size).toString('utf8'),
+  };
+}
+
+function parse(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined; // The caller reports an answer that is not JSON.
+  }
+}
+
+function errorOf(
+  { url }: Server,
+  status: number,
+  answer: Record<string, unknown> | undefined,
+  location: string | undefined,
+): AppError {
+  const { code, message, details, trace_id } = (answer?.error ?? {}) as Record<string, unknown>;
+  if (typeof code === 'string' && code in errorSurface)
+    return new AppError(code as ErrorCode, String(message), {
+      details: { ...(details as Record<string, unknown> | undefined), trace_id },
+    });
+  if (status >= FIRST_REDIRECT && status < FIRST_ERROR)
+    return new AppError(
+      'UPSTREAM_FAILED',
+      `${url.origin} redirects to ${cleanText(location ?? 'nowhere')}; name it with --url`,
+    );
+  return new AppError(
+    'UPSTREAM_FAILED',
+    `${url.origin} answered ${status} with something that is not this API`,
+  );
+}
+
+const UNTRUSTED = /CERT|SIGNATURE|ISSUER|SELF_SIGNED/;
+
+function networkError({ origin }: URL, cause: unknown): AppError {
+  if (cause instanceof AppError) return cause;
+  const { code = '', message } = cause as NodeJS.ErrnoException;
+  if (code === 'ABORT_ERR') return new AppError('CANCELLED', 'cancelled', { cause });
+  if (code === 'ECONNREFUSED')
+    return new AppError('UNAVAILABLE', `nothing listens at ${origin}; is the server running? (npm start)`, {
+      cause,
+    });
+  if (UNTRUSTED.test(code))
+    return new AppError(
+      'UNAVAILABLE',
+      `the certificate of ${origin} is not trusted (${code}); name its CA: --ca-file <data directory>/ca.pem`,
+      { cause },
+    );
+  return new AppError('UNAVAILABLE', `${origin} cannot be reached: ${message === '' ? code : message}`, {
+    cause,
+  });
+}

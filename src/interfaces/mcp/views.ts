@@ -1,0 +1,149 @@
+/**
+ * What one set of permissions sees through one URL: the tools, and the bytes of tools/list, made once and kept.
+ * A courtesy to the reader of the list; `dispatch` decides what may run. The narrowing of the URL is enforced here,
+ * because only this endpoint knows of it.
+ */
+import { mayRun } from '../../core/dispatch.ts';
+import { AppError } from '../../core/errors.ts';
+import { type AnyOperation, type Toolset, toolsets } from '../../core/operation.ts';
+import { type Permission, permissions } from '../../core/permissions.ts';
+import { isConfined, type Principal } from '../../core/principal.ts';
+import { META } from './message.ts';
+import type { ServerProfile } from './profile.ts';
+import { prepare } from './reply.ts';
+import { CALL_OPERATION, callOperationDefinition, createFindOperations } from './search.ts';
+import { LIST_TTL_MS, MAX_VIEWS, type McpSettings } from './settings.ts';
+import { definitionOf, type ToolDefinition } from './tools.ts';
+
+export interface View {
+  /** What tools/call and call_operation reach. Whether the principal may, `dispatch` says. */
+  readonly operations: ReadonlyMap<string, AnyOperation>;
+  readonly hasCallOperation: boolean;
+  readonly tools: readonly ToolDefinition[];
+  /** tools/list of the legacy era, ready to send. */
+  readonly legacyList: Buffer;
+  /** tools/list of the modern era, ready to send. */
+  readonly modernList: Buffer;
+}
+
+export interface Views {
+  /** @throws AppError INVALID_INPUT when the query names no toolset or mode that exists. */
+  for(principal: Principal, query: string): View;
+  forget(): void;
+}
+
+interface Narrowing {
+  readonly key: string;
+  readonly toolsets: ReadonlySet<Toolset>;
+  readonly readOnly: boolean;
+}
+
+export function createViews(
+  operations: readonly AnyOperation[],
+  settings: Pick<McpSettings, 'toolsets' | 'readOnly'>,
+  profile: ServerProfile,
+): Views {
+  const definitions = new Map(operations.map((operation) => [operation, definitionOf(operation)]));
+  const views = new Map<string, View>();
+  const narrowings = new Map<string, Narrowing>();
+  const byPrincipal = new WeakMap<Principal, Map<string, View>>();
+
+  function narrowingOf(query: string): Narrowing {
+    return remember(narrowings, query, () => parseNarrowing(query, settings));
+  }
+
+  function viewOf(principal: Principal, narrowing: Narrowing): View {
+    return remember(views, `${grantsOf(principal)}/${narrowing.key}`, () =>
+      buildView({ operations, definitions, principal, narrowing, profile }),
+    );
+  }
+
+  return {
+    for(principal, query) {
+      const known = byPrincipal.get(principal);
+      const found = known?.get(query);
+      if (found) return found;
+      const own = known ?? new Map<string, View>();
+      if (!known) byPrincipal.set(principal, own);
+      return remember(own, query, () => viewOf(principal, narrowingOf(query)));
+    },
+    forget: () => views.clear(),
+  };
+}
+
+/** Callers choose the keys, so the map starts again when it is full. */
+function remember<Value>(map: Map<string, Value>, key: string, make: () => Value): Value {
+  const known = map.get(key);
+  if (known !== undefined) return known;
+  const made = make();
+  if (map.size >= MAX_VIEWS) map.clear();
+  map.set(key, made);
+  return made;
+}
+
+/** Everything of a principal that `mayRun` looks at. */
+function grantsOf(principal: Principal): string {
+  const granted = permissions.map((permission: Permission) =>
+    principal.permissions.has(permission) ? '1' : '0',
+  );
+  return `${principal.kind}${isConfined(principal) ? '!' : ''}${granted.join('')}`;
+}
+
+interface ViewSource {
+  operations: readonly AnyOperation[];
+  definitions: ReadonlyMap<AnyOperation, ToolDefinition>;
+  principal: Principal;
+  narrowing: Narrowing;
+  profile: ServerProfile;
+}
+
+function buildView({ operations, definitions, principal, narrowing, profile }: ViewSource): View {
+  const served = operations.filter((operation) => isServed(operation, narrowing));
+  const permitted = served.filter((operation) => mayRun(operation, principal));
+  const find = createFindOperations(permitted);
+  const hasSearch = mayRun(find, principal);
+  const listed = permitted.filter(({ mcp }) => mcp === 'listed');
+  const tools = [
+    ...listed.map((operation) => definitions.get(operation) ?? definitionOf(operation)),
+    ...(hasSearch ? [definitionOf(find), callOperationDefinition(narrowing.readOnly)] : []),
+  ];
+  const list = JSON.stringify(tools);
+  const cache = `"ttlMs":${LIST_TTL_MS},"cacheScope":"private"`;
+  const meta = JSON.stringify({ [META.serverInfo]: profile });
+  return {
+    operations: new Map([...served, find].map((operation) => [operation.name, operation])),
+    hasCallOperation: hasSearch,
+    tools,
+    legacyList: prepare(`{"tools":${list}}`),
+    modernList: prepare(`{"tools":${list},"resultType":"complete",${cache},"_meta":${meta}}`),
+  };
+}
+
+const isServed = (operation: AnyOperation, narrowing: Narrowing): boolean =>
+  narrowing.toolsets.has(operation.toolset) && (operation.effect === 'read' || !narrowing.readOnly);
+
+function parseNarrowing(query: string, settings: Pick<McpSettings, 'toolsets' | 'readOnly'>): Narrowing {
+  const parameters = new URLSearchParams(query);
+  const asked = parameters.getAll('toolsets').flatMap((names) => names.split(','));
+  const wanted = asked.length === 0 ? settings.toolsets : asked.map(requireToolset);
+  const kept = settings.toolsets.filter((toolset) => wanted.includes(toolset));
+  const readOnly = settings.readOnly || parameters.getAll('read_only').some(requireBoolean);
+  return { key: `${kept.join(',')}${readOnly ? '/ro' : ''}`, toolsets: new Set(kept), readOnly };
+}
+
+function requireToolset(text: string): Toolset {
+  const found = toolsets.find((toolset) => toolset === text.trim());
+  if (found) return found;
+  throw new AppError('INVALID_INPUT', `toolsets in the URL: no such toolset; valid are ${toolsets.join(', ')}`, {
+    details: { valid_toolsets: toolsets },
+  });
+}
+
+function requireBoolean(text: string): boolean {
+  if (text === 'true' || text === '1' || text === '') return true;
+  if (text === 'false' || text === '0') return false;
+  throw new AppError('INVALID_INPUT', 'read_only in the URL: valid are true and false');
+}
+
+export const isCallOperation = (view: View, name: string): boolean =>
+  view.hasCallOperation && name === CALL_OPERATION;

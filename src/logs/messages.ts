@@ -1,0 +1,29 @@
+/** What crosses between the main thread and the threads of this folder: plain data only. */
+import type { Answer, Presentation } from './present.ts';
+import type { Search } from './query.ts';
+import type { Appended, Retention, Swept } from './store.ts';
+
+export interface WriterData extends Retention {
+  directory: string;
+}
+
+export type ToWriter =
+  /** Records as JSON text, in the order they were written. */
+  { type: 'append'; texts: string[] } | { type: 'sweep'; now: number } | { type: 'close' };
+
+/** One `appended` for each `append`, in the same order. */
+export type FromWriter =
+  | ({ type: 'appended' } & Appended)
+  | ({ type: 'swept'; error: string | undefined } & Swept);
+
+export interface ReaderData {
+  directory: string;
+}
+
+export interface Question {
+  search: Search;
+  presentation: Presentation;
+}
+
+/** One answer for each question, in the same order. */
+export type FromReader = { answer: Answer } | { error: string };

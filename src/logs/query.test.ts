@@ -1,0 +1,269 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { type TestContext } from 'node:test';
+import BetterSqlite3 from 'better-sqlite3';
+import fc from 'fast-check';
+import { DAY, HOUR, MINUTE } from '../core/clock.ts';
+import { confines } from '../core/hostname.ts';
+import { type LogRecord, logLevels, recordKinds } from '../core/record.ts';
+import { aRecord, asTexts, NOON, temporaryFolder } from './fixtures.test.ts';
+import { levelRank } from './levels.ts';
+import { LogFiles, type LogFilter, type Position, statementOf } from './query.ts';
+import { dayOf, LogStore, pathOf } from './store.ts';
+
+const UNHURRIED = { milliseconds: Infinity, now: () => 0 };
+
+function someFiles(t: TestContext, records: LogRecord[] = []) {
+  const directory = temporaryFolder(t);
+  const store = new LogStore(directory);
+  const files = new LogFiles(directory);
+  t.after(() => {
+    files.close();
+    store.close();
+  });
+  store.append(asTexts(...records));
+  return { directory, store, files };
+}
+
+function messages(files: LogFiles, filter: LogFilter = {}, limit = 1000, after?: Position): string[] {
+  return files.search({ filter, limit, after }, UNHURRIED).rows.map(({ message }) => message);
+}
+
+const hostnames = [
+  'app.example.com',
+  'a.dev.example.com',
+  'b.a.dev.example.com',
+  '*.dev.example.com',
+  'example.org',
+];
+const records = fc.array(
+  fc.record({
+    time: fc.integer({ min: NOON - 2 * DAY, max: NOON }),
+    level: fc.constantFrom(...logLevels),
+    kind: fc.constantFrom(...recordKinds),
+    component: fc.constant('gateway' as const),
+    message: fc.constantFrom('request', 'a%b', 'a_b', 'say "x\\y"', ''),
+    hostname: fc.option(fc.constantFrom(...hostnames), { nil: undefined }),
+    status: fc.option(fc.constantFrom(200, 301, 399, 400, 404, 500, 503), { nil: undefined }),
+    client_address: fc.constantFrom('192.0.2.1', '192.0.2.2', undefined),
+    principal: fc.constantFrom('anonymous', 'tok_1', 'tok_2', undefined),
+    path: fc.constantFrom('/', '/api/x', '/api', '/API', '/50%', undefined),
+    trace_id: fc.constantFrom('0a', '0b', undefined),
+    operation: fc.constantFrom('get_logs', 'tools/call', undefined),
+    detail: fc.constantFrom(undefined, { note: 'Needle' }),
+  }),
+  { maxLength: 30 },
+);
+
+const optional = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined, freq: 2 });
+const status = fc.constantFrom(200, 301, 400, 401, 500, 599);
+const filters = fc.record({
+  level: optional(fc.constantFrom(...logLevels)),
+  kind: optional(fc.constantFrom(...recordKinds)),
+  hostname: optional(fc.constantFrom(...hostnames, '*.example.com')),
+  statusMin: optional(status),
+  statusMax: optional(status),
+  clientAddress: optional(fc.constantFrom('192.0.2.1', '192.0.2.9')),
+  principal: optional(fc.constantFrom('anonymous', 'tok_1')),
+  pathPrefix: optional(fc.constantFrom('/', '/api', '/50%')),
+  traceId: optional(fc.constantFrom('0a', '0c')),
+  operation: optional(fc.constantFrom('get_logs')),
+  contains: optional(fc.constantFrom('%', '_', '\\', 'needle', 'API', '"')),
+  since: optional(fc.integer({ min: NOON - 2 * DAY, max: NOON })),
+  until: optional(fc.integer({ min: NOON - 2 * DAY, max: NOON })),
+  hostnames: optional(
+    fc.array(fc.constantFrom(...hostnames, '*.example.com', '*.a.dev.example.com'), { maxLength: 3 }),
+  ),
+});
+
+/** Each filter left in with even odds, so that many are alone and many meet. */
+const fewFilters = fc
+  .tuple(filters, fc.array(fc.boolean(), { minLength: 14, maxLength: 14 }))
+  .map(([filter, kept]) => Object.fromEntries(Object.entries(filter).filter((_, i) => kept[i])) as LogFilter);
+
+/** The same question, asked of an array. */
+function matches(record: LogRecord, filter: LogFilter): boolean {
+  const { hostname = '', status: code, path = '', time } = record;
+  const texts = [record.message, record.path, JSON.stringify(record.detail)];
+  const checks: [unknown, () => boolean][] = [
+    [filter.level, () => levelRank(record.level) >= levelRank(filter.level!)],
+    [filter.kind, () => record.kind === filter.kind],
+    [filter.hostname, () => confines(filter.hostname!, hostname)],
+    [filter.statusMin, () => code !== undefined && code >= filter.statusMin!],
+    [filter.statusMax, () => code !== undefined && code <= filter.statusMax!],
+    [filter.clientAddress, () => record.client_address === filter.clientAddress],
+    [filter.principal, () => record.principal === filter.principal],
+    [filter.pathPrefix, () => path.startsWith(filter.pathPrefix!)],
+    [filter.traceId, () => record.trace_id === filter.traceId],
+    [filter.operation, () => record.operation === filter.operation],
+    [
+      filter.contains,
+      () => texts.some((text) => text?.toLowerCase().includes(filter.contains!.toLowerCase())),
+    ],
+    [filter.since, () => time >= filter.since!],
+    [filter.until, () => time < filter.until!],
+    [filter.hostnames, () => filter.hostnames!.some((pattern) => confines(pattern, hostname))],
+  ];
+  return checks.every(([asked, holds]) => asked === undefined || holds());
+}
+
+test('any combination of filters finds exactly the records it describes, newest first', () => {
+  fc.assert(
+    fc.property(records, fewFilters, (generated, filter) => {
+      const made = generated.map((record, index) => ({ ...record, outcome: String(index) }));
+      withFiles(made, (files) => {
+        const { rows, next } = files.search({ filter, limit: 1000, after: undefined }, UNHURRIED);
+        const expected = made.filter((record) => matches(record, filter));
+        assert.deepEqual(
+          rows.map(({ outcome }) => outcome).sort(),
+          expected.map(({ outcome }) => outcome).sort(),
+        );
+        assert.deepEqual(
+          rows.map(({ time }) => time),
+          expected.map(({ time }) => time).sort((a, b) => b - a),
+        );
+        assert.equal(next, undefined);
+      });
+    }),
+    { numRuns: 150 },
+  );
+});
+
+test('pages of any size, one after the other, are the whole without a gap or a repetition', () => {
+  fc.assert(
+    fc.property(records, fc.integer({ min: 1, max: 7 }), (generated, limit) => {
+      withFiles(generated, (files) => {
+        const whole = files.search({ filter: {}, limit: 1000, after: undefined }, UNHURRIED).rows;
+        const pages = [];
+        let after: Position | undefined;
+        do {
+          const { rows, next } = files.search({ filter: {}, limit, after }, UNHURRIED);
+          assert.ok(rows.length === limit || next === undefined);
+          pages.push(...rows);
+          after = next;
+        } while (after);
+        assert.deepEqual(pages, whole);
+      });
+    }),
+    { numRuns: 50 },
+  );
+});
+
+function withFiles(made: LogRecord[], run: (files: LogFiles) => void): void {
+  const directory = mkdtempSync(join(tmpdir(), 'logs-test-'));
+  const store = new LogStore(directory);
+  const files = new LogFiles(directory);
+  try {
+    assert.equal(store.append(asTexts(...made)).failed, 0);
+    run(files);
+  } finally {
+    files.close();
+    store.close();
+    rmSync(directory, { recursive: true });
+  }
+}
+
+test('the next page is the same whatever arrives in between', (t) => {
+  const old = Array.from({ length: 10 }, (_, i) =>
+    aRecord({ time: NOON - (i % 3) * DAY, message: `old ${i}` }),
+  );
+  const { store, files } = someFiles(t, old);
+  const whole = messages(files);
+  const first = files.search({ filter: {}, limit: 4, after: undefined }, UNHURRIED);
+  store.append(asTexts(aRecord({ message: 'new' }), aRecord({ time: NOON + DAY, message: 'newer' })));
+  assert.deepEqual(messages(files, {}, 1000, first.next), whole.slice(4));
+  assert.deepEqual(messages(files, {}, 2), ['newer', 'new']);
+});
+
+test('what the writer has committed is found at once, also in a file that is new', (t) => {
+  const { store, files } = someFiles(t);
+  assert.deepEqual(messages(files), []);
+  for (const time of [NOON, NOON + 1, NOON + DAY, NOON]) {
+    store.append(asTexts(aRecord({ time, message: `at ${time}` })));
+    assert.ok(messages(files).includes(`at ${time}`));
+  }
+});
+
+test('a day that retention deleted is gone, and one that comes back is read anew', (t) => {
+  const { store, files } = someFiles(t, [aRecord({ time: NOON - DAY, message: 'yesterday' }), aRecord()]);
+  assert.deepEqual(messages(files), ['request', 'yesterday']);
+  store.sweep(NOON, { retentionDays: 1, retentionBytes: Infinity });
+  assert.deepEqual(messages(files), ['request']);
+  store.append(asTexts(aRecord({ time: NOON - DAY, message: 'late' })));
+  assert.deepEqual(messages(files), ['request', 'late']);
+});
+
+test('a file that is not ours to read hides no other day', (t) => {
+  const { directory, files } = someFiles(t, [aRecord()]);
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(
+    pathOf(directory, '2026-03-09'),
+    'not a database, but long enough to be looked at'.repeat(50),
+  );
+  const newer = new BetterSqlite3(pathOf(directory, '2026-03-08'));
+  newer.pragma('user_version = 99');
+  newer.close();
+  assert.deepEqual(messages(files), ['request']);
+});
+
+test('a search that runs out of time says how far it looked, and goes on from there', (t) => {
+  const { files } = someFiles(
+    t,
+    Array.from({ length: 48 }, (_, i) => aRecord({ time: NOON - i * HOUR, message: `${i}` })),
+  );
+  const wanted = Array.from({ length: 48 }, (_, i) => `${i}`);
+  const found: string[] = [];
+  let after: Position | undefined;
+  let searches = 0;
+  do {
+    let now = 0;
+    const budget = { milliseconds: 400, now: () => (now += 90) };
+    const some = files.search({ filter: {}, limit: 1000, after }, budget);
+    found.push(...some.rows.map(({ message }) => message));
+    assert.equal(some.next === undefined, some.searchedBackTo === undefined);
+    if (some.next) assert.deepEqual(some.next, { time: some.searchedBackTo, id: 0 });
+    after = some.next;
+    searches += 1;
+  } while (after);
+  assert.deepEqual(found, wanted);
+  assert.ok(searches > 1);
+});
+
+test('since is included, until is not', (t) => {
+  const { files } = someFiles(
+    t,
+    [-1, 0, 1].map((i) => aRecord({ time: NOON + i * MINUTE, message: `${i}` })),
+  );
+  assert.deepEqual(messages(files, { since: NOON, until: NOON + MINUTE }), ['0']);
+});
+
+for (const [what, filter, index] of [
+  ['everything', {}, 'records_time'],
+  ['a level that is rare', { level: 'error' }, 'records_trouble'],
+  ['failed requests', { statusMin: 500, level: 'info' }, 'records_failed'],
+  ['failed requests of a host', { statusMin: 404, hostname: 'app.example.com' }, 'records_failed'],
+  ['a host', { hostname: 'app.example.com' }, 'records_hostname'],
+  [
+    'a host, for somebody confined',
+    { hostname: 'app.example.com', hostnames: ['app.example.com'] },
+    'records_hostname',
+  ],
+  ['the hosts of somebody confined', { hostnames: ['app.example.com', 'example.org'] }, 'records_hostname'],
+  ['a client', { clientAddress: '192.0.2.1', level: 'error' }, 'records_client_address'],
+  ['a caller', { principal: 'tok_1', hostname: 'app.example.com' }, 'records_principal'],
+  ['nobody in particular', { principal: 'anonymous' }, 'records_time'],
+  ['one request', { traceId: '0a', hostname: 'app.example.com', principal: 'tok_1' }, 'records_trace_id'],
+] as const) {
+  test(`a question about ${what} is answered by ${index}`, (t) => {
+    const { directory } = someFiles(t, [aRecord()]);
+    const connection = new BetterSqlite3(pathOf(directory, dayOf(NOON)), { readonly: true });
+    t.after(() => connection.close());
+    const { sql, values } = statementOf(filter);
+    const plan = connection.prepare(`explain query plan ${sql}`).all(0, NOON, ...values, 100) as {
+      detail: string;
+    }[];
+    assert.match(plan[0]?.detail ?? '', new RegExp(`USING INDEX ${index}\\b`));
+  });
+}

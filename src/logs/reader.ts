@@ -1,0 +1,31 @@
+/** Thread that reads the log files for archive.ts: a long search holds up neither the writer nor a request. */
+import { performance } from 'node:perf_hooks';
+import { parentPort, workerData } from 'node:worker_threads';
+import { assert } from '../core/assert.ts';
+import { SECOND } from '../core/clock.ts';
+import { messageOf } from '../core/errors.ts';
+import type { FromReader, Question, ReaderData } from './messages.ts';
+import { present } from './present.ts';
+import { LogFiles } from './query.ts';
+
+const BUDGET_MS = 2 * SECOND;
+
+assert(parentPort, 'the reader runs as a thread');
+const port = parentPort;
+// Started by `startThread` with exactly this.
+const files = new LogFiles((workerData as ReaderData).directory);
+const budget = { milliseconds: BUDGET_MS, now: () => performance.now() };
+
+port.on('message', (question: Question | 'close') => {
+  if (question !== 'close') return port.postMessage(answerTo(question));
+  files.close();
+  port.close();
+});
+
+function answerTo({ search, presentation }: Question): FromReader {
+  try {
+    return { answer: present(files.search(search, budget), presentation) };
+  } catch (cause) {
+    return { error: messageOf(cause) };
+  }
+}

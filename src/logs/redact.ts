@@ -1,0 +1,59 @@
+/**
+ * Second line of defence: what looks like a credential never reaches a log file or a terminal. The first is that
+ * whoever writes a record leaves it out. Every pattern is linear in the length of the text.
+ */
+const REDACTED = '[redacted]';
+
+/** Names whose value is a secret whatever it looks like: `password=…`, `"access_token":"…"`. */
+const SECRET_NAMES =
+  'password|passwd|client_secret|access_token|refresh_token|id_token|api_?key|private_?key';
+/** Header fields whose whole line is one. */
+const SECRET_HEADERS = 'authorization|cookie';
+const ASSIGNED = String.raw`(\\?["']?\s{0,4}[:=]\s{0,4})(?!\[redacted)`;
+
+const PATTERNS: readonly (readonly [pattern: RegExp, replacement: string])[] = [
+  // A key that was cut off has no END line; what is left of it goes all the same.
+  [/-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|$)/g, REDACTED],
+  [new RegExp(String.raw`(${SECRET_HEADERS})${ASSIGNED}["']?[^"\r\n]+`, 'gi'), `$1$2${REDACTED}`],
+  [
+    new RegExp(String.raw`(${SECRET_NAMES})${ASSIGNED}(?:\\?"(?:[^"\\]|\\.)*|[^\s"'&,;}]+)`, 'gi'),
+    `$1$2${REDACTED}`,
+  ],
+  [/\b(bearer)(?:\s|%20|\+)+[\w.~+/=-]{6,}/gi, `$1 ${REDACTED}`],
+  // "basic settings" is English; base64 of a name and a password has a digit, a capital or padding.
+  [/\b([Bb]asic) +(?=[a-z]*[\dA-Z+/=])[\w+/=]{8,}/g, `$1 ${REDACTED}`],
+  [/ohp_[\w-]{16,}/g, REDACTED],
+  [/eyJ[\w-]{8,1024}\.[\w-]{8,}(?:\.[\w-]*){0,3}/g, REDACTED],
+  [/:\/\/[^\s/@"]{1,512}@/g, `://${REDACTED}@`],
+];
+
+/** Cheap and never wrong the other way: a text without a match has nothing to redact. */
+const SUSPICIOUS = new RegExp(
+  `ohp_|bearer|basic|-----BEGIN|eyJ|://[^\\s/@"]{1,512}@|secret|token|${SECRET_NAMES}|${SECRET_HEADERS}`,
+  'i',
+);
+const SECRET_KEY = new RegExp(
+  `^(?:set-|proxy-|x-)?(?:${SECRET_NAMES}|${SECRET_HEADERS}|secret|token)(?:_pem)?$`,
+  'i',
+);
+const MAX_DEPTH = 8;
+
+export const isSuspicious = (text: string): boolean => SUSPICIOUS.test(text);
+
+export function redactText(text: string): string {
+  return PATTERNS.reduce((result, [pattern, replacement]) => result.replace(pattern, replacement), text);
+}
+
+/** A copy with every string redacted, at any depth; fields with the name of a secret lose their value. */
+export function redact(value: unknown, depth = 0): unknown {
+  if (typeof value === 'string') return redactText(value);
+  if (typeof value !== 'object' || value === null) return value;
+  if (depth === MAX_DEPTH) return REDACTED;
+  if (Array.isArray(value)) return value.map((inner) => redact(inner, depth + 1));
+  return Object.fromEntries(
+    Object.entries(value).map(([key, inner]) => [
+      redactText(key),
+      SECRET_KEY.test(key) && typeof inner === 'string' ? REDACTED : redact(inner, depth + 1),
+    ]),
+  );
+}

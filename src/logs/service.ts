@@ -1,0 +1,167 @@
+/**
+ * What can be asked of the log and set on it. Nothing is written here: records come in by sink.ts, from everywhere.
+ * Called by operations.ts.
+ */
+import { isIP } from 'node:net';
+import type { Clock } from '../core/clock.ts';
+import { SECOND } from '../core/clock.ts';
+import { decodeCursor, encodeCursor, toTimestamp } from '../core/collection.ts';
+import { AppError } from '../core/errors.ts';
+import { parseHostnamePattern } from '../core/hostname.ts';
+import type { OperationContext } from '../core/operation.ts';
+import { mayTouch, type Principal } from '../core/principal.ts';
+import { type LogLevel, logLevels, type RecordKind } from '../core/record.ts';
+import type { LogArchive } from './archive.ts';
+import type { AdjustableComponent } from './levels.ts';
+import type { Answer, Presentation } from './present.ts';
+import type { LogFilter, Position } from './query.ts';
+import type { ComponentLevel, LogEntry, LogPage } from './schema.ts';
+import type { LogSink } from './sink.ts';
+import { parseTime } from './time-range.ts';
+
+const LIST = 'logs';
+const DEFAULT_LINES = 100;
+/** About 4 characters a token: 8,000 tokens at most, 2,000 when nobody asked for a number of lines. */
+const MAX_CHARACTERS = 32_000;
+const DEFAULT_CHARACTERS = 8000;
+/** For the cursor, the hint and the brackets around the records. */
+const ENVELOPE_CHARACTERS = 600;
+/** What was written just before the question is found; a writer that hangs holds nobody up. */
+const FLUSH_MS = SECOND;
+
+/** Arguments of `get_logs`, as they come. */
+export interface LogQuestion {
+  lines?: number | undefined;
+  level?: string | undefined;
+  kind?: RecordKind | undefined;
+  hostname?: string | undefined;
+  status_min?: number | undefined;
+  status_max?: number | undefined;
+  client_address?: string | undefined;
+  principal?: string | undefined;
+  path_prefix?: string | undefined;
+  trace_id?: string | undefined;
+  operation?: string | undefined;
+  contains?: string | undefined;
+  since?: string | undefined;
+  until?: string | undefined;
+  verbose?: boolean | undefined;
+  cursor?: string | undefined;
+}
+
+export interface LogService {
+  /** What the principal may not touch is not there; records without a hostname belong to nobody who is confined. */
+  get(question: LogQuestion, context: Pick<OperationContext, 'principal' | 'signal'>): Promise<LogPage>;
+  setLevel(component: AdjustableComponent, level: string): ComponentLevel;
+  listLevels(): ComponentLevel[];
+}
+
+export interface LogServiceOptions {
+  sink: Pick<LogSink, 'flush' | 'setLevel' | 'levels'>;
+  archive: Pick<LogArchive, 'query'>;
+  clock: Clock;
+}
+
+export function createLogService({ sink, archive, clock }: LogServiceOptions): LogService {
+  return {
+    async get(question, { principal, signal }) {
+      const filter = filterOf(question, principal, clock.now());
+      const search = { filter, limit: question.lines ?? DEFAULT_LINES, after: positionOf(question.cursor) };
+      await sink.flush(FLUSH_MS);
+      const answer = await archive.query({ search, presentation: presentationOf(question) }, signal);
+      return pageOf(answer, principal);
+    },
+    setLevel(component, text) {
+      const level = parseLevel(text);
+      sink.setLevel(component, level);
+      return { component, level };
+    },
+    listLevels() {
+      const levels = sink.levels();
+      // The keys of `Levels` are the components.
+      return Object.entries(levels).map(([component, level]) => ({ component, level }) as ComponentLevel);
+    },
+  };
+}
+
+function filterOf(question: LogQuestion, principal: Principal, now: number): LogFilter {
+  const { level, hostname, since, until, status_min: statusMin, status_max: statusMax } = question;
+  const filter: LogFilter = {
+    level: level === undefined ? undefined : parseLevel(level),
+    kind: question.kind,
+    hostname: hostname === undefined ? undefined : parseHost(hostname),
+    statusMin,
+    statusMax,
+    clientAddress: question.client_address?.toLowerCase(),
+    principal: question.principal,
+    pathPrefix: question.path_prefix,
+    traceId: question.trace_id?.toLowerCase(),
+    operation: question.operation,
+    contains: question.contains,
+    since: since === undefined ? undefined : parseTime('since', since, now),
+    until: until === undefined ? undefined : parseTime('until', until, now),
+    hostnames: principal.hostnames,
+  };
+  refuseEmptyRanges(filter);
+  return filter;
+}
+
+/** A range that holds nothing is a mistake, and an empty answer would hide it. */
+function refuseEmptyRanges({ since, until, statusMin, statusMax }: LogFilter): void {
+  if (since !== undefined && until !== undefined && since >= until)
+    throw new AppError('INVALID_INPUT', `since (${show(since)}) has to be before until (${show(until)})`);
+  if (statusMin !== undefined && statusMax !== undefined && statusMin > statusMax)
+    throw new AppError('INVALID_INPUT', `status_min (${statusMin}) is above status_max (${statusMax})`);
+}
+
+const MAX_DATE = 8.64e15;
+const show = (time: number): string => toTimestamp(Math.max(-MAX_DATE, time));
+
+/** Any case, and `warning` for `warn`: as people and other loggers write it. */
+export function parseLevel(text: string): LogLevel {
+  const lower = text.toLowerCase();
+  const level = logLevels.find((known) => known === (lower === 'warning' ? 'warn' : lower));
+  if (level) return level;
+  throw new AppError(
+    'INVALID_INPUT',
+    `level: ${JSON.stringify(text)} is not a level; use ${logLevels.join(', ')} (any case)`,
+  );
+}
+
+function parseHost(text: string): string {
+  const host = isIP(text) ? text.toLowerCase() : parseHostnamePattern(text);
+  if (host !== undefined) return host;
+  throw new AppError(
+    'INVALID_INPUT',
+    `hostname: ${JSON.stringify(text)} is not a hostname; use app.example.com, *.example.com or an IP address`,
+  );
+}
+
+function positionOf(cursor: string | undefined): Position | undefined {
+  if (cursor === undefined) return undefined;
+  const [time, id] = decodeCursor(LIST, ['number', 'number'], cursor);
+  return { time, id };
+}
+
+function presentationOf({ lines, verbose = false }: LogQuestion): Presentation {
+  const characters = lines === undefined ? DEFAULT_CHARACTERS : MAX_CHARACTERS;
+  return { verbose, maxCharacters: characters - ENVELOPE_CHARACTERS };
+}
+
+function pageOf({ records, next, searchedBackTo, cut }: Answer, principal: Principal): LogPage {
+  const page: LogPage = { records: records.filter((record) => maySee(principal, record)) };
+  if (next) page.next_cursor = encodeCursor(LIST, [next.time, next.id]);
+  if (cut) return { ...page, truncated: true, hint: HINT_SIZE };
+  if (searchedBackTo === undefined) return page;
+  const hint = `Searched back to ${toTimestamp(searchedBackTo)} in the time allowed; go on with next_cursor, or narrow with since`;
+  return { ...page, truncated: true, hint };
+}
+
+const HINT_SIZE =
+  'Size limit reached; narrow with level, kind, hostname, status_min, contains or since, or go on with next_cursor';
+
+/** The search is confined already; the rule of the core decides again here. */
+function maySee(principal: Principal, { hostname }: LogEntry): boolean {
+  if (principal.hostnames === undefined) return true;
+  return hostname !== undefined && mayTouch(principal, hostname);
+}

@@ -1,0 +1,322 @@
+/**
+ * Log files: one SQLite file per UTC day, so that retention is the deletion of a file. Appends and sweeps; never reads
+ * rows (query.ts) and never waits for anybody. Only the writer thread (writer.ts) uses it, and time comes from outside.
+ */
+import {
+  chmodSync,
+  closeSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import BetterSqlite3, { type Database, type Statement } from 'better-sqlite3';
+import { DAY } from '../core/clock.ts';
+import { messageOf } from '../core/errors.ts';
+import type { LogRecord } from '../core/record.ts';
+import { levelRank } from './levels.ts';
+import { isSuspicious, redact } from './redact.ts';
+
+const OWNER_ONLY_FILE = 0o600;
+const OWNER_ONLY_FOLDER = 0o700;
+const BUSY_TIMEOUT_MS = 5000;
+const PAGE_BYTES = 8192;
+const WAL_BYTES = 16 * 1024 * 1024;
+/** Today, and yesterday for what arrives around midnight. */
+const MAX_OPEN_DAYS = 2;
+/** Raised when the columns change; a reader leaves files of another version alone. */
+export const SCHEMA_VERSION = 1;
+
+const FILE_NAME = /^(\d{4}-\d\d-\d\d)\.sqlite(-wal|-shm|\.damaged)?$/;
+const DAMAGED = new Set(['SQLITE_NOTADB', 'SQLITE_CORRUPT']);
+
+/**
+ * Each index answers a question that people ask, newest first. The two partial ones hold what is rare and wanted
+ * most: trouble, and refused or failed requests; they cost an ordinary row nothing.
+ */
+const SCHEMA = `
+  create table records (
+    id integer primary key, time bigint not null, level integer not null, kind text not null, component text not null,
+    message text not null, trace_id text, hostname text, method text, path text, status integer, duration_ms real,
+    bytes_in bigint, bytes_out bigint, client_address text, principal text, user_agent text, operation text,
+    outcome text, detail text);
+  create index records_time on records (time);
+  create index records_hostname on records (hostname, time);
+  create index records_client_address on records (client_address, time);
+  create index records_principal on records (principal, time) where principal <> 'anonymous';
+  create index records_trace_id on records (trace_id) where trace_id is not null;
+  create index records_trouble on records (time) where level >= 2;
+  create index records_failed on records (time) where status >= 400;
+  pragma user_version = ${SCHEMA_VERSION};`;
+
+const COLUMNS = [
+  'time',
+  'level',
+  'kind',
+  'component',
+  'message',
+  'trace_id',
+  'hostname',
+  'method',
+  'path',
+  'status',
+  'duration_ms',
+  'bytes_in',
+  'bytes_out',
+  'client_address',
+  'principal',
+  'user_agent',
+  'operation',
+  'outcome',
+  'detail',
+] as const;
+const INSERT = `insert into records (${COLUMNS.join(', ')}) values (${COLUMNS.map(() => '?').join(', ')})`;
+
+export interface Retention {
+  retentionDays: number;
+  retentionBytes: number;
+}
+
+export interface Appended {
+  /** Records that are not in any file. */
+  failed: number;
+  /** Why a record was refused: a fault of who wrote it. */
+  fault: string | undefined;
+  /** Why a file can't be used: a fault of the disk. */
+  error: string | undefined;
+}
+
+export interface Swept {
+  /** Days whose file was deleted, oldest first. */
+  deleted: string[];
+  /** What is left. */
+  bytes: number;
+}
+
+interface OpenDay {
+  connection: Database;
+  insert: Statement;
+}
+
+/** `2026-11-22`: names the file, and sorts as time does. */
+export const dayOf = (time: number): string => new Date(time).toISOString().slice(0, 10);
+
+export class LogStore {
+  readonly #directory: string;
+  readonly #open = new Map<string, OpenDay>();
+
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  /** Records as JSON text. One transaction per day, as good as always one; what can't be written is counted. */
+  append(texts: readonly string[]): Appended {
+    const result: Appended = { failed: 0, fault: undefined, error: undefined };
+    const days = new Map<string, LogRecord[]>();
+    for (const text of texts) {
+      try {
+        const record = parseRecord(text);
+        const day = dayOf(record.time);
+        const records = days.get(day);
+        if (records) records.push(record);
+        else days.set(day, [record]);
+      } catch (cause) {
+        result.failed += 1;
+        result.fault = messageOf(cause);
+      }
+    }
+    for (const [day, records] of days) this.#appendDay(day, records, result);
+    return result;
+  }
+
+  /** Deletes whole days, oldest first, until age and size are within bounds. The day of `now` always stays. */
+  sweep(now: number, { retentionDays, retentionBytes }: Retention): Swept {
+    const files = filesByDay(this.#directory);
+    const today = dayOf(now);
+    const oldest = dayOf(now - (retentionDays - 1) * DAY);
+    let bytes = [...files.values()].flat().reduce((sum, file) => sum + file.bytes, 0);
+    const deleted: string[] = [];
+    for (const [day, parts] of files) {
+      if (day >= today || (day >= oldest && bytes <= retentionBytes)) break;
+      this.#close(day);
+      for (const { name } of parts) rmSync(join(this.#directory, name), { force: true });
+      bytes -= parts.reduce((sum, part) => sum + part.bytes, 0);
+      deleted.push(day);
+    }
+    return { deleted, bytes };
+  }
+
+  close(): void {
+    for (const day of this.#open.keys()) this.#close(day);
+  }
+
+  #appendDay(day: string, records: readonly LogRecord[], result: Appended): void {
+    try {
+      this.#insert(day, records, result);
+    } catch (cause) {
+      // The next batch opens the file anew: a disk that is back is used again without a restart.
+      this.#close(day);
+      if (isDamaged(cause)) return this.#replace(day, records, result);
+      result.failed += records.length;
+      result.error = messageOf(cause);
+    }
+  }
+
+  #insert(day: string, records: readonly LogRecord[], result: Appended): void {
+    const { connection, insert } = this.#openDay(day);
+    const faults: string[] = [];
+    connection.exec('begin immediate');
+    try {
+      for (const record of records) insertOne(insert, record, faults);
+      connection.exec('commit');
+    } catch (cause) {
+      if (connection.inTransaction) connection.exec('rollback');
+      throw cause;
+    }
+    result.failed += faults.length;
+    result.fault = faults.at(-1) ?? result.fault;
+  }
+
+  /** A file that is no database would cost a whole day of records: it is set aside and the day begins again. */
+  #replace(day: string, records: readonly LogRecord[], result: Appended): void {
+    try {
+      const path = pathOf(this.#directory, day);
+      renameSync(path, `${path}.damaged`);
+      for (const suffix of ['-wal', '-shm']) rmSync(`${path}${suffix}`, { force: true });
+      this.#insert(day, records, result);
+    } catch (cause) {
+      this.#close(day);
+      result.failed += records.length;
+      result.error = messageOf(cause);
+    }
+  }
+
+  #openDay(day: string): OpenDay {
+    const known = this.#open.get(day);
+    if (known) return known;
+    const connection = openDayFile(this.#directory, day);
+    const opened = { connection, insert: connection.prepare(INSERT) };
+    this.#open.set(day, opened);
+    for (const other of [...this.#open.keys()].sort().slice(0, -MAX_OPEN_DAYS)) {
+      if (other !== day) this.#close(other);
+    }
+    return opened;
+  }
+
+  #close(day: string): void {
+    this.#open.get(day)?.connection.close();
+    this.#open.delete(day);
+  }
+}
+
+export const pathOf = (directory: string, day: string): string => join(directory, `${day}.sqlite`);
+
+/** Days that have a file, oldest first, with all files of each. */
+export function filesByDay(directory: string): Map<string, { name: string; bytes: number }[]> {
+  const days = new Map<string, { name: string; bytes: number }[]>();
+  for (const name of listFolder(directory).sort()) {
+    const day = FILE_NAME.exec(name)?.[1];
+    if (day === undefined) continue;
+    const bytes = statSync(join(directory, name), { throwIfNoEntry: false })?.size ?? 0;
+    days.set(day, [...(days.get(day) ?? []), { name, bytes }]);
+  }
+  return days;
+}
+
+/** Days that can be read, newest first. */
+export function readableDays(directory: string): string[] {
+  return listFolder(directory)
+    .filter((name) => FILE_NAME.test(name) && name.endsWith('.sqlite'))
+    .map((name) => name.slice(0, -'.sqlite'.length))
+    .sort()
+    .reverse();
+}
+
+function listFolder(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch (cause) {
+    // Nothing was ever logged here.
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw cause;
+  }
+}
+
+function openDayFile(directory: string, day: string): Database {
+  mkdirSync(directory, { recursive: true, mode: OWNER_ONLY_FOLDER });
+  chmodSync(directory, OWNER_ONLY_FOLDER);
+  const path = pathOf(directory, day);
+  // SQLite gives -wal and -shm the mode of the database file.
+  closeSync(openSync(path, 'a', OWNER_ONLY_FILE));
+  chmodSync(path, OWNER_ONLY_FILE);
+  const connection = new BetterSqlite3(path, { timeout: BUSY_TIMEOUT_MS });
+  try {
+    connection.pragma(`page_size = ${PAGE_BYTES}`);
+    connection.pragma('journal_mode = WAL');
+    connection.pragma('synchronous = NORMAL');
+    connection.pragma(`journal_size_limit = ${WAL_BYTES}`);
+    createSchema(connection, path);
+    return connection;
+  } catch (cause) {
+    connection.close();
+    throw cause;
+  }
+}
+
+function createSchema(connection: Database, path: string): void {
+  const version = connection.pragma('user_version', { simple: true });
+  if (version === SCHEMA_VERSION) return;
+  if (version !== 0) throw new Error(`${path} has log format ${String(version)}, not ${SCHEMA_VERSION}`);
+  connection.transaction(() => connection.exec(SCHEMA)).immediate();
+}
+
+/** A record that breaks the schema is a fault of who wrote it, and costs no other record. */
+function insertOne(insert: Statement, record: LogRecord, faults: string[]): void {
+  try {
+    insert.run(rowOf(record));
+  } catch (cause) {
+    if (!isFaultOfRecord(cause)) throw cause;
+    faults.push(messageOf(cause));
+  }
+}
+
+const isFaultOfRecord = (cause: unknown): boolean =>
+  cause instanceof TypeError ||
+  (cause instanceof BetterSqlite3.SqliteError && cause.code.startsWith('SQLITE_CONSTRAINT'));
+
+function isDamaged(cause: unknown): boolean {
+  return cause instanceof BetterSqlite3.SqliteError && DAMAGED.has(cause.code);
+}
+
+/** The sink of this process made the text from a `LogRecord`. */
+function parseRecord(text: string): LogRecord {
+  const record: unknown = JSON.parse(text);
+  return (isSuspicious(text) ? redact(record) : record) as LogRecord;
+}
+
+function rowOf(record: LogRecord): unknown[] {
+  return [
+    record.time,
+    levelRank(record.level),
+    record.kind,
+    record.component,
+    record.message,
+    record.trace_id,
+    record.hostname,
+    record.method,
+    record.path,
+    record.status,
+    record.duration_ms,
+    record.bytes_in,
+    record.bytes_out,
+    record.client_address,
+    record.principal,
+    record.user_agent,
+    record.operation,
+    record.outcome,
+    record.detail === undefined ? undefined : JSON.stringify(record.detail),
+  ];
+}

@@ -1,0 +1,110 @@
+/** What can be done with proxies. */
+import { z } from 'zod';
+import { cursorField, idempotencyKeyField, limitField, versionField } from '../core/collection.ts';
+import { limits } from '../core/limits.ts';
+import { defineOperation } from '../core/operation.ts';
+import { hostname, proxyChanges, proxyListSchema, proxySchema, proxySettings } from './schema.ts';
+import type { ProxyService } from './service.ts';
+
+type Services = { proxies: ProxyService };
+
+const hostnameField = hostname.describe('Its hostname');
+
+export const listProxies = defineOperation({
+  name: 'list_proxies',
+  title: 'List proxies',
+  description: 'Lists proxies by hostname: each serves a hostname and forwards to a target.',
+  permission: 'proxies:read',
+  confinement: 'filters',
+  effect: 'read',
+  mcp: 'listed',
+  toolset: 'proxies',
+  http: { method: 'GET', path: '/v1/proxies' },
+  input: z.object({
+    limit: limitField,
+    cursor: cursorField,
+    filter: z
+      .string()
+      .max(limits.shortText)
+      .optional()
+      .describe('Only those whose hostname or target contains this'),
+  }),
+  output: proxyListSchema,
+  handler: (input, context, { proxies }: Services) => proxies.list(input, context),
+});
+
+export const getProxy = defineOperation({
+  name: 'get_proxy',
+  title: 'Get a proxy',
+  description: 'Shows every setting of one proxy.',
+  permission: 'proxies:read',
+  confinement: 'filters',
+  effect: 'read',
+  mcp: 'listed',
+  toolset: 'proxies',
+  http: { method: 'GET', path: '/v1/proxies/{hostname}' },
+  input: z.object({ hostname: hostnameField }),
+  output: proxySchema,
+  handler: ({ hostname }, context, { proxies }: Services) => proxies.get(hostname, context),
+});
+
+export const createProxy = defineOperation({
+  name: 'create_proxy',
+  title: 'Create a proxy',
+  description:
+    'Serves a hostname, over HTTPS with a certificate at once, and forwards its requests to a target.',
+  permission: 'proxies:write',
+  confinement: 'filters',
+  effect: 'create',
+  mcp: 'listed',
+  toolset: 'proxies',
+  http: { method: 'POST', path: '/v1/proxies' },
+  input: z.object({
+    hostname: hostname.describe('Such as app.example.com, or *.example.com for one label below'),
+    ...proxySettings.shape,
+    idempotency_key: idempotencyKeyField,
+  }),
+  output: proxySchema,
+  async handler(input, context, { proxies }: Services) {
+    const { idempotency_key: _, ...wanted } = input;
+    const proxy = await proxies.create(wanted, context);
+    context.audit({ proxy: proxy.id });
+    return proxy;
+  },
+});
+
+export const updateProxy = defineOperation({
+  name: 'update_proxy',
+  title: 'Update a proxy',
+  description: 'Changes settings of a proxy; what is left out stays. Header rules are replaced as a whole.',
+  permission: 'proxies:write',
+  confinement: 'filters',
+  effect: 'update',
+  mcp: 'listed',
+  toolset: 'proxies',
+  http: { method: 'PATCH', path: '/v1/proxies/{hostname}' },
+  input: z.object({ hostname: hostnameField, ...proxyChanges.shape, version: versionField }),
+  output: proxySchema,
+  handler: ({ hostname, version, ...changes }, context, { proxies }: Services) =>
+    proxies.update(hostname, changes, version, context),
+});
+
+export const deleteProxy = defineOperation({
+  name: 'delete_proxy',
+  title: 'Delete a proxy',
+  description: 'Stops serving a hostname and deletes its proxy and the routes that belong to it.',
+  permission: 'proxies:write',
+  confinement: 'filters',
+  effect: 'delete',
+  mcp: 'listed',
+  toolset: 'proxies',
+  http: { method: 'DELETE', path: '/v1/proxies/{hostname}' },
+  input: z.object({ hostname: hostnameField, version: versionField }),
+  output: z.object({ hostname, deleted_routes: z.int() }),
+  confirm: ({ hostname }) =>
+    `Delete the proxy ${hostname} and every route that belongs to it? The hostname stops being served at once.`,
+  handler: ({ hostname, version }, context, { proxies }: Services) =>
+    proxies.delete(hostname, version, context),
+});
+
+export const proxyOperations = [listProxies, getProxy, createProxy, updateProxy, deleteProxy] as const;

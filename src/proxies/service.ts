@@ -1,0 +1,251 @@
+/**
+ * The rules for proxies: one per hostname, never the control plane's own, never to a forbidden target. Each change is
+ * compiled by the gateway before it is written and served after it. It does not forward (that is the gateway's), nor
+ * decide who may call (that is `dispatch`), but it keeps confined principals to their hostnames. Called by the
+ * operations of this folder, and by the composition root for `load`.
+ */
+import type { Clock } from '../core/clock.ts';
+import { decodeCursor, encodeCursor, requireVersion, toTimestamp } from '../core/collection.ts';
+import { AppError, messageOf } from '../core/errors.ts';
+import type { Events } from '../core/events.ts';
+import { parseHostname } from '../core/hostname.ts';
+import { newId } from '../core/ids.ts';
+import type { OperationContext } from '../core/operation.ts';
+import { mayTouch, type Principal, requireHostname } from '../core/principal.ts';
+import type { Log } from '../core/record.ts';
+import { cleanText } from '../core/untrusted.ts';
+import type { Publisher, RoutingChange } from '../routes/schema.ts';
+import type { Database, Reader } from '../store/database.ts';
+import { closedProxy, type ProxyRow, parseRow, toRow } from './row.ts';
+import { type Proxy, type ProxyChanges, type ProxySettings, proxySchema } from './schema.ts';
+import { type OwnAddress, targetFault } from './target-policy.ts';
+
+const MAX_PROXIES = 100_000;
+/** Rows read at once while a list is filtered. */
+const SCAN_ROWS = 500;
+
+export interface ProxyServiceOptions {
+  database: Database;
+  publisher: Publisher;
+  events: Events;
+  clock: Clock;
+  log: Log;
+  /** Where this process listens: never a target. */
+  own: () => readonly OwnAddress[];
+  controlHosts: readonly string[];
+}
+
+export interface ListQuery {
+  limit: number;
+  cursor?: string | undefined;
+  filter?: string | undefined;
+}
+
+type Caller = Pick<OperationContext, 'principal' | 'idempotency'>;
+
+export class ProxyService {
+  readonly #options: ProxyServiceOptions;
+  readonly #controlHosts: ReadonlySet<string>;
+
+  constructor(options: ProxyServiceOptions) {
+    this.#options = options;
+    this.#controlHosts = new Set(options.controlHosts.map((host) => parseHostname(host) ?? host));
+  }
+
+  /** Every proxy, for the start. One that can't be read is reported and holds its hostname without serving it. */
+  async load(): Promise<Proxy[]> {
+    const rows = await this.#options.database.read.selectFrom('proxies').selectAll().execute();
+    return rows.map((row) => this.#parsed(row) ?? closedProxy(row));
+  }
+
+  /** By hostname. */
+  async list(query: ListQuery, { principal }: Pick<Caller, 'principal'>) {
+    const [after] = query.cursor === undefined ? [''] : decodeCursor('proxies', ['string'], query.cursor);
+    const proxies: Proxy[] = [];
+    for await (const proxy of this.#visible(after, query.filter?.toLowerCase() ?? '', principal)) {
+      proxies.push(proxy);
+      if (proxies.length > query.limit) break;
+    }
+    const page = proxies.slice(0, query.limit);
+    const last = proxies.length > query.limit ? page.at(-1) : undefined;
+    return { proxies: page, ...(last && { next_cursor: encodeCursor('proxies', [last.hostname]) }) };
+  }
+
+  async get(hostname: string, { principal }: Pick<Caller, 'principal'>): Promise<Proxy> {
+    return this.#readable(await this.#find(this.#options.database.read, hostname, principal));
+  }
+
+  async create(
+    { hostname, ...settings }: ProxySettings & { hostname: string },
+    context: Caller,
+  ): Promise<Proxy> {
+    requireHostname(context.principal, hostname);
+    this.#requireServable(hostname);
+    this.#requireTarget(settings.target_url);
+    return this.#options.database.change(context, async (tx, afterCommit) => {
+      await this.#requireFree(tx, hostname);
+      const now = toTimestamp(this.#options.clock.now());
+      const proxy: Proxy = {
+        ...settings,
+        id: newId('prx'),
+        hostname,
+        owner: context.principal.id,
+        version: 1,
+        created_at: now,
+        updated_at: now,
+      };
+      const publish = this.#prepare({ putProxies: [proxy] }, hostname);
+      await tx.insertInto('proxies').values(toRow(proxy)).execute();
+      afterCommit(publish);
+      return proxy;
+    });
+  }
+
+  async update(
+    hostname: string,
+    changes: ProxyChanges,
+    version: number | undefined,
+    context: Caller,
+  ): Promise<Proxy> {
+    const given = Object.entries(changes).filter(([, value]) => value !== undefined);
+    return this.#options.database.change(context, async (tx, afterCommit) => {
+      const current = this.#readable(await this.#find(tx, hostname, context.principal));
+      requireVersion(hostname, version, current.version);
+      if (given.length === 0)
+        throw new AppError('INVALID_INPUT', 'update_proxy: name at least one setting to change');
+      if (changes.target_url !== undefined) this.#requireTarget(changes.target_url);
+      const proxy = proxySchema.parse({
+        ...current,
+        ...Object.fromEntries(given.map(([name, value]) => [name, value ?? undefined])),
+        version: current.version + 1,
+        updated_at: toTimestamp(this.#options.clock.now()),
+      });
+      const publish = this.#prepare({ putProxies: [proxy] }, hostname);
+      const { id, ...row } = toRow(proxy);
+      await tx.updateTable('proxies').set(row).where('id', '=', id).execute();
+      afterCommit(publish);
+      return proxy;
+    });
+  }
+
+  /** With its routes. Also one that can't be read, so that it can be made anew. */
+  async delete(
+    hostname: string,
+    version: number | undefined,
+    context: Caller,
+  ): Promise<{ hostname: string; deleted_routes: number }> {
+    return this.#options.database.change(context, async (tx, afterCommit) => {
+      const row = await this.#find(tx, hostname, context.principal);
+      requireVersion(hostname, version, row.version);
+      const routes = await tx.selectFrom('routes').select('id').where('hostname', '=', hostname).execute();
+      const removeRoutes = routes.map(({ id }) => id);
+      const publish = this.#prepare({ removeProxies: [row.id], removeRoutes }, hostname);
+      await tx.deleteFrom('routes').where('hostname', '=', hostname).execute();
+      await tx.deleteFrom('proxies').where('id', '=', row.id).execute();
+      afterCommit(publish);
+      return { hostname, deleted_routes: removeRoutes.length };
+    });
+  }
+
+  /** Refuses what can't be served before anything is written; what it returns serves it and tells the others. */
+  #prepare(change: RoutingChange, hostname: string): () => void {
+    const candidate = this.#options.publisher.prepare(change);
+    return () => {
+      candidate.publish();
+      this.#options.events.emit('proxy.changed', { hostnames: [hostname] });
+    };
+  }
+
+  async *#visible(after: string, filter: string, principal: Principal): AsyncGenerator<Proxy> {
+    const inDocument = JSON.stringify(filter).slice(1, -1);
+    for await (const row of this.#rowsAfter(after)) {
+      if (!mayTouch(principal, row.hostname)) continue;
+      // Cheap first: most rows of a filtered list are never parsed.
+      if (!row.hostname.includes(filter) && !row.document.toLowerCase().includes(inDocument)) continue;
+      const proxy = this.#parsed(row);
+      if (proxy && (proxy.hostname.includes(filter) || proxy.target_url.toLowerCase().includes(filter)))
+        yield proxy;
+    }
+  }
+
+  async *#rowsAfter(hostname: string): AsyncGenerator<ProxyRow> {
+    let last = hostname;
+    let rows: ProxyRow[];
+    do {
+      rows = await this.#options.database.read
+        .selectFrom('proxies')
+        .selectAll()
+        .where('hostname', '>', last)
+        .orderBy('hostname')
+        .limit(SCAN_ROWS)
+        .execute();
+      yield* rows;
+      last = rows.at(-1)?.hostname ?? last;
+    } while (rows.length === SCAN_ROWS);
+  }
+
+  /** What a principal may not touch does not exist for it. */
+  async #find(db: Reader, hostname: string, principal: Principal): Promise<ProxyRow> {
+    const row = mayTouch(principal, hostname)
+      ? await db.selectFrom('proxies').selectAll().where('hostname', '=', hostname).executeTakeFirst()
+      : undefined;
+    if (row) return row;
+    throw new AppError('NOT_FOUND', `there is no proxy for ${hostname}; list_proxies names them`);
+  }
+
+  async #requireFree(tx: Reader, hostname: string): Promise<void> {
+    const taken = await tx
+      .selectFrom('proxies')
+      .select('id')
+      .where('hostname', '=', hostname)
+      .executeTakeFirst();
+    if (taken)
+      throw new AppError('CONFLICT', `${hostname} is served already, by ${taken.id}; use update_proxy`, {
+        details: { id: taken.id },
+      });
+    const { count } = await tx
+      .selectFrom('proxies')
+      .select((query) => query.fn.countAll<number>().as('count'))
+      .executeTakeFirstOrThrow();
+    if (Number(count) >= MAX_PROXIES)
+      throw new AppError('PRECONDITION_FAILED', `there are ${MAX_PROXIES} proxies, which is the limit`);
+  }
+
+  #requireServable(hostname: string): void {
+    if (this.#controlHosts.has(hostname))
+      throw new AppError(
+        'INVALID_INPUT',
+        `hostname: ${hostname} is this system's control host; choose another`,
+      );
+  }
+
+  #requireTarget(url: string): void {
+    const fault = targetFault(url, this.#options.own());
+    if (fault) throw new AppError('INVALID_INPUT', `target_url: may not be a target: ${fault}`);
+  }
+
+  #readable(row: ProxyRow): Proxy {
+    const proxy = this.#parsed(row);
+    if (proxy) return proxy;
+    throw new AppError(
+      'INTERNAL',
+      `the record of ${row.hostname} can't be read, so it is not served; delete_proxy and create it again`,
+    );
+  }
+
+  #parsed(row: ProxyRow): Proxy | undefined {
+    try {
+      return parseRow(row);
+    } catch (cause) {
+      this.#options.log.write({
+        time: this.#options.clock.now(),
+        kind: 'system',
+        level: 'error',
+        component: 'store',
+        hostname: row.hostname,
+        message: `proxy ${row.id} can't be read and is not served: ${cleanText(messageOf(cause))}`,
+      });
+      return undefined;
+    }
+  }
+}

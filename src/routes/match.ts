@@ -1,0 +1,345 @@
+/**
+ * Which proxy and route a request gets. Pure: a table is made from proxies and routes and never changes; a change
+ * makes another table that shares what stayed the same. Callers: the gateway's snapshot (through `Publisher`) and
+ * `test_route`, on the very table that serves.
+ *
+ * A disabled proxy keeps its hostname: a wildcard beside it does not take over. A disabled route is as if absent.
+ */
+import { coversHostname } from '../core/hostname.ts';
+import type { AuthPolicy, Proxy } from '../proxies/schema.ts';
+import { comparablePath } from './normalise.ts';
+import { PersistentMap } from './persistent-map.ts';
+import type { Route, RoutingChange } from './schema.ts';
+
+/** What a request gets. The same object for the same proxy and route until one of them changes: key caches on it. */
+export interface Match {
+  readonly proxy: Proxy;
+  /** Undefined: no route matched, the proxy's own target serves. */
+  readonly route: Route | undefined;
+  /** The route's policy, or the proxy's where the route has none. */
+  readonly auth: AuthPolicy;
+  readonly targetUrl: string;
+  /** Path of `targetUrl` without a slash at its end: put before what is forwarded. Empty for most. */
+  readonly targetPath: string;
+  /** Leading segments that are not forwarded, without a slash at the end; empty: none. `upstreamPath` applies it. */
+  readonly stripPrefix: string;
+}
+
+interface Candidate {
+  readonly route: Route;
+  readonly exact: boolean;
+  /** `route.path` without the slash at its end. */
+  readonly stem: string;
+  /** Empty: every method. */
+  readonly methods: readonly string[];
+}
+
+interface Host {
+  /** Undefined while there are only routes for the hostname. */
+  readonly proxy: Proxy | undefined;
+  /** Every route of the hostname, enabled or not. */
+  readonly routes: readonly Route[];
+  /** The enabled ones, the winner first. */
+  readonly candidates: readonly Candidate[];
+  /** When no route matches; undefined when the proxy is disabled or absent. */
+  readonly fallback: Match | undefined;
+  /** Filled when first asked for, also with global routes; what is no longer served is collected. */
+  readonly matches: WeakMap<Route, Match>;
+}
+
+export class RoutingTable {
+  readonly #hosts: PersistentMap<Host>;
+  /** Global routes, enabled or not, and the candidates among them. */
+  readonly #globals: readonly Route[];
+  readonly #globalCandidates: readonly Candidate[];
+  /** Id of a proxy or route → its hostname; null for a global route. */
+  readonly #hostnameOf: PersistentMap<string | null>;
+
+  private constructor(
+    hosts: PersistentMap<Host>,
+    globals: readonly Route[],
+    hostnameOf: PersistentMap<string | null>,
+  ) {
+    this.#hosts = hosts;
+    this.#globals = globals;
+    this.#globalCandidates = candidatesOf(globals);
+    this.#hostnameOf = hostnameOf;
+  }
+
+  static readonly empty = new RoutingTable(PersistentMap.empty(), [], PersistentMap.empty());
+
+  /** Hostnames and wildcards that are served: those of enabled proxies. */
+  *hostnames(): Generator<string> {
+    for (const [hostname, { fallback }] of this.#hosts.entries()) if (fallback) yield hostname;
+  }
+
+  /** The enabled proxy that serves a hostname: its own, or that of the wildcard above it. */
+  proxyOf(hostname: string): Proxy | undefined {
+    return this.#hostOf(hostname)?.fallback?.proxy;
+  }
+
+  match(hostname: string, method: string, path: string): Match | undefined {
+    const host = this.#hostOf(hostname);
+    if (!host?.fallback) return undefined;
+    const compared = comparablePath(path);
+    const own = firstOf(host.candidates, method, compared);
+    const global = firstOf(this.#globalCandidates, method, compared);
+    const winner =
+      own && global ? (byPrecedence(own.route, global.route) <= 0 ? own : global) : (own ?? global);
+    return winner ? matchOf(host, host.fallback.proxy, winner) : host.fallback;
+  }
+
+  /** Removals first. Another table; this one stays as it is. */
+  with(change: RoutingChange): RoutingTable {
+    const draft = new Draft(this.#hosts, this.#globals, this.#hostnameOf);
+    for (const id of change.removeRoutes ?? []) draft.removeRoute(id);
+    for (const id of change.removeProxies ?? []) draft.removeProxy(id);
+    for (const proxy of change.putProxies ?? []) draft.putProxy(proxy);
+    for (const route of change.putRoutes ?? []) draft.putRoute(route);
+    return new RoutingTable(draft.hosts(), draft.globals(), draft.hostnameOf());
+  }
+
+  /** `*.example.com` covers one label: only the first is replaced. @see coversHostname */
+  #hostOf(hostname: string): Host | undefined {
+    const exact = this.#hosts.get(hostname);
+    if (exact?.proxy) return exact;
+    const dot = hostname.indexOf('.');
+    return dot > 0 ? this.#hosts.get(`*${hostname.slice(dot)}`) : undefined;
+  }
+}
+
+export function createTable(proxies: Iterable<Proxy>, routes: Iterable<Route>): RoutingTable {
+  return RoutingTable.empty.with({ putProxies: [...proxies], putRoutes: [...routes] });
+}
+
+export function applyChange(table: RoutingTable, change: RoutingChange): RoutingTable {
+  return table.with(change);
+}
+
+/** `hostname` and `path` have to be canonical (`normalise.ts`); the method is compared as it is. */
+export function matchRequest(
+  table: RoutingTable,
+  hostname: string,
+  method: string,
+  path: string,
+): Match | undefined {
+  return table.match(hostname, method, path);
+}
+
+export function servesHostname(table: RoutingTable, hostname: string): boolean {
+  return table.proxyOf(hostname) !== undefined;
+}
+
+/** The path that the upstream gets: `stripPrefix` off, the target's own path in front. */
+export function upstreamPath({ stripPrefix, targetPath }: Match, path: string): string {
+  const rest = stripPrefix === '' ? path : withoutSegments(path, stripPrefix);
+  return targetPath === '' ? rest : targetPath + rest;
+}
+
+/** By number of segments, because the request may spell them differently (`comparablePath`). */
+function withoutSegments(path: string, prefix: string): string {
+  let end = 0;
+  for (let i = 0; i < prefix.length; i++) {
+    if (prefix[i] !== '/') continue;
+    end = path.indexOf('/', end + 1);
+    if (end < 0) return '/';
+  }
+  return path.slice(end);
+}
+
+/** What a proxy does with a request of this scheme: `refuse` when it is not served over it at all. */
+export function schemeDecision(proxy: Proxy, scheme: 'http' | 'https'): 'serve' | 'redirect' | 'refuse' {
+  if (scheme === 'https') return proxy.enable_https ? 'serve' : 'refuse';
+  if (!proxy.enable_http) return 'refuse';
+  return proxy.redirect_to_https && proxy.enable_https ? 'redirect' : 'serve';
+}
+
+/**
+ * Whether this system's own MCP endpoint answers at this canonical path, rather than the upstream. `mcpHosts` is the
+ * setting `mcp.hosts`: empty means every served hostname.
+ */
+export function servesMcp(
+  proxy: Proxy,
+  hostname: string,
+  path: string,
+  mcpHosts: readonly string[],
+): boolean {
+  if ((path !== '/mcp' && path !== '/mcp/') || !proxy.serve_mcp) return false;
+  return mcpHosts.length === 0 || mcpHosts.some((pattern) => coversHostname(pattern, hostname));
+}
+
+function firstOf(candidates: readonly Candidate[], method: string, compared: string): Candidate | undefined {
+  for (const candidate of candidates)
+    if (coversPath(candidate, compared) && coversMethod(candidate, method)) return candidate;
+  return undefined;
+}
+
+const SLASH = 47;
+
+/** The prefix `/api` covers `/api` and `/api/x`, not `/apix`; `/api/` covers only what is below it. */
+function coversPath({ exact, stem, route }: Candidate, compared: string): boolean {
+  if (exact) return compared === route.path;
+  if (!compared.startsWith(stem)) return false;
+  if (compared.length > stem.length) return compared.charCodeAt(stem.length) === SLASH;
+  return stem === route.path;
+}
+
+/** GET covers HEAD, which is the same request without the body (RFC 9110 §9.3.2); or HEAD would slip past a policy. */
+function coversMethod({ methods }: Candidate, method: string): boolean {
+  return methods.length === 0 || methods.includes(method) || (method === 'HEAD' && methods.includes('GET'));
+}
+
+function candidatesOf(routes: readonly Route[]): Candidate[] {
+  return routes
+    .filter(({ enabled }) => enabled)
+    .sort(byPrecedence)
+    .map((route) => ({
+      route,
+      exact: route.match === 'exact',
+      stem: withoutSlash(route.path),
+      methods: route.methods,
+    }));
+}
+
+/** Negative when `a` wins. The order is told in `schema.ts`. */
+function byPrecedence(a: Route, b: Route): number {
+  return (
+    b.priority - a.priority ||
+    Number(b.match === 'exact') - Number(a.match === 'exact') ||
+    b.path.length - a.path.length ||
+    Number(a.hostname === null) - Number(b.hostname === null) ||
+    byAge(a, b)
+  );
+}
+
+/** Timestamps are RFC 3339 in UTC, so that text order is time order. */
+function byAge(a: Route, b: Route): number {
+  if (a.created_at !== b.created_at) return a.created_at < b.created_at ? -1 : 1;
+  return a.id < b.id ? -1 : Number(a.id > b.id);
+}
+
+function matchOf({ matches }: Host, proxy: Proxy, { route, stem }: Candidate): Match {
+  const known = matches.get(route);
+  if (known) return known;
+  const match: Match = Object.freeze({
+    proxy,
+    route,
+    auth: route.auth ?? proxy.auth,
+    targetUrl: route.target_url,
+    targetPath: pathOf(route.target_url),
+    stripPrefix: route.strip_prefix ? stem : '',
+  });
+  matches.set(route, match);
+  return match;
+}
+
+function fallbackOf(proxy: Proxy): Match {
+  return Object.freeze({
+    proxy,
+    route: undefined,
+    auth: proxy.auth,
+    targetUrl: proxy.target_url,
+    targetPath: pathOf(proxy.target_url),
+    stripPrefix: '',
+  });
+}
+
+const pathOf = (url: string): string => withoutSlash(URL.parse(url)?.pathname ?? '');
+const withoutSlash = (path: string): string => (path.endsWith('/') ? path.slice(0, -1) : path);
+
+/** Collects what a change does to each hostname, so that each is put together once. */
+class Draft {
+  readonly #before: PersistentMap<Host>;
+  readonly #namesBefore: PersistentMap<string | null>;
+  readonly #names = new Map<string, string | null | undefined>();
+  readonly #hosts = new Map<string, { proxy: Proxy | undefined; routes: Map<string, Route> }>();
+  readonly #globals: Map<string, Route>;
+
+  constructor(
+    hosts: PersistentMap<Host>,
+    globals: readonly Route[],
+    hostnameOf: PersistentMap<string | null>,
+  ) {
+    this.#before = hosts;
+    this.#namesBefore = hostnameOf;
+    this.#globals = byId(globals);
+  }
+
+  putProxy(proxy: Proxy): void {
+    this.removeProxy(proxy.id);
+    this.#host(proxy.hostname).proxy = proxy;
+    this.#names.set(proxy.id, proxy.hostname);
+  }
+
+  removeProxy(id: string): void {
+    const hostname = this.#hostnameOf(id);
+    if (typeof hostname !== 'string') return;
+    const host = this.#host(hostname);
+    if (host.proxy?.id !== id) return;
+    host.proxy = undefined;
+    this.#names.set(id, undefined);
+  }
+
+  putRoute(route: Route): void {
+    this.removeRoute(route.id);
+    this.#routes(route.hostname).set(route.id, route);
+    this.#names.set(route.id, route.hostname);
+  }
+
+  removeRoute(id: string): void {
+    const hostname = this.#hostnameOf(id);
+    if (hostname !== undefined && this.#routes(hostname).delete(id)) this.#names.set(id, undefined);
+  }
+
+  hosts(): PersistentMap<Host> {
+    const changes = new Map<string, Host | undefined>();
+    for (const [hostname, { proxy, routes }] of this.#hosts)
+      changes.set(hostname, hostFrom(this.#before.get(hostname), proxy, [...routes.values()]));
+    return this.#before.with(changes);
+  }
+
+  globals(): readonly Route[] {
+    return [...this.#globals.values()];
+  }
+
+  hostnameOf(): PersistentMap<string | null> {
+    return this.#namesBefore.with(this.#names);
+  }
+
+  #hostnameOf(id: string): string | null | undefined {
+    return this.#names.has(id) ? this.#names.get(id) : this.#namesBefore.get(id);
+  }
+
+  #routes(hostname: string | null): Map<string, Route> {
+    return hostname === null ? this.#globals : this.#host(hostname).routes;
+  }
+
+  #host(hostname: string) {
+    const known = this.#hosts.get(hostname);
+    if (known) return known;
+    const before = this.#before.get(hostname);
+    const host = { proxy: before?.proxy, routes: byId(before?.routes ?? []) };
+    this.#hosts.set(hostname, host);
+    return host;
+  }
+}
+
+const byId = (routes: readonly Route[]): Map<string, Route> =>
+  new Map(routes.map((route) => [route.id, route]));
+
+/** While the proxy is the same object, so are the matches of the routes that stayed. */
+function hostFrom(
+  before: Host | undefined,
+  proxy: Proxy | undefined,
+  routes: readonly Route[],
+): Host | undefined {
+  if (!proxy && routes.length === 0) return undefined;
+  const same = before !== undefined && before.proxy === proxy;
+  return {
+    proxy,
+    routes,
+    candidates: candidatesOf(routes),
+    fallback: same ? before.fallback : proxy?.enabled ? fallbackOf(proxy) : undefined,
+    matches: same ? before.matches : new WeakMap(),
+  };
+}

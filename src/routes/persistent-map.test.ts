@@ -1,0 +1,29 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import fc from 'fast-check';
+import { PersistentMap } from './persistent-map.ts';
+
+const changes = fc.array(
+  fc.array(fc.tuple(fc.string({ maxLength: 2 }), fc.option(fc.integer(), { nil: undefined }))),
+);
+
+test('after any changes it holds what a map would, and the maps before it are as they were', () => {
+  fc.assert(
+    fc.property(changes, (steps) => {
+      const model = new Map<string, number>();
+      const versions: [PersistentMap<number>, Map<string, number>][] = [];
+      let map = PersistentMap.empty<number>();
+      for (const step of steps) {
+        map = map.with(new Map(step));
+        for (const [key, value] of new Map(step))
+          if (value === undefined) model.delete(key);
+          else model.set(key, value);
+        versions.push([map, new Map(model)]);
+      }
+      for (const [version, entries] of versions) {
+        assert.deepEqual(new Map(version.entries()), entries);
+        for (const [key, value] of entries) assert.equal(version.get(key), value);
+      }
+    }),
+  );
+});

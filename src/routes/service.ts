@@ -1,0 +1,265 @@
+/**
+ * The rules for routes: each belongs to a proxy that exists, or to all (global; not for confined principals). Each
+ * change is compiled by the gateway before it is written and served after it. It does not match requests while
+ * serving (the gateway does, with `match.ts`), nor decide who may call (that is `dispatch`). Called by the operations
+ * of this folder, and by the composition root for `load`.
+ */
+import type { Clock } from '../core/clock.ts';
+import { decodeCursor, encodeCursor, requireVersion, toTimestamp } from '../core/collection.ts';
+import { AppError, messageOf } from '../core/errors.ts';
+import type { Events } from '../core/events.ts';
+import { parseHostname } from '../core/hostname.ts';
+import { newId } from '../core/ids.ts';
+import type { OperationContext } from '../core/operation.ts';
+import { isConfined, mayTouch, type Principal, requireHostname } from '../core/principal.ts';
+import type { Log } from '../core/record.ts';
+import { cleanText } from '../core/untrusted.ts';
+import type { Database, Reader } from '../store/database.ts';
+import type { RoutingTable } from './match.ts';
+import { closedRoute, parseRow, type RouteRow, toRow } from './row.ts';
+import {
+  type Publisher,
+  type Route,
+  type RouteChanges,
+  type RouteSettings,
+  type RouteTest,
+  type RoutingChange,
+  routeSchema,
+} from './schema.ts';
+import { testRequest } from './test-request.ts';
+
+/** A request is compared with the routes of its proxy and the global ones, one after the other. */
+const MAX_ROUTES_PER_PROXY = 500;
+const MAX_GLOBAL_ROUTES = 100;
+/** Rows read at once while a list is filtered. */
+const SCAN_ROWS = 500;
+
+export interface RouteServiceOptions {
+  database: Database;
+  publisher: Publisher;
+  events: Events;
+  clock: Clock;
+  log: Log;
+  /** `proxies/target-policy`, with the addresses of this process filled in. */
+  targetFault: (url: string) => string | undefined;
+  /** The table that serves at this moment. */
+  table: () => RoutingTable;
+  controlHosts: readonly string[];
+  /** Setting `mcp.hosts`. */
+  mcpHosts: readonly string[];
+  /** The port that a redirect to HTTPS names. */
+  httpsPort: () => number;
+}
+
+export interface RouteQuery {
+  limit: number;
+  cursor?: string | undefined;
+  hostname?: string | undefined;
+}
+
+type Caller = Pick<OperationContext, 'principal' | 'idempotency'>;
+
+export class RouteService {
+  readonly #options: RouteServiceOptions;
+  readonly #controlHosts: ReadonlySet<string>;
+
+  constructor(options: RouteServiceOptions) {
+    this.#options = options;
+    this.#controlHosts = new Set(options.controlHosts.map((host) => parseHostname(host) ?? host));
+  }
+
+  /** Every route, for the start. One that can't be read is reported, and closes the paths it was for. */
+  async load(): Promise<Route[]> {
+    const rows = await this.#options.database.read.selectFrom('routes').selectAll().execute();
+    return rows.map((row) => this.#parsed(row) ?? closedRoute(row));
+  }
+
+  /** By id. Global ones are seen by principals that are not confined. */
+  async list(query: RouteQuery, { principal }: Pick<Caller, 'principal'>) {
+    const [after] = query.cursor === undefined ? [''] : decodeCursor('routes', ['string'], query.cursor);
+    const routes: Route[] = [];
+    for await (const row of this.#rowsAfter(after, query.hostname)) {
+      const route = maySee(principal, row.hostname) ? this.#parsed(row) : undefined;
+      if (route) routes.push(route);
+      if (routes.length > query.limit) break;
+    }
+    const page = routes.slice(0, query.limit);
+    const last = routes.length > query.limit ? page.at(-1) : undefined;
+    return { routes: page, ...(last && { next_cursor: encodeCursor('routes', [last.id]) }) };
+  }
+
+  async create(
+    { hostname, ...settings }: RouteSettings & { hostname: string | null },
+    context: Caller,
+  ): Promise<Route> {
+    requireScope(context.principal, hostname);
+    this.#requireTarget(settings.target_url);
+    return this.#options.database.change(context, async (tx, afterCommit) => {
+      await requireProxy(tx, hostname);
+      await requireRoom(tx, hostname);
+      const now = toTimestamp(this.#options.clock.now());
+      const route: Route = {
+        ...settings,
+        id: newId('rte'),
+        hostname,
+        owner: context.principal.id,
+        version: 1,
+        created_at: now,
+        updated_at: now,
+      };
+      const publish = this.#prepare({ putRoutes: [route] }, hostname);
+      await tx.insertInto('routes').values(toRow(route)).execute();
+      afterCommit(publish);
+      return route;
+    });
+  }
+
+  async update(
+    id: string,
+    changes: RouteChanges,
+    version: number | undefined,
+    context: Caller,
+  ): Promise<Route> {
+    const given = Object.entries(changes).filter(([, value]) => value !== undefined);
+    return this.#options.database.change(context, async (tx, afterCommit) => {
+      const current = this.#readable(await find(tx, id, context.principal));
+      requireVersion(id, version, current.version);
+      if (given.length === 0)
+        throw new AppError('INVALID_INPUT', 'update_route: name at least one setting to change');
+      if (changes.target_url !== undefined) this.#requireTarget(changes.target_url);
+      const route = routeSchema.parse({
+        ...current,
+        ...Object.fromEntries(given.map(([name, value]) => [name, value ?? undefined])),
+        version: current.version + 1,
+        updated_at: toTimestamp(this.#options.clock.now()),
+      });
+      const publish = this.#prepare({ putRoutes: [route] }, route.hostname);
+      const { id: _, ...row } = toRow(route);
+      await tx.updateTable('routes').set(row).where('id', '=', id).execute();
+      afterCommit(publish);
+      return route;
+    });
+  }
+
+  /** Also one that can't be read, so that it can be made anew. */
+  async delete(id: string, version: number | undefined, context: Caller): Promise<{ id: string }> {
+    return this.#options.database.change(context, async (tx, afterCommit) => {
+      const row = await find(tx, id, context.principal);
+      requireVersion(id, version, row.version);
+      const publish = this.#prepare({ removeRoutes: [id] }, row.hostname);
+      await tx.deleteFrom('routes').where('id', '=', id).execute();
+      afterCommit(publish);
+      return { id };
+    });
+  }
+
+  /** By the code and the table that serve. */
+  test(url: string, method: string, { principal }: Pick<Caller, 'principal'>): RouteTest {
+    return testRequest(url, method, principal, {
+      table: this.#options.table(),
+      controlHosts: this.#controlHosts,
+      mcpHosts: this.#options.mcpHosts,
+      httpsPort: this.#options.httpsPort(),
+    });
+  }
+
+  /** Refuses what can't be served before anything is written; what it returns serves it and tells the others. */
+  #prepare(change: RoutingChange, hostname: string | null): () => void {
+    const candidate = this.#options.publisher.prepare(change);
+    return () => {
+      candidate.publish();
+      this.#options.events.emit('route.changed', { hostnames: hostname === null ? [] : [hostname] });
+    };
+  }
+
+  async *#rowsAfter(id: string, hostname: string | undefined): AsyncGenerator<RouteRow> {
+    const query = this.#options.database.read
+      .selectFrom('routes')
+      .selectAll()
+      .$if(hostname !== undefined, (all) => all.where('hostname', '=', hostname ?? ''))
+      .orderBy('id')
+      .limit(SCAN_ROWS);
+    let last = id;
+    let rows: RouteRow[];
+    do {
+      rows = await query.where('id', '>', last).execute();
+      yield* rows;
+      last = rows.at(-1)?.id ?? last;
+    } while (rows.length === SCAN_ROWS);
+  }
+
+  #requireTarget(url: string): void {
+    const fault = this.#options.targetFault(url);
+    if (fault) throw new AppError('INVALID_INPUT', `target_url: may not be a target: ${fault}`);
+  }
+
+  #readable(row: RouteRow): Route {
+    const route = this.#parsed(row);
+    if (route) return route;
+    throw new AppError(
+      'INTERNAL',
+      `the record of ${row.id} can't be read, so its paths are closed; delete_route and create it again`,
+    );
+  }
+
+  #parsed(row: RouteRow): Route | undefined {
+    try {
+      return parseRow(row);
+    } catch (cause) {
+      this.#options.log.write({
+        time: this.#options.clock.now(),
+        kind: 'system',
+        level: 'error',
+        component: 'store',
+        hostname: row.hostname ?? undefined,
+        message: `route ${row.id} can't be read; its paths are closed: ${cleanText(messageOf(cause))}`,
+      });
+      return undefined;
+    }
+  }
+}
+
+/** What a principal may not touch does not exist for it. */
+async function find(db: Reader, id: string, principal: Principal): Promise<RouteRow> {
+  const row = await db.selectFrom('routes').selectAll().where('id', '=', id).executeTakeFirst();
+  if (row && maySee(principal, row.hostname)) return row;
+  throw new AppError('NOT_FOUND', `no route ${JSON.stringify(id)}; list_routes names them`);
+}
+
+const maySee = (principal: Principal, hostname: string | null): boolean =>
+  hostname === null ? !isConfined(principal) : mayTouch(principal, hostname);
+
+function requireScope(principal: Principal, hostname: string | null): void {
+  if (hostname !== null) requireHostname(principal, hostname);
+  else if (isConfined(principal))
+    throw new AppError(
+      'FORBIDDEN',
+      'a global route (hostname null) is for every hostname; this credential is confined, name one hostname',
+    );
+}
+
+async function requireProxy(tx: Reader, hostname: string | null): Promise<void> {
+  if (hostname === null) return;
+  const proxy = await tx
+    .selectFrom('proxies')
+    .select('id')
+    .where('hostname', '=', hostname)
+    .executeTakeFirst();
+  if (!proxy)
+    throw new AppError(
+      'NOT_FOUND',
+      `there is no proxy with the hostname ${hostname}; create_proxy makes one`,
+    );
+}
+
+async function requireRoom(tx: Reader, hostname: string | null): Promise<void> {
+  const max = hostname === null ? MAX_GLOBAL_ROUTES : MAX_ROUTES_PER_PROXY;
+  const { count } = await tx
+    .selectFrom('routes')
+    .select((query) => query.fn.countAll<number>().as('count'))
+    .where('hostname', hostname === null ? 'is' : '=', hostname)
+    .executeTakeFirstOrThrow();
+  if (Number(count) < max) return;
+  const what = hostname === null ? 'global routes' : `routes of ${hostname}`;
+  throw new AppError('PRECONDITION_FAILED', `there are ${max} ${what}, which is the limit`);
+}

@@ -1,0 +1,44 @@
+/**
+ * The secret text of an API token: `ohp_`, 43 digits of base62 (32 random bytes), 6 digits of base62 (CRC-32 of the
+ * 43 digits). 53 characters, matched by `ohp_[0-9A-Za-z]{49}`; the checksum lets a secret scanner tell a real one from
+ * chance without asking anybody.
+ */
+import { hash, randomBytes } from 'node:crypto';
+import { crc32 } from 'node:zlib';
+
+const PREFIX = 'ohp_';
+const SECRET_BYTES = 32;
+const SECRET_DIGITS = 43;
+const CHECKSUM_DIGITS = 6;
+const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
+const BASE = BigInt(ALPHABET.length);
+const SHAPE = /^ohp_([0-9A-Za-z]{43})([0-9A-Za-z]{6})$/;
+
+/** Longest credential that is looked at; the administrator's own may be any text up to this. */
+export const MAX_CREDENTIAL = 512;
+
+export function newCredential(): string {
+  const digits = base62(BigInt(`0x${randomBytes(SECRET_BYTES).toString('hex')}`), SECRET_DIGITS);
+  return `${PREFIX}${digits}${checksumOf(digits)}`;
+}
+
+/** The text itself when `newCredential` can have made it, else undefined. Says nothing about whether it opens anything. */
+export function parseCredential(text: string): string | undefined {
+  const [, digits, checksum] = SHAPE.exec(text) ?? [];
+  return digits !== undefined && checksum === checksumOf(digits) ? text : undefined;
+}
+
+/** What is meant to be one of ours but isn't was mistyped or cut. */
+export const isDamaged = (text: string): boolean =>
+  text.startsWith(PREFIX) && parseCredential(text) === undefined;
+
+/** What is kept of a credential. Random text of 256 bits needs neither salt nor stretching. */
+export const digestOf = (credential: string): Buffer => hash('sha256', credential, 'buffer');
+
+const checksumOf = (digits: string): string => base62(BigInt(crc32(digits)), CHECKSUM_DIGITS);
+
+function base62(value: bigint, width: number): string {
+  let text = '';
+  for (let rest = value; rest > 0n; rest /= BASE) text = `${ALPHABET[Number(rest % BASE)]}${text}`;
+  return text.padStart(width, '0');
+}
