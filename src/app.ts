@@ -3,6 +3,7 @@
  * that the listeners close before what they need, and the log closes last.
  */
 import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
 import { join, resolve } from 'node:path';
 import {
   certificatesProbe,
@@ -29,6 +30,7 @@ import type { ExchangeHandler } from './core/exchange.ts';
 import { LiveStreams } from './core/live-streams.ts';
 import type { ServicesFor } from './core/operation.ts';
 import type { Log } from './core/record.ts';
+import { gatewayEndpoints } from './gateway/endpoints.ts';
 import { createGateway, type Gateway } from './gateway/gateway.ts';
 import { createMcpInterface, type McpOptions } from './interfaces/mcp/mcp.ts';
 import { createRestInterface } from './interfaces/rest.ts';
@@ -38,7 +40,7 @@ import { createLogService } from './logs/service.ts';
 import { createLogSink } from './logs/sink.ts';
 import { operations } from './operations.ts';
 import { ProxyService } from './proxies/service.ts';
-import { type OwnAddress, ownAddresses, targetFault } from './proxies/target-policy.ts';
+import { targetFault } from './proxies/target-policy.ts';
 import { RouteService } from './routes/service.ts';
 import { createDockerEngine } from './services/engine.docker.ts';
 import { createServiceDirectory } from './services/service.ts';
@@ -105,7 +107,7 @@ async function construct(
     version,
     allowedOrigins: config.mcp.allowed_origins,
   });
-  for (const endpoint of [...edge.gateway.endpoints, ...mcp.endpoints, ...rest.endpoints])
+  for (const endpoint of [...gatewayEndpoints, ...mcp.endpoints, ...rest.endpoints])
     endpoints.register(endpoint);
   edge.handlers.control = rest.handle;
   edge.handlers.mcp = mcp.handle;
@@ -172,8 +174,6 @@ async function openBase(config: Config, clock: Clock, stack: AsyncDisposableStac
 async function openEdge(config: Config, base: Base, stack: AsyncDisposableStack) {
   const { database, sealer, clock, events, log, live, caFile, tokens } = base;
   const controlHosts = config.control.hosts;
-  let listeners: OwnAddress[] = [];
-  const own = () => listeners;
   const notReady = async () => {
     throw new Error('a request came before the surfaces were ready');
   };
@@ -202,7 +202,8 @@ async function openEdge(config: Config, base: Base, stack: AsyncDisposableStack)
       servedHostnames: () => table().hostnames(),
     }),
   );
-  const { publisher } = gateway;
+  const { publisher, own } = gateway;
+  let bound: Awaited<ReturnType<Gateway['listen']>> | undefined;
   const proxies = new ProxyService({ database, publisher, events, clock, log, own, controlHosts });
   const routes = new RouteService({
     database,
@@ -214,7 +215,7 @@ async function openEdge(config: Config, base: Base, stack: AsyncDisposableStack)
     table,
     controlHosts,
     mcpHosts: config.mcp.hosts,
-    httpsPort: () => listeners[1]?.port ?? config.https_port,
+    httpsPort: () => bound?.https.port ?? config.https_port,
   });
   return {
     gateway,
@@ -222,14 +223,13 @@ async function openEdge(config: Config, base: Base, stack: AsyncDisposableStack)
     proxies,
     routes,
     handlers,
-    listeners: own,
+    listeners: () => listenersOf(bound),
     async open() {
       const loaded = await proxies.load();
       gateway.load(loaded, await routes.load());
       await certificates.ensure(controlHosts);
-      const { http, https } = await gateway.listen();
-      listeners = ownAddresses([http, https]);
-      return { http, https, proxies: loaded.length };
+      bound = await gateway.listen();
+      return { ...bound, proxies: loaded.length };
     },
   };
 }
@@ -257,7 +257,7 @@ function openServices(config: Config, parts: Base & Edge & { version: string }, 
     disk: diskProbe(dataDir),
     certificates: certificatesProbe(() => certificates.soonestExpiry(), clock),
     container_engine: engineProbe(engine),
-    listeners: listenersProbe(() => parts.gateway.listeners()),
+    listeners: listenersProbe(parts.listeners),
     event_loop: eventLoop,
     log_writer: logWriterProbe(() => log.stats(), clock),
   };
@@ -274,6 +274,14 @@ function openServices(config: Config, parts: Base & Edge & { version: string }, 
   };
   return { services, endpoints };
 }
+
+const listenersOf = (bound: Awaited<ReturnType<Gateway['listen']>> | undefined) => [
+  { name: 'http', address: bound && textOf(bound.http) },
+  { name: 'https', address: bound && textOf(bound.https) },
+];
+
+const textOf = ({ address, port, family }: AddressInfo): string =>
+  `${family === 'IPv6' ? `[${address}]` : address}:${port}`;
 
 const PROBE_KEY = 'health_probe';
 

@@ -98,9 +98,10 @@ export const thingOperations = [
     http: { method: 'POST', path: '/v1/things' },
     input: z.object({ name, ...settable, idempotency_key: idempotencyKeyField }),
     output: thing,
-    async handler({ idempotency_key: _, ...input }, { idempotency }, { things }: Services) {
+    async handler(input, { idempotency }, { things }: Services) {
       if (things.all.has(input.name)) throw new AppError('CONFLICT', `${input.name} exists already`);
-      const made = { ...input, version: 1 };
+      const { idempotency_key: _, ...settings } = input;
+      const made = { ...settings, version: 1 };
       things.all.set(input.name, made);
       if (idempotency)
         things.results.set(idempotency.key, { inputDigest: idempotency.inputDigest, result: made });
@@ -155,7 +156,7 @@ export const thingOperations = [
     name: 'wait_long',
     title: 'Wait',
     description: 'Waits until the caller goes away.',
-    permission: 'authenticated',
+    permission: 'system:read',
     effect: 'read',
     http: { method: 'GET', path: '/v1/wait' },
     input: z.object({}),

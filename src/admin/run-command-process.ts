@@ -131,6 +131,7 @@ async function runInGroup(child: ChildProcess, run: ProgramRun, output: Output, 
   const closed = new Promise<void>((resolve) => void child.once('close', () => resolve()));
   try {
     const exit = exitOf(child);
+    if (run.signal.aborted) onAbort();
     const { exitCode, signal } = await exit;
     group.kill();
     await drain(child, closed, clock);

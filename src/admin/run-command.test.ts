@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
@@ -188,6 +197,18 @@ test('works in a folder of its own, 0700, that is gone afterwards; its input is 
   assert.match(String(folder), new RegExp(`^${scratchDir}/run-`));
   assert.deepEqual([mode, end], ['700', 'end']);
   assert.deepEqual(readdirSync(scratchDir), []);
+  assert.equal(statSync(scratchDir).mode & 0o777, 0o700);
+});
+
+test('what an earlier process left in the scratch folder is removed; a fault there does not last', async (t) => {
+  const { run, scratchDir } = setUp(t);
+  writeFileSync(scratchDir, 'in the way');
+  await assert.rejects(run('uptime'), refusedAs('INTERNAL'));
+  rmSync(scratchDir);
+  mkdirSync(join(scratchDir, 'run-left'), { recursive: true, mode: 0o755 });
+  writeFileSync(join(scratchDir, 'kept'), '');
+  assert.equal((await run('uptime')).exit_code, 0);
+  assert.deepEqual(readdirSync(scratchDir), ['kept']);
   assert.equal(statSync(scratchDir).mode & 0o777, 0o700);
 });
 

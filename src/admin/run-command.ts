@@ -1,5 +1,6 @@
 /** `run_command`: one program for a diagnosis, never a shell. The rules are in `allow-list`, the text in `argv`. */
 import { createHash } from 'node:crypto';
+import { resolve } from 'node:path';
 import { z } from 'zod';
 import type { Clock } from '../core/clock.ts';
 import { digestOf } from '../core/dispatch.ts';
@@ -37,15 +38,26 @@ export interface CommandOptions {
 
 /** @throws Error when a rule of `allow` can't be used. */
 export function createCommandService(options: CommandOptions): CommandService {
-  const { mode, allow, timeoutMs, maxOutputBytes, scratchDir, clock } = options;
+  const { mode, allow, timeoutMs, maxOutputBytes, clock } = options;
+  const scratchDir = resolve(options.scratchDir);
   const allowList = createAllowList(allow);
   const closing = new AbortController();
   const running = new Set<Promise<unknown>>();
   let scratch: Promise<void> | undefined;
 
+  /** Once; again when it failed. */
+  async function prepare(): Promise<void> {
+    try {
+      await (scratch ??= prepareScratch(scratchDir));
+    } catch (cause) {
+      scratch = undefined;
+      throw cause;
+    }
+  }
+
   async function start(argv: Argv, { signal, progress }: RunContext): Promise<ProgramResult> {
     const file = await findProgram(argv[0]);
-    await (scratch ??= prepareScratch(scratchDir));
+    await prepare();
     const stop = AbortSignal.any([signal, closing.signal]);
     return runProgram({ argv, file, scratchDir, timeoutMs, maxOutputBytes, signal: stop, progress }, clock);
   }
@@ -53,7 +65,7 @@ export function createCommandService(options: CommandOptions): CommandService {
   return {
     mode,
     parse: (command) => parseAllowed(command, mode, allowList),
-    run(argv, context) {
+    async run(argv, context) {
       if (running.size >= MAX_RUNNING)
         throw new AppError('RATE_LIMITED', `${MAX_RUNNING} commands are running; wait until one has ended`);
       const run = start(argv, context).finally(() => running.delete(run));

@@ -46,6 +46,7 @@ export class InternalCertificates {
     );
     for (const entry of due) {
       const [name = ''] = entry.names;
+      if (this.#options.catalog.get(entry.id) !== entry) continue; // Replaced since the list was made.
       if (isWanted(name)) await this.#renew(name);
       else await this.#drop(entry);
     }
@@ -92,6 +93,7 @@ export class InternalCertificates {
 
   async #drop(entry: Entry): Promise<void> {
     await this.#options.database.change({}, async (tx, afterCommit) => {
+      if (this.#options.catalog.get(entry.id) !== entry) return;
       await this.#options.vault.remove(tx, entry.id);
       afterCommit(() => this.#forget(entry));
     });

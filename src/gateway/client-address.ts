@@ -62,7 +62,9 @@ export class TrustedPeers {
   }
 
   #isTrusted(address: Address): boolean {
-    return this.#ranges.some(([range, bits]) => range.kind() === address.kind() && address.match(range, bits));
+    return this.#ranges.some(
+      ([range, bits]) => range.kind() === address.kind() && address.match(range, bits),
+    );
   }
 }
 

@@ -2,13 +2,46 @@
  * The seam to the HTTP engine: what the steps use of a request, a response and a connection. Node's HTTP/1.1 and
  * HTTP/2 objects satisfy it by shape; an engine of our own replaces this file and `listen.ts`, not the steps.
  */
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
+import type { IncomingMessage } from 'node:http';
+import type { Http2ServerRequest, ServerHttp2Stream } from 'node:http2';
+import type { Socket } from 'node:net';
 import type { Peer } from './client-address.ts';
 import type { Transit } from './transit.ts';
 
 export type ClientRequest = IncomingMessage | Http2ServerRequest;
-export type ClientResponse = ServerResponse | Http2ServerResponse;
+
+type HeaderList = readonly string[];
+type HeaderRecord = Readonly<Record<string, string | number | readonly string[]>>;
+
+/** What `http.ServerResponse` and `http2.Http2ServerResponse` have in common. */
+export interface ClientResponse {
+  readonly headersSent: boolean;
+  readonly statusCode: number;
+  readonly writableEnded: boolean;
+  readonly writableFinished: boolean;
+  readonly writableNeedDrain: boolean;
+  readonly writableLength: number;
+  setHeader(name: string, value: string | readonly string[]): unknown;
+  writeHead(status: number, headers?: HeaderList | HeaderRecord): unknown;
+  writeHead(status: number, reasonPhrase: string, headers: HeaderList): unknown;
+  writeContinue(): void;
+  flushHeaders(): void;
+  write(chunk: string | Uint8Array): boolean;
+  addTrailers(trailers: Readonly<Record<string, string>>): void;
+  end(chunk?: string | Uint8Array): unknown;
+  on(event: 'drain', listener: () => void): unknown;
+  once(event: 'close' | 'drain', listener: () => void): unknown;
+  destroy(error?: Error): unknown;
+}
+
+interface Http1Response extends ClientResponse {
+  readonly socket: Socket | null;
+  detachSocket(socket: Socket): void;
+}
+
+interface Http2Response extends ClientResponse {
+  readonly stream: ServerHttp2Stream;
+}
 
 /** What stays the same for all requests of one connection. */
 export interface Connection {
@@ -16,7 +49,9 @@ export interface Connection {
   readonly isEncrypted: boolean;
   /** Canonical server name of the TLS handshake; undefined when the client sent none, or one that is no hostname. */
   readonly servername: string | undefined;
-  /** The request being answered on an HTTP/1.1 connection. */
+  /** Requests that are being answered. */
+  pending: number;
+  /** The one that came last on an HTTP/1.1 connection, while it is being answered. */
   current: Transit | undefined;
 }
 
@@ -25,8 +60,15 @@ const HTTP_2 = 2;
 export const isHttp2Request = (request: ClientRequest): request is Http2ServerRequest =>
   request.httpVersionMajor === HTTP_2;
 
-export const isHttp2Response = (response: ClientResponse): response is Http2ServerResponse =>
-  'stream' in response;
+export const isHttp2Response = (response: ClientResponse): response is Http2Response => 'stream' in response;
+
+const isHttp1Response = (response: ClientResponse): response is Http1Response =>
+  !isHttp2Response(response) && 'socket' in response;
+
+/** The connection is no longer HTTP's. */
+export function leaveHttp(response: ClientResponse): void {
+  if (isHttp1Response(response) && response.socket) response.detachSocket(response.socket);
+}
 
 /** Whether a body follows the head, by framing alone (RFC 9112 §6.3, RFC 9113 §8.1). */
 export function hasBody(request: ClientRequest): boolean {
@@ -39,6 +81,6 @@ export function hasBody(request: ClientRequest): boolean {
 export function cutClient(response: ClientResponse, http2Code: number): void {
   if (isHttp2Response(response)) {
     if (!response.stream.closed) response.stream.close(http2Code);
-  } else if (response.socket) response.socket.destroy();
+  } else if (isHttp1Response(response) && response.socket) response.socket.destroy();
   else response.destroy();
 }

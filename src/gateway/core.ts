@@ -10,7 +10,7 @@ import type { Lingering } from './watch.ts';
 import type { RateLimiter } from './rate-limit.ts';
 import type { GatewaySettings } from './settings.ts';
 import type { Snapshots } from './snapshot.ts';
-import type { Transit } from './transit.ts';
+import type { InFlight } from './in-flight.ts';
 import type { Upstreams } from './upstream.ts';
 
 export interface Handlers {
@@ -38,13 +38,14 @@ export interface GatewayCore {
   readonly rates: Rates;
   /** Name of this process in CDN-Loop. */
   readonly loopToken: string;
-  readonly inFlight: Set<Transit>;
+  readonly inFlight: InFlight;
   readonly lingering: Lingering;
   /** Ports that are listened on; 0 before. */
   readonly ports: { http: number; https: number };
   /** Set once, when the gateway begins to shut down. */
   isDraining: boolean;
-  isReady: boolean;
+  isLoaded: boolean;
+  isListening: boolean;
 }
 
 export interface Rates {

@@ -80,7 +80,8 @@ export function errorPage(refusal: Refusal, accept: string | undefined, traceId:
 const jsonPage = ({ code, message, status }: Refusal, traceId: string): string =>
   JSON.stringify({ error: { code, message, status, trace_id: traceId } });
 
-const STYLE = 'body{font:16px/1.5 system-ui,sans-serif;max-width:36rem;margin:15vh auto;padding:0 1rem}code{font-size:.85em}';
+const STYLE =
+  'body{font:16px/1.5 system-ui,sans-serif;max-width:36rem;margin:15vh auto;padding:0 1rem}code{font-size:.85em}';
 
 function htmlPage({ status, message }: Refusal, title: string, traceId: string): string {
   return (

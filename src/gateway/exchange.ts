@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
 import type { Exchange, Reply } from '../core/exchange.ts';
 import { limits } from '../core/limits.ts';
-import { type ClientResponse, isHttp2Request } from './client.ts';
+import type { ClientResponse } from './client.ts';
 import { ClientBody } from './client-body.ts';
 import type { Activity, Transit } from './transit.ts';
 
@@ -47,7 +47,7 @@ export class GatewayExchange implements Exchange, Activity {
     return this.#transit.headers;
   }
 
-  /** A body of known length was judged by it already, and is read as it is. */
+  /** Never the engine's own stream: who gives up reading it would take the client's connection with it. */
   get body(): Readable {
     this.#body ??= this.#makeBody();
     return this.#body;
@@ -55,9 +55,8 @@ export class GatewayExchange implements Exchange, Activity {
 
   #makeBody(): Readable {
     const transit = this.#transit;
-    const { request, response, hasBody, headers, expectsContinue } = transit;
-    const isKnown = headers['content-length'] !== undefined && !isHttp2Request(request);
-    if (!hasBody || (isKnown && !expectsContinue)) return request;
+    const { request, response, hasBody, expectsContinue } = transit;
+    if (!hasBody) return request;
     transit.body = new ClientBody({
       request,
       maxBytes: limits.controlBodyBytes,

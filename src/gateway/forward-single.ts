@@ -65,7 +65,9 @@ class Single implements Activity {
     transit.body = this.#body;
     const upstream = sendSingle(transit, plan, this.#headers(plan));
     this.#upstream = upstream;
-    const answer = core.clock.after(plan.match.proxy.response_timeout_ms, () => this.#fail(new ResponseTimeout()));
+    const answer = core.clock.after(plan.match.proxy.response_timeout_ms, () =>
+      this.#fail(new ResponseTimeout()),
+    );
     const patience = core.clock.after(gatewayLimits.expectWaitMs, () => this.#sendBody());
     upstream.once('continue', () => this.#sendBody());
     upstream.once('response', (reply) => this.#reply(reply));

@@ -237,10 +237,7 @@ function addForwarded(add: Add, { headers, peer, clientAddress, scheme, authorit
   add('x-forwarded-proto', scheme);
   add('x-forwarded-host', (peer.isTrusted ? textOf(headers['x-forwarded-host']) : undefined) ?? authority);
   const hop = `for=${node(address)};host="${authority}";proto=${scheme}`;
-  add(
-    'forwarded',
-    isBehind ? `${textOf(headers.forwarded) ?? `for=${node(clientAddress)}`}, ${hop}` : hop,
-  );
+  add('forwarded', isBehind ? `${textOf(headers.forwarded) ?? `for=${node(clientAddress)}`}, ${hop}` : hop);
 }
 
 /** @see {@link https://www.rfc-editor.org/rfc/rfc7239#section-6 | RFC 7239 §6} */
@@ -250,7 +247,7 @@ const textOf = (value: string | string[] | undefined): string | undefined =>
   Array.isArray(value) ? value.join(', ') : value;
 
 const TRAILERS = /(?:^|,)\s*trailers\s*(?:,|$)/i;
-const acceptsTrailers = (te: string | undefined): boolean => te !== undefined && TRAILERS.test(te);
+const acceptsTrailers = (te: string | string[] | undefined): boolean => TRAILERS.test(textOf(te) ?? '');
 
 /** Connection options that are names of fields; nothing for the usual ones, which are dropped anyway. */
 function namedByConnection(connection: string | undefined): ReadonlySet<string> | undefined {

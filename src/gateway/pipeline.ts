@@ -57,6 +57,7 @@ const chains = Object.fromEntries(
 
 export function receive(transit: Transit): void {
   transit.core.inFlight.add(transit);
+  transit.connection.pending++;
   try {
     if (run(first, transit) || transit.kind === undefined) return;
     run(chains[transit.kind], transit);

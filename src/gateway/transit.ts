@@ -131,6 +131,11 @@ export class Transit implements RequestFacts {
     return this.upgrade !== undefined && isHttp2Request(this.request);
   }
 
+  /** Would not end by itself: tunnels, and event streams that someone subscribed to. */
+  get isEndless(): boolean {
+    return this.tunnelBytes !== undefined || (this.isEventStream && this.method === 'GET');
+  }
+
   get isHead(): boolean {
     return this.method === 'HEAD';
   }
@@ -149,9 +154,7 @@ export class Transit implements RequestFacts {
   #sendPage(refusal: Refusal): void {
     const { response, traceId } = this;
     const page =
-      this.kind === 'mcp'
-        ? rpcErrorPage(refusal, traceId)
-        : errorPage(refusal, this.headers.accept, traceId);
+      this.kind === 'mcp' ? rpcErrorPage(refusal, traceId) : errorPage(refusal, this.headers.accept, traceId);
     const body = Buffer.from(page.body);
     response.writeHead(refusal.status, {
       ...pageHeaders,
@@ -200,11 +203,19 @@ export class Transit implements RequestFacts {
     cutClient(this.response, constants.NGHTTP2_CANCEL);
   }
 
+  /** As `close`, but the client sees an orderly end where its protocol has one. */
+  endStream(reason: string): void {
+    this.reason = reason;
+    this.activity?.abort(new Error(reason));
+    if (this.tunnelBytes === undefined) this.response.end();
+  }
+
   /** Once, when the reply or its connection is closed. */
   finish(): void {
     if (this.isDone) return;
     this.isDone = true;
     this.core.inFlight.delete(this);
+    this.connection.pending--;
     if (this.connection.current === this) this.connection.current = undefined;
     this.release?.();
     if (!this.response.writableEnded && this.outcome === 'OK' && this.tunnelBytes === undefined) {

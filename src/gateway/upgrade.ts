@@ -8,7 +8,7 @@ import type { ClientRequest as UpstreamRequest, IncomingMessage } from 'node:htt
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Timer } from '../core/clock.ts';
-import { isHttp2Response } from './client.ts';
+import { isHttp2Response, leaveHttp } from './client.ts';
 import { ResponseTimeout, sendSingle } from './forward-single.ts';
 import { fieldRecord, requestHeaders, responseHeaders } from './headers.ts';
 import { Relay } from './relay.ts';
@@ -94,8 +94,12 @@ class Upgrading implements Activity {
 
   #faultOf({ headers }: IncomingMessage): string | undefined {
     if (this.#key === undefined) return undefined;
-    const expected = createHash('sha1').update(this.#key + ACCEPT_GUID).digest('base64');
-    return headers['sec-websocket-accept'] === expected ? undefined : 'the upstream accepted another handshake';
+    const expected = createHash('sha1')
+      .update(this.#key + ACCEPT_GUID)
+      .digest('base64');
+    return headers['sec-websocket-accept'] === expected
+      ? undefined
+      : 'the upstream accepted another handshake';
   }
 
   /** @throws when the upstream's header could not be written as HTTP. */
@@ -114,7 +118,7 @@ class Upgrading implements Activity {
     list.push('connection', 'upgrade', 'upgrade', reply.headers.upgrade ?? this.#client.protocol);
     response.writeHead(SWITCHING_PROTOCOLS, list);
     response.flushHeaders();
-    if (response.socket) response.detachSocket(response.socket);
+    leaveHttp(response);
   }
 
   /** The upstream answers as to any other request; the connection ends after that. */

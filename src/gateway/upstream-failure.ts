@@ -28,7 +28,12 @@ const CERTIFICATE = /CERT|SELF_SIGNED|UNABLE_TO|ALTNAME/;
 export function refusalOf(error: Error): Refusal {
   const reason = `${codeOf(error)}: ${messageOf(error)}`;
   if (error instanceof AppError && error.code === 'TOO_LARGE')
-    return { status: 413, code: 'TOO_LARGE', message: 'The request body is larger than is allowed here.', reason };
+    return {
+      status: 413,
+      code: 'TOO_LARGE',
+      message: 'The request body is larger than is allowed here.',
+      reason,
+    };
   if (error instanceof ClientGone)
     return { status: 400, code: 'CANCELLED', message: 'The request did not come in whole.', reason };
   if (error.name === 'TargetRefused')

@@ -90,9 +90,8 @@ export class Upstreams {
   connect(target: Target, callback: (error: Error | null, socket?: Socket) => void): void {
     const { origin, hostname, port } = target;
     const { protocol, host } = new URL(origin);
-    this.of(target).connector(
-      { hostname, host, protocol, port: String(port) },
-      (...[error, socket]) => (error ? callback(error) : callback(null, socket)),
+    this.of(target).connector({ hostname, host, protocol, port: String(port) }, (...[error, socket]) =>
+      error ? callback(error) : callback(null, socket),
     );
   }
 
@@ -148,7 +147,10 @@ export class Upstreams {
   }
 }
 
-const first = ([found]: readonly LookupAddress[]): [string, number] => [found?.address ?? '', found?.family ?? 0];
+const first = ([found]: readonly LookupAddress[]): [string, number] => [
+  found?.address ?? '',
+  found?.family ?? 0,
+];
 
 async function closePool(upstream: Upstream): Promise<void> {
   upstream.isClosed = true;

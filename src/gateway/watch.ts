@@ -20,7 +20,7 @@ interface Observation {
 export interface WatchOptions {
   readonly clock: Clock;
   readonly bodyTimeoutMs: number;
-  readonly inFlight: ReadonlySet<Transit>;
+  readonly inFlight: Iterable<Transit>;
   readonly lingering: Lingering;
 }
 
@@ -32,7 +32,7 @@ export function watch(options: WatchOptions): Timer {
   return clock.every(everyMs, () => {
     const now = clock.now();
     lingering.sweep(now);
-    for (const transit of [...inFlight]) {
+    for (const transit of inFlight) {
       const wait = waitOf(transit);
       if (!wait) {
         seen.delete(transit);

@@ -140,7 +140,6 @@ class WorkerSink implements LogSink {
     const waiter = { until, resolve };
     this.#waiters.push(waiter);
     this.#flushing = true;
-    // The writer doesn't keep the process alive by itself; somebody who waits for it does.
     this.#writer?.ref();
     this.#pump();
     return promise.finally(() => {
@@ -216,6 +215,8 @@ class WorkerSink implements LogSink {
       writer.on('message', (message: FromWriter) => this.#onMessage(message));
       writer.on('error', (error) => this.#fail(`the log writer failed: ${messageOf(error)}`));
       writer.once('exit', () => this.#onExit(writer));
+      // After the listeners, because they hold on to it: only who waits for a flush keeps the process alive.
+      writer.unref();
       this.#writer = writer;
     } catch (cause) {
       this.#fail(`the log writer did not start: ${messageOf(cause)}`);

@@ -4,10 +4,10 @@ import { Worker } from 'node:worker_threads';
 
 const MAX_HEAP_MB = 128;
 
-/** The thread never keeps the process alive, and sees none of its environment: secrets may be in there. */
+/** The thread sees none of the process's environment: secrets may be in there. */
 export function startThread(name: 'writer' | 'reader', workerData: object): Worker {
   const entry = new URL(`./${name}${extname(import.meta.url)}`, import.meta.url);
-  const worker = new Worker(entry, {
+  return new Worker(entry, {
     workerData,
     name: `logs-${name}`,
     env: {},
@@ -15,6 +15,4 @@ export function startThread(name: 'writer' | 'reader', workerData: object): Work
     execArgv: [],
     resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB },
   });
-  worker.unref();
-  return worker;
 }

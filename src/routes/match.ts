@@ -9,7 +9,7 @@ import { coversHostname } from '../core/hostname.ts';
 import type { AuthPolicy, Proxy } from '../proxies/schema.ts';
 import { comparablePath } from './normalise.ts';
 import { PersistentMap } from './persistent-map.ts';
-import type { Route, RoutingChange } from './schema.ts';
+import { MAX_PATH, type Route, type RoutingChange } from './schema.ts';
 
 /** What a request gets. The same object for the same proxy and route until one of them changes: key caches on it. */
 export interface Match {
@@ -32,6 +32,15 @@ interface Candidate {
   readonly stem: string;
   /** Empty: every method. */
   readonly methods: readonly string[];
+  /** Made when first asked for. Candidates of one proxy only; for a global route see `Host.globalMatches`. */
+  match: Match | undefined;
+}
+
+/** Enabled routes, the winner first, and what lets most of them be passed over without touching them. */
+interface Ranking {
+  readonly candidates: readonly Candidate[];
+  /** For each candidate: length and hash of its stem. */
+  readonly keys: Int32Array;
 }
 
 interface Host {
@@ -39,34 +48,39 @@ interface Host {
   readonly proxy: Proxy | undefined;
   /** Every route of the hostname, enabled or not. */
   readonly routes: readonly Route[];
-  /** The enabled ones, the winner first. */
-  readonly candidates: readonly Candidate[];
+  readonly ranking: Ranking;
   /** When no route matches; undefined when the proxy is disabled or absent. */
   readonly fallback: Match | undefined;
-  /** Filled when first asked for, also with global routes; what is no longer served is collected. */
-  readonly matches: WeakMap<Route, Match>;
+  /** Filled when first asked for; what is no longer served is collected. */
+  readonly globalMatches: WeakMap<Candidate, Match>;
 }
 
 export class RoutingTable {
   readonly #hosts: PersistentMap<Host>;
-  /** Global routes, enabled or not, and the candidates among them. */
+  /** Global routes, enabled or not. */
   readonly #globals: readonly Route[];
-  readonly #globalCandidates: readonly Candidate[];
+  readonly #globalRanking: Ranking;
   /** Id of a proxy or route → its hostname; null for a global route. */
   readonly #hostnameOf: PersistentMap<string | null>;
 
   private constructor(
     hosts: PersistentMap<Host>,
     globals: readonly Route[],
+    globalRanking: Ranking,
     hostnameOf: PersistentMap<string | null>,
   ) {
     this.#hosts = hosts;
     this.#globals = globals;
-    this.#globalCandidates = candidatesOf(globals);
+    this.#globalRanking = globalRanking;
     this.#hostnameOf = hostnameOf;
   }
 
-  static readonly empty = new RoutingTable(PersistentMap.empty(), [], PersistentMap.empty());
+  static readonly empty = new RoutingTable(
+    PersistentMap.empty(),
+    [],
+    rankingOf([], undefined),
+    PersistentMap.empty(),
+  );
 
   /** Hostnames and wildcards that are served: those of enabled proxies. */
   *hostnames(): Generator<string> {
@@ -82,11 +96,12 @@ export class RoutingTable {
     const host = this.#hostOf(hostname);
     if (!host?.fallback) return undefined;
     const compared = comparablePath(path);
-    const own = firstOf(host.candidates, method, compared);
-    const global = firstOf(this.#globalCandidates, method, compared);
-    const winner =
-      own && global ? (byPrecedence(own.route, global.route) <= 0 ? own : global) : (own ?? global);
-    return winner ? matchOf(host, host.fallback.proxy, winner) : host.fallback;
+    hashPrefixes(compared);
+    const own = firstOf(host.ranking, method, compared);
+    const global = firstOf(this.#globalRanking, method, compared);
+    if (global && !(own && byPrecedence(own.route, global.route) < 0))
+      return globalMatchOf(host, host.fallback.proxy, global);
+    return own ? (own.match ??= matchOf(host.fallback.proxy, own)) : host.fallback;
   }
 
   /** Removals first. Another table; this one stays as it is. */
@@ -96,7 +111,9 @@ export class RoutingTable {
     for (const id of change.removeProxies ?? []) draft.removeProxy(id);
     for (const proxy of change.putProxies ?? []) draft.putProxy(proxy);
     for (const route of change.putRoutes ?? []) draft.putRoute(route);
-    return new RoutingTable(draft.hosts(), draft.globals(), draft.hostnameOf());
+    const globals = draft.globals() ?? this.#globals;
+    const ranking = globals === this.#globals ? this.#globalRanking : rankingOf(globals, this.#globalRanking);
+    return new RoutingTable(draft.hosts(), globals, ranking, draft.hostnameOf());
   }
 
   /** `*.example.com` covers one label: only the first is replaced. @see coversHostname */
@@ -168,9 +185,36 @@ export function servesMcp(
   return mcpHosts.length === 0 || mcpHosts.some((pattern) => coversHostname(pattern, hostname));
 }
 
-function firstOf(candidates: readonly Candidate[], method: string, compared: string): Candidate | undefined {
-  for (const candidate of candidates)
-    if (coversPath(candidate, compared) && coversMethod(candidate, method)) return candidate;
+/**
+ * Hash of every prefix of the path at hand, up to the longest that a route can have. Shared by all matches: it is
+ * filled and used within one call.
+ */
+const prefixHashes = new Int32Array(MAX_PATH + 1);
+const HASH_FACTOR = 31;
+
+function hashPrefixes(path: string): void {
+  const length = Math.min(path.length, MAX_PATH);
+  let hash = 0;
+  for (let i = 0; i < length; i++) {
+    hash = (Math.imul(hash, HASH_FACTOR) + path.charCodeAt(i)) | 0;
+    prefixHashes[i + 1] = hash;
+  }
+}
+
+function hashOf(text: string): number {
+  let hash = 0;
+  for (let i = 0; i < text.length; i++) hash = (Math.imul(hash, HASH_FACTOR) + text.charCodeAt(i)) | 0;
+  return hash;
+}
+
+/** A hash that agrees is only a hint: the candidate itself decides. */
+function firstOf({ candidates, keys }: Ranking, method: string, compared: string): Candidate | undefined {
+  for (let i = 0; i < keys.length; i += 2) {
+    const length = keys[i] ?? 0;
+    if (length > compared.length || prefixHashes[length] !== keys[i + 1]) continue;
+    const candidate = candidates[i >> 1];
+    if (candidate && coversPath(candidate, compared) && coversMethod(candidate, method)) return candidate;
+  }
   return undefined;
 }
 
@@ -189,16 +233,24 @@ function coversMethod({ methods }: Candidate, method: string): boolean {
   return methods.length === 0 || methods.includes(method) || (method === 'HEAD' && methods.includes('GET'));
 }
 
-function candidatesOf(routes: readonly Route[]): Candidate[] {
-  return routes
+/** Candidates of routes that stayed are taken over from the ranking before, and their matches with them. */
+function rankingOf(routes: readonly Route[], before: Ranking | undefined): Ranking {
+  const known = new Map(before?.candidates.map((candidate) => [candidate.route, candidate]));
+  const candidates = routes
     .filter(({ enabled }) => enabled)
     .sort(byPrecedence)
-    .map((route) => ({
-      route,
-      exact: route.match === 'exact',
-      stem: withoutSlash(route.path),
-      methods: route.methods,
-    }));
+    .map((route) => known.get(route) ?? candidateOf(route));
+  return { candidates, keys: Int32Array.from(candidates.flatMap(({ stem }) => [stem.length, hashOf(stem)])) };
+}
+
+function candidateOf(route: Route): Candidate {
+  return {
+    route,
+    exact: route.match === 'exact',
+    stem: withoutSlash(route.path),
+    methods: route.methods,
+    match: undefined,
+  };
 }
 
 /** Negative when `a` wins. The order is told in `schema.ts`. */
@@ -218,10 +270,8 @@ function byAge(a: Route, b: Route): number {
   return a.id < b.id ? -1 : Number(a.id > b.id);
 }
 
-function matchOf({ matches }: Host, proxy: Proxy, { route, stem }: Candidate): Match {
-  const known = matches.get(route);
-  if (known) return known;
-  const match: Match = Object.freeze({
+function matchOf(proxy: Proxy, { route, stem }: Candidate): Match {
+  return Object.freeze({
     proxy,
     route,
     auth: route.auth ?? proxy.auth,
@@ -229,7 +279,13 @@ function matchOf({ matches }: Host, proxy: Proxy, { route, stem }: Candidate): M
     targetPath: pathOf(route.target_url),
     stripPrefix: route.strip_prefix ? stem : '',
   });
-  matches.set(route, match);
+}
+
+function globalMatchOf({ globalMatches }: Host, proxy: Proxy, candidate: Candidate): Match {
+  const known = globalMatches.get(candidate);
+  if (known) return known;
+  const match = matchOf(proxy, candidate);
+  globalMatches.set(candidate, match);
   return match;
 }
 
@@ -253,7 +309,8 @@ class Draft {
   readonly #namesBefore: PersistentMap<string | null>;
   readonly #names = new Map<string, string | null | undefined>();
   readonly #hosts = new Map<string, { proxy: Proxy | undefined; routes: Map<string, Route> }>();
-  readonly #globals: Map<string, Route>;
+  readonly #globalsBefore: readonly Route[];
+  #globals: Map<string, Route> | undefined;
 
   constructor(
     hosts: PersistentMap<Host>,
@@ -262,7 +319,7 @@ class Draft {
   ) {
     this.#before = hosts;
     this.#namesBefore = hostnameOf;
-    this.#globals = byId(globals);
+    this.#globalsBefore = globals;
   }
 
   putProxy(proxy: Proxy): void {
@@ -298,8 +355,9 @@ class Draft {
     return this.#before.with(changes);
   }
 
-  globals(): readonly Route[] {
-    return [...this.#globals.values()];
+  /** Undefined when they stayed as they were. */
+  globals(): readonly Route[] | undefined {
+    return this.#globals && [...this.#globals.values()];
   }
 
   hostnameOf(): PersistentMap<string | null> {
@@ -311,7 +369,7 @@ class Draft {
   }
 
   #routes(hostname: string | null): Map<string, Route> {
-    return hostname === null ? this.#globals : this.#host(hostname).routes;
+    return hostname === null ? (this.#globals ??= byId(this.#globalsBefore)) : this.#host(hostname).routes;
   }
 
   #host(hostname: string) {
@@ -338,8 +396,8 @@ function hostFrom(
   return {
     proxy,
     routes,
-    candidates: candidatesOf(routes),
+    ranking: rankingOf(routes, same ? before.ranking : undefined),
     fallback: same ? before.fallback : proxy?.enabled ? fallbackOf(proxy) : undefined,
-    matches: same ? before.matches : new WeakMap(),
+    globalMatches: same ? before.globalMatches : new WeakMap(),
   };
 }

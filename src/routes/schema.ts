@@ -4,7 +4,7 @@ import { changesOf, nextCursorField, timestamp } from '../core/collection.ts';
 import { authPolicy, hostname, type Proxy, targetUrl } from '../proxies/schema.ts';
 import { comparablePath, normaliseTarget } from './normalise.ts';
 
-const MAX_PATH = 1024;
+export const MAX_PATH = 1024;
 const MAX_METHODS = 20;
 export const MAX_PRIORITY = 999;
 const DEFAULT_PRIORITY = 500;

@@ -32,8 +32,10 @@ export function parseCredential(text: string): string | undefined {
 export const isDamaged = (text: string): boolean =>
   text.startsWith(PREFIX) && parseCredential(text) === undefined;
 
-/** What is kept of a credential. Random text of 256 bits needs neither salt nor stretching. */
-export const digestOf = (credential: string): Buffer => hash('sha256', credential, 'buffer');
+/** What is kept of a credential: its SHA-256, hex. Random text of 256 bits needs neither salt nor stretching. */
+export const hashOf = (credential: string): string => hash('sha256', credential, 'hex');
+export const HASH_LENGTH = 64;
+export const HASH = /^[0-9a-f]{64}$/;
 
 const checksumOf = (digits: string): string => base62(BigInt(crc32(digits)), CHECKSUM_DIGITS);
 

@@ -3,6 +3,7 @@ import type { z } from 'zod';
 import { toTimestamp } from '../core/collection.ts';
 import type { Principal } from '../core/principal.ts';
 import type { Tables } from '../store/database.ts';
+import { HASH } from './credential.ts';
 import { canonicalPermissions, type Grants } from './grants.ts';
 import { type Token, tokenSchema } from './schema.ts';
 
@@ -10,7 +11,10 @@ export interface Entry {
   readonly id: string;
   readonly owner: string;
   readonly createdAt: number;
-  readonly digest: Buffer;
+  /** Of its secret. */
+  readonly hash: string;
+  /** The same as bytes, for comparing. */
+  readonly hashBytes: Buffer;
   /** Built once: what `authenticate` gives is the same frozen object for every request. */
   readonly principal: Principal;
   readonly version: number;
@@ -20,7 +24,6 @@ export interface Entry {
 
 /** The part of a token that no column holds. */
 const documentSchema = tokenSchema.omit({ last_used_at: true, revoked_at: true, version: true });
-const DIGEST_BYTES = 32;
 
 export function createEntry(facts: {
   id: string;
@@ -28,16 +31,27 @@ export function createEntry(facts: {
   owner: string;
   grants: Grants;
   createdAt: number;
-  digest: Buffer;
+  hash: string;
 }): Entry {
-  const { id, name, owner, grants, createdAt, digest } = facts;
+  const { id, name, owner, grants, createdAt, hash } = facts;
   const principal = principalOf(id, name, grants);
-  return { id, owner, createdAt, digest, principal, version: 1, revokedAt: undefined, lastUsedAt: undefined };
+  return {
+    id,
+    owner,
+    createdAt,
+    ...hashed(hash),
+    principal,
+    version: 1,
+    revokedAt: undefined,
+    lastUsedAt: undefined,
+  };
 }
 
-export const replaceDigest = (entry: Entry, digest: Buffer): Entry => ({
+const hashed = (hash: string): Pick<Entry, 'hash' | 'hashBytes'> => ({ hash, hashBytes: Buffer.from(hash) });
+
+export const replaceHash = (entry: Entry, hash: string): Entry => ({
   ...entry,
-  digest,
+  ...hashed(hash),
   version: entry.version + 1,
 });
 
@@ -56,8 +70,7 @@ function principalOf(id: string, name: string, { permissions, hostnames, expires
 /** @throws when the row is not one that `toRow` wrote. */
 export function parseRow(row: Tables['tokens']): Entry {
   const document = documentSchema.parse(JSON.parse(row.document));
-  const digest = Buffer.from(row.hash, 'hex');
-  if (digest.length !== DIGEST_BYTES || document.id !== row.id) throw new Error('its row contradicts itself');
+  if (!HASH.test(row.hash) || document.id !== row.id) throw new Error('its row contradicts itself');
   const expiresAt = document.expires_at === null ? undefined : Date.parse(document.expires_at);
   const grants: Grants = {
     permissions: new Set(document.permissions),
@@ -68,7 +81,7 @@ export function parseRow(row: Tables['tokens']): Entry {
     id: row.id,
     owner: document.owner,
     createdAt: Date.parse(document.created_at),
-    digest,
+    ...hashed(row.hash),
     principal: principalOf(row.id, document.name, grants),
     version: row.version,
     revokedAt: row.revoked_at ?? undefined,
@@ -80,7 +93,7 @@ export function toRow(entry: Entry): Tables['tokens'] {
   const { last_used_at: _used, revoked_at: _revoked, version, ...document } = toToken(entry);
   return {
     id: entry.id,
-    hash: entry.digest.toString('hex'),
+    hash: entry.hash,
     document: JSON.stringify(document satisfies z.output<typeof documentSchema>),
     last_used_at: entry.lastUsedAt ?? null,
     revoked_at: entry.revokedAt ?? null,

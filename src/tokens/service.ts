@@ -15,8 +15,8 @@ import { permissions } from '../core/permissions.ts';
 import { type Principal, system } from '../core/principal.ts';
 import type { Log } from '../core/record.ts';
 import type { Database, Writer } from '../store/database.ts';
-import { digestOf, isDamaged, MAX_CREDENTIAL, newCredential } from './credential.ts';
-import { createEntry, type Entry, parseRow, replaceDigest, toRow, toToken } from './entry.ts';
+import { HASH_LENGTH, hashOf, isDamaged, MAX_CREDENTIAL, newCredential } from './credential.ts';
+import { createEntry, type Entry, parseRow, replaceHash, toRow, toToken } from './entry.ts';
 import { type Grants, isLastingAdministrator, maySee, outranks, requireGrantable } from './grants.ts';
 import type { Token } from './schema.ts';
 
@@ -52,7 +52,7 @@ export class TokenService implements AsyncDisposable {
   /** Every token that is kept, dead ones included. */
   readonly #byId = new Map<string, Entry>();
   /** Those that are not revoked, by the hex SHA-256 of their secret. */
-  readonly #byDigest = new Map<string, Entry>();
+  readonly #byHash = new Map<string, Entry>();
   readonly #used = new Set<Entry>();
   readonly #news = new Set<Timer>();
   readonly #flushing: Timer;
@@ -65,9 +65,9 @@ export class TokenService implements AsyncDisposable {
   /** Undefined when it is unknown, revoked or expired. The same token gives the same principal object every time. */
   readonly authenticate: Authenticate = (credential) => {
     if (credential.length > MAX_CREDENTIAL) return undefined;
-    const digest = digestOf(credential);
-    const entry = this.#byDigest.get(digest.toString('hex'));
-    if (!entry || !timingSafeEqual(entry.digest, digest)) return undefined;
+    const hash = hashOf(credential);
+    const entry = this.#byHash.get(hash);
+    if (!entry || !sameHash(entry, hash)) return undefined;
     const now = this.#options.clock.now();
     const { expiresAt } = entry.principal;
     if (expiresAt !== undefined && expiresAt <= now) return undefined;
@@ -183,7 +183,7 @@ export class TokenService implements AsyncDisposable {
       requireVersion(id, version, entry.version);
       // Whoever rotates learns the secret, and so gains all that the token may do.
       requireGrantable(context.principal, entry.principal, ROTATE_REFUSAL);
-      const rotated = replaceDigest(entry, digestOf(secret));
+      const rotated = replaceHash(entry, hashOf(secret));
       await write(tx, rotated);
       afterCommit(() => this.#replace(entry, rotated, context.principal));
       return toToken(rotated);
@@ -225,17 +225,17 @@ export class TokenService implements AsyncDisposable {
       owner: owner.id,
       grants: { ...wanted, expiresAt: lifeMs === undefined ? undefined : createdAt + lifeMs },
       createdAt,
-      digest: digestOf(secret),
+      hash: hashOf(secret),
     });
   }
 
   #put(entry: Entry): void {
     this.#byId.set(entry.id, entry);
-    if (entry.revokedAt === undefined) this.#byDigest.set(entry.digest.toString('hex'), entry);
+    if (entry.revokedAt === undefined) this.#byHash.set(entry.hash, entry);
   }
 
   #replace(old: Entry, fresh: Entry, by: Principal): void {
-    this.#byDigest.delete(old.digest.toString('hex'));
+    this.#byHash.delete(old.hash);
     this.#used.delete(old);
     fresh.lastUsedAt = old.lastUsedAt;
     this.#put(fresh);
@@ -271,7 +271,7 @@ export class TokenService implements AsyncDisposable {
 
   #requireAnotherAdministrator(entry: Entry): void {
     if (!isLastingAdministrator(entry.principal)) return;
-    const others = [...this.#byDigest.values()].some(
+    const others = [...this.#byHash.values()].some(
       (other) => other !== entry && isLastingAdministrator(other.principal),
     );
     if (others) return;
@@ -301,7 +301,7 @@ export class TokenService implements AsyncDisposable {
     afterCommit(() => {
       for (const entry of dead) {
         this.#byId.delete(entry.id);
-        this.#byDigest.delete(entry.digest.toString('hex'));
+        this.#byHash.delete(entry.hash);
       }
     });
     return dead.length;
@@ -311,6 +311,14 @@ export class TokenService implements AsyncDisposable {
     const { log, clock } = this.#options;
     log.write({ time: clock.now(), kind: 'system', level: 'error', component: 'system', message });
   }
+}
+
+const presented = Buffer.alloc(HASH_LENGTH);
+
+/** In constant time, without allocating: the buffer is only used until this returns. */
+function sameHash({ hashBytes }: Entry, hash: string): boolean {
+  presented.write(hash, 'latin1');
+  return timingSafeEqual(hashBytes, presented);
 }
 
 function requireUsableSecret(secret: string): void {

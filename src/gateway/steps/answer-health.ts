@@ -1,3 +1,4 @@
+import type { GatewayCore } from '../core.ts';
 import type { Transit } from '../transit.ts';
 
 /** For probes: alive at all, and ready to serve. Nothing about what is served. */
@@ -11,8 +12,13 @@ export function answerHealth(transit: Transit): boolean {
       message: 'Only GET is served here.',
       headers: { allow: 'GET, HEAD' },
     });
-  if (path === '/readyz' && !core.isReady)
-    return transit.refuse({ status: 503, code: 'UNAVAILABLE', message: 'Not ready.', headers: { 'retry-after': '1' } });
+  if (path === '/readyz' && !isReady(core))
+    return transit.refuse({
+      status: 503,
+      code: 'UNAVAILABLE',
+      message: 'Not ready.',
+      headers: { 'retry-after': '1' },
+    });
   const body = Buffer.from('ok\n');
   transit.status = 200;
   transit.response.writeHead(200, {
@@ -23,4 +29,8 @@ export function answerHealth(transit: Transit): boolean {
   });
   transit.end(body);
   return true;
+}
+
+function isReady({ isLoaded, isListening, isDraining }: GatewayCore): boolean {
+  return isLoaded && isListening && !isDraining;
 }

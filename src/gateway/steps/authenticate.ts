@@ -7,7 +7,9 @@ import { tooMany } from './limit-rate.ts';
 /** Control plane on its own host: who sends nothing is anonymous, and `dispatch` decides what that is enough for. */
 export function authenticateControl(transit: Transit): boolean {
   const credential = credentialOf(transit);
-  return credential.kind === 'none' ? false : identifyPrincipal(transit, credential, 'Bearer error="invalid_token"');
+  return credential.kind === 'none'
+    ? false
+    : identifyPrincipal(transit, credential, 'Bearer error="invalid_token"');
 }
 
 export function authenticateMcp(transit: Transit): boolean {
@@ -30,7 +32,11 @@ export function authenticateProxied(transit: Transit): boolean {
   const scope = match?.auth.kind === 'token' ? ` scope="${match.auth.permission}"` : '';
   return credential.kind === 'none'
     ? askFor(transit, `Bearer${scope}`)
-    : identifyPrincipal(transit, credential, `Bearer error="invalid_token"${scope === '' ? '' : `,${scope}`}`);
+    : identifyPrincipal(
+        transit,
+        credential,
+        `Bearer error="invalid_token"${scope === '' ? '' : `,${scope}`}`,
+      );
 }
 
 function identifyPrincipal(transit: Transit, credential: Credential, challenge: string): boolean {

@@ -46,7 +46,6 @@ function deny(transit: Transit, policy: AuthPolicy | undefined): true {
 
 /** While the gateway ends, what would end by itself may do so; `drain` takes care of the rest. */
 function endWithCredential(transit: Transit): void {
-  const isEndless = transit.isEventStream || transit.tunnelBytes !== undefined;
-  if (transit.core.isDraining && !isEndless) return;
+  if (transit.core.isDraining && !transit.isEndless) return;
   transit.close('UNAUTHENTICATED', 'the credential was revoked or has expired');
 }

@@ -1,6 +1,7 @@
 /** Gives a request to the control plane, and answers for it when that fails. */
-import type { ExchangeHandler } from '../../core/exchange.ts';
+import type { Exchange, ExchangeHandler } from '../../core/exchange.ts';
 import { messageOf } from '../../core/errors.ts';
+import type { Principal } from '../../core/principal.ts';
 import { GatewayExchange } from '../exchange.ts';
 import type { Transit } from '../transit.ts';
 
@@ -9,12 +10,20 @@ export const handToMcp = (transit: Transit): boolean => handOver(transit, transi
 
 function handOver(transit: Transit, handler: ExchangeHandler): true {
   if (transit.upgrade)
-    return transit.refuse({ status: 501, code: 'INVALID_INPUT', message: 'Nothing to upgrade to is served here.' });
+    return transit.refuse({
+      status: 501,
+      code: 'INVALID_INPUT',
+      message: 'Nothing to upgrade to is served here.',
+    });
   const exchange = new GatewayExchange(transit);
   transit.activity = exchange;
-  // The handler may throw before its first await; both ways end in one place.
-  Promise.try(handler, exchange, transit.principal).catch((cause: unknown) => failed(transit, cause));
+  call(handler, exchange, transit.principal).catch((cause: unknown) => failed(transit, cause));
   return true;
+}
+
+/** A handler that throws before its first await ends in the same place. */
+async function call(handler: ExchangeHandler, exchange: Exchange, principal: Principal): Promise<void> {
+  await handler(exchange, principal);
 }
 
 function failed(transit: Transit, cause: unknown): void {

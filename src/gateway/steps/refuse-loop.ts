@@ -7,5 +7,9 @@ import type { Transit } from '../transit.ts';
 export function refuseLoop(transit: Transit): boolean {
   const loop = transit.headers['cdn-loop'];
   if (loop === undefined || !loop.includes(transit.core.loopToken)) return false;
-  return transit.refuse({ status: 508, code: 'UPSTREAM_FAILED', message: 'The target leads back to this server.' });
+  return transit.refuse({
+    status: 508,
+    code: 'UPSTREAM_FAILED',
+    message: 'The target leads back to this server.',
+  });
 }

@@ -3,30 +3,48 @@ import { isHttp2Request } from '../client.ts';
 import type { Transit } from '../transit.ts';
 
 const METHOD = /^[A-Z][A-Z-]{0,31}$/;
+/** A reverse proxy makes no tunnels, and TRACE would show what was added for the upstream. */
+const notServed: ReadonlySet<string> = new Set(['CONNECT', 'TRACE']);
+const LENGTH = /^\d{1,15}$/;
 
 /**
  * What the engine lets pass and another reader of the same bytes could take differently.
  * @see {@link https://www.rfc-editor.org/rfc/rfc9112#section-6.3 | RFC 9112 §6.3}
  */
 export function refuseMalformed(transit: Transit): boolean {
-  const { rawHeaders, core, request, headers } = transit;
+  const { rawHeaders, core } = transit;
   // Node stops collecting beyond the limit it was given: one more than is allowed shows that there were too many.
-  if (rawHeaders.length / 2 > core.settings.maxHeaders + pseudoFields(transit))
-    return transit.refuse({ status: 431, code: 'TOO_LARGE', message: 'There are too many header fields.' });
+  if (rawHeaders.length / 2 > core.settings.maxHeaders + pseudoFields(transit) || isHeadTooLong(transit))
+    return transit.refuse({
+      status: 431,
+      code: 'TOO_LARGE',
+      message: 'The header of the request is too large.',
+    });
+  return refuseFraming(transit) || refuseMethod(transit);
+}
+
+function refuseFraming(transit: Transit): boolean {
+  const { rawHeaders, request, headers } = transit;
   const { 'transfer-encoding': encoding, 'content-length': length } = headers;
   if (encoding !== undefined) {
     if (encoding.toLowerCase() !== 'chunked' || countOf(rawHeaders, 'transfer-encoding') > 1)
       return malformed(transit, 501, 'Only the transfer coding "chunked" is supported.');
-    if (length !== undefined || request.httpVersion === '1.0')
-      return malformed(transit, 400, 'The length of the body is ambiguous.');
+    if (length !== undefined || request.httpVersion === '1.0') return ambiguous(transit);
   }
-  if (length !== undefined && (!/^\d{1,15}$/.test(length) || countOf(rawHeaders, 'content-length') > 1))
-    return malformed(transit, 400, 'The length of the body is ambiguous.');
-  if (transit.method === 'CONNECT' && !transit.isExtendedConnect)
-    return transit.refuse({ status: 405, code: 'INVALID_INPUT', message: 'CONNECT is not served here.' });
-  if (!METHOD.test(transit.method) || transit.method === 'TRACE')
-    return transit.refuse({ status: 405, code: 'INVALID_INPUT', message: 'The method is not served here.' });
-  return false;
+  if (length === undefined) return false;
+  return !LENGTH.test(length) || countOf(rawHeaders, 'content-length') > 1 ? ambiguous(transit) : false;
+}
+
+const ambiguous = (transit: Transit): true => malformed(transit, 400, 'The length of the body is ambiguous.');
+
+function refuseMethod(transit: Transit): boolean {
+  const { method, isExtendedConnect } = transit;
+  if (isExtendedConnect || (METHOD.test(method) && !notServed.has(method))) return false;
+  return transit.refuse({
+    status: 405,
+    code: 'INVALID_INPUT',
+    message: 'The method is not served here.',
+  });
 }
 
 const pseudoFields = ({ request, rawHeaders }: Transit): number => {
@@ -35,6 +53,14 @@ const pseudoFields = ({ request, rawHeaders }: Transit): number => {
   for (let i = 0; i < rawHeaders.length; i += 2) if (rawHeaders[i]?.startsWith(':')) count++;
   return count;
 };
+
+/** HTTP/1.1 heads are measured by their parser. */
+function isHeadTooLong({ request, rawHeaders, core }: Transit): boolean {
+  if (!isHttp2Request(request)) return false;
+  let bytes = 0;
+  for (const part of rawHeaders) bytes += part.length;
+  return bytes > core.settings.maxHeaderBytes;
+}
 
 /** Whatever follows on this connection can't be trusted to be a request. */
 function malformed(transit: Transit, status: number, message: string): true {

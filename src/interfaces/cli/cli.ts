@@ -20,6 +20,7 @@ import { askSecret, askYesNo } from './prompt.ts';
 
 const MAX_MESSAGE = 4000;
 const MAX_TOKEN = 4096;
+const HELP_WIDTH = 100;
 const USAGE = errorSurface.INVALID_INPUT.exit;
 
 export interface CliOptions {
@@ -65,6 +66,7 @@ function createProgram(io: CliIo, options: CliOptions): Command {
     .configureOutput({
       writeOut: (text) => void io.stdout.write(text),
       writeErr: (text) => void io.stderr.write(text),
+      getOutHelpWidth: () => helpWidthOf(io),
       outputError: () => undefined, // `report` says it, with what is valid.
     });
   for (const operation of options.operations) addOperation(program, operation, io, options);
@@ -113,6 +115,8 @@ function print(io: CliIo, { text, notes }: { text: string; notes: string }): voi
   io.stdout.write(text);
   io.stderr.write(notes);
 }
+
+const helpWidthOf = ({ stdout }: CliIo): number => (stdout.isTTY === true && stdout.columns) || HELP_WIDTH;
 
 /** A pipe gets whole lines; a terminal gets lines that fit. */
 const widthOf = ({ stdout }: CliIo): number => (stdout.isTTY === true ? (stdout.columns ?? 80) : Infinity);

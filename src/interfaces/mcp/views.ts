@@ -15,6 +15,9 @@ import { CALL_OPERATION, callOperationDefinition, createFindOperations } from '.
 import { LIST_TTL_MS, MAX_VIEWS, type McpSettings } from './settings.ts';
 import { definitionOf, type ToolDefinition } from './tools.ts';
 
+/** Longer queries are parsed every time, so that what is kept stays small. */
+const KEPT_QUERY_CHARACTERS = 256;
+
 export interface View {
   /** What tools/call and call_operation reach. Whether the principal may, `dispatch` says. */
   readonly operations: ReadonlyMap<string, AnyOperation>;
@@ -29,7 +32,6 @@ export interface View {
 export interface Views {
   /** @throws AppError INVALID_INPUT when the query names no toolset or mode that exists. */
   for(principal: Principal, query: string): View;
-  forget(): void;
 }
 
 interface Narrowing {
@@ -60,6 +62,7 @@ export function createViews(
 
   return {
     for(principal, query) {
+      if (query.length > KEPT_QUERY_CHARACTERS) return viewOf(principal, parseNarrowing(query, settings));
       const known = byPrincipal.get(principal);
       const found = known?.get(query);
       if (found) return found;
@@ -67,7 +70,6 @@ export function createViews(
       if (!known) byPrincipal.set(principal, own);
       return remember(own, query, () => viewOf(principal, narrowingOf(query)));
     },
-    forget: () => views.clear(),
   };
 }
 

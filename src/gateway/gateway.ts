@@ -1,0 +1,191 @@
+/**
+ * The data plane: serves hostnames from a snapshot and never reads the store. What crosses to the control plane is a
+ * snapshot in and log records out, and the exchanges of the control host and `/mcp`. `app.ts` makes one.
+ */
+import { randomBytes } from 'node:crypto';
+import type { AddressInfo } from 'node:net';
+import type { Clock } from '../core/clock.ts';
+import type { Endpoint } from '../core/endpoints.ts';
+import type { Authenticate } from '../core/exchange.ts';
+import type { LiveStreams } from '../core/live-streams.ts';
+import type { Log } from '../core/record.ts';
+import type { Proxy } from '../proxies/schema.ts';
+import { type OwnAddress, ownAddresses } from '../proxies/target-policy.ts';
+import type { Publisher, Route } from '../routes/schema.ts';
+import { TrustedPeers } from './client-address.ts';
+import { ControlHosts } from './control-hosts.ts';
+import type { AcmeChallenge, GatewayCore, Handlers } from './core.ts';
+import { HeadFlusher } from './head-flusher.ts';
+import { InFlight } from './in-flight.ts';
+import { type Addresses, Listeners } from './listen.ts';
+import { RateLimiter } from './rate-limit.ts';
+import { gatewayLimits, type GatewaySettings } from './settings.ts';
+import { type Snapshot, Snapshots } from './snapshot.ts';
+import type { SelectCertificate } from './tls.ts';
+import { type Lookup, Upstreams } from './upstream.ts';
+import { Lingering, watch } from './watch.ts';
+
+const LOOP_TOKEN_BYTES = 6;
+
+export interface GatewayOptions {
+  readonly settings: GatewaySettings;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly authenticate: Authenticate;
+  readonly selectCertificate: SelectCertificate;
+  readonly live: LiveStreams;
+  readonly handlers: Handlers;
+  readonly acmeChallenge?: AcmeChallenge | undefined;
+  /** Resolves names of targets; the system's resolver unless a test has its own. */
+  readonly lookup?: Lookup | undefined;
+}
+
+export interface ConnectionCounts {
+  /** Open connections of clients. */
+  readonly open: number;
+  /** Connections turned away because there were too many. */
+  readonly refused: number;
+  /** Requests being answered, tunnels and event streams included. */
+  readonly requests: number;
+  /** Upstreams with connections of their own. */
+  readonly upstreams: number;
+}
+
+export interface Gateway extends AsyncDisposable {
+  readonly publisher: Publisher;
+  listen(): Promise<Addresses>;
+  /** What is served from now on. To be called once before `listen`; changes come by `publisher`. */
+  load(proxies: Iterable<Proxy>, routes: Iterable<Route>): void;
+  snapshot(): Snapshot;
+  /** Where it listens, every local address spelled out: never a target. */
+  own(): readonly OwnAddress[];
+  /** Stops accepting, lets requests finish for the time that is set, then cuts what is left. */
+  drain(): Promise<void>;
+  connections(): ConnectionCounts;
+}
+
+/** @throws AppError INVALID_INPUT when a trusted proxy is neither an address nor a range. */
+export function createGateway(options: GatewayOptions): Gateway {
+  const { clock, log, selectCertificate } = options;
+  const listeners: OwnAddress[] = [];
+  const own = (): readonly OwnAddress[] => listeners;
+  const core = makeCore(options, own);
+  const sockets = new Listeners(core, { clock, log, selectCertificate });
+  const stalled = watch({ ...core, bodyTimeoutMs: options.settings.bodyTimeoutMs });
+  let drained: Promise<void> | undefined;
+  const drain = () => (drained ??= drainGateway(core, sockets));
+  return {
+    publisher: core.snapshots,
+    async listen() {
+      const addresses = await sockets.listen();
+      for (const { address, port } of Object.values<AddressInfo>({ ...addresses }))
+        listeners.push(...ownAddresses([{ address, port }]));
+      core.ports.http = addresses.http.port;
+      core.ports.https = addresses.https.port;
+      core.isListening = true;
+      return addresses;
+    },
+    load(proxies, routes) {
+      core.snapshots.load(proxies, routes);
+      core.isLoaded = true;
+    },
+    snapshot: () => core.snapshots.current,
+    own,
+    drain,
+    connections: () => ({
+      open: sockets.open,
+      refused: sockets.refused,
+      requests: core.inFlight.size,
+      upstreams: core.upstreams.size,
+    }),
+    async [Symbol.asyncDispose]() {
+      await drain();
+      stalled.cancel();
+      for (const rate of Object.values<RateLimiter>({ ...core.rates })) rate.stop();
+    },
+  };
+}
+
+function makeCore(options: GatewayOptions, own: () => readonly OwnAddress[]): GatewayCore {
+  const { settings, clock, log, authenticate, live, handlers, acmeChallenge, lookup } = options;
+  const loopToken = `ohp-${randomBytes(LOOP_TOKEN_BYTES).toString('hex')}`;
+  const { rateEntries } = gatewayLimits;
+  return {
+    settings,
+    clock,
+    log,
+    authenticate,
+    acmeChallenge,
+    handlers,
+    live,
+    loopToken,
+    snapshots: new Snapshots({ loopToken, own }),
+    upstreams: new Upstreams({ clock, own, lookup }),
+    trusted: new TrustedPeers(settings.trustedProxies),
+    hosts: new ControlHosts(settings),
+    flusher: new HeadFlusher(),
+    rates: {
+      callsPerAddress: new RateLimiter(clock, settings.mcp.callsPerMinutePerAddress, rateEntries),
+      failuresPerAddress: new RateLimiter(clock, settings.mcp.failuresPerMinutePerAddress, rateEntries),
+      callsPerPrincipal: new RateLimiter(clock, settings.mcp.callsPerMinute, rateEntries),
+    },
+    inFlight: new InFlight(),
+    lingering: new Lingering(),
+    ports: { http: 0, https: 0 },
+    isDraining: false,
+    isLoaded: false,
+    isListening: false,
+  };
+}
+
+async function drainGateway(core: GatewayCore, sockets: Listeners): Promise<void> {
+  core.isDraining = true;
+  sockets.stop();
+  for (const transit of core.inFlight)
+    if (transit.isEndless) transit.endStream('the server is shutting down');
+  const { promise: late, resolve } = Promise.withResolvers<void>();
+  const timer = core.clock.after(core.settings.drainTimeoutMs, resolve);
+  await Promise.race([core.inFlight.whenEmpty(), late]);
+  timer.cancel();
+  for (const transit of core.inFlight) transit.close('UNAVAILABLE', 'the server is shutting down');
+  sockets.destroy();
+  await core.upstreams.close();
+}
+
+/** What the gateway answers by itself, for the registry. */
+export const gatewayEndpoints: Endpoint[] = [
+  {
+    methods: ['GET', 'HEAD'],
+    path: '/healthz',
+    surface: 'web',
+    hosts: 'control',
+    gate: 'public',
+    description: '200 while the process is alive',
+  },
+  {
+    methods: ['GET', 'HEAD'],
+    path: '/readyz',
+    surface: 'web',
+    hosts: 'control',
+    gate: 'public',
+    description: '200 once it serves, 503 before and while it shuts down',
+  },
+  ...['', '/mcp', '/mcp/'].map(
+    (path): Endpoint => ({
+      methods: ['GET', 'HEAD', 'OPTIONS'],
+      path: `/.well-known/oauth-protected-resource${path}`,
+      surface: 'metadata',
+      hosts: 'served',
+      gate: 'public',
+      description: 'Protected resource metadata of /mcp (RFC 9728)',
+    }),
+  ),
+  {
+    methods: ['GET', 'HEAD'],
+    path: '/.well-known/acme-challenge/{token}',
+    surface: 'acme',
+    hosts: 'served',
+    gate: 'public',
+    description: 'Answers a pending ACME challenge (RFC 8555); never forwarded',
+  },
+];

@@ -1,0 +1,315 @@
+/**
+ * Sockets to requests, on Node's own HTTP engines: the two ports, the limits of connections, and every request (plain,
+ * upgrade, CONNECT, malformed) into the pipeline. With `client.ts` this is all that knows the engine.
+ */
+import { createServer, type IncomingMessage, type Server, ServerResponse } from 'node:http';
+import {
+  createSecureServer,
+  type Http2SecureServer,
+  type Http2ServerRequest,
+  Http2ServerResponse,
+  type ServerHttp2Session,
+} from 'node:http2';
+import type { AddressInfo, Server as NetServer, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
+import type { Timer } from '../core/clock.ts';
+import { parseHostname } from '../core/hostname.ts';
+import { cleanText } from '../core/untrusted.ts';
+import { type ClientRequest, type ClientResponse, type Connection, isHttp2Request } from './client.ts';
+import type { GatewayCore } from './core.ts';
+import { type ClientFault, faultOf, rawReply } from './malformed.ts';
+import { receive } from './pipeline.ts';
+import { gatewayLimits } from './settings.ts';
+import { keepDefaultContext, sniCallback, type TlsParts, tlsRecord } from './tls.ts';
+import { newTraceId } from '../core/ids.ts';
+import { Transit, type UpgradeRequest } from './transit.ts';
+
+const NOTHING = Buffer.alloc(0);
+/** Looks for slow heads this often; more often where the limit is short. */
+const MAX_CHECK_MS = 5000;
+
+export interface Addresses {
+  readonly http: AddressInfo;
+  readonly https: AddressInfo;
+}
+
+export class Listeners {
+  readonly #core: GatewayCore;
+  readonly #tls: TlsParts;
+  readonly #http: Server;
+  readonly #https: Http2SecureServer;
+  readonly #sockets = new Set<Socket>();
+  readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #perAddress = new Map<string, number>();
+  readonly #connections = new WeakMap<object, Connection>();
+  #defaultContext: Timer | undefined;
+  #refused = 0;
+
+  constructor(core: GatewayCore, tls: TlsParts) {
+    this.#core = core;
+    this.#tls = tls;
+    const options = serverOptions(core);
+    this.#http = createServer({ ...options, shouldUpgradeCallback });
+    this.#https = createSecureServer({
+      ...http2Options(core),
+      http1Options: options,
+      ...options,
+      allowHTTP1: true,
+      minVersion: 'TLSv1.2',
+      handshakeTimeout: core.settings.headerTimeoutMs,
+      SNICallback: sniCallback(tls),
+    });
+    // Node takes the option for plain servers only.
+    Object.assign(this.#https, { shouldUpgradeCallback });
+    for (const server of [this.#http, this.#https]) {
+      Object.assign(server, { maxHeadersCount: core.settings.maxHeaders + 1 });
+      this.#wire(server);
+    }
+    this.#https.on('session', (session) => this.#keepSession(session));
+    this.#https.on('tlsClientError', (error) => tlsRecord(tls, 'debug', `handshake: ${error.message}`));
+  }
+
+  get open(): number {
+    return this.#sockets.size;
+  }
+
+  get refused(): number {
+    return this.#refused;
+  }
+
+  async listen(): Promise<Addresses> {
+    const { bind, httpPort, httpsPort } = this.#core.settings;
+    this.#defaultContext = await keepDefaultContext(this.#https, this.#tls);
+    const http = await listening(this.#http, httpPort, bind);
+    const https = await listening(this.#https, httpsPort, bind);
+    return { http, https };
+  }
+
+  /** No new connections; idle ones end, HTTP/2 ones after what is under way on them. */
+  stop(): void {
+    this.#defaultContext?.cancel();
+    for (const server of [this.#http, this.#https]) if (server.listening) server.close();
+    for (const session of this.#sessions) session.close();
+  }
+
+  destroy(): void {
+    for (const session of this.#sessions) session.destroy();
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  #wire(server: Server | Http2SecureServer): void {
+    const plain: NetServer = server;
+    plain.on('connection', (socket: Socket) => this.#admit(socket));
+    plain.on('request', (request: ClientRequest, response: ClientResponse) =>
+      this.#receive({ request, response }),
+    );
+    plain.on('checkContinue', (request: ClientRequest, response: ClientResponse) =>
+      this.#receive({ request, response, expectsContinue: true }),
+    );
+    plain.on('checkExpectation', (request: ClientRequest, response: ClientResponse) =>
+      this.#receive({ request, response }),
+    );
+    plain.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) =>
+      this.#receiveUpgrade(request, { socket, head, protocol: request.headers.upgrade ?? '' }),
+    );
+    plain.on('connect', (request: ClientRequest, second: Duplex | Http2ServerResponse, head?: Buffer) => {
+      if (second instanceof Http2ServerResponse) this.#receiveConnect(request as Http2ServerRequest, second);
+      else
+        this.#receiveUpgrade(request as IncomingMessage, {
+          socket: second,
+          head: head ?? NOTHING,
+          protocol: '',
+        });
+    });
+    plain.on('clientError', (error: Error, socket: Socket) => this.#clientError(error, socket));
+  }
+
+  #admit(socket: Socket): void {
+    const { settings, trusted } = this.#core;
+    const { address, isTrusted } = trusted.peer(socket.remoteAddress);
+    const count = (this.#perAddress.get(address) ?? 0) + 1;
+    // A trusted proxy carries the connections of many.
+    const isOver = !isTrusted && count > settings.maxConnectionsPerAddress;
+    if (isOver || this.#sockets.size >= settings.maxConnections) {
+      this.#refused++;
+      socket.destroy();
+      return;
+    }
+    this.#sockets.add(socket);
+    this.#perAddress.set(address, count);
+    socket.once('close', () => {
+      this.#sockets.delete(socket);
+      const rest = (this.#perAddress.get(address) ?? 1) - 1;
+      if (rest > 0) this.#perAddress.set(address, rest);
+      else this.#perAddress.delete(address);
+    });
+  }
+
+  /** An idle HTTP/2 connection ends like an idle HTTP/1.1 one. */
+  #keepSession(session: ServerHttp2Session): void {
+    this.#sessions.add(session);
+    const connection = this.#connectionOf(session, session.socket as TLSSocket);
+    session.setTimeout(this.#core.settings.keepAliveTimeoutMs, () => {
+      if (connection.pending === 0) session.close();
+    });
+    session.on('error', (error) => tlsRecord(this.#tls, 'debug', `HTTP/2 session: ${error.message}`));
+    session.once('close', () => this.#sessions.delete(session));
+    if (this.#core.isDraining) session.close();
+  }
+
+  #connectionOf(key: object, socket: Socket | TLSSocket): Connection {
+    const known = this.#connections.get(key);
+    if (known) return known;
+    const isEncrypted = 'encrypted' in socket;
+    const servername = isEncrypted && typeof socket.servername === 'string' ? socket.servername : '';
+    const connection = {
+      peer: this.#core.trusted.peer(socket.remoteAddress),
+      isEncrypted,
+      servername: parseHostname(servername),
+      pending: 0,
+      current: undefined,
+    };
+    this.#connections.set(key, connection);
+    return connection;
+  }
+
+  #connectionFor(request: ClientRequest): Connection {
+    if (!isHttp2Request(request)) return this.#connectionOf(request.socket, request.socket);
+    const { session } = request.stream;
+    return session
+      ? this.#connectionOf(session, session.socket as TLSSocket)
+      : this.#connectionOf(request.stream, request.socket as TLSSocket);
+  }
+
+  #receive(parts: {
+    request: ClientRequest;
+    response: ClientResponse;
+    upgrade?: UpgradeRequest;
+    expectsContinue?: boolean;
+  }): Transit {
+    const connection = this.#connectionFor(parts.request);
+    const transit = new Transit(this.#core, { ...parts, connection });
+    if (!isHttp2Request(parts.request)) connection.current = transit;
+    parts.response.once('close', () => transit.finish());
+    receive(transit);
+    return transit;
+  }
+
+  /** Node has let go of the connection: a response of our own makes refusals like those of any request. */
+  #receiveUpgrade(request: IncomingMessage, upgrade: UpgradeRequest): void {
+    const socket = upgrade.socket as Socket;
+    const response = new ServerResponse(request);
+    response.assignSocket(socket);
+    response.shouldKeepAlive = false;
+    socket.on('error', () => socket.destroy());
+    socket.on('drain', () => response.emit('drain'));
+    response.once('finish', () => socket.destroySoon());
+    const transit = this.#receive({ request, response: seam(response), upgrade });
+    socket.once('close', () => transit.finish());
+  }
+
+  /** @see {@link https://www.rfc-editor.org/rfc/rfc8441#section-4 | RFC 8441 §4} */
+  #receiveConnect(request: Http2ServerRequest, response: Http2ServerResponse): void {
+    const protocol = request.headers[':protocol'];
+    if (typeof protocol === 'string')
+      this.#receive({
+        request,
+        response: seam(response),
+        upgrade: { socket: response.stream, head: NOTHING, protocol },
+      });
+    else this.#receive({ request, response: seam(response) });
+  }
+
+  /** What never became a request, or stopped being one in the middle. */
+  #clientError(error: Error, socket: Socket): void {
+    const connection = this.#connectionOf(socket, socket);
+    const { current, pending } = connection;
+    const fault = faultOf(error);
+    // A reply to the request before this one must not be mistaken for the reply to it.
+    const isAnswerable = current === undefined || (pending === 1 && !current.request.complete);
+    if (!fault || !socket.writable || !isAnswerable || current?.response.headersSent) {
+      socket.destroy();
+      return;
+    }
+    const traceId = current?.traceId ?? newTraceId();
+    if (current) {
+      current.status = fault.status;
+      current.outcome = fault.code;
+      current.reason = fault.reason;
+    } else this.#recordMalformed(connection, fault, traceId);
+    socket.end(rawReply(fault, traceId), () => socket.destroy());
+  }
+
+  #recordMalformed({ peer }: Connection, fault: ClientFault, traceId: string): void {
+    const { log, clock } = this.#core;
+    if (!log.enabled('gateway', 'info')) return;
+    log.write({
+      time: clock.now(),
+      kind: 'access',
+      level: 'info',
+      component: 'gateway',
+      message: `malformed request ${fault.status}`,
+      trace_id: traceId,
+      status: fault.status,
+      duration_ms: 0,
+      bytes_in: 0,
+      bytes_out: 0,
+      client_address: peer.address,
+      outcome: fault.code,
+      detail: { request: 'malformed', reason: cleanText(fault.reason) },
+    });
+  }
+}
+
+/** Node's types leave out some of what both responses have. */
+const seam = (response: ServerResponse | Http2ServerResponse): ClientResponse =>
+  response as unknown as ClientResponse;
+
+/** `Upgrade: h2c`, which some clients send with every request, is no reason to leave HTTP. */
+function shouldUpgradeCallback({ headers, method }: IncomingMessage): boolean {
+  return method === 'GET' && headers.upgrade !== undefined && !/^\s*h2c?\b/i.test(headers.upgrade);
+}
+
+function serverOptions({ settings }: GatewayCore) {
+  return {
+    maxHeaderSize: settings.maxHeaderBytes,
+    headersTimeout: settings.headerTimeoutMs,
+    // The whole of a long upload may take its time; `watch` looks after silence in the middle of it.
+    requestTimeout: 0,
+    keepAliveTimeout: settings.keepAliveTimeoutMs,
+    connectionsCheckingInterval: Math.max(
+      1,
+      Math.min(MAX_CHECK_MS, Math.floor(settings.headerTimeoutMs / 2)),
+    ),
+    insecureHTTPParser: false,
+    requireHostHeader: false,
+    noDelay: true,
+  };
+}
+
+function http2Options({ settings }: GatewayCore) {
+  return {
+    settings: {
+      maxConcurrentStreams: settings.maxStreamsPerConnection,
+      maxHeaderListSize: settings.maxHeaderBytes,
+      enableConnectProtocol: true,
+    },
+    maxHeaderListPairs: settings.maxHeaders + 1,
+    maxSessionMemory: gatewayLimits.http2SessionMegabytes,
+    maxSessionInvalidFrames: gatewayLimits.http2InvalidFrames,
+    streamResetBurst: gatewayLimits.streamResetBurst,
+    streamResetRate: gatewayLimits.streamResetRate,
+  };
+}
+
+function listening(server: NetServer, port: number, host: string): Promise<AddressInfo> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ port, host }, () => {
+      server.off('error', reject);
+      // A server that listens on a port has an address of this form.
+      resolve(server.address() as AddressInfo);
+    });
+  });
+}

@@ -1,0 +1,124 @@
+/**
+ * The reply to one POST: one JSON body when nothing has to come before the answer, an event stream as soon as
+ * something does. A batch is answered as one array, or as events as they come.
+ */
+import type { Exchange } from '../../core/exchange.ts';
+import type { Principal } from '../../core/principal.ts';
+import type { Accepted } from './accept.ts';
+import type { Channel } from './channel.ts';
+import type { EventStream, Streams } from './event-stream.ts';
+import { sendJson, sendNothing } from './reply.ts';
+
+export interface PostReplyOptions {
+  readonly exchange: Exchange;
+  readonly principal: Principal;
+  readonly streams: Streams;
+  readonly accepted: Accepted;
+  /** Makes the events resumable; undefined where there is no session. */
+  readonly openChannel?: (() => Channel) | undefined;
+  /** How many answers it takes; more than one only in a batch. */
+  readonly answers?: number | undefined;
+  readonly batch?: boolean | undefined;
+}
+
+export class PostReply {
+  readonly #options: PostReplyOptions;
+  readonly #collected: string[] = [];
+  #left: number;
+  #stream: EventStream | undefined;
+  #channel: Channel | undefined;
+  #unlist: (() => void) | undefined;
+  #onDone: (() => void) | undefined;
+
+  constructor(options: PostReplyOptions) {
+    this.#options = options;
+    this.#left = options.answers ?? 1;
+    if (!options.accepted.events) return;
+    this.#unlist = options.streams.await(this);
+    if (!options.accepted.json) this.#upgrade();
+  }
+
+  get channel(): Channel | undefined {
+    return this.#channel;
+  }
+
+  /** Resolves when the last answer is given, or nobody waits for it any more. */
+  done(): Promise<void> {
+    return this.#left === 0 ? Promise.resolve() : new Promise((resolve) => (this.#onDone = resolve));
+  }
+
+  /** A message that comes before the answer. Where the client accepts no stream it is dropped. */
+  notify(message: string): void {
+    if (this.#left === 0 || !this.#options.accepted.events) return;
+    this.#upgrade();
+    this.#send(message);
+  }
+
+  answer(message: string): void {
+    if (this.#left === 0) return;
+    if (this.#isStreaming) this.#send(message);
+    else this.#collected.push(message);
+    this.#settle();
+  }
+
+  /** A call that gets no answer, because it was cancelled. */
+  withdraw(message: string): void {
+    if (this.#left === 0) return;
+    if (!this.#isStreaming) this.#collected.push(message);
+    this.#settle();
+  }
+
+  /** After a keep-alive interval without an answer, something on the way may cut a silent connection. */
+  keepWaiting(): void {
+    this.#upgrade();
+  }
+
+  /** Ends the connection in the middle of the call; the client comes back for the rest (SEP-1699). */
+  disconnect(): void {
+    this.#upgrade();
+    this.#channel?.detach();
+  }
+
+  /** Gives up: no answer will come. */
+  abandon(): void {
+    if (this.#left === 0) return;
+    this.#left = 0;
+    this.#finish();
+  }
+
+  get #isStreaming(): boolean {
+    return this.#stream !== undefined;
+  }
+
+  #settle(): void {
+    this.#left -= 1;
+    if (this.#left === 0) this.#finish();
+  }
+
+  #finish(): void {
+    this.#unlist?.();
+    const { exchange, batch } = this.#options;
+    const [first] = this.#collected;
+    if (this.#isStreaming) (this.#channel?.stream ?? this.#stream)?.end();
+    else if (first === undefined) sendNothing(exchange, 202);
+    else sendJson(exchange, 200, batch ? `[${this.#collected.join(',')}]` : first);
+    this.#onDone?.();
+  }
+
+  #upgrade(): void {
+    if (this.#stream || this.#left === 0) return;
+    const { exchange, principal, streams, openChannel } = this.#options;
+    if (exchange.signal.aborted) return;
+    const channel = openChannel?.();
+    const stream: EventStream = streams.open(exchange, principal, () => channel?.lost(stream));
+    this.#stream = stream;
+    this.#channel = channel;
+    channel?.attach(stream);
+    for (const message of this.#collected.splice(0)) this.#send(message);
+  }
+
+  #send(message: string): void {
+    if (this.#channel) this.#channel.send(message);
+    else this.#stream?.event(message);
+  }
+}

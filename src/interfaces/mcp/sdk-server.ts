@@ -1,0 +1,200 @@
+/**
+ * The SDK's low-level server, for everything that the plain dispatcher leaves to it: the messages it doesn't know,
+ * the malformed ones, and the calls in which a person is asked something.
+ */
+import {
+  acceptedContent,
+  inputRequired,
+  inputResponse,
+  ProtocolError,
+  ProtocolErrorCode,
+  Server,
+  type CallToolRequest,
+  type CallToolResult,
+  type InputRequiredResult,
+  type ListToolsResult,
+  type ServerContext,
+} from '@modelcontextprotocol/server';
+import type { Dispatch } from '../../core/dispatch.ts';
+import { AppError } from '../../core/errors.ts';
+import type { Progress } from '../../core/operation.ts';
+import { callTool, findTool, type Scope } from './calls.ts';
+import { type Answer, type Ask, confirmationForm, confirmWith, offersForms } from './confirm.ts';
+import { isId, type JsonObject, META } from './message.ts';
+import { CAPABILITIES, INSTRUCTIONS, type ServerProfile } from './profile.ts';
+import type { Receipt, RequestStates } from './request-state.ts';
+import { type ToolResult, toObject } from './results.ts';
+import { throttled } from './progress.ts';
+import { ANSWER_MS, DISCOVER_TTL_MS, LEGACY_VERSIONS, LIST_TTL_MS, type McpOptions } from './settings.ts';
+
+/** For `extend`: what the server answers where a fixture has nothing of its own to say. */
+export interface OwnHandlers {
+  listTools(context: ServerContext): ListToolsResult;
+  callTool(request: CallToolRequest, context: ServerContext): Promise<CallToolResult | InputRequiredResult>;
+}
+
+export interface SdkServerParts {
+  readonly options: McpOptions;
+  readonly profile: ServerProfile;
+  readonly states: RequestStates;
+  readonly onError: (error: Error) => void;
+}
+
+export type CreateSdkServer = (
+  era: 'modern' | 'legacy',
+  scopeOf: (context: ServerContext) => Scope,
+  capabilities?: unknown,
+) => Server;
+
+export function createSdkServers({ options, profile, states, onError }: SdkServerParts): CreateSdkServer {
+  return (era, scopeOf, capabilities) => {
+    const server = new Server(profile, {
+      capabilities: CAPABILITIES,
+      instructions: INSTRUCTIONS,
+      supportedProtocolVersions: [...LEGACY_VERSIONS],
+      cacheHints: {
+        'tools/list': { ttlMs: LIST_TTL_MS, cacheScope: 'private' },
+        'server/discover': { ttlMs: DISCOVER_TTL_MS, cacheScope: 'private' },
+      },
+    });
+    server.onerror = onError;
+    const own: OwnHandlers = {
+      listTools: (context) => ({ tools: [...scopeOf(context).view.tools] }),
+      callTool: (request, context) => {
+        const asking = era === 'modern' ? askByResult(states, options) : askByRequest(capabilities);
+        return serveCall(options, { scope: scopeOf(context), request, context, asking });
+      },
+    };
+    server.setRequestHandler('tools/list', ({ params }, context) => {
+      // The list has one page, so no cursor is one of ours. @see MCP 2026-07-28, Pagination
+      if (params?.cursor !== undefined)
+        throw new ProtocolError(ProtocolErrorCode.InvalidParams, 'cursor: tools/list has a single page');
+      return own.listTools(context);
+    });
+    server.setRequestHandler('tools/call', (request, context) => own.callTool(request, context));
+    options.extend?.(server, own);
+    return server;
+  };
+}
+
+/** How a person is asked; `pending` is a question that the result has to carry. */
+interface Asking {
+  ask: (scope: Scope, context: ServerContext) => { confirm: Ask | undefined; pending?: () => Pending | undefined };
+}
+
+interface Pending {
+  readonly message: string;
+  readonly state: string;
+}
+
+interface CallParts {
+  scope: Scope;
+  request: CallToolRequest;
+  context: ServerContext;
+  asking: Asking;
+}
+
+async function serveCall(
+  { dispatch, clock, settings }: McpOptions,
+  { scope, request: { params }, context, asking }: CallParts,
+): Promise<CallToolResult | InputRequiredResult> {
+  const tool = findTool(scope, params.name);
+  if (tool === undefined)
+    throw new ProtocolError(ProtocolErrorCode.InvalidParams, `Unknown tool: ${JSON.stringify(params.name)}`);
+  const { confirm, pending } = asking.ask(scope, context);
+  const result = await callTool(
+    dispatch,
+    scope,
+    { tool, raw: params.arguments },
+    {
+      signal: context.mcpReq.signal,
+      progress: progressOf(context, clock.now),
+      confirm: confirmWith(settings.confirm, confirm),
+    },
+  );
+  const question = pending?.();
+  return question ? askInResult(question) : resultOf(result);
+}
+
+const resultOf = (result: ToolResult): CallToolResult => toObject(result);
+
+function progressOf(context: ServerContext, now: () => number): ((update: Progress) => void) | undefined {
+  const progressToken = context.mcpReq._meta?.progressToken;
+  if (!isId(progressToken)) return undefined;
+  return throttled(now, ({ progress, total, message }) => {
+    const params = {
+      progressToken,
+      progress,
+      ...(total !== undefined && { total }),
+      ...(message !== undefined && { message }),
+    };
+    // A client that is gone misses it; the result is what counts.
+    context.mcpReq.notify({ method: 'notifications/progress', params }).catch(() => undefined);
+  });
+}
+
+/** Legacy era: a request of ours on the stream of the call, answered while the call waits. */
+function askByRequest(capabilities: unknown): Asking {
+  if (!offersForms(capabilities)) return { ask: () => ({ confirm: undefined }) };
+  return {
+    ask: (_scope, { mcpReq }) => ({
+      confirm: async ({ message }): Promise<Answer> => {
+        const { id: relatedRequestId, signal } = mcpReq;
+        try {
+          return await mcpReq.elicitInput(confirmationForm(message), { relatedRequestId, signal, timeout: ANSWER_MS });
+        } catch (cause) {
+          throw new AppError('CONFIRMATION_REQUIRED', 'the question was not answered; nothing was done', { cause });
+        }
+      },
+    }),
+  };
+}
+
+/** The name of the one question, in both directions. */
+const QUESTION = 'confirmation';
+
+/** Modern era: the call ends with the question and comes again with the answer. */
+function askByResult(states: RequestStates, { settings }: McpOptions): Asking {
+  return {
+    ask({ principal }, { mcpReq }) {
+      const envelope: JsonObject | undefined = mcpReq.envelope;
+      const capabilities = envelope?.[META.clientCapabilities];
+      if (settings.confirm === 'never' || !offersForms(capabilities)) return { confirm: undefined };
+      const receipt = readState(states, mcpReq.requestState(), principal.id);
+      const answer = inputResponse(mcpReq.inputResponses, QUESTION);
+      let pending: Pending | undefined;
+      return {
+        pending: () => pending,
+        confirm: async ({ operation, inputDigest, message }) => {
+          const wanted: Receipt = { principalId: principal.id, operation, inputDigest };
+          if (receipt && answer.kind === 'elicit' && isSame(receipt, wanted)) {
+            receipt.use();
+            const content = acceptedContent(mcpReq.inputResponses, QUESTION);
+            return { action: answer.action, content };
+          }
+          pending = { message, state: states.issue(wanted) };
+          throw new AppError('CONFIRMATION_REQUIRED', 'a person is asked first');
+        },
+      };
+    },
+  };
+}
+
+/** @throws ProtocolError for a state that is not ours, in the SDK's words. */
+function readState(states: RequestStates, state: unknown, principalId: string) {
+  if (state === undefined) return undefined;
+  const receipt = typeof state === 'string' ? states.read(state, principalId) : undefined;
+  if (receipt) return receipt;
+  throw new ProtocolError(ProtocolErrorCode.InvalidParams, 'Invalid or expired requestState', {
+    reason: 'invalid_request_state',
+  });
+}
+
+const isSame = (a: Receipt, b: Receipt): boolean => a.operation === b.operation && a.inputDigest === b.inputDigest;
+
+function askInResult({ message, state }: Pending): InputRequiredResult {
+  return inputRequired({
+    inputRequests: { [QUESTION]: inputRequired.elicit(confirmationForm(message)) },
+    requestState: state,
+  });
+}

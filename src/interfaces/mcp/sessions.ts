@@ -1,0 +1,156 @@
+/**
+ * The legacy sessions: those in memory, and through the store those of before a restart. Each belongs to one
+ * principal; to everyone else it does not exist. Idle ones leave memory first and the store later.
+ */
+import type { Clock, Timer } from '../../core/clock.ts';
+import { messageOf } from '../../core/errors.ts';
+import { newId } from '../../core/ids.ts';
+import type { Principal } from '../../core/principal.ts';
+import type { JsonObject } from './message.ts';
+import { Session, type SessionParts } from './session.ts';
+import type { SessionStore } from './session-store.ts';
+import { EVENTS_KEPT_MS, IN_MEMORY_IDLE_MS, type McpSettings, SWEEP_MS } from './settings.ts';
+
+export interface SessionsOptions {
+  readonly store: SessionStore;
+  readonly clock: Clock;
+  readonly settings: McpSettings;
+  readonly parts: SessionParts;
+  readonly onError: (error: Error) => void;
+}
+
+export class Sessions {
+  readonly #options: SessionsOptions;
+  readonly #sessions = new Map<string, Session>();
+  readonly #touched = new Set<Session>();
+  readonly #timer: Timer;
+
+  constructor(options: SessionsOptions) {
+    this.#options = options;
+    this.#timer = options.clock.every(SWEEP_MS, () => void this.#sweep());
+  }
+
+  get size(): number {
+    return this.#sessions.size;
+  }
+
+  [Symbol.iterator](): Iterator<Session> {
+    return this.#sessions.values();
+  }
+
+  /** Kept durably before it is answered, so that a client never holds an id that a crash makes unknown. */
+  async create(principal: Principal, initialize: JsonObject, version: string): Promise<Session> {
+    const { store, clock, settings, parts } = this.#options;
+    const now = clock.now();
+    const stored = {
+      id: newId('ses'),
+      principalId: principal.id,
+      initialize,
+      version,
+      createdAt: now,
+      lastSeenAt: now,
+    };
+    // So that the longest unused is told by what was really used.
+    await this.#saveTouched();
+    const gone = await store.create(stored, {
+      perPrincipal: settings.maxSessionsPerPrincipal,
+      total: settings.maxSessions,
+    });
+    const session = new Session(stored, parts);
+    this.#sessions.set(session.id, session);
+    await Promise.all(gone.map((id) => this.#forget(id)));
+    return session;
+  }
+
+  /** Undefined when there is none, or none of this principal. */
+  async find(id: string, principal: Principal): Promise<Session | undefined> {
+    const session = this.#sessions.get(id) ?? (await this.#recall(id));
+    if (!session || session.principalId !== principal.id || this.#isExpired(session.lastSeenAt)) return undefined;
+    session.lastSeenAt = this.#options.clock.now();
+    this.#touched.add(session);
+    return session;
+  }
+
+  /** As `find`, without waiting, when it is in memory. */
+  peek(id: string, principal: Principal): Session | undefined {
+    const session = this.#sessions.get(id);
+    if (!session || session.principalId !== principal.id || this.#isExpired(session.lastSeenAt)) return undefined;
+    session.lastSeenAt = this.#options.clock.now();
+    this.#touched.add(session);
+    return session;
+  }
+
+  async end(session: Session): Promise<void> {
+    await this.#options.store.remove(session.id);
+    await this.#forget(session.id);
+  }
+
+  async endOf(principalId: string): Promise<void> {
+    const own = [...this.#sessions.values()].filter((session) => session.principalId === principalId);
+    await Promise.all(own.map(({ id }) => this.#forget(id)));
+    await this.#options.store.removeOf(principalId);
+  }
+
+  async close(): Promise<void> {
+    this.#timer.cancel();
+    await this.#saveTouched();
+    await Promise.all([...this.#sessions.values()].map((session) => session.close()));
+    this.#sessions.clear();
+  }
+
+  async #recall(id: string): Promise<Session | undefined> {
+    const stored = await this.#options.store.find(id);
+    if (!stored) return undefined;
+    // Another request may have brought it back while this one waited.
+    const session = this.#sessions.get(id) ?? new Session(stored, this.#options.parts);
+    this.#sessions.set(id, session);
+    return session;
+  }
+
+  #isExpired(lastSeenAt: number): boolean {
+    return lastSeenAt + this.#options.settings.sessionIdleMs <= this.#options.clock.now();
+  }
+
+  async #forget(id: string): Promise<void> {
+    const session = this.#sessions.get(id);
+    if (!session) return;
+    this.#sessions.delete(id);
+    this.#touched.delete(session);
+    await session.close();
+  }
+
+  async #saveTouched(): Promise<void> {
+    if (this.#touched.size === 0) return;
+    const lastSeen = new Map([...this.#touched].map(({ id, lastSeenAt }) => [id, lastSeenAt]));
+    this.#touched.clear();
+    await this.#options.store.touch(lastSeen);
+  }
+
+  async #sweep(): Promise<void> {
+    const { store, clock, settings, onError } = this.#options;
+    const now = clock.now();
+    try {
+      this.#touchBusy(now);
+      await this.#saveTouched();
+      const gone = await store.sweep(now - settings.sessionIdleMs, now - EVENTS_KEPT_MS);
+      await Promise.all(gone.map((id) => this.#forget(id)));
+      this.#dropIdle(now);
+    } catch (cause) {
+      onError(new Error(`sweep of sessions: ${messageOf(cause)}`, { cause }));
+    }
+  }
+
+  /** An open stream is use, even when nothing is said on it. */
+  #touchBusy(now: number): void {
+    for (const session of this.#sessions.values()) {
+      if (!session.isBusy) continue;
+      session.lastSeenAt = now;
+      this.#touched.add(session);
+    }
+  }
+
+  #dropIdle(now: number): void {
+    for (const session of this.#sessions.values())
+      if (!session.isBusy && session.lastSeenAt + IN_MEMORY_IDLE_MS <= now) void this.#forget(session.id);
+  }
+}

@@ -1,0 +1,18 @@
+/** Everything that can be done, as one flat list. Every surface is derived from it; a noun adds its own line. */
+import { adminOperations } from './admin/operations.ts';
+import { certificateOperations } from './certificates/operations.ts';
+import { logsOperations } from './logs/operations.ts';
+import { proxyOperations } from './proxies/operations.ts';
+import { routeOperations } from './routes/operations.ts';
+import { serviceOperations } from './services/operations.ts';
+import { tokenOperations } from './tokens/operations.ts';
+
+export const operations = [
+  ...proxyOperations,
+  ...routeOperations,
+  ...certificateOperations,
+  ...tokenOperations,
+  ...serviceOperations,
+  ...logsOperations,
+  ...adminOperations,
+] as const;

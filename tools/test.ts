@@ -1,0 +1,21 @@
+/**
+ * Every test, or those that are named: `npm test`, `npm test -- src/core/ids.test.ts --test-name-pattern=trace`.
+ * Prints the summary of Node's test runner last.
+ */
+import { run } from './project.ts';
+
+const EVERY_TEST = ['src/**/*.test.ts', 'test/**/*.test.ts'];
+/** A test that hangs is a failed test; none takes this long otherwise. */
+const TIMEOUT_MS = 180_000;
+
+const given = process.argv.slice(2);
+const flags = given.filter((argument) => argument.startsWith('-'));
+const files = given.filter((argument) => !argument.startsWith('-'));
+
+process.exitCode = run('node', [
+  '--disable-warning=ExperimentalWarning',
+  '--test',
+  `--test-timeout=${TIMEOUT_MS}`,
+  ...flags,
+  ...(files.length > 0 ? files : EVERY_TEST),
+]);
