@@ -128,15 +128,14 @@ async function serve(t: TestContext, { certificates }: App): Promise<number> {
   });
   const server: Server = createTcpServer((socket) => {
     socket.on('error', () => socket.destroy());
-    void certificates.select(undefined).then((secureContext) => {
-      const secure = new tls.TLSSocket(socket, {
-        isServer: true,
-        SNICallback,
-        ...(secureContext && { secureContext }),
-      });
+    const accept = async () => {
+      const secureContext = await certificates.select(undefined);
+      assert.ok(secureContext);
+      const secure = new tls.TLSSocket(socket, { isServer: true, SNICallback, secureContext });
       secure.on('error', () => secure.destroy());
       secure.on('secure', () => secure.end('served'));
-    });
+    };
+    accept().catch((error: Error) => socket.destroy(error));
   });
   await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
   t.after(() => new Promise((resolve) => void server.close(resolve)));

@@ -1,6 +1,7 @@
 /** The bearer credential of a request, and the challenge that asks for one. */
 import type { GatewaySettings } from './settings.ts';
 import type { Transit } from './transit.ts';
+import { METADATA_PATH } from './well-known.ts';
 
 /** @see {@link https://www.rfc-editor.org/rfc/rfc6750#section-2.1 | RFC 6750 §2.1} */
 const BEARER = /^bearer +([A-Za-z0-9\-._~+/]+=*) *$/i;
@@ -41,8 +42,6 @@ export function mcpChallenge(transit: Transit, settings: GatewaySettings, wasSen
   if (wasSent) parts.push('error="invalid_token"');
   return `Bearer ${parts.join(', ')}`;
 }
-
-export const METADATA_PATH = '/.well-known/oauth-protected-resource';
 
 /** Of the very form in which `/mcp` was asked for: clients compare `resource` with their own URL to the letter. */
 export function metadataUrl(transit: Transit): string {

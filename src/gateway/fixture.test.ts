@@ -93,7 +93,12 @@ export function proxyOf(hostname: string, target: string, more: Partial<Proxy> =
   );
 }
 
-export function routeOf(hostname: string | null, path: string, target: string, more: Partial<Route> = {}): Route {
+export function routeOf(
+  hostname: string | null,
+  path: string,
+  target: string,
+  more: Partial<Route> = {},
+): Route {
   return Object.freeze(
     routeSchema.parse({
       id: `rte_${++made}`,
@@ -160,7 +165,8 @@ export class Fixture implements AsyncDisposable {
   readonly records: LogRecord[] = [];
   readonly live: LiveStreams;
   /** What the handlers of the control plane were given. */
-  readonly exchanges: { exchange: Exchange; principal: Principal; by: 'control' | 'mcp'; body: string }[] = [];
+  readonly exchanges: { exchange: Exchange; principal: Principal; by: 'control' | 'mcp'; body: string }[] =
+    [];
   readonly tokens: Record<string, Principal>;
   httpPort = 0;
   httpsPort = 0;
@@ -222,7 +228,8 @@ export class Fixture implements AsyncDisposable {
   }
 }
 
-export const startGateway = async (overrides: Overrides = {}): Promise<Fixture> => new Fixture(overrides).listen();
+export const startGateway = async (overrides: Overrides = {}): Promise<Fixture> =>
+  new Fixture(overrides).listen();
 
 export class Upstream implements AsyncDisposable {
   readonly server: Server;
@@ -308,7 +315,10 @@ export async function read(message: IncomingMessage): Promise<Answer> {
 }
 
 /** Over HTTP/1.1 with TLS, a fresh connection each. */
-export async function ask(fixture: Fixture, { host = 'app.example.com', ...rest }: Ask = {}): Promise<Answer> {
+export async function ask(
+  fixture: Fixture,
+  { host = 'app.example.com', ...rest }: Ask = {},
+): Promise<Answer> {
   const request = httpsRequest({
     host: '127.0.0.1',
     port: fixture.httpsPort,
@@ -337,9 +347,10 @@ export async function raw(port: number, text: string | Buffer, until?: RegExp): 
 export async function readUntil(socket: Socket | TLSSocket, until?: RegExp): Promise<string> {
   let received = '';
   for (;;) {
-    const [chunk] = (await Promise.race([once(socket, 'data'), once(socket, 'close').then(() => [null])])) as [
-      Buffer | boolean | null,
-    ];
+    const [chunk] = (await Promise.race([
+      once(socket, 'data'),
+      once(socket, 'close').then(() => [null]),
+    ])) as [Buffer | boolean | null];
     if (!Buffer.isBuffer(chunk)) return received;
     received += chunk.toString('latin1');
     if (until?.test(received)) {
@@ -349,7 +360,11 @@ export async function readUntil(socket: Socket | TLSSocket, until?: RegExp): Pro
   }
 }
 
-export async function tlsSocket(fixture: Fixture, servername: string, protocols = ['http/1.1']): Promise<TLSSocket> {
+export async function tlsSocket(
+  fixture: Fixture,
+  servername: string,
+  protocols = ['http/1.1'],
+): Promise<TLSSocket> {
   const socket = connectTls({
     host: '127.0.0.1',
     port: fixture.httpsPort,
@@ -362,12 +377,16 @@ export async function tlsSocket(fixture: Fixture, servername: string, protocols 
   return socket;
 }
 
-export async function http2Session(fixture: Fixture, servername = 'app.example.com'): Promise<ClientHttp2Session> {
+export async function http2Session(
+  fixture: Fixture,
+  servername = 'app.example.com',
+): Promise<ClientHttp2Session> {
   const session = connectHttp2(`https://${servername}:${fixture.httpsPort}`, {
     ca: caPem,
     host: '127.0.0.1',
     servername,
-    lookup: (_hostname: string, _options: unknown, done: any) => done(null, [{ address: '127.0.0.1', family: 4 }]),
+    lookup: (_hostname: string, _options: unknown, done: any) =>
+      done(null, [{ address: '127.0.0.1', family: 4 }]),
     checkServerIdentity: () => undefined,
   } as never);
   session.on('error', () => {});
@@ -380,7 +399,10 @@ export async function ask2(
   headers: Record<string, string>,
   body?: string,
 ): Promise<{ status: number; headers: IncomingHttpHeaders; body: string; trailers: IncomingHttpHeaders }> {
-  const stream = session.request({ ':path': '/', ':authority': 'app.example.com', ...headers }, { endStream: body === undefined });
+  const stream = session.request(
+    { ':path': '/', ':authority': 'app.example.com', ...headers },
+    { endStream: body === undefined },
+  );
   if (body !== undefined) stream.end(body);
   let trailers: IncomingHttpHeaders = {};
   stream.on('trailers', (fields) => (trailers = fields));

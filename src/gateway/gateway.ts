@@ -5,7 +5,6 @@
 import { randomBytes } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import type { Clock } from '../core/clock.ts';
-import type { Endpoint } from '../core/endpoints.ts';
 import type { Authenticate } from '../core/exchange.ts';
 import type { LiveStreams } from '../core/live-streams.ts';
 import type { Log } from '../core/record.ts';
@@ -151,41 +150,3 @@ async function drainGateway(core: GatewayCore, sockets: Listeners): Promise<void
   sockets.destroy();
   await core.upstreams.close();
 }
-
-/** What the gateway answers by itself, for the registry. */
-export const gatewayEndpoints: Endpoint[] = [
-  {
-    methods: ['GET', 'HEAD'],
-    path: '/healthz',
-    surface: 'web',
-    hosts: 'control',
-    gate: 'public',
-    description: '200 while the process is alive',
-  },
-  {
-    methods: ['GET', 'HEAD'],
-    path: '/readyz',
-    surface: 'web',
-    hosts: 'control',
-    gate: 'public',
-    description: '200 once it serves, 503 before and while it shuts down',
-  },
-  ...['', '/mcp', '/mcp/'].map(
-    (path): Endpoint => ({
-      methods: ['GET', 'HEAD', 'OPTIONS'],
-      path: `/.well-known/oauth-protected-resource${path}`,
-      surface: 'metadata',
-      hosts: 'served',
-      gate: 'public',
-      description: 'Protected resource metadata of /mcp (RFC 9728)',
-    }),
-  ),
-  {
-    methods: ['GET', 'HEAD'],
-    path: '/.well-known/acme-challenge/{token}',
-    surface: 'acme',
-    hosts: 'served',
-    gate: 'public',
-    description: 'Answers a pending ACME challenge (RFC 8555); never forwarded',
-  },
-];

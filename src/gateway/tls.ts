@@ -2,7 +2,7 @@
  * TLS of the HTTPS port: which certificate a client gets. Certificates themselves are made and kept elsewhere; here
  * is only the question.
  */
-import { createSecureContext, type SecureContext } from 'node:tls';
+import type { SecureContext } from 'node:tls';
 import { type Clock, HOUR, type Timer } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import { parseHostname } from '../core/hostname.ts';
@@ -22,9 +22,6 @@ export type SniCallback = (
   done: (error: Error | null, context?: SecureContext) => void,
 ) => void;
 
-/** Without a certificate: the client gets the alert that says so, where an error here would just hang up. */
-const nothing = createSecureContext();
-
 export function sniCallback(parts: TlsParts): SniCallback {
   return (servername, done) => {
     void contextFor(parts, servername, done);
@@ -37,13 +34,14 @@ async function contextFor(
   done: Parameters<SniCallback>[1],
 ): Promise<void> {
   const hostname = parseHostname(servername);
-  let context: SecureContext | undefined;
   try {
-    if (hostname !== undefined) context = await parts.selectCertificate(hostname);
+    const context = hostname === undefined ? undefined : await parts.selectCertificate(hostname);
+    if (context) done(null, context);
+    else done(new Error('no certificate for this server name'));
   } catch (cause) {
     tlsRecord(parts, 'error', `no certificate for ${hostname}: ${messageOf(cause)}`, hostname);
+    done(new Error('no certificate for this server name', { cause }));
   }
-  done(null, context ?? nothing);
 }
 
 /** What of a TLS server is not in Node's types: the context of clients that send no server name. */

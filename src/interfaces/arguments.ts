@@ -85,7 +85,8 @@ export function fromStrings(field: Field, values: readonly string[]): unknown {
 function fromString(kinds: ReadonlySet<Kind>, text: string): unknown {
   if (kinds.has('boolean') && (text === 'true' || text === 'false')) return text === 'true';
   if (kinds.has('number') && isNumber(text)) return Number(text);
-  if ((kinds.has('object') && text.startsWith('{')) || (kinds.has('array') && text.startsWith('[')))
+  const start = text.trimStart().charAt(0);
+  if ((kinds.has('object') && start === '{') || (kinds.has('array') && start === '['))
     return parsed(text) ?? text;
   return text;
 }

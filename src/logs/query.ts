@@ -123,11 +123,10 @@ export class LogFiles {
     for (const day of this.#open.keys()) this.#close(day);
   }
 
-  #days({ since = 0, until = Infinity, hostnames }: LogFilter, after: Position | undefined) {
+  #days({ since = 0, until = Infinity }: LogFilter, after: Position | undefined) {
     const days = readableDays(this.#directory);
     const present = new Set(days);
     for (const day of this.#open.keys()) if (!present.has(day)) this.#close(day);
-    if (hostnames?.length === 0) return [];
     const newest = Math.min(until, after ? after.time + 1 : Infinity);
     return days
       .map((day) => {

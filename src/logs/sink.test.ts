@@ -248,10 +248,11 @@ test('each component has its own level, changed at run time; audit is always kep
   sink.write(aRecord({ level: 'debug', message: 'yes' }));
   sink.write(aRecord({ component: 'tls', kind: 'tls', message: 'no' }));
   sink.write(aRecord({ component: 'audit', kind: 'audit', message: 'always' }));
+  sink.write(aRecord({ component: 'mcp', kind: 'audit', message: 'always, from anywhere' }));
   sink.setLevel('gateway', 'error');
   sink.write(aRecord({ level: 'warn', message: 'no' }));
   await sink.flush(LIMIT_MS);
-  assert.deepEqual(messagesIn(directory), ['yes', 'always']);
+  assert.deepEqual(messagesIn(directory), ['yes', 'always', 'always, from anywhere']);
   assert.deepEqual(sink.levels(), { ...levelsOf('warn'), gateway: 'error', audit: 'debug' });
   assert.deepEqual(Object.keys(sink.levels()), [...components]);
 });

@@ -30,8 +30,8 @@ interface Candidate {
   readonly exact: boolean;
   /** `route.path` without the slash at its end. */
   readonly stem: string;
-  /** Empty: every method. */
-  readonly methods: readonly string[];
+  /** Undefined: every method. */
+  readonly methods: readonly string[] | undefined;
   /** Made when first asked for. Candidates of one proxy only; for a global route see `Host.globalMatches`. */
   match: Match | undefined;
 }
@@ -39,16 +39,15 @@ interface Candidate {
 /** Enabled routes, the winner first, and what lets most of them be passed over without touching them. */
 interface Ranking {
   readonly candidates: readonly Candidate[];
-  /** For each candidate: length and hash of its stem. */
-  readonly keys: Int32Array;
+  /** For each candidate: length and hash of its stem. Numbers side by side, because memory is what a match waits for. */
+  readonly keys: readonly number[];
 }
 
-interface Host {
+interface Host extends Ranking {
   /** Undefined while there are only routes for the hostname. */
   readonly proxy: Proxy | undefined;
   /** Every route of the hostname, enabled or not. */
   readonly routes: readonly Route[];
-  readonly ranking: Ranking;
   /** When no route matches; undefined when the proxy is disabled or absent. */
   readonly fallback: Match | undefined;
   /** Filled when first asked for; what is no longer served is collected. */
@@ -97,7 +96,7 @@ export class RoutingTable {
     if (!host?.fallback) return undefined;
     const compared = comparablePath(path);
     hashPrefixes(compared);
-    const own = firstOf(host.ranking, method, compared);
+    const own = firstOf(host, method, compared);
     const global = firstOf(this.#globalRanking, method, compared);
     if (global && !(own && byPrecedence(own.route, global.route) < 0))
       return globalMatchOf(host, host.fallback.proxy, global);
@@ -191,19 +190,22 @@ export function servesMcp(
  */
 const prefixHashes = new Int32Array(MAX_PATH + 1);
 const HASH_FACTOR = 31;
+/** Small enough for an integer that is kept in the array itself. */
+const HASH_MASK = 0x3fff_ffff;
 
 function hashPrefixes(path: string): void {
   const length = Math.min(path.length, MAX_PATH);
   let hash = 0;
   for (let i = 0; i < length; i++) {
-    hash = (Math.imul(hash, HASH_FACTOR) + path.charCodeAt(i)) | 0;
+    hash = (Math.imul(hash, HASH_FACTOR) + path.charCodeAt(i)) & HASH_MASK;
     prefixHashes[i + 1] = hash;
   }
 }
 
 function hashOf(text: string): number {
   let hash = 0;
-  for (let i = 0; i < text.length; i++) hash = (Math.imul(hash, HASH_FACTOR) + text.charCodeAt(i)) | 0;
+  for (let i = 0; i < text.length; i++)
+    hash = (Math.imul(hash, HASH_FACTOR) + text.charCodeAt(i)) & HASH_MASK;
   return hash;
 }
 
@@ -230,7 +232,7 @@ function coversPath({ exact, stem, route }: Candidate, compared: string): boolea
 
 /** GET covers HEAD, which is the same request without the body (RFC 9110 §9.3.2); or HEAD would slip past a policy. */
 function coversMethod({ methods }: Candidate, method: string): boolean {
-  return methods.length === 0 || methods.includes(method) || (method === 'HEAD' && methods.includes('GET'));
+  return methods === undefined || methods.includes(method) || (method === 'HEAD' && methods.includes('GET'));
 }
 
 /** Candidates of routes that stayed are taken over from the ranking before, and their matches with them. */
@@ -240,7 +242,7 @@ function rankingOf(routes: readonly Route[], before: Ranking | undefined): Ranki
     .filter(({ enabled }) => enabled)
     .sort(byPrecedence)
     .map((route) => known.get(route) ?? candidateOf(route));
-  return { candidates, keys: Int32Array.from(candidates.flatMap(({ stem }) => [stem.length, hashOf(stem)])) };
+  return { candidates, keys: candidates.flatMap(({ stem }) => [stem.length, hashOf(stem)]) };
 }
 
 function candidateOf(route: Route): Candidate {
@@ -248,7 +250,7 @@ function candidateOf(route: Route): Candidate {
     route,
     exact: route.match === 'exact',
     stem: withoutSlash(route.path),
-    methods: route.methods,
+    methods: route.methods.length === 0 ? undefined : route.methods,
     match: undefined,
   };
 }
@@ -396,7 +398,7 @@ function hostFrom(
   return {
     proxy,
     routes,
-    ranking: rankingOf(routes, same ? before.ranking : undefined),
+    ...rankingOf(routes, same ? before : undefined),
     fallback: same ? before.fallback : proxy?.enabled ? fallbackOf(proxy) : undefined,
     globalMatches: same ? before.globalMatches : new WeakMap(),
   };

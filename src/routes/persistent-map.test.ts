@@ -3,9 +3,12 @@ import test from 'node:test';
 import fc from 'fast-check';
 import { PersistentMap } from './persistent-map.ts';
 
-const changes = fc.array(
-  fc.array(fc.tuple(fc.string({ maxLength: 2 }), fc.option(fc.integer(), { nil: undefined }))),
+const change = fc.tuple(
+  fc.nat(120).map((n) => `key-${n}`),
+  fc.option(fc.integer(), { nil: undefined }),
 );
+/** Small changes are kept beside the base; the large ones make a new one. */
+const changes = fc.array(fc.oneof(fc.array(change), fc.array(change, { minLength: 70, maxLength: 200 })));
 
 test('after any changes it holds what a map would, and the maps before it are as they were', () => {
   fc.assert(

@@ -227,17 +227,19 @@ test('who rotates the token of the call itself gets the answer before its own st
   assert.deepEqual(revoked, [admin.id]);
 });
 
-test('what a revoked token had begun does not make another token', async (t) => {
+test('what a revoked token had begun does not make, end or take over another token', async (t) => {
   const { make, call, admin } = await withAdministrator(t);
   const { principal, token } = await make({ bundle: 'admin' });
+  const { id } = (await make({ bundle: 'viewer' })).token;
   const results = await Promise.allSettled([
     call('revoke_token', admin, { id: token.id }),
     call('create_token', principal, { name: 'late', bundle: 'admin' }),
-    call('rotate_token', principal, { id: token.id }),
+    call('rotate_token', principal, { id }),
+    call('revoke_token', principal, { id }),
   ]);
   assert.deepEqual(
     results.map(({ status }) => status),
-    ['fulfilled', 'rejected', 'rejected'],
+    ['fulfilled', 'rejected', 'rejected', 'rejected'],
   );
 });
 

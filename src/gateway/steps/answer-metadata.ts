@@ -1,5 +1,6 @@
-import { baseUrlOf, METADATA_PATH } from '../bearer.ts';
+import { baseUrlOf } from '../bearer.ts';
 import type { Transit } from '../transit.ts';
+import { METADATA_PATH } from '../well-known.ts';
 
 const MAX_AGE_SECONDS = 60;
 

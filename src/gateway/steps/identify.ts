@@ -1,17 +1,14 @@
 /** Brings host and path into their one canonical form and finds out what kind of request it is. */
 import { matchRequest } from '../../routes/match.ts';
 import { type Authority, normaliseTarget, parseAuthority } from '../../routes/normalise.ts';
-import { countOf, METADATA_PATH } from '../bearer.ts';
+import { countOf } from '../bearer.ts';
 import { isHttp2Request } from '../client.ts';
 import { authorityOf } from '../control-hosts.ts';
 import type { Kind, Transit } from '../transit.ts';
+import { ACME_PREFIX, mcpPaths, metadataPaths } from '../well-known.ts';
 
-const ACME_PREFIX = '/.well-known/acme-challenge/';
 /** @see {@link https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2 | RFC 9112 §3.2.2} */
 const ABSOLUTE_FORM = /^https?:\/\/([^/?#]*)(.*)$/i;
-
-const mcpPaths: ReadonlySet<string> = new Set(['/mcp', '/mcp/']);
-const metadataPaths: ReadonlySet<string> = new Set(['', '/mcp', '/mcp/'].map((path) => METADATA_PATH + path));
 
 export function identify(transit: Transit): boolean {
   const read = readTarget(transit);

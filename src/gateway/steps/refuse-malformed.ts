@@ -20,7 +20,7 @@ export function refuseMalformed(transit: Transit): boolean {
       code: 'TOO_LARGE',
       message: 'The header of the request is too large.',
     });
-  return refuseFraming(transit) || refuseMethod(transit);
+  return refuseFraming(transit) || refuseMethod(transit) || refuseExpectation(transit);
 }
 
 function refuseFraming(transit: Transit): boolean {
@@ -44,6 +44,17 @@ function refuseMethod(transit: Transit): boolean {
     status: 405,
     code: 'INVALID_INPUT',
     message: 'The method is not served here.',
+  });
+}
+
+/** @see {@link https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1 | RFC 9110 §10.1.1} */
+function refuseExpectation(transit: Transit): boolean {
+  const { expect } = transit.headers;
+  if (expect === undefined || expect.toLowerCase() === '100-continue') return false;
+  return transit.refuse({
+    status: 417,
+    code: 'INVALID_INPUT',
+    message: 'Only the expectation "100-continue" is known here.',
   });
 }
 

@@ -43,14 +43,27 @@ export function addArguments(command: Command, args: Arguments): void {
     command.addArgument(new Argument(`<${field.name}>`, helpOf(field)));
   for (const field of optionsOf(args)) {
     if (isBoolean(field)) {
-      command.addOption(new Option(optionNameOf(field), helpOf(field)));
-      command.addOption(new Option(optionNameOf(field).replace('--', '--no-'), 'the opposite'));
+      for (const option of switchesOf(field)) command.addOption(option);
     } else {
       const option = new Option(`${optionNameOf(field)} <${placeholderOf(field)}>`, helpOf(field));
       option.argParser((value: string, before: string[] | undefined) => [...(before ?? []), value]);
       command.addOption(field.required ? option.makeOptionMandatory() : option);
     }
   }
+}
+
+/** Both always work; help shows the one that changes something. */
+function switchesOf(field: Field): Option[] {
+  const on = new Option(optionNameOf(field), helpOf(field));
+  const off = new Option(optionNameOf(field).replace('--', '--no-'), `turns off: ${helpOf(field)}`);
+  const usual = field.schema.default;
+  return [on.hideHelp(usual === true), off.hideHelp(usual === false)];
+}
+
+/** The names to offer while a person types. */
+export function flagsOf(field: Field): string[] {
+  const shown = isBoolean(field) ? switchesOf(field).filter(({ hidden }) => !hidden) : [];
+  return shown.length > 0 ? shown.map(({ flags }) => flags) : [optionNameOf(field)];
 }
 
 function placeholderOf({ kinds, secret }: Field): string {

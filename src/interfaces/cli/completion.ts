@@ -2,7 +2,7 @@
 import { AppError } from '../../core/errors.ts';
 import type { AnyOperation } from '../../core/operation.ts';
 import { argumentsOf } from '../arguments.ts';
-import { commandWordsOf, optionNameOf, optionsOf } from './arguments.ts';
+import { commandWordsOf, flagsOf, optionsOf } from './arguments.ts';
 
 export const shells = ['bash', 'zsh', 'fish'] as const;
 
@@ -34,7 +34,7 @@ function grammarOf(operations: readonly AnyOperation[]): Grammar {
   for (const operation of operations) {
     const [verb, noun = ''] = commandWordsOf(operation);
     const nouns = grammar.get(verb) ?? new Map<string, string[]>();
-    const options = optionsOf(argumentsOf(operation)).map(optionNameOf);
+    const options = optionsOf(argumentsOf(operation)).flatMap(flagsOf);
     grammar.set(verb, nouns.set(noun, [...options, ...COMMON, ...(operation.confirm ? ['--yes'] : [])]));
   }
   return grammar;

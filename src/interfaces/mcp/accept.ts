@@ -2,12 +2,14 @@
 export interface Accepted {
   readonly json: boolean;
   readonly events: boolean;
+  /** `application/json` and no event stream: a client that knows the rule and doesn't follow it. */
+  readonly onlyJson: boolean;
   /** Both types by name, as the letter of the specification wants it. */
   readonly strict: boolean;
 }
 
-const BOTH: Accepted = { json: true, events: true, strict: true };
-const ANYTHING: Accepted = { json: true, events: true, strict: false };
+const BOTH: Accepted = { json: true, events: true, onlyJson: false, strict: true };
+const ANYTHING: Accepted = { json: true, events: true, onlyJson: false, strict: false };
 
 const JSON_TYPE = 'application/json';
 const EVENTS_TYPE = 'text/event-stream';
@@ -18,9 +20,11 @@ export function readAccept(header: string | undefined): Accepted {
   if (header === 'application/json, text/event-stream') return BOTH;
   if (header === undefined || header.trim() === '' || header.trim() === '*/*') return ANYTHING;
   const ranges = new Set(header.toLowerCase().split(',').filter(isWanted).map(typeOf));
+  const events = eventRanges.some((range) => ranges.has(range));
   return {
     json: jsonRanges.some((range) => ranges.has(range)),
-    events: eventRanges.some((range) => ranges.has(range)),
+    events,
+    onlyJson: ranges.has(JSON_TYPE) && !events,
     strict: ranges.has(JSON_TYPE) && ranges.has(EVENTS_TYPE),
   };
 }

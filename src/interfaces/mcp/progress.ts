@@ -1,5 +1,6 @@
 /** Progress as the protocol wants it: rising, and not more often than a reader can follow. */
 import type { Progress } from '../../core/operation.ts';
+import { isId } from './message.ts';
 import { PROGRESS_EVERY_MS } from './settings.ts';
 
 export function throttled(now: () => number, send: (update: Progress) => void): (update: Progress) => void {
@@ -13,4 +14,17 @@ export function throttled(now: () => number, send: (update: Progress) => void): 
     sentAt = time;
     send(update);
   };
+}
+
+/** Undefined when the caller asked for no progress. `send` gets the notification, ready for the wire. */
+export function throttledProgress(
+  now: () => number,
+  progressToken: unknown,
+  send: (notification: string) => void,
+): ((update: Progress) => void) | undefined {
+  if (!isId(progressToken)) return undefined;
+  return throttled(now, (update) => {
+    const params = { progressToken, ...update };
+    send(JSON.stringify({ jsonrpc: '2.0', method: 'notifications/progress', params }));
+  });
 }

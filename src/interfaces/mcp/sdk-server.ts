@@ -99,8 +99,10 @@ async function serveCall(
   { scope, request: { params }, context, asking }: CallParts,
 ): Promise<CallToolResult | InputRequiredResult> {
   const tool = findTool(scope, params.name);
-  if (tool === undefined)
+  if (tool === undefined) {
+    scope.facts.outcome = 'NOT_FOUND';
     throw new ProtocolError(ProtocolErrorCode.InvalidParams, `Unknown tool: ${JSON.stringify(params.name)}`);
+  }
   const { confirm, pending } = asking.ask(scope, context);
   const result = await callTool(
     dispatch,

@@ -1,0 +1,201 @@
+/**
+ * The MCP endpoint: both eras of the protocol on one URL, every operation as a tool. It is not the gate: the gateway
+ * has checked Host, Origin, declared size, credential and rate before it calls `handle`, and `dispatch` decides what
+ * may run. Called by the gateway; made by `app.ts`.
+ */
+import type { Endpoint } from '../../core/endpoints.ts';
+import { AppError, messageOf } from '../../core/errors.ts';
+import type { Exchange, ExchangeHandler } from '../../core/exchange.ts';
+import { limits } from '../../core/limits.ts';
+import type { Principal } from '../../core/principal.ts';
+import { classifyInboundRequest, isJsonContentType } from '@modelcontextprotocol/server';
+import { EventLog } from './channel.ts';
+import { Streams } from './event-stream.ts';
+import { parseJson, readBody } from './json.ts';
+import { createLegacy, headerOf, type Incoming, type LegacyParts } from './legacy.ts';
+import { serveDelete, serveGet } from './legacy-streams.ts';
+import { echoableId, META, plainMessage, type PlainMessage, type RpcId } from './message.ts';
+import { createModern, type ModernParts } from './modern.ts';
+import { createProfile } from './profile.ts';
+import { type Facts, methodName, writeRecord } from './record.ts';
+import { ALLOW, Refusal, refusals } from './refusal.ts';
+import { sendAppError, sendError, sendNothing } from './reply.ts';
+import { createRequestStates } from './request-state.ts';
+import { createSdkServers, type CreateSdkServer } from './sdk-server.ts';
+import { Sessions } from './sessions.ts';
+import { type McpOptions, MODERN_VERSION } from './settings.ts';
+import { createViews } from './views.ts';
+
+export type { McpOptions, McpSettings } from './settings.ts';
+export type { SessionStore, StoredEvent, StoredSession } from './session-store.ts';
+
+export interface McpInterface extends AsyncDisposable {
+  readonly handle: ExchangeHandler;
+  /** Tells every client that listens that the list of tools is another one. */
+  toolsChanged(): void;
+  /** For a credential that is gone: its sessions end, what runs in them is aborted, their streams are cut. */
+  closeSessionsOf(principalId: string): void;
+  stats(): { sessions: number; streams: number };
+  readonly endpoints: readonly Endpoint[];
+}
+
+const LIST_CHANGED = JSON.stringify({ jsonrpc: '2.0', method: 'notifications/tools/list_changed' });
+
+export function createMcpInterface(options: McpOptions): McpInterface {
+  const parts = createParts(options);
+  const { sessions, streams, eventLog, onError } = parts;
+  const legacy = createLegacy(parts);
+  const modern = createModern(parts);
+  const route = createRoute({ ...parts, post: (incoming) => (isModern(incoming) ? modern : legacy).post(incoming) });
+
+  async function handle(exchange: Exchange, principal: Principal): Promise<void> {
+    const facts: Facts = { started: options.clock.now(), method: exchange.method, outcome: 'OK' };
+    const request: { id: RpcId | null } = { id: null };
+    try {
+      await route(exchange, principal, facts, request);
+    } catch (cause) {
+      refuse(exchange, cause, facts, request.id);
+      if (facts.outcome === 'INTERNAL') onError(new Error(messageOf(cause), { cause }));
+    } finally {
+      writeRecord(options, exchange, principal, facts);
+    }
+  }
+
+  return {
+    handle,
+    toolsChanged() {
+      modern.toolsChanged();
+      for (const session of sessions) session.announce(LIST_CHANGED);
+    },
+    closeSessionsOf(principalId) {
+      sessions.endOf(principalId).catch((cause: unknown) => onError(new Error(messageOf(cause), { cause })));
+    },
+    stats: () => ({ sessions: sessions.size, streams: streams.size }),
+    endpoints,
+    async [Symbol.asyncDispose]() {
+      await modern.close();
+      streams.close();
+      await sessions.close();
+      await eventLog.settled();
+    },
+  };
+}
+
+type Parts = LegacyParts & ModernParts;
+
+function createParts(options: McpOptions): Parts {
+  const { clock, log, live, settings, sessions: store } = options;
+  const onError = (error: Error) => {
+    log.write({ time: clock.now(), kind: 'system', level: 'warn', component: 'mcp', message: error.message });
+  };
+  const profile = createProfile(options.version);
+  const states = createRequestStates(options.secret, clock);
+  const createServer = createSdkServers({ options, profile, states, onError });
+  const eventLog = new EventLog(store, (message) => onError(new Error(message)));
+  const sessionParts = { createServer, log: eventLog };
+  return {
+    options,
+    profile,
+    capabilities: declaredBy(createServer),
+    views: createViews(options.operations, settings, profile),
+    streams: new Streams({ live, clock, max: settings.maxEventStreams }),
+    sessions: new Sessions({ store, clock, settings, parts: sessionParts, onError }),
+    sessionParts,
+    eventLog,
+    createServer,
+    onError,
+  };
+}
+
+/** What the SDK server declares, with the fixtures of `extend`, so that both paths say the same. */
+function declaredBy(createServer: CreateSdkServer): unknown {
+  const never = () => {
+    throw new Error('this server is not connected');
+  };
+  return createServer('legacy', never).getCapabilities();
+}
+
+type Route = (
+  exchange: Exchange,
+  principal: Principal,
+  facts: Facts,
+  request: { id: RpcId | null },
+) => Promise<void>;
+
+function createRoute(parts: Parts & { post: (incoming: Incoming) => Promise<void> }): Route {
+  return async (exchange, principal, facts, request) => {
+    switch (exchange.method) {
+      case 'POST': {
+        const body = await readMessage(exchange);
+        if (body === GONE) return void (facts.outcome = 'CANCELLED');
+        request.id = echoableId(body);
+        const message = plainMessage(body);
+        if (message) facts.method = methodName(message.method);
+        return parts.post({ exchange, principal, facts, body, message });
+      }
+      case 'GET':
+      case 'HEAD':
+        return serveGet(parts, exchange, principal, facts);
+      case 'DELETE':
+        return serveDelete(parts, exchange, principal, facts);
+      case 'OPTIONS':
+        return sendNothing(exchange, 204, { allow: ALLOW });
+      default:
+        throw refusals.method();
+    }
+  };
+}
+
+const GONE = Symbol('the client is gone');
+
+/** @throws Refusal when there is no JSON to be had from it. */
+async function readMessage(exchange: Exchange): Promise<unknown> {
+  const type = exchange.headers['content-type'];
+  if (type !== 'application/json' && !isJsonContentType(type ?? null)) throw refusals.mediaType();
+  const body = await readBody(exchange);
+  if (body.kind === 'gone') return GONE;
+  if (body.kind === 'too-large') throw refusals.tooLarge(limits.controlBodyBytes);
+  const parsed = parseJson(body.bytes);
+  if (!parsed.ok) throw refusals.parse(parsed.message);
+  return parsed.value;
+}
+
+/** The body decides the era, the header only where the body says nothing; as the SDK classifies. */
+function isModern({ exchange, body, message }: Incoming): boolean {
+  const header = headerOf(exchange, 'mcp-protocol-version');
+  // An initialize opens a legacy session unless its envelope is a valid modern one: the SDK's to say.
+  if (message && message.method !== 'initialize')
+    return claimsModern(message) || (header !== undefined && header.trim() >= MODERN_VERSION);
+  const outcome = classifyInboundRequest({
+    httpMethod: 'POST',
+    body,
+    ...(header !== undefined && { protocolVersionHeader: header }),
+  });
+  return outcome.kind !== 'legacy';
+}
+
+const claimsModern = ({ meta }: PlainMessage): boolean => meta !== undefined && META.protocolVersion in meta;
+
+function refuse(exchange: Exchange, cause: unknown, facts: Facts, id: RpcId | null): void {
+  if (cause instanceof Refusal) {
+    facts.outcome = cause.status === 404 ? 'NOT_FOUND' : 'INVALID_INPUT';
+    const headers = cause.headers && { headers: cause.headers };
+    return sendError(exchange, cause.status, cause.error, { id, ...headers });
+  }
+  facts.outcome = sendAppError(exchange, cause, id).code;
+  // Too late for a status: the client sees the reply end early.
+  if (!(cause instanceof AppError) && !exchange.reply.writableEnded) exchange.reply.destroy();
+}
+
+const methods = ['POST', 'GET', 'DELETE', 'OPTIONS'] as const;
+const description = 'Model Context Protocol: Streamable HTTP, both eras';
+
+/** Two spellings, one endpoint: a redirect between them loses bodies and credentials in several clients. */
+const endpoints: readonly Endpoint[] = ['/mcp', '/mcp/'].map((path) => ({
+  methods,
+  path,
+  surface: 'mcp',
+  hosts: 'served',
+  gate: 'mcp',
+  description,
+}));
