@@ -65,7 +65,9 @@ async function measureIngest(): Promise<void> {
   console.log(`cpu     ${each(total)} µs a record in all, ${each(ofMain)} µs of it in the main thread`);
 }
 
-const each = ({ user, system: kernel }: NodeJS.CpuUsage): string => ((user + kernel) / RECORDS).toFixed(2);
+function each({ user, system: kernel }: NodeJS.CpuUsage): string {
+  return ((user + kernel) / RECORDS).toFixed(2);
+}
 
 async function measureQuestions(): Promise<void> {
   const logs = createLogService({ sink, archive, clock });

@@ -4,6 +4,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+const PROGRAM = 'openssl';
+
 export interface Made {
   certificatePem: string;
   /** PKCS#8. */
@@ -22,7 +24,7 @@ interface Wish {
 }
 
 export function openssl(input: string, ...args: readonly string[]): string {
-  return execFileSync('openssl', args, { input, encoding: 'utf8', stdio: ['pipe', 'pipe', 'ignore'] });
+  return execFileSync(PROGRAM, args, { input, encoding: 'utf8', stdio: ['pipe', 'pipe', 'ignore'] });
 }
 
 const keyOptions = {

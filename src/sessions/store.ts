@@ -31,15 +31,15 @@ interface Caps {
   readonly total: number;
 }
 
-export function createSessionStore(database: Database, now: () => number = Date.now) {
+export function createSessionStore(database: Database) {
   const { read } = database;
   return {
     create: (session: StoredSession, caps: Caps): Promise<string[]> =>
       database.change({}, async (tx) => {
         await insert(tx, session);
-        const own = await beyond(tx, caps.perPrincipal, session.principalId);
+        const own = await beyond(tx, caps.perPrincipal, session.id, session.principalId);
         await removeAll(tx, own);
-        const rest = await beyond(tx, caps.total);
+        const rest = await beyond(tx, caps.total, session.id);
         await removeAll(tx, rest);
         return [...own, ...rest];
       }),
@@ -78,10 +78,10 @@ export function createSessionStore(database: Database, now: () => number = Date.
         return ids;
       }),
 
-    append: (events: readonly StoredEvent[]): Promise<void> =>
+    append: (events: readonly StoredEvent[], now: number): Promise<void> =>
       database.change({}, async (tx) => {
         const known = await existing(tx, new Set(events.map(({ sessionId }) => sessionId)));
-        for (const event of events) if (known.has(event.sessionId)) await insertEvent(tx, event, now());
+        for (const event of events) if (known.has(event.sessionId)) await insertEvent(tx, event, now);
       }),
 
     async eventsAfter(
@@ -116,8 +116,8 @@ async function insert(tx: Writer, session: StoredSession): Promise<void> {
     .execute();
 }
 
-/** Ids that exceed the cap, longest unused first; the newest of equals stay. */
-async function beyond(tx: Writer, cap: number, principalId?: string): Promise<string[]> {
+/** Ids that exceed the cap, longest unused first; never the new one. */
+async function beyond(tx: Writer, cap: number, newest: string, principalId?: string): Promise<string[]> {
   const all = tx.selectFrom('sessions');
   const some = principalId === undefined ? all : all.where('principal_id', '=', principalId);
   const counted = await some.select((e) => e.fn.countAll<number>().as('count')).executeTakeFirst();
@@ -125,6 +125,7 @@ async function beyond(tx: Writer, cap: number, principalId?: string): Promise<st
   if (excess <= 0) return [];
   const rows = await some
     .select('id')
+    .where('id', '!=', newest)
     .orderBy('last_seen_at')
     .orderBy('created_at')
     .limit(excess)

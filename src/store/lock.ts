@@ -6,6 +6,7 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import BetterSqlite3 from 'better-sqlite3';
 import { AppError } from '../core/errors.ts';
+import { createPrivateFile } from './private-file.ts';
 
 const OWNER_ONLY = 0o600;
 const LOCK_FILE = 'lock.sqlite';
@@ -14,7 +15,9 @@ const PID_FILE = 'ohp.pid';
 /** @throws AppError CONFLICT with the pid of the process that holds the directory. */
 export function lockDirectory(directory: string): Disposable {
   const pidFile = join(directory, PID_FILE);
-  const connection = new BetterSqlite3(join(directory, LOCK_FILE), { timeout: 0 });
+  const lockFile = join(directory, LOCK_FILE);
+  createPrivateFile(lockFile);
+  const connection = new BetterSqlite3(lockFile, { timeout: 0 });
   try {
     connection.exec('BEGIN EXCLUSIVE');
   } catch (cause) {

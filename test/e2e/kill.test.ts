@@ -40,7 +40,7 @@ test(`kill -9 during ${CALLS} mutating calls loses no acknowledged change and le
 const mutate = async (product: Product, hostname: string): Promise<number> => {
   const { status } = await product.api('POST', '/v1/proxies', {
     hostname,
-    target_url: 'http://127.0.0.1:9',
+    target_url: `http://127.0.0.1:9/${hostname}`,
     request_headers: { set: { 'x-a': hostname } },
   });
   return status;
@@ -57,13 +57,17 @@ async function check(
     const { body } = await product.api('GET', `/v1/proxies?limit=200${cursor && `&cursor=${cursor}`}`);
     for (const proxy of body.proxies) {
       assert.ok(attempted.has(proxy.hostname));
-      assert.equal(proxy.request_headers.set['x-a'], proxy.hostname, 'whole or not at all');
+      assert.equal(proxy.target_url, `http://127.0.0.1:9/${proxy.hostname}`);
       found.add(proxy.hostname);
     }
     cursor = body.next_cursor ?? '';
   } while (cursor);
   for (const hostname of acknowledged.keys())
     assert.ok(found.has(hostname), `${hostname} was acknowledged and is gone`);
+  for (const hostname of [...found].slice(-WORKERS)) {
+    const { body } = await product.api('GET', `/v1/proxies/${hostname}`);
+    assert.equal(body.request_headers.set['x-a'], hostname, 'whole or not at all');
+  }
   const [some = ''] = acknowledged.keys();
   assert.equal(
     (await product.get(some, '/')).status,

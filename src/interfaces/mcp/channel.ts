@@ -3,6 +3,7 @@
  * so that a client that lost its connection gets the rest. @see MCP 2025-11-25, Resumability and Redelivery
  */
 import { randomBytes } from 'node:crypto';
+import type { Clock } from '../../core/clock.ts';
 import { messageOf } from '../../core/errors.ts';
 import type { EventStream } from './event-stream.ts';
 import type { SessionStore, StoredEvent } from './session-store.ts';
@@ -11,12 +12,14 @@ import { MAX_EVENT_QUEUE, MAX_REPLAY, PRIMING_SINCE, RETRY_MS } from './settings
 /** Writes events in batches, in order, off the request path. */
 export class EventLog {
   readonly #store: SessionStore;
+  readonly #clock: Clock;
   readonly #onError: (message: string) => void;
   #queue: StoredEvent[] = [];
   #writing: Promise<void> | undefined;
 
-  constructor(store: SessionStore, onError: (message: string) => void) {
+  constructor(store: SessionStore, clock: Clock, onError: (message: string) => void) {
     this.#store = store;
+    this.#clock = clock;
     this.#onError = onError;
   }
 
@@ -36,7 +39,7 @@ export class EventLog {
       const batch = this.#queue;
       this.#queue = [];
       try {
-        await this.#store.append(batch);
+        await this.#store.append(batch, this.#clock.now());
       } catch (cause) {
         this.#onError(`${batch.length} events were not kept: ${messageOf(cause)}`);
       }

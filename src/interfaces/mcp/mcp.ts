@@ -91,7 +91,7 @@ function createParts(options: McpOptions): Parts {
   const profile = createProfile(options.version);
   const states = createRequestStates(options.secret, clock);
   const createServer = createSdkServers({ options, profile, states, onError });
-  const eventLog = new EventLog(store, (message) => onError(new Error(message)));
+  const eventLog = new EventLog(store, clock, (message) => onError(new Error(message)));
   const sessionParts = { createServer, log: eventLog };
   return {
     options,

@@ -33,7 +33,7 @@ export interface SessionStore {
   /** Removes sessions and events last used before these times; returns the ids of the sessions. */
   sweep(idleBefore: number, eventsBefore: number): Promise<string[]>;
   /** Events of sessions that are gone are left out. */
-  append(events: readonly StoredEvent[]): Promise<void>;
+  append(events: readonly StoredEvent[], now: number): Promise<void>;
   /** In order, at most `limit`. */
   eventsAfter(position: Omit<StoredEvent, 'message'>, limit: number): Promise<StoredEvent[]>;
 }

@@ -1,0 +1,173 @@
+/**
+ * The MCP interface on node:http with a minimal gate: what the gateway does for it, as far as the protocol's tests
+ * need it. Credentials are principal ids. Used by the tests of `interfaces/mcp`, by the suite here and by `bench/`.
+ */
+import { randomBytes } from 'node:crypto';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { type Clock, systemClock } from '../../src/core/clock.ts';
+import { createDispatch } from '../../src/core/dispatch.ts';
+import type { Exchange } from '../../src/core/exchange.ts';
+import { newTraceId } from '../../src/core/ids.ts';
+import { LiveStreams } from '../../src/core/live-streams.ts';
+import { type AnyOperation, toolsets } from '../../src/core/operation.ts';
+import { expandPermissions, permissions } from '../../src/core/permissions.ts';
+import { anonymous, type Principal } from '../../src/core/principal.ts';
+import type { Log, LogRecord } from '../../src/core/record.ts';
+import { createMcpInterface, type McpInterface, type McpOptions } from '../../src/interfaces/mcp/mcp.ts';
+import type { McpSettings } from '../../src/interfaces/mcp/settings.ts';
+import { createSessionStore } from '../../src/sessions/store.ts';
+import type { Database } from '../../src/store/database.ts';
+import { openSqlite } from '../../src/store/sqlite.ts';
+
+export interface HarnessOptions {
+  operations?: readonly AnyOperation[];
+  services?: unknown;
+  settings?: Partial<McpSettings>;
+  clock?: Clock;
+  database?: Database;
+  secret?: Buffer;
+  extend?: McpOptions['extend'];
+  principals?: readonly Principal[];
+  /** No log at all, for measuring. */
+  quiet?: boolean;
+}
+
+export interface Harness extends AsyncDisposable {
+  url: string;
+  mcp: McpInterface;
+  server: Server;
+  live: LiveStreams;
+  database: Database;
+  records: LogRecord[];
+  notes: Record<string, unknown>[];
+  principals: Map<string, Principal>;
+  /** Stops the HTTP server and the interface; the database stays. */
+  stop(): Promise<void>;
+}
+
+export const admin = principalOf('admin');
+
+export function principalOf(id: string, change: Partial<Principal> = {}): Principal {
+  return {
+    id,
+    name: id,
+    kind: 'token',
+    permissions: expandPermissions(permissions),
+    hostnames: undefined,
+    expiresAt: undefined,
+    ...change,
+  };
+}
+
+export const defaultSettings: McpSettings = {
+  confirm: 'when-possible',
+  strictAccept: false,
+  toolsets,
+  readOnly: false,
+  sessionIdleMs: 60 * 60 * 1000,
+  maxSessions: 10_000,
+  maxSessionsPerPrincipal: 100,
+  maxEventStreams: 2000,
+};
+
+const SECRET_BYTES = 32;
+
+export async function startHarness(options: HarnessOptions = {}): Promise<Harness> {
+  const clock = options.clock ?? systemClock;
+  const database = options.database ?? (await openSqlite(':memory:', clock));
+  const records: LogRecord[] = [];
+  const notes: Record<string, unknown>[] = [];
+  const log: Log = { write: (record) => void records.push(record), enabled: () => !options.quiet };
+  const live = new LiveStreams(clock);
+  const idempotency = { find: () => Promise.resolve(undefined) };
+  const mcp = createMcpInterface({
+    operations: options.operations ?? [],
+    dispatch: createDispatch({
+      services: options.services ?? {},
+      log: options.quiet ? { ...log, write: () => {} } : log,
+      clock,
+      idempotency,
+    }),
+    clock,
+    log,
+    live,
+    sessions: createSessionStore(database),
+    secret: options.secret ?? randomBytes(SECRET_BYTES),
+    settings: { ...defaultSettings, ...options.settings },
+    version: '0.1.0',
+    extend: options.extend,
+  });
+  const principals = new Map((options.principals ?? [admin]).map((principal) => [principal.id, principal]));
+  const server = createServer((request, response) => {
+    const principal = gate(request, response, principals);
+    if (principal) void mcp.handle(exchangeOf(request, response, notes), principal);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  const stop = async () => {
+    await mcp[Symbol.asyncDispose]();
+    live.closeAll();
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  };
+  return {
+    url: `http://127.0.0.1:${port}/mcp`,
+    mcp,
+    server,
+    live,
+    database,
+    records,
+    notes,
+    principals,
+    stop,
+    async [Symbol.asyncDispose]() {
+      await stop();
+      if (!options.database) await database[Symbol.asyncDispose]();
+    },
+  };
+}
+
+const LOCAL = /^(?:localhost|127\.0\.0\.1|\[::1\])(?::\d+)?$/;
+
+function gate(
+  { headers }: IncomingMessage,
+  response: ServerResponse,
+  principals: ReadonlyMap<string, Principal>,
+): Principal | undefined {
+  const origin = headers.origin === undefined ? undefined : (URL.parse(headers.origin)?.host ?? 'none');
+  if (!LOCAL.test(headers.host ?? '') || (origin !== undefined && !LOCAL.test(origin)))
+    return void response.writeHead(403).end();
+  const { authorization } = headers;
+  if (authorization === undefined && principals.has('anonymous')) return anonymous;
+  const principal = principals.get(authorization?.replace('Bearer ', '') ?? '');
+  if (!principal) return void response.writeHead(401, { 'www-authenticate': 'Bearer' }).end();
+  return principal;
+}
+
+export function exchangeOf(
+  request: IncomingMessage,
+  response: ServerResponse,
+  notes?: Record<string, unknown>[],
+): Exchange {
+  const controller = new AbortController();
+  response.once('close', () => {
+    if (!response.writableEnded) controller.abort();
+  });
+  const [path = '/', query = ''] = (request.url ?? '/').split('?', 2);
+  return {
+    traceId: newTraceId(),
+    clientAddress: '127.0.0.1',
+    scheme: 'http',
+    hostname: 'localhost',
+    authority: request.headers.host ?? 'localhost',
+    method: request.method ?? 'GET',
+    path,
+    query,
+    headers: request.headers,
+    body: request,
+    reply: response as Exchange['reply'],
+    signal: controller.signal,
+    note: (facts) => void notes?.push(facts),
+  };
+}
