@@ -16,6 +16,12 @@ const path = (process.env.PATH ?? '')
   .filter((folder) => !folder.includes('node_modules'))
   .join(delimiter);
 
+/** Nothing that a failed test started stays. */
+function reap(t: TestContext, child: ChildProcess): ChildProcess {
+  t.after(() => child.kill('SIGKILL'));
+  return child;
+}
+
 interface Setting {
   env?: Record<string, string>;
   cwd?: string;
@@ -72,7 +78,7 @@ for (const [how, env] of settings) {
         process.on('${signal}', () => { count += 1; setTimeout(() => { console.log(count); process.exit(0); }, 100); });
         console.error('ready'); setInterval(() => {}, 1000);`,
       );
-      const child = start([file], { env });
+      const child = reap(t, start([file], { env }));
       await once(child.stderr!, 'data');
       child.kill(signal);
       assert.equal((await finish(child)).stdout, '1\n');

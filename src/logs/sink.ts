@@ -14,9 +14,10 @@ import { redactText } from './redact.ts';
 import { recordText } from './record-text.ts';
 import { startThread } from './thread.ts';
 
-/** A record is on its way to the disk no later than this. */
-const FLUSH_MS = 100;
-const BATCH_RECORDS = 512;
+/** A record is on its way to the disk no later than this: what a kill can cost. */
+const FLUSH_MS = 200;
+/** One transaction writes each changed page of each index once, so large batches cost less a record. */
+const BATCH_RECORDS = 2048;
 /** Enough to keep the writer busy while the next batch is made. */
 const MAX_BATCHES_IN_FLIGHT = 2;
 /** Room that access records can't take: a flood of requests drops no audit record. */

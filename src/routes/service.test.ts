@@ -369,7 +369,7 @@ test('test_route tells what does not reach a target', async (t) => {
   };
   const at = (hostname: string, path = '/') => ({ ...none, hostname, path });
   const app = 'app.example.com';
-  assert.deepEqual(await ask('http://app.example.com/x?y'), {
+  assert.deepEqual(await ask('http://app.example.com:8080/x?y'), {
     ...at(app, '/x'),
     outcome: 'redirect',
     redirect_to: 'https://app.example.com:8443/x?y',
@@ -392,7 +392,13 @@ test('test_route tells what does not reach a target', async (t) => {
     ...at('localhost', '/v1/proxies'),
     outcome: 'system',
   });
-  for (const path of ['/.well-known/acme-challenge/x', '/.well-known/oauth-protected-resource/mcp'])
+  assert.equal((await ask('http://127.0.0.1:8080/')).outcome, 'system');
+  for (const host of [app, 'other.example.com', 'localhost'])
+    assert.deepEqual(await ask(`http://${host}/.well-known/acme-challenge/x`), {
+      ...at(host, '/.well-known/acme-challenge/x'),
+      outcome: 'system',
+    });
+  for (const path of ['', '/mcp', '/mcp/'].map((end) => `/.well-known/oauth-protected-resource${end}`))
     assert.deepEqual(await ask(`https://app.example.com${path}`), {
       ...at(app, path),
       outcome: 'system',
@@ -418,6 +424,28 @@ test('test_route tells what does not reach a target', async (t) => {
     assert.deepEqual(await ask(url), bad, url);
   for (const url of ['app.example.com', '/x', 'ftp://app.example.com/'])
     await assert.rejects(ask(url), failsWith('INVALID_INPUT', /whole URL/));
+});
+
+test('test_route tells where plain HTTP ends, and for MCP that it does before the proxy is asked', async (t) => {
+  const { call } = await setUp(t);
+  const ask = async (url: string, method = 'GET') => {
+    const { outcome, redirect_to, mcp_answers } = await call('test_route', { url, method });
+    return [outcome, redirect_to, mcp_answers];
+  };
+  const plain = 'a.dev.example.com'; // Its proxy has redirect_to_https off.
+  assert.deepEqual(await ask(`http://${plain}/x`), ['forward', null, false]);
+  assert.deepEqual(await ask(`http://${plain}/mcp`), ['redirect', `https://${plain}/mcp`, true]);
+  assert.deepEqual(await ask(`http://${plain}/mcp`, 'POST'), ['not_served', null, true]);
+  assert.deepEqual(await ask('http://app.example.com/x', 'POST'), [
+    'redirect',
+    'https://app.example.com/x',
+    false,
+  ]);
+  assert.deepEqual(await ask('http://app.example.com:80/x'), [
+    'redirect',
+    'https://app.example.com/x',
+    false,
+  ]);
 });
 
 test('mcp.hosts narrows where test_route says that MCP answers', async (t) => {

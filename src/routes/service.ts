@@ -8,7 +8,7 @@ import type { Clock } from '../core/clock.ts';
 import { decodeCursor, encodeCursor, requireVersion, toTimestamp } from '../core/collection.ts';
 import { AppError, messageOf } from '../core/errors.ts';
 import type { Events } from '../core/events.ts';
-import { parseHostname } from '../core/hostname.ts';
+import { parseHostname, parseHostnamePattern } from '../core/hostname.ts';
 import { newId } from '../core/ids.ts';
 import type { OperationContext } from '../core/operation.ts';
 import { isConfined, mayTouch, type Principal, requireHostname } from '../core/principal.ts';
@@ -62,10 +62,12 @@ type Caller = Pick<OperationContext, 'principal' | 'idempotency'>;
 export class RouteService {
   readonly #options: RouteServiceOptions;
   readonly #controlHosts: ReadonlySet<string>;
+  readonly #mcpHosts: readonly string[];
 
   constructor(options: RouteServiceOptions) {
     this.#options = options;
     this.#controlHosts = new Set(options.controlHosts.map((host) => parseHostname(host) ?? host));
+    this.#mcpHosts = options.mcpHosts.map((host) => parseHostnamePattern(host) ?? host);
   }
 
   /** Every route, for the start. One that can't be read is reported, and closes the paths it was for. */
@@ -158,7 +160,7 @@ export class RouteService {
     return testRequest(url, method, principal, {
       table: this.#options.table(),
       controlHosts: this.#controlHosts,
-      mcpHosts: this.#options.mcpHosts,
+      mcpHosts: this.#mcpHosts,
       httpsPort: this.#options.httpsPort(),
     });
   }

@@ -28,10 +28,14 @@ interface TestedRequest {
   scheme: 'http' | 'https';
   method: string;
   hostname: string;
+  port: number | undefined;
   path: string;
   query: string;
 }
 
+const HTTP_PORT = 80;
+/** Not a hostname that can be proxied: the control plane, for this machine. */
+const LOOPBACK = /^127\.|^::1$/;
 const HTTPS_PORT = 443;
 /** Not `URL`: it would resolve what the gateway has to see as the client sends it. A fragment is never sent. */
 const REQUEST_URL = /^(https?):\/\/([^/?#]*)([^#]*)/i;
@@ -60,16 +64,19 @@ export function testRequest(
   const [, scheme = '', authority = '', rest = ''] = REQUEST_URL.exec(url) ?? [];
   if (scheme === '')
     throw new AppError('INVALID_INPUT', 'url: has to be a whole URL such as https://app.example.com/api?x=1');
-  const hostname = parseAuthority(authority)?.hostname;
-  if (hostname === undefined) return badRequest('its host is not a hostname or address the gateway accepts');
+  const host = parseAuthority(authority);
+  if (!host) return badRequest('its host is not a hostname or address the gateway accepts');
+  const { hostname } = host;
   requireHostname(principal, hostname);
   const target = normaliseTarget(rest.startsWith('/') ? rest : `/${rest}`);
   if (!target) return badRequest('its path or query is one the gateway refuses (400)');
-  const request = { scheme: scheme.toLowerCase() as 'http' | 'https', method, hostname, ...target };
+  const request = { scheme: schemeOf(scheme), method, ...host, ...target };
   const { match, ...verdict } = decide(request, settings);
   const facts = { ...nothing, ...verdict, hostname, path: target.path };
   return match ? { ...facts, ...factsOf(match, request, verdict), ...hidden(match, principal) } : facts;
 }
+
+const schemeOf = (text: string) => (text.toLowerCase() === 'http' ? 'http' : 'https');
 
 const badRequest = (reason: string): RouteTest => ({ ...nothing, outcome: 'bad_request', reason });
 
@@ -82,36 +89,50 @@ type Verdict = Pick<RouteTest, 'outcome' | 'reason'> &
 /** In the order of the gateway's own steps. */
 function decide(request: TestedRequest, { table, controlHosts, mcpHosts, httpsPort }: TestSettings): Verdict {
   const { hostname, path, method, scheme } = request;
-  if (controlHosts.has(hostname)) {
-    const isMcp = path === '/mcp' || path === '/mcp/';
-    const reason = `${hostname} is the control host`;
-    return { outcome: isMcp ? 'mcp' : 'system', reason, mcp_answers: isMcp };
-  }
+  if (path.startsWith(CHALLENGE)) return { outcome: 'system', reason: 'certificate challenges stay here' };
+  if (controlHosts.has(hostname) || LOOPBACK.test(hostname)) return decideControl(request);
   const match = matchRequest(table, hostname, method, path);
   if (!match) return { outcome: 'not_served', reason: `no enabled proxy serves ${hostname}` };
-  if (path.startsWith(CHALLENGE))
-    return { outcome: 'system', reason: 'certificate challenges stay here', match };
   const decision = schemeDecision(match.proxy, scheme);
-  const mcp_answers = decision !== 'refuse' && servesMcp(match.proxy, hostname, path, mcpHosts);
   if (decision === 'refuse')
     return { outcome: 'not_served', reason: `enable_${scheme} of the proxy is false`, match };
+  const mcp_answers = servesMcp(match.proxy, hostname, path, mcpHosts);
+  const isOwn = mcp_answers || (METADATA.test(path) && servesMcp(match.proxy, hostname, '/mcp', mcpHosts));
+  if (isOwn && scheme === 'http') return { ...decidePlain(request, httpsPort), mcp_answers, match };
+  if (mcp_answers) return { outcome: 'mcp', reason: 'serve_mcp of the proxy is true', mcp_answers, match };
+  if (isOwn) return { outcome: 'system', reason: 'metadata of the MCP endpoint', match };
   if (decision === 'redirect')
     return {
       outcome: 'redirect',
       reason: 'redirect_to_https of the proxy is true',
       redirect_to: httpsUrl(request, httpsPort),
-      mcp_answers,
       match,
     };
-  if (mcp_answers) return { outcome: 'mcp', reason: 'serve_mcp of the proxy is true', mcp_answers, match };
-  if (METADATA.test(path) && servesMcp(match.proxy, hostname, '/mcp', mcpHosts))
-    return { outcome: 'system', reason: 'metadata of the MCP endpoint', match };
   const reason = match.route ? `route ${match.route.id} matches` : 'no route matches: the proxy decides';
   return { outcome: 'forward', reason, match };
 }
 
-function httpsUrl({ hostname, path, query }: TestedRequest, port: number): string {
-  return `https://${authorityOf(hostname)}${port === HTTPS_PORT ? '' : `:${port}`}${path}${queryOf(query)}`;
+function decideControl({ hostname, path, scheme }: TestedRequest): Verdict {
+  const mcp_answers = path === '/mcp' || path === '/mcp/';
+  const where = scheme === 'http' ? ', in the clear for this machine only' : '';
+  return {
+    outcome: mcp_answers ? 'mcp' : 'system',
+    reason: `${hostname} is the control host${where}`,
+    mcp_answers,
+  };
+}
+
+/** What asks for credentials is not served in the clear to other machines. */
+function decidePlain(request: TestedRequest, httpsPort: number): Verdict {
+  return request.method === 'GET' || request.method === 'HEAD'
+    ? { outcome: 'redirect', reason: 'MCP needs HTTPS', redirect_to: httpsUrl(request, httpsPort) }
+    : { outcome: 'not_served', reason: 'MCP needs HTTPS, except from this machine' };
+}
+
+/** Who named a port of ours is sent to another one of ours; who named none came through a front. */
+function httpsUrl({ hostname, port, path, query }: TestedRequest, httpsPort: number): string {
+  const isFront = port === undefined || port === HTTP_PORT || httpsPort === HTTPS_PORT;
+  return `https://${authorityOf(hostname)}${isFront ? '' : `:${httpsPort}`}${path}${queryOf(query)}`;
 }
 
 const authorityOf = (hostname: string): string => (hostname.includes(':') ? `[${hostname}]` : hostname);

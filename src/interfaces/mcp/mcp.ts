@@ -42,7 +42,7 @@ export interface McpInterface extends AsyncDisposable {
 const LIST_CHANGED = JSON.stringify({ jsonrpc: '2.0', method: 'notifications/tools/list_changed' });
 
 export function createMcpInterface(options: McpOptions): McpInterface {
-  const parts = createParts(options);
+  const parts = createParts(options, toolsChanged);
   const { sessions, streams, eventLog, onError } = parts;
   const legacy = createLegacy(parts);
   const modern = createModern(parts);
@@ -61,12 +61,14 @@ export function createMcpInterface(options: McpOptions): McpInterface {
     }
   }
 
+  function toolsChanged(): void {
+    modern.toolsChanged();
+    for (const session of sessions) session.announce(LIST_CHANGED);
+  }
+
   return {
     handle,
-    toolsChanged() {
-      modern.toolsChanged();
-      for (const session of sessions) session.announce(LIST_CHANGED);
-    },
+    toolsChanged,
     closeSessionsOf(principalId) {
       sessions.endOf(principalId).catch((cause: unknown) => onError(new Error(messageOf(cause), { cause })));
     },
@@ -83,14 +85,14 @@ export function createMcpInterface(options: McpOptions): McpInterface {
 
 type Parts = LegacyParts & ModernParts;
 
-function createParts(options: McpOptions): Parts {
+function createParts(options: McpOptions, toolsChanged: () => void): Parts {
   const { clock, log, live, settings, sessions: store } = options;
   const onError = (error: Error) => {
     log.write({ time: clock.now(), kind: 'system', level: 'warn', component: 'mcp', message: error.message });
   };
   const profile = createProfile(options.version);
   const states = createRequestStates(options.secret, clock);
-  const createServer = createSdkServers({ options, profile, states, onError });
+  const createServer = createSdkServers({ options, profile, states, onError, toolsChanged });
   const eventLog = new EventLog(store, clock, (message) => onError(new Error(message)));
   const sessionParts = { createServer, log: eventLog };
   return {

@@ -31,6 +31,7 @@ import { ANSWER_MS, DISCOVER_TTL_MS, LEGACY_VERSIONS, LIST_TTL_MS, type McpOptio
 export interface OwnHandlers {
   listTools(context: ServerContext): ListToolsResult;
   callTool(request: CallToolRequest, context: ServerContext): Promise<CallToolResult | InputRequiredResult>;
+  toolsChanged(): void;
 }
 
 export interface SdkServerParts {
@@ -38,6 +39,7 @@ export interface SdkServerParts {
   readonly profile: ServerProfile;
   readonly states: RequestStates;
   readonly onError: (error: Error) => void;
+  readonly toolsChanged: () => void;
 }
 
 export type CreateSdkServer = (
@@ -46,7 +48,7 @@ export type CreateSdkServer = (
   capabilities?: unknown,
 ) => Server;
 
-export function createSdkServers({ options, profile, states, onError }: SdkServerParts): CreateSdkServer {
+export function createSdkServers({ options, profile, states, ...parts }: SdkServerParts): CreateSdkServer {
   return (era, scopeOf, capabilities) => {
     const server = new Server(profile, {
       capabilities: CAPABILITIES,
@@ -57,13 +59,14 @@ export function createSdkServers({ options, profile, states, onError }: SdkServe
         'server/discover': { ttlMs: DISCOVER_TTL_MS, cacheScope: 'private' },
       },
     });
-    server.onerror = onError;
+    server.onerror = parts.onError;
     const own: OwnHandlers = {
       listTools: (context) => ({ tools: [...scopeOf(context).view.tools] }),
       callTool: (request, context) => {
         const asking = era === 'modern' ? askByResult(states, options) : askByRequest(capabilities);
         return serveCall(options, { scope: scopeOf(context), request, context, asking });
       },
+      toolsChanged: parts.toolsChanged,
     };
     server.setRequestHandler('tools/list', ({ params }, context) => {
       // The list has one page, so no cursor is one of ours. @see MCP 2026-07-28, Pagination

@@ -1,0 +1,110 @@
+/**
+ * Runs the conformance suite against a server that has the fixtures, behind its bearer gate: the suite can't send a
+ * credential, so a forwarder on loopback adds it. Prints one line per run; fails when a run fails.
+ *
+ * With `--url` and `--token` it tests that server; without, the harness of this folder.
+ */
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer, request as forward, type Server } from 'node:http';
+import { request as forwardTls } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { extendWithFixtures } from './fixtures.ts';
+import { startHarness } from './harness.ts';
+import { createKitchen, kitchenOperations } from './operations.ts';
+
+export interface Target {
+  url: string;
+  token: string;
+  /** PEM of the authority that a target with TLS is checked against. */
+  ca?: string | undefined;
+}
+
+const runs: readonly (readonly string[])[] = [
+  ['--requirements', '2025-11-25'],
+  ['--requirements', '2026-07-28'],
+  ['--suite', 'all', '--spec-version', '2025-06-18'],
+  ['--suite', 'all', '--spec-version', '2025-03-26'],
+];
+
+const suite = join(import.meta.dirname, '../../node_modules/@modelcontextprotocol/conformance/dist/index.js');
+const baseline = join(import.meta.dirname, 'baseline.yml');
+const TIMEOUT_MS = 60_000;
+
+/** True when every run passed. */
+export async function runConformance(target: Target, print: (line: string) => void): Promise<boolean> {
+  await using forwarder = await startForwarder(target);
+  const output = mkdtempSync(join(tmpdir(), 'conformance-'));
+  try {
+    let passed = true;
+    for (const options of runs) {
+      const result = await runSuite(forwarder.url, options, output);
+      const summary = /Total: .*/.exec(result.output)?.[0] ?? `exit code ${result.code}`;
+      print(`conformance ${options.join(' ')}: ${result.code === 0 ? 'passed' : 'FAILED'} (${summary})`);
+      if (result.code !== 0) print(result.output);
+      passed &&= result.code === 0;
+    }
+    return passed;
+  } finally {
+    rmSync(output, { recursive: true });
+  }
+}
+
+function runSuite(url: string, options: readonly string[], output: string) {
+  const common = ['server', '--url', url, '--expected-failures', baseline, '-o', output];
+  const child = spawn(process.execPath, [suite, ...common, ...options], { timeout: TIMEOUT_MS });
+  const chunks: Buffer[] = [];
+  child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
+  child.stderr.on('data', (chunk: Buffer) => chunks.push(chunk));
+  return new Promise<{ code: number | null; output: string }>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code) => resolve({ code, output: Buffer.concat(chunks).toString() }));
+  });
+}
+
+/** Host and Origin pass through unchanged: the suite tests how they are checked. */
+export async function startForwarder({ url, token, ca }: Target): Promise<AsyncDisposable & { url: string }> {
+  const target = new URL(url);
+  const secure = target.protocol === 'https:';
+  const server: Server = createServer((incoming, outgoing) => {
+    const headers = { ...incoming.headers, authorization: `Bearer ${token}` };
+    // A target with TLS goes by its name; one without sees the suite's own Host.
+    const options = { method: incoming.method, headers, ...(secure && { ca, servername: target.hostname }) };
+    const upstream = (secure ? forwardTls : forward)(target, options, (reply) => {
+      outgoing.writeHead(reply.statusCode ?? 500, reply.headers);
+      outgoing.flushHeaders();
+      reply.pipe(outgoing);
+    });
+    upstream.once('error', () => outgoing.destroy());
+    outgoing.once('close', () => upstream.destroy());
+    incoming.pipe(upstream);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://localhost:${port}${target.pathname}`,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+if (import.meta.main) {
+  const { values } = parseArgs({ options: { url: { type: 'string' }, token: { type: 'string' } } });
+  const print = (line: string) => process.stdout.write(`${line}\n`);
+  process.exitCode = (await runAgainst(values)) ? 0 : 1;
+  async function runAgainst({ url, token }: { url?: string; token?: string }): Promise<boolean> {
+    if (url !== undefined && token !== undefined) return runConformance({ url, token }, print);
+    await using harness = await startHarness({
+      quiet: true,
+      operations: kitchenOperations,
+      services: createKitchen(),
+      extend: extendWithFixtures,
+    });
+    return await runConformance({ url: harness.url, token: 'admin' }, print);
+  }
+}
