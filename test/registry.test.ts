@@ -201,6 +201,7 @@ test('the tools of the contract are listed, with the arguments of the contract',
 test('OpenAPI: references resolve, path parameters are declared, and every call can fail', () => {
   const document = openApiOf(operations, '0') as Schema;
   const text = JSON.stringify(document);
+  assert.doesNotMatch(text, /"secret":true/, 'a keyword of ours is not one of OpenAPI');
   for (const [, pointer] of text.matchAll(/"\$ref":"#\/([^"]+)"/g)) {
     const found = pointer!.split('/').reduce((inner: any, key) => inner?.[key], document);
     assert.ok(found, `#/${pointer}`);

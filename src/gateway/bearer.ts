@@ -1,4 +1,5 @@
 /** The bearer credential of a request, and the challenge that asks for one. */
+import type { Authenticate } from '../core/exchange.ts';
 import type { GatewaySettings } from './settings.ts';
 import type { Transit } from './transit.ts';
 import { METADATA_PATH } from './well-known.ts';
@@ -6,8 +7,9 @@ import { METADATA_PATH } from './well-known.ts';
 /** @see {@link https://www.rfc-editor.org/rfc/rfc6750#section-2.1 | RFC 6750 §2.1} */
 const BEARER = /^bearer +([A-Za-z0-9\-._~+/]+=*) *$/i;
 const MAX_CREDENTIAL = 8192;
-/** How credentials of this system begin; they are never passed on, whoever they were sent to. */
-const OWN_CREDENTIAL = /^bearer +ohp_/i;
+/** Credentials of this system by their looks; they are never passed on, whoever they were sent to, in whatever form. */
+const OWN_CREDENTIAL = /^bearer\s+ohp_|ohp_[0-9A-Za-z]{49}/i;
+const BEARER_TEXT = /^bearer\s+(\S+)\s*$/i;
 
 /** `invalid`: something was sent that is not one bearer credential. Only the header counts, never the query. */
 export type Credential = { kind: 'none' } | { kind: 'bearer'; text: string } | { kind: 'invalid' };
@@ -24,7 +26,12 @@ export function credentialOf({ headers, rawHeaders }: Transit): Credential {
   return text === undefined ? INVALID : { kind: 'bearer', text };
 }
 
-export const isOwnCredential = (authorization: string): boolean => OWN_CREDENTIAL.test(authorization);
+/** The administrator's token may look like anything, so what has another look is asked for. */
+export function isOwnCredential(authorization: string, authenticate: Authenticate): boolean {
+  if (OWN_CREDENTIAL.test(authorization)) return true;
+  const text = BEARER_TEXT.exec(authorization)?.[1];
+  return text !== undefined && authenticate(text) !== undefined;
+}
 
 export function countOf(rawHeaders: readonly string[], lowerCase: string): number {
   let count = 0;

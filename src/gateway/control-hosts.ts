@@ -2,7 +2,8 @@
 import { coversHostname, parseHostname } from '../core/hostname.ts';
 import type { GatewaySettings } from './settings.ts';
 
-const LOOPBACK = /^127\.|^::1$/;
+/** Whole addresses only: `127.0.0.1.example.com` is a name that anyone can register and point here. */
+const LOOPBACK = /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$|^::1$/;
 
 export const isLoopbackAddress = (hostname: string): boolean => LOOPBACK.test(hostname);
 

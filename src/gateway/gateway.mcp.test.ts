@@ -228,6 +228,8 @@ test('incident 3: a wrong Host never reaches the control plane', async () => {
     'local host',
     '127.1',
     '0x7f.1',
+    '127.0.0.1.evil.example.net',
+    '127.evil.example.net',
     '2130706433',
     '',
   ])

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { connect } from 'node:net';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { connect as connectHttp2 } from 'node:http2';
 import test from 'node:test';
 import { ask, caPem, echo, proxyOf, raw, readUntil, startGateway, startUpstream } from './fixture.test.ts';
@@ -145,51 +145,55 @@ test('an HTTP/2 request whose length is not what it says is reset, and the upstr
     'content-length': '3',
   });
   stream.on('error', () => {});
+  const closed = new Promise((resolve) => stream.once('close', resolve));
   stream.end(`abc${smuggled}`);
-  await once(stream, 'close');
+  await closed;
   session.destroy();
   const { status, json } = await ask(gateway, { path: '/clean' });
   assert.deepEqual([status, json.url], [200, '/clean']);
 });
 
+/** An upstream that answers the first request of each connection with these bytes. */
+async function startRaw(answerOf: (connection: number) => string) {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    const answer = answerOf(sockets.size);
+    socket.on('error', () => {}).once('data', () => socket.write(answer));
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    sockets,
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}
+
 test('a reply with an ambiguous length is refused, and its connection is not used again', async () => {
-  await using upstream = await startUpstream(echo);
-  let connections = 0;
-  upstream.server.removeAllListeners('connection');
-  upstream.server.on('connection', (socket) => {
-    connections++;
-    socket.on('error', () => {});
-    socket.once('data', () => {
-      const answer =
-        connections === 1
-          ? 'Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil'
-          : 'Content-Length: 5\r\n\r\nclean';
-      socket.write(`HTTP/1.1 200 OK\r\n${answer}`);
-    });
-  });
+  const evil = 'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil';
+  await using upstream = await startRaw((connection) =>
+    connection === 1
+      ? `HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n${evil}`
+      : 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nclean',
+  );
   await using gateway = await startGateway({ proxies: [proxyOf(app, upstream.url)] });
   assert.equal((await ask(gateway, { method: 'POST' })).status, 502);
   assert.equal((await ask(gateway)).body, 'clean');
-  assert.equal(connections, 2);
+  assert.equal(upstream.sockets.size, 2);
 });
 
 test('bytes behind a reply are not the next reply', async () => {
-  await using upstream = await startUpstream(echo);
-  let connections = 0;
-  upstream.server.removeAllListeners('connection');
-  upstream.server.on('connection', (socket) => {
-    connections++;
-    socket.on('error', () => {});
-    socket.once('data', () => {
-      socket.write(
-        `HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirstHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil`,
-      );
-    });
-  });
+  await using upstream = await startRaw(
+    () => 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirstHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil',
+  );
   await using gateway = await startGateway({ proxies: [proxyOf(app, upstream.url)] });
   assert.equal((await ask(gateway)).body, 'first');
   assert.equal((await ask(gateway)).body, 'first');
-  assert.equal(connections, 2);
+  assert.equal(upstream.sockets.size, 2);
 });
 
 test('a socket that speaks something else is told so and closed', async () => {

@@ -26,6 +26,8 @@ import { newTraceId } from '../core/ids.ts';
 import { Transit, type UpgradeRequest } from './transit.ts';
 
 const NOTHING = Buffer.alloc(0);
+/** @see {@link https://www.rfc-editor.org/rfc/rfc9113#section-8.3.1 | RFC 9113 §8.3.1} */
+const PSEUDO_FIELDS = 4;
 /** Looks for slow heads this often; more often where the limit is short. */
 const MAX_CHECK_MS = 5000;
 
@@ -295,7 +297,7 @@ function http2Options({ settings }: GatewayCore) {
       maxHeaderListSize: settings.maxHeaderBytes,
       enableConnectProtocol: true,
     },
-    maxHeaderListPairs: settings.maxHeaders + 1,
+    maxHeaderListPairs: settings.maxHeaders + PSEUDO_FIELDS,
     maxSessionMemory: gatewayLimits.http2SessionMegabytes,
     maxSessionInvalidFrames: gatewayLimits.http2InvalidFrames,
     streamResetBurst: gatewayLimits.streamResetBurst,

@@ -16,6 +16,8 @@ export function faultOf(error: Error): ClientFault | undefined {
   if (code === 'HPE_HEADER_OVERFLOW') return { status: 431, code: 'TOO_LARGE', reason };
   if (code === 'HPE_CHUNK_EXTENSIONS_OVERFLOW') return { status: 413, code: 'TOO_LARGE', reason };
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return { status: 408, code: 'TIMEOUT', reason };
+  // The end of the connection in the middle of a message: the client is gone.
+  if (code === 'HPE_INVALID_EOF_STATE') return undefined;
   return code.startsWith('HPE_') ? { status: 400, code: 'INVALID_INPUT', reason } : undefined;
 }
 

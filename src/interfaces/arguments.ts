@@ -39,15 +39,23 @@ export const pathParamsOf = (path: string): string[] =>
 
 const isSecret = (field: unknown): boolean => field instanceof z.ZodType && field.meta()?.secret === true;
 
-/** The schema of the input as a caller writes it, without what only concerns zod. */
-export function inputSchemaOf({ input }: AnyOperation): JsonSchema {
-  const { $schema: _, ...schema } = z.toJSONSchema(input, { io: 'input' }) as JsonSchema;
-  return schema;
+/** JSON Schema for callers: what only concerns this program is taken out or said in words that others know. */
+export function jsonSchemaOf(schema: z.ZodType, io: 'input' | 'output'): JsonSchema {
+  const { $schema: _, ...rest } = z.toJSONSchema(schema, {
+    io,
+    override: ({ jsonSchema }) => {
+      if (jsonSchema.secret === true && io === 'input') jsonSchema.writeOnly = true;
+      delete jsonSchema.secret;
+      if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
+      if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
+    },
+  });
+  return rest;
 }
 
 export function argumentsOf(operation: AnyOperation): Arguments {
   const pathParams = pathParamsOf(operation.http.path);
-  const { properties, required } = inputSchemaOf(operation);
+  const { properties, required } = jsonSchemaOf(operation.input, 'input');
   const requiredNames = new Set(required as string[] | undefined);
   const elsewhere = carriesBody(operation) ? 'body' : 'query';
   const fields = Object.entries((properties ?? {}) as Record<string, JsonSchema>).map(

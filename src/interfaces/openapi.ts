@@ -1,9 +1,8 @@
 /** OpenAPI 3.1 from the operations: the same flat input, split by where REST carries it. Served and committed. */
-import { z } from 'zod';
 import { errorSurface, type ErrorCode } from '../core/errors.ts';
 import { bundles } from '../core/permissions.ts';
 import type { AnyOperation } from '../core/operation.ts';
-import { argumentsOf, type Field, type JsonSchema } from './arguments.ts';
+import { argumentsOf, type Field, jsonSchemaOf, type JsonSchema } from './arguments.ts';
 
 const SCHEME = 'bearer';
 const json = (schema: JsonSchema) => ({ 'application/json': { schema } });
@@ -35,7 +34,7 @@ export function openApiOf(operations: readonly AnyOperation[], version: string):
         },
       },
       schemas: { Error: errorSchema },
-      responses: errorResponses(),
+      responses: errorResponses(operations),
     },
   };
 }
@@ -57,11 +56,14 @@ const errorSchema = {
   },
 };
 
-function errorResponses(): JsonSchema {
-  const entries = Object.entries(errorSurface).map(([code, { meaning }]) => [
-    code,
-    { description: meaning, content: json({ $ref: '#/components/schemas/Error' }) },
-  ]);
+function errorResponses(operations: readonly AnyOperation[]): JsonSchema {
+  const codes = new Set(operations.flatMap(errorCodesOf));
+  const entries = [...codes]
+    .sort()
+    .map((code) => [
+      code,
+      { description: errorSurface[code].meaning, content: json({ $ref: '#/components/schemas/Error' }) },
+    ]);
   return Object.fromEntries(entries) as JsonSchema;
 }
 
@@ -119,7 +121,7 @@ function bodySchema(body: readonly Field[]): JsonSchema {
 }
 
 function responsesOf(operation: AnyOperation): JsonSchema {
-  const { $schema: _, ...output } = z.toJSONSchema(operation.output) as JsonSchema;
+  const output = jsonSchemaOf(operation.output, 'output');
   const versioned = 'version' in operation.output.shape;
   const etag = { ETag: { description: 'Send as If-Match to change it', schema: { type: 'string' } } };
   const success = operation.effect === 'create' ? '201' : '200';

@@ -92,7 +92,7 @@ test('a text that redaction would change is always suspicious', () => {
 const HANGS_MS = 60_000;
 
 test('hostile text costs time in proportion to its length', { timeout: HANGS_MS }, () => {
-  // A pattern that is quadratic in one of these takes hours.
+  // A pattern that is quadratic in one of these takes an hour.
   const parts = [
     '://',
     'bearer ',
@@ -103,5 +103,5 @@ test('hostile text costs time in proportion to its length', { timeout: HANGS_MS 
     'basic aaaaaaaaa',
     '="\\',
   ];
-  for (const part of parts) redactText(part.repeat(100_000));
+  for (const part of parts) redactText(part.repeat(30_000));
 });

@@ -76,7 +76,7 @@ export function testRequest(
   return match ? { ...facts, ...factsOf(match, request, verdict), ...hidden(match, principal) } : facts;
 }
 
-const schemeOf = (text: string) => (text.toLowerCase() === 'http' ? 'http' : 'https');
+const schemeOf = (text: string): 'http' | 'https' => (text.toLowerCase() === 'http' ? 'http' : 'https');
 
 const badRequest = (reason: string): RouteTest => ({ ...nothing, outcome: 'bad_request', reason });
 

@@ -28,7 +28,12 @@ const CAPABILITIES_KEY = 'io.modelcontextprotocol/clientCapabilities';
 
 type Result = CallToolResult | InputRequiredResult;
 type Arguments = Record<string, unknown>;
-type Run = (args: Arguments, context: ServerContext, server: Server, own: OwnHandlers) => Result | Promise<Result>;
+type Run = (
+  args: Arguments,
+  context: ServerContext,
+  server: Server,
+  own: OwnHandlers,
+) => Result | Promise<Result>;
 interface Fixture {
   description: string;
   inputSchema: { type: 'object'; [keyword: string]: unknown };
@@ -135,7 +140,10 @@ const asking: Record<string, Fixture> = {
       required: ['username', 'email'],
     };
     const { id: relatedRequestId } = mcpReq;
-    const answer = await mcpReq.elicitInput({ message: String(message), requestedSchema }, { relatedRequestId });
+    const answer = await mcpReq.elicitInput(
+      { message: String(message), requestedSchema },
+      { relatedRequestId },
+    );
     return text(`User response: action: ${answer.action}, content: ${JSON.stringify(answer.content)}`);
   }, one('message')),
   test_elicitation_sep1034_defaults: fixture((_args, context) =>
@@ -174,7 +182,10 @@ const asking: Record<string, Fixture> = {
 const titled = (word: string) =>
   ['First', 'Second', 'Third'].map((nth, i) => ({ const: `value${i + 1}`, title: `${nth} ${word}` }));
 
-async function elicit({ mcpReq }: ServerContext, properties: Record<string, unknown>): Promise<CallToolResult> {
+async function elicit(
+  { mcpReq }: ServerContext,
+  properties: Record<string, unknown>,
+): Promise<CallToolResult> {
   // The suite's schemas are wider than the SDK's type for them.
   const requestedSchema = { type: 'object', properties } as unknown as Parameters<
     typeof mcpReq.elicitInput
@@ -182,7 +193,10 @@ async function elicit({ mcpReq }: ServerContext, properties: Record<string, unkn
     ? Schema
     : never;
   const { id: relatedRequestId } = mcpReq;
-  const answer = await mcpReq.elicitInput({ message: 'Please fill in', requestedSchema }, { relatedRequestId });
+  const answer = await mcpReq.elicitInput(
+    { message: 'Please fill in', requestedSchema },
+    { relatedRequestId },
+  );
   return text(`Elicitation completed: action=${answer.action}, content=${JSON.stringify(answer.content)}`);
 }
 
@@ -284,7 +298,9 @@ const rounds: Record<string, Fixture> = {
       ...(offered.sampling !== undefined && { greeting: question('Generate a greeting', 50) }),
       ...(offered.roots !== undefined && { client_roots: inputRequired.listRoots() }),
     };
-    return Object.keys(inputRequests).length > 0 ? inputRequired({ inputRequests }) : text('nothing can be asked');
+    return Object.keys(inputRequests).length > 0
+      ? inputRequired({ inputRequests })
+      : text('nothing can be asked');
   }),
 };
 
@@ -317,15 +333,14 @@ const schemas: Record<string, Fixture> = {
     },
     allOf: [{ anyOf: [{ required: ['phone'] }, { required: ['email'] }] }],
     if: { properties: { contactMethod: { const: 'phone' } }, required: ['contactMethod'] },
+    // oxlint-disable-next-line unicorn/no-thenable -- a keyword of JSON Schema
     then: { required: ['phone'] },
     else: { required: ['email'] },
     additionalProperties: false,
   }),
 };
 
-const tools = new Map(
-  Object.entries({ ...content, ...streaming, ...asking, ...rounds, ...schemas }),
-);
+const tools = new Map(Object.entries({ ...content, ...streaming, ...asking, ...rounds, ...schemas }));
 
 export function extendWithFixtures(server: Server, own: OwnHandlers): void {
   server.registerCapabilities({
@@ -421,7 +436,10 @@ function addPrompts(server: Server): void {
       case 'test_simple_prompt':
         return said({ type: 'text', text: 'This is a simple prompt for testing.' });
       case 'test_prompt_with_arguments':
-        return said({ type: 'text', text: `Prompt with arguments: arg1='${args.arg1}', arg2='${args.arg2}'` });
+        return said({
+          type: 'text',
+          text: `Prompt with arguments: arg1='${args.arg1}', arg2='${args.arg2}'`,
+        });
       case 'test_prompt_with_embedded_resource':
         return said(
           embedded(args.resourceUri ?? '', 'text/plain', 'Embedded resource content for testing.'),

@@ -5,6 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import test, { after, afterEach } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import {
   configFile,
   generous,
@@ -151,14 +152,14 @@ test('incident 02: REST reads no other encoding than it is told, and is told non
       type,
     );
   const gzip = { ...json, 'content-encoding': 'gzip' };
-  const reply = await rest(product.adminToken, 'PATCH', `/v1/proxies/${OWN}`, '{"version":9}', gzip);
-  assert.ok(reply.status >= 400, 'a coding that is not undone must not be read as if there were none');
+  const zipped = gzipSync('{"enabled":false}');
+  assert.equal((await rest(product.adminToken, 'PATCH', `/v1/proxies/${OWN}`, zipped, gzip)).status, 400);
 });
 
 test('incident 02: REST: an argument of a query that is given twice is refused', async () => {
   for (const query of ['limit=1&limit=2', 'limit=1&%6cimit=2', 'filter=a&filter=b'])
     assert.equal((await send(product, { path: `/v1/proxies?${query}`, token: viewer })).status, 400, query);
-  for (const query of ['Limit=1', 'limit%00=1', 'limit[]=1', 'limit=0x10', 'limit=1e1', 'limit=%2B1', 'limit=١'])
+  for (const query of ['Limit=1', 'limit%00=1', 'limit[]=1', 'limit=0x10', 'limit=1e1', 'limit=%2B1', 'limit=%D9%A1'])
     assert.equal((await send(product, { path: `/v1/proxies?${query}`, token: viewer })).status, 400, query);
 });
 

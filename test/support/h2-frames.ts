@@ -8,9 +8,17 @@ import type { Product } from './product.ts';
 
 const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
 const HEAD_BYTES = 9;
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 10_000;
 
-export const frame = { DATA: 0, HEADERS: 1, RST_STREAM: 3, SETTINGS: 4, PING: 6, GOAWAY: 7, CONTINUATION: 9 } as const;
+export const frame = {
+  DATA: 0,
+  HEADERS: 1,
+  RST_STREAM: 3,
+  SETTINGS: 4,
+  PING: 6,
+  GOAWAY: 7,
+  CONTINUATION: 9,
+} as const;
 export const flag = { END_STREAM: 1, END_HEADERS: 4 } as const;
 
 export interface Frame {
@@ -20,7 +28,12 @@ export interface Frame {
   payload: Buffer;
 }
 
-export function encode(type: number, flags: number, stream: number, payload: Uint8Array = Buffer.alloc(0)): Buffer {
+export function encode(
+  type: number,
+  flags: number,
+  stream: number,
+  payload: Uint8Array = Buffer.alloc(0),
+): Buffer {
   const head = Buffer.alloc(HEAD_BYTES);
   head.writeUIntBE(payload.length, 0, 3);
   head.writeUInt8(type, 3);
@@ -92,7 +105,11 @@ export class FrameClient implements Disposable {
     const mark = Buffer.alloc(8);
     mark.writeUInt32BE(this.frames.length + 1);
     this.write(encode(frame.PING, 0, 0, mark));
-    return (await this.until(({ type, flags, payload }) => type === frame.PING && flags === 1 && payload.equals(mark))) !== undefined;
+    return (
+      (await this.until(
+        ({ type, flags, payload }) => type === frame.PING && flags === 1 && payload.equals(mark),
+      )) !== undefined
+    );
   }
 
   #read(chunk: Buffer): void {
@@ -122,7 +139,10 @@ export class FrameClient implements Disposable {
   }
 }
 
-export async function connectFrames({ httpsPort, ca }: Pick<Product, 'httpsPort' | 'ca'>, servername: string): Promise<FrameClient> {
+export async function connectFrames(
+  { httpsPort, ca }: Pick<Product, 'httpsPort' | 'ca'>,
+  servername: string,
+): Promise<FrameClient> {
   const socket = connect({ port: httpsPort, host: '127.0.0.1', servername, ca, ALPNProtocols: ['h2'] });
   await once(socket, 'secureConnect');
   return new FrameClient(socket);

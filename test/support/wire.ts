@@ -7,7 +7,7 @@ import { connect as connectTls } from 'node:tls';
 import { once } from 'node:events';
 import type { Product } from './product.ts';
 
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 10_000;
 
 export interface WireReply {
   status: number;
@@ -47,7 +47,8 @@ export class Wire implements Disposable {
   }
 
   write(bytes: string | Uint8Array): this {
-    if (this.socket.writable) this.socket.write(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes);
+    if (this.socket.writable)
+      this.socket.write(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes);
     return this;
   }
 
@@ -106,7 +107,11 @@ export class Wire implements Disposable {
   }
 }
 
-function readReply(bytes: Buffer, isHead: boolean, isEnded: boolean): { reply: WireReply; length: number } | undefined {
+function readReply(
+  bytes: Buffer,
+  isHead: boolean,
+  isEnded: boolean,
+): { reply: WireReply; length: number } | undefined {
   const end = bytes.indexOf('\r\n\r\n');
   if (end < 0) return undefined;
   const [line = '', ...fields] = bytes.subarray(0, end).toString('latin1').split('\r\n');
@@ -115,7 +120,8 @@ function readReply(bytes: Buffer, isHead: boolean, isEnded: boolean): { reply: W
     return [field.slice(0, colon), field.slice(colon + 1).trim()];
   });
   const headers: Record<string, string> = {};
-  for (let i = 0; i < rawHeaders.length; i += 2) headers[(rawHeaders[i] ?? '').toLowerCase()] = rawHeaders[i + 1] ?? '';
+  for (let i = 0; i < rawHeaders.length; i += 2)
+    headers[(rawHeaders[i] ?? '').toLowerCase()] = rawHeaders[i + 1] ?? '';
   const status = Number(line.split(' ')[1]);
   const reply = { status, reason: line.split(' ').slice(2).join(' '), rawHeaders, headers, body: '' };
   const start = end + 4;
@@ -130,7 +136,11 @@ function readReply(bytes: Buffer, isHead: boolean, isEnded: boolean): { reply: W
   return { reply: { ...reply, body: bytes.subarray(start, length).toString() }, length };
 }
 
-function readChunked(bytes: Buffer, start: number, reply: WireReply): { reply: WireReply; length: number } | undefined {
+function readChunked(
+  bytes: Buffer,
+  start: number,
+  reply: WireReply,
+): { reply: WireReply; length: number } | undefined {
   let at = start;
   let body = '';
   for (;;) {
@@ -152,7 +162,11 @@ function readChunked(bytes: Buffer, start: number, reply: WireReply): { reply: W
 /** Plain HTTP. */
 export async function wireHttp(product: Pick<Product, 'httpPort'>, options: WireOptions = {}): Promise<Wire> {
   const { localAddress } = options;
-  const socket = connectTcp({ port: product.httpPort, host: '127.0.0.1', ...(localAddress && { localAddress }) });
+  const socket = connectTcp({
+    port: product.httpPort,
+    host: '127.0.0.1',
+    ...(localAddress && { localAddress }),
+  });
   await once(socket, 'connect');
   return new Wire(socket, options);
 }
@@ -191,6 +205,8 @@ export interface StrictUpstream extends AsyncDisposable {
   readonly port: number;
   readonly url: string;
   readonly seen: SeenRequest[];
+  /** Of each chunked request that had any, as bytes. */
+  readonly seenTrailers: string[];
   /** What came that no strict reader would take for a request. */
   readonly faults: string[];
   connections: number;
@@ -203,8 +219,11 @@ export type WireAnswer = string | { bytes: string; end: true };
  * An upstream that reads as strictly as RFC 9112 allows, and keeps its connections: whatever reaches it that is not
  * exactly one well-framed request after another is a fault.
  */
-export async function startStrictUpstream(answer: (request: SeenRequest) => WireAnswer = ownAnswer): Promise<StrictUpstream> {
+export async function startStrictUpstream(
+  answer: (request: SeenRequest) => WireAnswer = ownAnswer,
+): Promise<StrictUpstream> {
   const seen: SeenRequest[] = [];
+  const seenTrailers: string[] = [];
   const faults: string[] = [];
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
@@ -225,6 +244,7 @@ export async function startStrictUpstream(answer: (request: SeenRequest) => Wire
         bytes = bytes.slice(read.length);
         const request = { ...read.request, connection };
         seen.push(request);
+        if (read.trailers) seenTrailers.push(read.trailers);
         const reply = answer(request);
         if (typeof reply === 'string') socket.write(Buffer.from(reply, 'latin1'));
         else socket.end(Buffer.from(reply.bytes, 'latin1'));
@@ -238,6 +258,7 @@ export async function startStrictUpstream(answer: (request: SeenRequest) => Wire
     port,
     url: `http://127.0.0.1:${port}`,
     seen,
+    seenTrailers,
     faults,
     connections: 0,
     async [Symbol.asyncDispose]() {
@@ -257,8 +278,14 @@ const ownAnswer = ({ target }: SeenRequest): WireAnswer => reply200(`answer to $
 const REQUEST_LINE = /^[A-Z-]+ \/[\x21-\x7e]* HTTP\/1\.1$/;
 const FIELD = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)$/;
 
+interface StrictRead {
+  request: Omit<SeenRequest, 'connection'>;
+  length: number;
+  trailers?: string;
+}
+
 /** A request and its length; what is wrong with it; undefined: more is needed. */
-function readStrictly(bytes: string): { request: Omit<SeenRequest, 'connection'>; length: number } | string | undefined {
+function readStrictly(bytes: string): StrictRead | string | undefined {
   const end = bytes.indexOf('\r\n\r\n');
   if (end < 0) return undefined;
   const [line = '', ...rest] = bytes.slice(0, end).split('\r\n');
@@ -269,7 +296,8 @@ function readStrictly(bytes: string): { request: Omit<SeenRequest, 'connection'>
     if (name === undefined || value === undefined) return `not a field ${JSON.stringify(text)}`;
     fields.push([name, value.trim()]);
   }
-  const of = (name: string) => fields.filter(([found]) => found.toLowerCase() === name).map(([, value]) => value);
+  const of = (name: string) =>
+    fields.filter(([found]) => found.toLowerCase() === name).map(([, value]) => value);
   const [lengths, codings] = [of('content-length'), of('transfer-encoding')];
   if (of('host').length !== 1) return 'not one Host field';
   if (lengths.length + codings.length > 1) return 'more than one framing field';
@@ -278,15 +306,20 @@ function readStrictly(bytes: string): { request: Omit<SeenRequest, 'connection'>
   if (codings.length === 1) {
     if (codings[0] !== 'chunked') return `transfer coding ${codings[0]}`;
     const read = readStrictChunks(bytes, start);
-    return typeof read === 'object' ? { request: { ...request, body: read.body }, length: read.length } : read;
+    return typeof read === 'object' ? { ...read, request: { ...request, body: read.body } } : read;
   }
   if (lengths.length === 0) return { request, length: start };
   if (!/^\d+$/.test(lengths[0] ?? '')) return `content-length ${lengths[0]}`;
   const length = start + Number(lengths[0]);
-  return bytes.length < length ? undefined : { request: { ...request, body: bytes.slice(start, length) }, length };
+  return bytes.length < length
+    ? undefined
+    : { request: { ...request, body: bytes.slice(start, length) }, length };
 }
 
-function readStrictChunks(bytes: string, start: number): { body: string; length: number } | string | undefined {
+function readStrictChunks(
+  bytes: string,
+  start: number,
+): { body: string; length: number; trailers: string } | string | undefined {
   let at = start;
   let body = '';
   for (;;) {
@@ -298,7 +331,7 @@ function readStrictChunks(bytes: string, start: number): { body: string; length:
     at = lineEnd + 2;
     if (size === 0) {
       const stop = bytes.startsWith('\r\n', at) ? at : bytes.indexOf('\r\n\r\n', at) + 2;
-      return stop < at ? undefined : { body, length: stop + 2 };
+      return stop < at ? undefined : { body, length: stop + 2, trailers: bytes.slice(at, stop) };
     }
     if (bytes.length < at + size + 2) return undefined;
     body += bytes.slice(at, at + size);

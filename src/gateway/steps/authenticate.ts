@@ -22,9 +22,11 @@ export function authenticateMcp(transit: Transit): boolean {
 
 /** A proxy's or route's own policy. Where there is none, the credential is the upstream's, unless it is one of ours. */
 export function authenticateProxied(transit: Transit): boolean {
-  const { match, headers } = transit;
+  const { match, headers, core } = transit;
   if (match?.auth.kind === 'none') {
-    transit.passesCredential = headers.authorization === undefined || !isOwnCredential(headers.authorization);
+    const { authorization } = headers;
+    transit.passesCredential =
+      authorization === undefined || !isOwnCredential(authorization, core.authenticate);
     return false;
   }
   transit.passesCredential = false;

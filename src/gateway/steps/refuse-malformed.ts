@@ -12,9 +12,9 @@ const LENGTH = /^\d{1,15}$/;
  * @see {@link https://www.rfc-editor.org/rfc/rfc9112#section-6.3 | RFC 9112 §6.3}
  */
 export function refuseMalformed(transit: Transit): boolean {
-  const { rawHeaders, core } = transit;
-  // Node stops collecting beyond the limit it was given: one more than is allowed shows that there were too many.
-  if (rawHeaders.length / 2 > core.settings.maxHeaders + pseudoFields(transit) || isHeadTooLong(transit))
+  const { rawHeaders, core, request } = transit;
+  // Over HTTP/1.1 Node drops what is beyond the limit it was given, which is one more than is allowed.
+  if (!isHttp2Request(request) && rawHeaders.length / 2 > core.settings.maxHeaders)
     return transit.refuse({
       status: 431,
       code: 'TOO_LARGE',
@@ -56,21 +56,6 @@ function refuseExpectation(transit: Transit): boolean {
     code: 'INVALID_INPUT',
     message: 'Only the expectation "100-continue" is known here.',
   });
-}
-
-const pseudoFields = ({ request, rawHeaders }: Transit): number => {
-  if (!isHttp2Request(request)) return 0;
-  let count = 0;
-  for (let i = 0; i < rawHeaders.length; i += 2) if (rawHeaders[i]?.startsWith(':')) count++;
-  return count;
-};
-
-/** HTTP/1.1 heads are measured by their parser. */
-function isHeadTooLong({ request, rawHeaders, core }: Transit): boolean {
-  if (!isHttp2Request(request)) return false;
-  let bytes = 0;
-  for (const part of rawHeaders) bytes += part.length;
-  return bytes > core.settings.maxHeaderBytes;
 }
 
 /** Whatever follows on this connection can't be trusted to be a request. */

@@ -1,15 +1,14 @@
 /** One tools/call, whichever era and path it came by: find the operation, dispatch it, shape the result. */
 import type { CallContext, Dispatch } from '../../core/dispatch.ts';
-import { toAppError } from '../../core/errors.ts';
+import { AppError, toAppError } from '../../core/errors.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import type { AnyOperation, Progress } from '../../core/operation.ts';
 import type { Principal } from '../../core/principal.ts';
+import type { Confirm } from './confirm.ts';
 import type { Facts } from './record.ts';
 import { failureOf, successOf, type ToolResult } from './results.ts';
 import { parseCall } from './search.ts';
 import { isCallOperation, type View } from './views.ts';
-import type { Confirm } from './confirm.ts';
-import { AppError } from '../../core/errors.ts';
 
 /** Who calls, from where, and what it sees. Of the request, never of the session. */
 export interface Scope {
@@ -44,7 +43,8 @@ export async function callTool(
 ): Promise<ToolResult> {
   const { exchange, facts } = scope;
   try {
-    const { operation, raw } = call.tool === CALL ? innerCall(scope, call.raw) : { ...call, operation: call.tool };
+    const { operation, raw } =
+      call.tool === CALL ? innerCall(scope, call.raw) : { ...call, operation: call.tool };
     facts.tool = operation.name;
     const output = await dispatch(operation, raw, contextOf(scope, options));
     const result = successOf(operation, output, exchange.traceId);

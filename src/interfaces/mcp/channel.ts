@@ -24,7 +24,8 @@ export class EventLog {
   }
 
   append(event: StoredEvent): void {
-    if (this.#queue.length >= MAX_EVENT_QUEUE) return this.#onError('the event log is full; an event was not kept');
+    if (this.#queue.length >= MAX_EVENT_QUEUE)
+      return this.#onError('the event log is full; an event was not kept');
     this.#queue.push(event);
     this.#writing ??= this.#write();
   }

@@ -42,7 +42,11 @@ export class EventStream {
 
   /** `message` is JSON, so it holds no line break. */
   event(message: string, id?: string): void {
-    this.#write(id === undefined ? `event: message\ndata: ${message}\n\n` : `event: message\nid: ${id}\ndata: ${message}\n\n`);
+    this.#write(
+      id === undefined
+        ? `event: message\ndata: ${message}\n\n`
+        : `event: message\nid: ${id}\ndata: ${message}\n\n`,
+    );
   }
 
   /** An event without data gives the client an id to resume from, and says when to try again (SEP-1699). */
@@ -98,7 +102,10 @@ export class Streams {
   /** @throws AppError UNAVAILABLE: too many streams that stay open by themselves. */
   requireRoom(): void {
     if (this.#open.size < this.#max) return;
-    throw new AppError('UNAVAILABLE', `${this.#max} event streams are open, no more are allowed; try again later`);
+    throw new AppError(
+      'UNAVAILABLE',
+      `${this.#max} event streams are open, no more are allowed; try again later`,
+    );
   }
 
   open({ reply }: Exchange, principal: Principal, onGone: () => void): EventStream {
@@ -129,11 +136,11 @@ export class Streams {
 
   close(): void {
     this.#timer.cancel();
-    for (const { close } of [...this.#open]) close();
+    for (const { close } of this.#open) close();
   }
 
   #keepAlive(): void {
     for (const { comment } of this.#open) comment();
-    for (const request of [...this.#unanswered]) request.keepWaiting();
+    for (const request of this.#unanswered) request.keepWaiting();
   }
 }

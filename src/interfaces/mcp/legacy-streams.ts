@@ -27,7 +27,8 @@ export async function serveGet(
   if (exchange.method === 'HEAD') return end(exchange);
   const lastEventId = headerOf(exchange, 'last-event-id');
   const position = lastEventId === undefined ? undefined : parseEventId(lastEventId);
-  if (lastEventId !== undefined && !position) throw refusals.invalid('Bad Request: Last-Event-ID is not one of ours');
+  if (lastEventId !== undefined && !position)
+    throw refusals.invalid('Bad Request: Last-Event-ID is not one of ours');
   parts.streams.requireRoom();
   if (!position) return stand(parts, exchange, principal, session.openStanding());
   if (position.kind === 'p') return resumeCall(parts, exchange, principal, { session, position });

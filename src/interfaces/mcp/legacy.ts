@@ -72,7 +72,11 @@ export function createLegacy(parts: LegacyParts): Legacy {
     const { exchange, principal, facts, message } = incoming;
     facts.era = 'legacy';
     const accepted = readAccept(exchange.headers.accept);
-    requireAccept(accepted, options.settings.strictAccept, message?.id !== undefined || Array.isArray(incoming.body));
+    requireAccept(
+      accepted,
+      options.settings.strictAccept,
+      message?.id !== undefined || Array.isArray(incoming.body),
+    );
     if (message?.method === 'initialize' && message.id !== undefined)
       return initialize(parts, incoming, message.id, accepted);
     const session = await findSession(parts.sessions, exchange, principal);
@@ -161,7 +165,8 @@ async function notify(
   { method, params }: PlainMessage,
   session: Session | undefined,
 ): Promise<void> {
-  if (session && method === 'notifications/cancelled') session.cancel(params?.requestId, 'cancelled by the client');
+  if (session && method === 'notifications/cancelled')
+    session.cancel(params?.requestId, 'cancelled by the client');
   else if (session) await session.tell(body as JSONRPCMessage);
   sendNothing(exchange, 202);
 }
@@ -181,7 +186,8 @@ async function other(
   const messages: unknown[] = Array.isArray(body) ? body : [body];
   if (Array.isArray(body)) requireBatch(body, session, headerOf(exchange, 'mcp-protocol-version'));
   const requests = messages.filter((message) => isJSONRPCRequest(message));
-  for (const message of messages) if (!isJSONRPCRequest(message)) await session?.tell(message as JSONRPCMessage);
+  for (const message of messages)
+    if (!isJSONRPCRequest(message)) await session?.tell(message as JSONRPCMessage);
   if (requests.length === 0) return sendNothing(exchange, 202);
   const scope = { exchange, principal, facts, view: parts.views.for(principal, exchange.query) };
   return relay(parts, { scope, session, accepted, batch: Array.isArray(body) }, requests);
@@ -190,7 +196,9 @@ async function other(
 function requireBatch(body: unknown[], session: Session | undefined, header: string | undefined): void {
   const version = session?.version ?? header ?? DEFAULT_LEGACY_VERSION;
   if (version !== BATCH_VERSION)
-    throw refusals.invalid(`Invalid Request: JSON-RPC batches exist in ${BATCH_VERSION} only; send one message`);
+    throw refusals.invalid(
+      `Invalid Request: JSON-RPC batches exist in ${BATCH_VERSION} only; send one message`,
+    );
   if (body.length > MAX_BATCH)
     throw refusals.invalid(`Invalid Request: Batch must not exceed ${MAX_BATCH} messages`);
   if (body.some((message) => isRecord(message) && message.method === 'initialize'))
@@ -248,7 +256,7 @@ async function runPlain(
   const { scope, session, id } = request;
   const reply = openReply(parts, request);
   const { signal, done } = session ? begin(session, { id, reply, scope }) : alone(scope.exchange);
-  const progress = throttledProgress(options.clock.now, progressToken, (text) => reply.notify(text));
+  const progress = throttledProgress(options.clock, progressToken, (text) => reply.notify(text));
   const result = await callTool(options.dispatch, scope, { tool, raw }, { signal, progress });
   done();
   reply.answer(resultMessage(toJson(result, '', ''), id));

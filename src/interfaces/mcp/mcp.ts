@@ -46,7 +46,10 @@ export function createMcpInterface(options: McpOptions): McpInterface {
   const { sessions, streams, eventLog, onError } = parts;
   const legacy = createLegacy(parts);
   const modern = createModern(parts);
-  const route = createRoute({ ...parts, post: (incoming) => (isModern(incoming) ? modern : legacy).post(incoming) });
+  const route = createRoute({
+    ...parts,
+    post: (incoming) => (isModern(incoming) ? modern : legacy).post(incoming),
+  });
 
   async function handle(exchange: Exchange, principal: Principal): Promise<void> {
     const facts: Facts = { started: options.clock.now(), method: exchange.method, outcome: 'OK' };

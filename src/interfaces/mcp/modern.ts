@@ -59,7 +59,10 @@ export function createModern(parts: ModernParts): Modern {
     const view = views.for(principal, exchange.query);
     const scope: Scope = { exchange, principal, facts, view };
     const plain = message && plainRequest(exchange, message);
-    return (plain && answerPlain(parts, scope, plain, discovered)) ?? relay(parts, { sdk, scopes }, incoming, scope);
+    return (
+      (plain && answerPlain(parts, scope, plain, discovered)) ??
+      relay(parts, { sdk, scopes }, incoming, scope)
+    );
   }
 
   return { post, toolsChanged: () => sdk.notify.toolsChanged(), close: () => sdk.close() };
@@ -97,7 +100,8 @@ function plainRequest(
   { id, method, params, meta }: PlainMessage,
 ): PlainRequest | undefined {
   if (id === undefined || !params || !meta || !isPlainEnvelope(meta)) return undefined;
-  if (headers['mcp-protocol-version'] !== MODERN_VERSION || headers['mcp-method'] !== method) return undefined;
+  if (headers['mcp-protocol-version'] !== MODERN_VERSION || headers['mcp-method'] !== method)
+    return undefined;
   return { id, method, params, meta };
 }
 
@@ -145,7 +149,7 @@ async function runPlain(
   const reply = new PostReply({ exchange, principal, streams, accepted: EITHER });
   // Closing the connection is how a client cancels. @see MCP 2026-07-28, Cancellation
   const { signal } = exchange;
-  const progress = throttledProgress(options.clock.now, meta.progressToken, (text) => reply.notify(text));
+  const progress = throttledProgress(options.clock, meta.progressToken, (text) => reply.notify(text));
   const result = await callTool(options.dispatch, scope, call, { signal, progress });
   const json = toJson(result, metaOf(profile), ',"resultType":"complete"');
   reply.answer(resultMessage(json, id));
@@ -223,4 +227,3 @@ async function send({ response, exchange, principal, streams, abort }: Sending):
     unlist();
   }
 }
-

@@ -1,5 +1,5 @@
 /** Whole replies: JSON, JSON-RPC errors, nothing. Streams are in `event-stream.ts`. */
-import { AppError, errorSurface, toAppError } from '../../core/errors.ts';
+import { type AppError, errorSurface, toAppError } from '../../core/errors.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import type { RpcId } from './message.ts';
 

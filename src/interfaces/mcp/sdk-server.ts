@@ -15,7 +15,7 @@ import {
   type ListToolsResult,
   type ServerContext,
 } from '@modelcontextprotocol/server';
-import type { Dispatch } from '../../core/dispatch.ts';
+import type { Clock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
 import type { Progress } from '../../core/operation.ts';
 import { callTool, findTool, type Scope } from './calls.ts';
@@ -82,7 +82,10 @@ export function createSdkServers({ options, profile, states, ...parts }: SdkServ
 
 /** How a person is asked; `pending` is a question that the result has to carry. */
 interface Asking {
-  ask: (scope: Scope, context: ServerContext) => { confirm: Ask | undefined; pending?: () => Pending | undefined };
+  ask: (
+    scope: Scope,
+    context: ServerContext,
+  ) => { confirm: Ask | undefined; pending?: () => Pending | undefined };
 }
 
 interface Pending {
@@ -113,7 +116,7 @@ async function serveCall(
     { tool, raw: params.arguments },
     {
       signal: context.mcpReq.signal,
-      progress: progressOf(context, clock.now),
+      progress: progressOf(context, clock),
       confirm: confirmWith(settings.confirm, confirm),
     },
   );
@@ -123,10 +126,10 @@ async function serveCall(
 
 const resultOf = (result: ToolResult): CallToolResult => toObject(result);
 
-function progressOf(context: ServerContext, now: () => number): ((update: Progress) => void) | undefined {
+function progressOf(context: ServerContext, clock: Clock): ((update: Progress) => void) | undefined {
   const progressToken = context.mcpReq._meta?.progressToken;
   if (!isId(progressToken)) return undefined;
-  return throttled(now, ({ progress, total, message }) => {
+  return throttled(clock, ({ progress, total, message }) => {
     const params = {
       progressToken,
       progress,
@@ -146,9 +149,15 @@ function askByRequest(capabilities: unknown): Asking {
       confirm: async ({ message }): Promise<Answer> => {
         const { id: relatedRequestId, signal } = mcpReq;
         try {
-          return await mcpReq.elicitInput(confirmationForm(message), { relatedRequestId, signal, timeout: ANSWER_MS });
+          return await mcpReq.elicitInput(confirmationForm(message), {
+            relatedRequestId,
+            signal,
+            timeout: ANSWER_MS,
+          });
         } catch (cause) {
-          throw new AppError('CONFIRMATION_REQUIRED', 'the question was not answered; nothing was done', { cause });
+          throw new AppError('CONFIRMATION_REQUIRED', 'the question was not answered; nothing was done', {
+            cause,
+          });
         }
       },
     }),
@@ -195,7 +204,8 @@ function readState(states: RequestStates, state: unknown, principalId: string) {
   });
 }
 
-const isSame = (a: Receipt, b: Receipt): boolean => a.operation === b.operation && a.inputDigest === b.inputDigest;
+const isSame = (a: Receipt, b: Receipt): boolean =>
+  a.operation === b.operation && a.inputDigest === b.inputDigest;
 
 function askInResult({ message, state }: Pending): InputRequiredResult {
   return inputRequired({

@@ -93,10 +93,7 @@ function scoreOf({ name, title, description }: Words, wanted: readonly string[])
 
 const callInput = z.strictObject({
   name: z.string().min(1).max(limits.shortText).describe('Name as find_operations returned it'),
-  arguments: z
-    .record(z.string(), z.unknown())
-    .default({})
-    .describe('Arguments as in its input_schema'),
+  arguments: z.record(z.string(), z.unknown()).default({}).describe('Arguments as in its input_schema'),
 });
 
 export const CALL_OPERATION = 'call_operation';
@@ -123,7 +120,9 @@ export function callOperationDefinition(readOnly: boolean): ToolDefinition {
 export function parseCall(raw: unknown): z.output<typeof callInput> {
   const result = callInput.safeParse(raw ?? {});
   if (result.success) return result.data;
-  const faults = result.error.issues.map(({ path, message }) => `${path.join('.') || 'arguments'}: ${message}`);
+  const faults = result.error.issues.map(
+    ({ path, message }) => `${path.join('.') || 'arguments'}: ${message}`,
+  );
   throw new AppError('INVALID_INPUT', `${CALL_OPERATION}: ${faults.join('; ')}`, {
     cause: result.error,
     details: { valid_arguments: Object.keys(callInput.shape) },

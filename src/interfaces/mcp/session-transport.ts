@@ -77,7 +77,9 @@ class SessionTransport implements Transport {
 
   async send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
     if (isAnswer(message)) return this.#answer(message);
-    const text = JSON.stringify('id' in message ? { ...message, id: `${this.#nonce}.${message.id}` } : message);
+    const text = JSON.stringify(
+      'id' in message ? { ...message, id: `${this.#nonce}.${message.id}` } : message,
+    );
     const key = options?.relatedRequestId;
     if (key === undefined) this.#session.announce(text);
     else if (typeof key === 'number') this.#session.calls.get(key)?.reply.notify(text);

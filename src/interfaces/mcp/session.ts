@@ -85,7 +85,7 @@ export class Session {
 
   /** What a client calls by its own id; it may have used the id twice. */
   cancel(id: unknown, reason: string): void {
-    for (const call of [...this.calls.values()]) if (call.id === id) call.cancel(reason);
+    for (const call of this.calls.values()) if (call.id === id) call.cancel(reason);
   }
 
   /** A call that is over by cancelling: its connection must not stay open for an answer that won't come. */
@@ -117,7 +117,7 @@ export class Session {
 
   async close(): Promise<void> {
     this.#standing?.detach();
-    for (const call of [...this.calls.values()]) {
+    for (const call of this.calls.values()) {
       call.cancel('the session has ended');
       call.reply.abandon();
     }

@@ -65,7 +65,8 @@ export class Sessions {
   /** Undefined when there is none, or none of this principal. */
   async find(id: string, principal: Principal): Promise<Session | undefined> {
     const session = this.#sessions.get(id) ?? (await this.#recall(id));
-    if (!session || session.principalId !== principal.id || this.#isExpired(session.lastSeenAt)) return undefined;
+    if (!session || session.principalId !== principal.id || this.#isExpired(session.lastSeenAt))
+      return undefined;
     session.lastSeenAt = this.#options.clock.now();
     this.#touched.add(session);
     return session;
@@ -74,7 +75,8 @@ export class Sessions {
   /** As `find`, without waiting, when it is in memory. */
   peek(id: string, principal: Principal): Session | undefined {
     const session = this.#sessions.get(id);
-    if (!session || session.principalId !== principal.id || this.#isExpired(session.lastSeenAt)) return undefined;
+    if (!session || session.principalId !== principal.id || this.#isExpired(session.lastSeenAt))
+      return undefined;
     session.lastSeenAt = this.#options.clock.now();
     this.#touched.add(session);
     return session;

@@ -136,9 +136,13 @@ function parseNarrowing(query: string, settings: Pick<McpSettings, 'toolsets' | 
 function requireToolset(text: string): Toolset {
   const found = toolsets.find((toolset) => toolset === text.trim());
   if (found) return found;
-  throw new AppError('INVALID_INPUT', `toolsets in the URL: no such toolset; valid are ${toolsets.join(', ')}`, {
-    details: { valid_toolsets: toolsets },
-  });
+  throw new AppError(
+    'INVALID_INPUT',
+    `toolsets in the URL: no such toolset; valid are ${toolsets.join(', ')}`,
+    {
+      details: { valid_toolsets: toolsets },
+    },
+  );
 }
 
 function requireBoolean(text: string): boolean {
