@@ -202,7 +202,8 @@ async function openEdge(config: Config, base: Base, stack: AsyncDisposableStack)
       servedHostnames: () => table().hostnames(),
     }),
   );
-  const { publisher, own } = gateway;
+  const { publisher } = gateway;
+  const own = () => gateway.own();
   let bound: Awaited<ReturnType<Gateway['listen']>> | undefined;
   const proxies = new ProxyService({ database, publisher, events, clock, log, own, controlHosts });
   const routes = new RouteService({

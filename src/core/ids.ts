@@ -10,11 +10,9 @@ export function newId(prefix: IdPrefix): string {
 }
 
 const TRACE_ID_BYTES = 16;
-const SPAN_ID_BYTES = 8;
 
 /** @see {@link https://www.w3.org/TR/trace-context/#trace-id | W3C Trace Context §3.2.2.3} */
 export const newTraceId = (): string => randomBytes(TRACE_ID_BYTES).toString('hex');
-export const newSpanId = (): string => randomBytes(SPAN_ID_BYTES).toString('hex');
 
 const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?$/;
 const ZERO = /^0+$/;

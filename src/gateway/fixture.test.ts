@@ -153,8 +153,16 @@ const defaults: GatewaySettings = {
   },
 };
 
+type SettingsOverrides = Partial<Omit<GatewaySettings, 'mcp'>> & { mcp?: Partial<McpGateSettings> };
+
+export const settingsWith = (settings: SettingsOverrides = {}): GatewaySettings => ({
+  ...defaults,
+  ...settings,
+  mcp: { ...defaults.mcp, ...settings.mcp },
+});
+
 type Overrides = Partial<Omit<GatewayOptions, 'settings'>> & {
-  settings?: Partial<Omit<GatewaySettings, 'mcp'>> & { mcp?: Partial<McpGateSettings> };
+  settings?: SettingsOverrides;
   proxies?: Proxy[];
   routes?: Route[];
   tokens?: Record<string, Principal>;
@@ -191,7 +199,7 @@ export class Fixture implements AsyncDisposable {
       selectCertificate,
       handlers: { control: this.#handler('control'), mcp: this.#handler('mcp') },
       ...options,
-      settings: { ...defaults, ...settings, mcp: { ...defaults.mcp, ...settings?.mcp } },
+      settings: settingsWith(settings),
     });
     this.gateway.load(proxies, routes);
   }

@@ -631,14 +631,15 @@ test('the gateway’s own ports are never a target, by any name', async () => {
 });
 
 test('a target that leads back here by a way around is a loop', async () => {
-  await using upstream = await startUpstream(async (request, response) => {
+  await using upstream = await startUpstream((request, response) => {
     // A front of somebody's that forwards what it gets to us again.
-    const socket = await tlsSocket(gateway, app);
-    socket.write(
-      `GET / HTTP/1.1\r\nHost: ${app}\r\nCDN-Loop: ${String(request.headers['cdn-loop'])}\r\nConnection: close\r\n\r\n`,
-    );
-    response.end((await readUntil(socket)).slice(0, 12));
+    void again(String(request.headers['cdn-loop'])).then((text) => response.end(text.slice(0, 12)));
   });
+  const again = async (loop: string) => {
+    const socket = await tlsSocket(gateway, app);
+    socket.write(`GET / HTTP/1.1\r\nHost: ${app}\r\nCDN-Loop: ${loop}\r\nConnection: close\r\n\r\n`);
+    return readUntil(socket);
+  };
   await using gateway = await startGateway({ proxies: [proxyOf(app, upstream.url)] });
   assert.equal((await ask(gateway)).body, 'HTTP/1.1 508');
 });

@@ -31,12 +31,15 @@ function echoSockets(upstream: Upstream): WebSocketServer {
   return server;
 }
 
+const sni = { servername: app };
+
 function open(gateway: Fixture, headers: Record<string, string> = {}, path = '/socket?x'): WebSocket {
   const socket = new WebSocket(`wss://127.0.0.1:${gateway.httpsPort}${path}`, ['chat'], {
-    ...{ servername: app },
     ca: caPem,
     headers: { host: app, ...headers },
     checkServerIdentity: () => undefined as never,
+    // Passed on to the TLS socket, which the types don't know.
+    ...sni,
   });
   socket.on('error', () => {});
   return socket;

@@ -151,15 +151,6 @@ export function compileRules({ remove, set }: HeaderRules): CompiledRules {
   return { removed: new Set(names), added: Object.entries(set).flat() };
 }
 
-/** Fields that frame a message belong to the connection, not to a rule. */
-export function ruleFault({ remove, set }: HeaderRules): string | undefined {
-  const framing = [...remove, ...Object.keys(set)].find((name) => {
-    const canonical = canonicalName(name.toLowerCase());
-    return hopByHop.has(canonical) || canonical === 'content-length';
-  });
-  return framing === undefined ? undefined : `the header ${framing} can't be set or removed by a rule`;
-}
-
 /** What is known of a request when its header is composed. */
 export interface RequestFacts {
   readonly rawHeaders: readonly string[];
@@ -198,13 +189,7 @@ export function requestHeaders(request: RequestFacts, plan: HeaderPlan): string[
   }
   addWritten(result, request, plan);
   for (const part of added) result.push(part);
-  return removed.has('host') ? withoutFirstHost(result) : result;
-}
-
-/** A rule that sets Host replaces ours; one that only removes it can't, since a request needs one. */
-function withoutFirstHost(headers: string[]): string[] {
-  const another = headers.findIndex((part, i) => i > 0 && i % 2 === 0 && part.toLowerCase() === 'host');
-  return another < 0 ? headers : headers.slice(2);
+  return result;
 }
 
 function addWritten(result: string[], request: RequestFacts, { rules, loopToken }: HeaderPlan): void {

@@ -3,13 +3,12 @@
  * Compiled facts of a target are made when it is first asked for and live as long as its `Match` does, so that an edit
  * costs the same among ten hosts and among ten thousand.
  */
-import { X509Certificate } from 'node:crypto';
-import { AppError, messageOf } from '../core/errors.ts';
+import { AppError } from '../core/errors.ts';
 import type { Proxy } from '../proxies/schema.ts';
 import { type OwnAddress, targetFault } from '../proxies/target-policy.ts';
 import { applyChange, createTable, type Match, type RoutingTable } from '../routes/match.ts';
 import type { Publisher, Route, RoutingChange } from '../routes/schema.ts';
-import { type CompiledRules, compileRules, type HeaderPlan, ruleFault } from './headers.ts';
+import { type CompiledRules, compileRules, type HeaderPlan } from './headers.ts';
 import type { Target, Upstream } from './upstream.ts';
 
 export interface Snapshot {
@@ -54,9 +53,8 @@ export class Snapshots implements Publisher {
 
   /** @throws AppError PRECONDITION_FAILED when the change could not be served. */
   prepare(change: RoutingChange): { publish(): void } {
-    for (const proxy of change.putProxies ?? []) this.#check(proxy.hostname, () => this.#checkProxy(proxy));
-    for (const route of change.putRoutes ?? [])
-      this.#check(`route ${route.path}`, () => this.#checkTarget(route.target_url));
+    for (const { hostname, target_url } of change.putProxies ?? []) this.#checkTarget(hostname, target_url);
+    for (const { path, target_url } of change.putRoutes ?? []) this.#checkTarget(`route ${path}`, target_url);
     const base = this.#current;
     const candidate = applyChange(base.table, change);
     return {
@@ -78,34 +76,10 @@ export class Snapshots implements Publisher {
     this.#current = Object.freeze({ table, generation: this.#current.generation + 1 });
   }
 
-  #check(what: string, check: () => void): void {
-    try {
-      check();
-    } catch (cause) {
-      throw new AppError('PRECONDITION_FAILED', `${what} can't be served: ${messageOf(cause)}`, { cause });
-    }
-  }
-
-  #checkProxy(proxy: Proxy): void {
-    this.#checkTarget(proxy.target_url);
-    const fault = ruleFault(proxy.request_headers) ?? ruleFault(proxy.response_headers);
-    if (fault) throw new Error(fault);
-    if (proxy.upstream_ca_pem !== undefined) checkAuthority(proxy.upstream_ca_pem);
-  }
-
-  #checkTarget(url: string): void {
+  #checkTarget(what: string, url: string): void {
     const fault = targetFault(url, this.#options.own());
-    if (fault) throw new Error(`target ${url}: ${fault}`);
+    if (fault) throw new AppError('PRECONDITION_FAILED', `${what} can't be served: target ${url}: ${fault}`);
   }
-}
-
-const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
-
-/** An authority that can't be read would leave nothing trusted, or everything, depending on who reads it. */
-function checkAuthority(pem: string): void {
-  const certificates = pem.match(PEM_CERTIFICATE) ?? [];
-  if (certificates.length === 0) throw new Error('upstream_ca_pem: there is no PEM certificate in it');
-  for (const certificate of certificates) void new X509Certificate(certificate);
 }
 
 function compile(match: Match, loopToken: string): Plan {

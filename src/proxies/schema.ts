@@ -18,8 +18,6 @@ const MAX_PEM = 65_536;
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const FIELD_VALUE = /^[\t\x20-\x7e]*$/;
 
-/** An exact hostname, in canonical form after parsing. */
-export const exactHostname = canonical(parseHostname, 'a hostname such as app.example.com');
 /** An exact hostname or `*.parent`, in canonical form after parsing. */
 export const hostname = canonical(
   parseHostnamePattern,

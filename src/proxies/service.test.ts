@@ -12,7 +12,7 @@ import type { RoutingChange } from '../routes/schema.ts';
 import { createIdempotencyStore } from '../store/idempotency.ts';
 import { openSqlite } from '../store/sqlite.ts';
 import { proxyOperations } from './operations.ts';
-import { proxySchema } from './schema.ts';
+import { proxySchema, proxySettings } from './schema.ts';
 import { ProxyService } from './service.ts';
 
 const principal = (id: string, hostnames?: string[]): Principal => ({
@@ -231,6 +231,26 @@ test('what the gateway refuses is not written, published or told', async (t) => 
   assert.deepEqual(await rows(), before);
   assert.equal(published.length, 1);
   assert.equal(changed.length, 1);
+});
+
+test('what the store refuses at the commit is not published or told', async (t) => {
+  const { call, proxies, rows, published, changed } = await setUp(t);
+  await call('create_proxy', { ...app, idempotency_key: 'key-00000001' });
+  const before = await rows();
+  const idempotency = {
+    principalId: admin.id,
+    operation: 'create_proxy',
+    key: 'key-00000001',
+    inputDigest: 'x',
+  };
+  const context = { principal: admin, idempotency };
+  const taken = failsWith('CONFLICT', /idempotency_key/);
+  const settings = proxySettings.parse({ target_url: app.target_url });
+  await assert.rejects(proxies.create({ ...settings, hostname: 'b.example.com' }, context), taken);
+  await assert.rejects(proxies.update(app.hostname, { enabled: false }, 1, context), taken);
+  await assert.rejects(proxies.delete(app.hostname, 1, context), taken);
+  assert.deepEqual(await rows(), before);
+  assert.deepEqual([published.length, changed.length], [1, 1]);
 });
 
 test('a control host can not become a proxy', async (t) => {

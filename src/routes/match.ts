@@ -39,7 +39,7 @@ interface Candidate {
 /** Enabled routes, the winner first, and what lets most of them be passed over without touching them. */
 interface Ranking {
   readonly candidates: readonly Candidate[];
-  /** For each candidate: length and hash of its stem. Numbers side by side, because memory is what a match waits for. */
+  /** For each candidate: length and hash of its stem in one number. Numbers side by side, because memory is what a match waits for. */
   readonly keys: readonly number[];
 }
 
@@ -95,7 +95,7 @@ export class RoutingTable {
     const host = this.#hostOf(hostname);
     if (!host?.fallback) return undefined;
     const compared = comparablePath(path);
-    hashPrefixes(compared);
+    readPrefixKeys(compared);
     const own = firstOf(host, method, compared);
     const global = firstOf(this.#globalRanking, method, compared);
     if (global && !(own && byPrecedence(own.route, global.route) < 0))
@@ -185,36 +185,41 @@ export function servesMcp(
 }
 
 /**
- * Hash of every prefix of the path at hand, up to the longest that a route can have. Shared by all matches: it is
- * filled and used within one call.
+ * Key of every prefix of the path at hand, up to the longest that a route can have. Shared by all matches: it is filled
+ * and used within one call.
  */
-const prefixHashes = new Int32Array(MAX_PATH + 1);
+const prefixKeys = new Int32Array(MAX_PATH + 1);
 const HASH_FACTOR = 31;
-/** Small enough for an integer that is kept in the array itself. */
-const HASH_MASK = 0x3fff_ffff;
+/** A key is the upper bits of a hash above the length: 30 bits, which an array keeps in place. */
+const LENGTH_BITS = 11;
+const LENGTH_MASK = (1 << LENGTH_BITS) - 1;
+const HASH_SHIFT = 13;
 
-function hashPrefixes(path: string): void {
-  const length = Math.min(path.length, MAX_PATH);
+const hashStep = (hash: number, code: number): number => (Math.imul(hash, HASH_FACTOR) + code) | 0;
+const keyFrom = (hash: number, length: number): number => ((hash >>> HASH_SHIFT) << LENGTH_BITS) | length;
+
+function readPrefixKeys(path: string): void {
+  const end = Math.min(path.length, MAX_PATH);
   let hash = 0;
-  for (let i = 0; i < length; i++) {
-    hash = (Math.imul(hash, HASH_FACTOR) + path.charCodeAt(i)) & HASH_MASK;
-    prefixHashes[i + 1] = hash;
+  for (let i = 0; i < end; i++) {
+    hash = hashStep(hash, path.charCodeAt(i));
+    prefixKeys[i + 1] = keyFrom(hash, i + 1);
   }
 }
 
-function hashOf(text: string): number {
+function keyOf(stem: string): number {
   let hash = 0;
-  for (let i = 0; i < text.length; i++)
-    hash = (Math.imul(hash, HASH_FACTOR) + text.charCodeAt(i)) & HASH_MASK;
-  return hash;
+  for (let i = 0; i < stem.length; i++) hash = hashStep(hash, stem.charCodeAt(i));
+  return keyFrom(hash, stem.length);
 }
 
-/** A hash that agrees is only a hint: the candidate itself decides. */
+/** A key that agrees is only a hint: the candidate itself decides. What is longer than the path is of another path. */
 function firstOf({ candidates, keys }: Ranking, method: string, compared: string): Candidate | undefined {
-  for (let i = 0; i < keys.length; i += 2) {
-    const length = keys[i] ?? 0;
-    if (length > compared.length || prefixHashes[length] !== keys[i + 1]) continue;
-    const candidate = candidates[i >> 1];
+  for (let i = 0; i < keys.length; i++) {
+    const key = keys[i] ?? 0;
+    const length = key & LENGTH_MASK;
+    if (length > compared.length || prefixKeys[length] !== key) continue;
+    const candidate = candidates[i];
     if (candidate && coversPath(candidate, compared) && coversMethod(candidate, method)) return candidate;
   }
   return undefined;
@@ -242,7 +247,7 @@ function rankingOf(routes: readonly Route[], before: Ranking | undefined): Ranki
     .filter(({ enabled }) => enabled)
     .sort(byPrecedence)
     .map((route) => known.get(route) ?? candidateOf(route));
-  return { candidates, keys: candidates.flatMap(({ stem }) => [stem.length, hashOf(stem)]) };
+  return { candidates, keys: candidates.map(({ stem }) => keyOf(stem)) };
 }
 
 function candidateOf(route: Route): Candidate {

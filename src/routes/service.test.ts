@@ -13,7 +13,7 @@ import { createIdempotencyStore } from '../store/idempotency.ts';
 import { openSqlite } from '../store/sqlite.ts';
 import { applyChange, createTable, matchRequest } from './match.ts';
 import { routeOperations } from './operations.ts';
-import { routeSchema, type RoutingChange } from './schema.ts';
+import { routeSchema, routeSettings, type RoutingChange } from './schema.ts';
 import { RouteService, type RouteServiceOptions } from './service.ts';
 
 const principal = (id: string, hostnames?: string[]): Principal => ({
@@ -234,6 +234,25 @@ test('what the gateway refuses, or another version, changes nothing', async (t) 
   await assert.rejects(call('delete_route', { id }), refused);
   assert.deepEqual(await rows(), before);
   assert.equal(published.length, 1);
+});
+
+test('what the store refuses at the commit is not published or told', async (t) => {
+  const { call, routes, rows, published, changed } = await setUp(t);
+  const { id } = await call('create_route', { ...api, idempotency_key: 'key-00000001' });
+  const idempotency = {
+    principalId: admin.id,
+    operation: 'create_route',
+    key: 'key-00000001',
+    inputDigest: 'x',
+  };
+  const context = { principal: admin, idempotency };
+  const taken = failsWith('CONFLICT', /idempotency_key/);
+  const settings = routeSettings.parse({ path: '/x', target_url: api.target_url });
+  await assert.rejects(routes.create({ ...settings, hostname: null }, context), taken);
+  await assert.rejects(routes.update(id, { enabled: false }, 1, context), taken);
+  await assert.rejects(routes.delete(id, 1, context), taken);
+  assert.equal((await rows()).length, 1);
+  assert.deepEqual([published.length, changed.length], [1, 1]);
 });
 
 test('paths that could never match, bad methods and forbidden targets are refused, saying what is expected', async (t) => {

@@ -1,8 +1,6 @@
 /**
  * Runs the conformance suite against a server that has the fixtures, behind its bearer gate: the suite can't send a
  * credential, so a forwarder on loopback adds it. Prints one line per run; fails when a run fails.
- *
- * With `--url` and `--token` it tests that server; without, the harness of this folder.
  */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -11,16 +9,14 @@ import { request as forwardTls } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
-import { extendWithFixtures } from './fixtures.ts';
-import { startHarness } from './harness.ts';
-import { createKitchen, kitchenOperations } from './operations.ts';
 
 export interface Target {
   url: string;
   token: string;
   /** PEM of the authority that a target with TLS is checked against. */
   ca?: string | undefined;
+  /** Sent as Host where the suite means the server's own name; absent: the suite's own Host goes through. */
+  host?: string | undefined;
 }
 
 const runs: readonly (readonly string[])[] = [
@@ -53,6 +49,23 @@ export async function runConformance(target: Target, print: (line: string) => vo
   }
 }
 
+/** Scenario of each run → its score, whatever it is. */
+export async function runScenarios(target: Target): Promise<Map<string, string>> {
+  await using forwarder = await startForwarder(target);
+  const output = mkdtempSync(join(tmpdir(), 'conformance-'));
+  try {
+    const scores = new Map<string, string>();
+    for (const options of runs) {
+      const result = await runSuite(forwarder.url, options, output);
+      for (const [, scenario, score] of result.output.matchAll(/^[✓✗] (\S+): (.*)$/gm))
+        scores.set(`${options.join(' ')} ${scenario}`, score ?? '');
+    }
+    return scores;
+  } finally {
+    rmSync(output, { recursive: true });
+  }
+}
+
 function runSuite(url: string, options: readonly string[], output: string) {
   const common = ['server', '--url', url, '--expected-failures', baseline, '-o', output];
   const child = spawn(process.execPath, [suite, ...common, ...options], { timeout: TIMEOUT_MS });
@@ -66,11 +79,17 @@ function runSuite(url: string, options: readonly string[], output: string) {
 }
 
 /** Host and Origin pass through unchanged: the suite tests how they are checked. */
-export async function startForwarder({ url, token, ca }: Target): Promise<AsyncDisposable & { url: string }> {
+export async function startForwarder({
+  url,
+  token,
+  ca,
+  host,
+}: Target): Promise<AsyncDisposable & { url: string }> {
   const target = new URL(url);
   const secure = target.protocol === 'https:';
   const server: Server = createServer((incoming, outgoing) => {
     const headers = { ...incoming.headers, authorization: `Bearer ${token}` };
+    if (host !== undefined && /^localhost:\d+$/.test(headers.host ?? '')) headers.host = host;
     // A target with TLS goes by its name; one without sees the suite's own Host.
     const options = { method: incoming.method, headers, ...(secure && { ca, servername: target.hostname }) };
     const upstream = (secure ? forwardTls : forward)(target, options, (reply) => {
@@ -91,20 +110,4 @@ export async function startForwarder({ url, token, ca }: Target): Promise<AsyncD
       await new Promise((resolve) => server.close(resolve));
     },
   };
-}
-
-if (import.meta.main) {
-  const { values } = parseArgs({ options: { url: { type: 'string' }, token: { type: 'string' } } });
-  const print = (line: string) => process.stdout.write(`${line}\n`);
-  process.exitCode = (await runAgainst(values)) ? 0 : 1;
-  async function runAgainst({ url, token }: { url?: string; token?: string }): Promise<boolean> {
-    if (url !== undefined && token !== undefined) return runConformance({ url, token }, print);
-    await using harness = await startHarness({
-      quiet: true,
-      operations: kitchenOperations,
-      services: createKitchen(),
-      extend: extendWithFixtures,
-    });
-    return await runConformance({ url: harness.url, token: 'admin' }, print);
-  }
 }

@@ -18,7 +18,12 @@ export const BOTH = 'application/json, text/event-stream';
 
 export async function request(
   { url, token = 'admin' }: Wire,
-  init: { method?: string; headers?: Record<string, string>; body?: string | Uint8Array; query?: string } = {},
+  init: {
+    method?: string;
+    headers?: Record<string, string>;
+    body?: string | Uint8Array;
+    query?: string;
+  } = {},
 ): Promise<Reply> {
   const { method = 'POST', headers, body, query = '' } = init;
   const reply = await fetch(url + query, {
@@ -63,7 +68,10 @@ export async function openSession(
   { version = '2025-06-18', capabilities = {} }: { version?: string; capabilities?: unknown } = {},
 ): Promise<{ 'mcp-session-id': string }> {
   const clientInfo = { name: 'wire', version: '1' };
-  const reply = await post(wire, rpc('initialize', { protocolVersion: version, capabilities, clientInfo }, 0));
+  const reply = await post(
+    wire,
+    rpc('initialize', { protocolVersion: version, capabilities, clientInfo }, 0),
+  );
   assert.equal(reply.status, 200, reply.text);
   assert.equal(reply.json.result.protocolVersion, version);
   const session = { 'mcp-session-id': reply.headers.get('mcp-session-id') ?? '' };
@@ -165,6 +173,9 @@ async function* blocksOf(reply: Response, raw: string[]): AsyncGenerator<Event> 
 function parseBlock(block: string): Event {
   const lines = block.split('\n');
   const field = (name: string) =>
-    lines.find((line) => line.startsWith(`${name}:`))?.slice(name.length + 1).trim();
+    lines
+      .find((line) => line.startsWith(`${name}:`))
+      ?.slice(name.length + 1)
+      .trim();
   return { id: field('id'), data: field('data') ?? '' };
 }

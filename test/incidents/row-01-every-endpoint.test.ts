@@ -26,7 +26,11 @@ const SERVED = 'served.example.com';
 const CONFINED = '*.confined.example.net';
 for (const body of [
   { hostname: SERVED, target_url: upstream.url },
-  { hostname: 'guarded.example.com', target_url: upstream.url, auth: { kind: 'token', permission: 'proxies:read' } },
+  {
+    hostname: 'guarded.example.com',
+    target_url: upstream.url,
+    auth: { kind: 'token', permission: 'proxies:read' },
+  },
 ])
   assert.equal((await product.api('POST', '/v1/proxies', body)).status, 201);
 
@@ -43,7 +47,9 @@ type Who = keyof typeof secrets;
 const everyone = Object.keys(secrets) as Who[];
 
 /** Written out on purpose: the gate of an endpoint is compared with this, not with the program's own table. */
-const viewerMay = ['proxies', 'routes', 'certificates', 'services', 'logs', 'system'].map((noun) => `${noun}:read`);
+const viewerMay = ['proxies', 'routes', 'certificates', 'services', 'logs', 'system'].map(
+  (noun) => `${noun}:read`,
+);
 const operatorMay = [...viewerMay, ...['proxies', 'routes', 'certificates'].map((noun) => `${noun}:write`)];
 /** A confined administrator touches nothing that belongs to the whole system. */
 const refusedToConfined = [
@@ -57,8 +63,14 @@ const refusedToConfined = [
 
 const endpoints = (await product.api('GET', '/v1/endpoints')).body.endpoints as Endpoint[];
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'PROPFIND'];
-const places: Record<string, string> = { hostname: 'nowhere.example.org', id: 'tok_000', component: 'mcp', token: 'x' };
-const urlOf = (path: string) => path.replace(/\{(\w+)\}/g, (_, name: string) => places[name] ?? assert.fail(name));
+const places: Record<string, string> = {
+  hostname: 'nowhere.example.org',
+  id: 'tok_000',
+  component: 'mcp',
+  token: 'x',
+};
+const urlOf = (path: string) =>
+  path.replace(/\{(\w+)\}/g, (_, name: string) => places[name] ?? assert.fail(name));
 
 function expected(who: Who, gate: string, call: string): 'pass' | 401 | 403 {
   // A credential that is not valid is told so everywhere, or nobody would notice that it has expired.
@@ -79,7 +91,10 @@ function bodyOf(method: string, gate: string) {
 test('incident 01: the registry names every surface, so that walking it means walking everything', () => {
   assert.ok(endpoints.length > 30, `${endpoints.length} endpoints`);
   for (const path of ['/mcp', '/mcp/', '/healthz', '/v1/proxies', '/openapi.json', '/v1/commands'])
-    assert.ok(endpoints.some((endpoint) => endpoint.path === path), path);
+    assert.ok(
+      endpoints.some((endpoint) => endpoint.path === path),
+      path,
+    );
 });
 
 for (const who of everyone)
@@ -104,10 +119,21 @@ for (const who of everyone)
   });
 
 /** Answered before anyone is asked who he is: the same constant for all. */
-const isMetaPath = (path: string) => path.startsWith('/.well-known/') || path === '/healthz' || path === '/readyz';
+const isMetaPath = (path: string) =>
+  path.startsWith('/.well-known/') || path === '/healthz' || path === '/readyz';
 
 test('incident 01: what is not listed does not exist: other paths are 404, other methods 405, for the administrator too', async () => {
-  const others = ['/admin', '/v1', '/v1/', '/v2/proxies', '/v1/proxies/a/b', '/metrics', '/debug', '/mcp/x', '/sse'];
+  const others = [
+    '/admin',
+    '/v1',
+    '/v1/',
+    '/v2/proxies',
+    '/v1/proxies/a/b',
+    '/metrics',
+    '/debug',
+    '/mcp/x',
+    '/sse',
+  ];
   for (const path of [...others, '/V1/proxies', '/.env', '/api', '/.well-known/openid-configuration'])
     for (const method of METHODS.filter((one) => one !== 'TRACE')) {
       const { status, text } = await send(product, { method, path, token: secrets.admin });
@@ -131,19 +157,34 @@ test('incident 01: on a served hostname there is no control plane but /mcp, whic
       const url = urlOf(path);
       const answer = await product.get(SERVED, url, { method });
       if (gate === 'mcp') assert.equal(answer.status, 401, `${method} ${path}`);
-      else assert.equal(upstream.requests[seen]?.url, url, `${method} ${path} is the upstream's: ${answer.status}`);
+      else
+        assert.equal(
+          upstream.requests[seen]?.url,
+          url,
+          `${method} ${path} is the upstream's: ${answer.status}`,
+        );
     }
   }
 });
 
 test('incident 01: a body that cannot be read denies before anything is done, whoever sends it', async () => {
   const before = await state();
-  const bodies = ['{', '{"hostname":"x.example.com","target_url":"http://localhost:1"', 'null', '[]', '"x"', '\u0000'];
+  const bodies = [
+    '{',
+    '{"hostname":"x.example.com","target_url":"http://localhost:1"',
+    'null',
+    '[]',
+    '"x"',
+    '\u0000',
+  ];
   for (const { methods, path, gate } of endpoints)
     for (const method of methods.filter((one) => ['POST', 'PUT', 'PATCH'].includes(one)))
       for (const body of bodies)
         for (const token of Object.values(secrets)) {
-          const headers = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' };
+          const headers = {
+            'content-type': 'application/json',
+            accept: 'application/json, text/event-stream',
+          };
           const { status, text } = await send(product, { method, path: urlOf(path), token, headers, body });
           assert.ok([400, 401, 403].includes(status), `${method} ${path} ${gate} ${body}: ${status} ${text}`);
         }
@@ -160,7 +201,9 @@ async function state(): Promise<unknown> {
 test('incident 01: MCP has one gate with REST: a tool that REST refuses is refused by name, by call_operation and in both eras', async () => {
   const body = { jsonrpc: '2.0', id: 1, method: 'tools/list' };
   const listed = async (token: string | undefined) =>
-    ((await postMcp(product, { token, body })).json.result?.tools ?? []).map(({ name }: { name: string }) => name);
+    ((await postMcp(product, { token, body })).json.result?.tools ?? []).map(
+      ({ name }: { name: string }) => name,
+    );
   const all: string[] = await listed(secrets.admin);
   assert.ok(all.length >= 15, all.join());
   for (const who of ['viewer', 'operator', 'confined'] as const) {
@@ -188,7 +231,12 @@ test('incident 01: a confined administrator sees and changes what is below its h
   ] as const)
     assert.equal((await as(method, path, body)).status, 404, `${method} ${path}`);
   const target_url = upstream.url;
-  for (const hostname of ['new.example.com', 'confined.example.net', '*.example.net', 'xconfined.example.net'])
+  for (const hostname of [
+    'new.example.com',
+    'confined.example.net',
+    '*.example.net',
+    'xconfined.example.net',
+  ])
     assert.equal((await as('POST', '/v1/proxies', { hostname, target_url })).status, 403, hostname);
   for (const hostname of [null, SERVED]) {
     const { status } = await as('POST', '/v1/routes', { hostname, path: '/x', target_url });
@@ -210,11 +258,19 @@ test('incident 01: an empty list of hostnames is refused where it is granted', a
 
 test('incident 01: a stored token with an empty, null-like or unreadable list of hostnames opens nothing', async () => {
   await using first = await startProduct();
-  const proxy = { hostname: SERVED, target_url: upstream.url, auth: { kind: 'token', permission: 'proxies:read' } };
+  const proxy = {
+    hostname: SERVED,
+    target_url: upstream.url,
+    auth: { kind: 'token', permission: 'proxies:read' },
+  };
   await first.api('POST', '/v1/proxies', proxy);
   const lists = { empty: [], text: '', number: 0, blank: [''], star: ['*'], mixed: [SERVED, 1] };
   const made = await Promise.all(
-    Object.entries(lists).map(async ([name, hostnames]) => ({ name, hostnames, ...(await grantConfined(first)) })),
+    Object.entries(lists).map(async ([name, hostnames]) => ({
+      name,
+      hostnames,
+      ...(await grantConfined(first)),
+    })),
   );
   await first.stop();
   const database = new BetterSqlite3(join(first.dataDir, 'state.sqlite'));
@@ -227,11 +283,19 @@ test('incident 01: a stored token with an empty, null-like or unreadable list of
   for (const { name, secret } of made) {
     const list = await send(second, { path: '/v1/proxies', token: secret });
     assert.ok(list.status === 401 || list.json.proxies?.length === 0, `${name} lists: ${list.text}`);
-    const create = { method: 'POST', path: '/v1/proxies', token: secret, body: { ...proxy, hostname: 'a.example.com' } };
+    const create = {
+      method: 'POST',
+      path: '/v1/proxies',
+      token: secret,
+      body: { ...proxy, hostname: 'a.example.com' },
+    };
     assert.ok([401, 403].includes((await send(second, create)).status), `${name} creates`);
     const headers = { authorization: `Bearer ${secret}` };
     for (const path of ['/', '/mcp'])
-      assert.ok([401, 403].includes((await second.get(SERVED, path, { headers })).status), `${name} reaches ${path}`);
+      assert.ok(
+        [401, 403].includes((await second.get(SERVED, path, { headers })).status),
+        `${name} reaches ${path}`,
+      );
   }
 });
 

@@ -85,7 +85,10 @@ test('incident 02: REST: neither body nor query nor header can change which reso
   const body = `{"hostname":"${VICTIM}","enabled":true,"version":7}`;
   // The path names its own proxy, with a version that it does not have: refused for that reason, on that proxy.
   assert.equal((await rest(confined, 'PATCH', own, body)).status, 412);
-  assert.equal((await rest(confined, 'PATCH', victimPath, `{"hostname":"${OWN}","enabled":false}`)).status, 404);
+  assert.equal(
+    (await rest(confined, 'PATCH', victimPath, `{"hostname":"${OWN}","enabled":false}`)).status,
+    404,
+  );
   assert.equal((await rest(confined, 'PATCH', `${own}?hostname=${VICTIM}`, '{"enabled":false}')).status, 400);
   const overrides = ['x-http-method-override', 'x-http-method', 'x-method-override'];
   for (const name of overrides)
@@ -109,7 +112,7 @@ const oddBodies: Record<string, string | Buffer> = {
   'a name in another case': '{"Enabled":false}',
   'a name in full width': '{"\uff45nabled":false}',
   'a name with a zero byte': '{"enabled\\u0000":false}',
-  '__proto__': '{"__proto__":{"enabled":false}}',
+  __proto__: '{"__proto__":{"enabled":false}}',
   'constructor.prototype': '{"constructor":{"prototype":{"enabled":false}}}',
   'a comment': '{/*x*/"enabled":false}',
   'a trailing comma': '{"enabled":false,}',
@@ -146,8 +149,11 @@ test('incident 02: REST reads no other encoding than it is told, and is told non
     'application/vnd.x+json',
   ])
     assert.equal(
-      (await rest(product.adminToken, 'PATCH', `/v1/proxies/${OWN}`, '{"enabled":false}', { 'content-type': type }))
-        .status,
+      (
+        await rest(product.adminToken, 'PATCH', `/v1/proxies/${OWN}`, '{"enabled":false}', {
+          'content-type': type,
+        })
+      ).status,
       400,
       type,
     );
@@ -159,7 +165,15 @@ test('incident 02: REST reads no other encoding than it is told, and is told non
 test('incident 02: REST: an argument of a query that is given twice is refused', async () => {
   for (const query of ['limit=1&limit=2', 'limit=1&%6cimit=2', 'filter=a&filter=b'])
     assert.equal((await send(product, { path: `/v1/proxies?${query}`, token: viewer })).status, 400, query);
-  for (const query of ['Limit=1', 'limit%00=1', 'limit[]=1', 'limit=0x10', 'limit=1e1', 'limit=%2B1', 'limit=%D9%A1'])
+  for (const query of [
+    'Limit=1',
+    'limit%00=1',
+    'limit[]=1',
+    'limit=0x10',
+    'limit=1e1',
+    'limit=%2B1',
+    'limit=%D9%A1',
+  ])
     assert.equal((await send(product, { path: `/v1/proxies?${query}`, token: viewer })).status, 400, query);
 });
 
@@ -172,7 +186,10 @@ for (const era of eraNames) {
     };
     for (const [what, body] of Object.entries(duplicates)) refused(await eras[era](body), what);
     const hostnames = `{"hostname":"${OWN}","hostname":"${VICTIM}"}`;
-    refused(await eras[era](call('delete_proxy', hostnames, metaOf(era)), confined), 'the argument, own first');
+    refused(
+      await eras[era](call('delete_proxy', hostnames, metaOf(era)), confined),
+      'the argument, own first',
+    );
     // The other way round the last tool is a harmless one, and the first one is not run.
     const harmless = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"delete_proxy","arguments":${victim},"name":"echo","arguments":{"message":"last"}${metaOf(era)}}}`;
     const headers = era === 'modern' ? modernHeaders('tools/call', 'echo') : {};
@@ -183,7 +200,12 @@ for (const era of eraNames) {
   const wholes: Record<string, string | Buffer> = {
     'a byte order mark': bytes([0xef, 0xbb, 0xbf], call('delete_proxy', victim, metaOf(era))),
     'UTF-16': Buffer.from(call('delete_proxy', victim, metaOf(era)), 'utf16le'),
-    'bytes that are not UTF-8': bytes(call('delete_proxy', victim, metaOf(era)).slice(0, -2), ',"x":"', [0xff], '"}}'),
+    'bytes that are not UTF-8': bytes(
+      call('delete_proxy', victim, metaOf(era)).slice(0, -2),
+      ',"x":"',
+      [0xff],
+      '"}}',
+    ),
     'names in another case': call('delete_proxy', victim, metaOf(era)).replace('"method"', '"Method"'),
     'arguments in another case': call('delete_proxy', `{"Hostname":"${VICTIM}"}`, metaOf(era)),
     'a tool in another case': call('Delete_Proxy', victim, metaOf(era)),
@@ -204,7 +226,11 @@ for (const era of eraNames) {
     ),
     'too deep': call('delete_proxy', `${'{"a":'.repeat(80)}1${'}'.repeat(80)}`, metaOf(era)),
     'two documents': `${call('delete_proxy', victim, metaOf(era))}${call('delete_proxy', victim, metaOf(era))}`,
-    'one call in call_operation': call('call_operation', `{"name":"delete_proxy","arguments":${victim}}`, metaOf(era)),
+    'one call in call_operation': call(
+      'call_operation',
+      `{"name":"delete_proxy","arguments":${victim}}`,
+      metaOf(era),
+    ),
     'call_operation in call_operation': call(
       'call_operation',
       `{"name":"call_operation","arguments":{"name":"delete_proxy","arguments":${victim}}}`,
@@ -223,8 +249,11 @@ for (const era of eraNames) {
   test(`incident 02: MCP, ${era}: a batch is judged call by call`, async () => {
     const batch = `[${call('echo', '{"message":"in"}', metaOf(era))},${call('delete_proxy', victim, metaOf(era)).replace('"id":1', '"id":2')}]`;
     const reply = await eras[era](batch);
-    const results: { id: number; result?: { isError?: boolean } }[] = Array.isArray(reply.json) ? reply.json : [];
-    if (reply.status === 200) assert.equal(results.find(({ id }) => id === 2)?.result?.isError, true, reply.text);
+    const results: { id: number; result?: { isError?: boolean } }[] = Array.isArray(reply.json)
+      ? reply.json
+      : [];
+    if (reply.status === 200)
+      assert.equal(results.find(({ id }) => id === 2)?.result?.isError, true, reply.text);
     else assert.equal(reply.status, 400, reply.text);
   });
 }
@@ -246,9 +275,15 @@ test('incident 02: MCP: what the headers say of a modern call has to be what the
     'another tool': modernHeaders('tools/call', 'echo'),
     'no tool': modernHeaders('tools/call'),
     'no method': { 'mcp-protocol-version': MODERN, 'mcp-name': 'delete_proxy' },
-    'another version': { ...modernHeaders('tools/call', 'delete_proxy'), 'mcp-protocol-version': '2025-11-25' },
+    'another version': {
+      ...modernHeaders('tools/call', 'delete_proxy'),
+      'mcp-protocol-version': '2025-11-25',
+    },
     'no version': { 'mcp-method': 'tools/call', 'mcp-name': 'delete_proxy' },
-    'another tool in base64': modernHeaders('tools/call', `=?base64?${Buffer.from('echo').toString('base64')}?=`),
+    'another tool in base64': modernHeaders(
+      'tools/call',
+      `=?base64?${Buffer.from('echo').toString('base64')}?=`,
+    ),
   };
   for (const [what, headers] of Object.entries(lies)) {
     const reply = await postMcp(product, { token: viewer, body, headers });
@@ -258,9 +293,15 @@ test('incident 02: MCP: what the headers say of a modern call has to be what the
 });
 
 test('incident 02: MCP: the narrowing of the URL can only take away', async () => {
-  for (const query of ['?toolsets=proxies', '?read_only=false', '?read_only=0&read_only=false', '?toolsets=proxies,system'])
+  for (const query of [
+    '?toolsets=proxies',
+    '?read_only=false',
+    '?read_only=0&read_only=false',
+    '?toolsets=proxies,system',
+  ])
     refused(await postMcp(product, { token: viewer, query, body: call('delete_proxy', victim) }), query);
-  const asAdmin = (query: string, body: string) => postMcp(product, { token: product.adminToken, query, body });
+  const asAdmin = (query: string, body: string) =>
+    postMcp(product, { token: product.adminToken, query, body });
   const wrapped = call('call_operation', `{"name":"delete_proxy","arguments":${victim}}`);
   for (const query of ['?read_only=true', '?read_only', '?read_only=false&read_only=true', '?toolsets=logs'])
     for (const body of [call('delete_proxy', victim), wrapped]) refused(await asAdmin(query, body), query);

@@ -37,7 +37,8 @@ const AT_ONCE = 50;
 const bodyOf = ({ method, path, surface }: Call): string => {
   if (surface === 'mcp' && method === 'POST')
     return `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"delete_proxy","arguments":{"hostname":"${SERVED}"}}}`;
-  if (method === 'POST' && path === '/v1/proxies') return '{"hostname":"new.example.com","target_url":"http://localhost:1"}';
+  if (method === 'POST' && path === '/v1/proxies')
+    return '{"hostname":"new.example.com","target_url":"http://localhost:1"}';
   if (method === 'PATCH') return '{"enabled":false}';
   return ['POST', 'PUT'].includes(method) ? '{}' : '';
 };
@@ -169,7 +170,12 @@ test('incident 03: every endpoint refuses a Host that two readers could take for
 });
 
 test('incident 03: every endpoint refuses a target that names another host than the Host field', async () => {
-  const targets = ['http://evil.example.com', 'http://localhost.evil.example.com', 'http://x@localhost', 'HTTP://127.0.0.2'];
+  const targets = [
+    'http://evil.example.com',
+    'http://localhost.evil.example.com',
+    'http://x@localhost',
+    'HTTP://127.0.0.2',
+  ];
   await each(
     calls,
     targets,
@@ -191,7 +197,10 @@ test('incident 03: no header but Host says which host is meant', async () => {
     calls.filter((call) => !isAcme(call)),
     names,
     (call, name) =>
-      request(call, ['Host: evil.example.com', `${name}: ${name === 'Forwarded' ? 'host=' : ''}localhost:${port}`]),
+      request(call, [
+        'Host: evil.example.com',
+        `${name}: ${name === 'Forwarded' ? 'host=' : ''}localhost:${port}`,
+      ]),
     (reply, call, name) => assert.equal(reply.status, 421, said(call, name, reply)),
   );
 });
@@ -268,17 +277,28 @@ test('incident 03: every endpoint refuses pages of other origins, before the cre
 });
 
 test('incident 03: what every page may ask for is the same for everyone, and allows no page to read a probe', async () => {
-  await each(calls.filter(isForEveryPage), [['http://evil.example.com'], ['null']], withOrigin, (reply, call, origins) => {
-    const allowed = reply.headers['access-control-allow-origin'];
-    assert.equal(allowed, call.surface === 'metadata' ? '*' : undefined, said(call, origins, reply));
-    assert.ok(!('access-control-allow-credentials' in reply.headers), said(call, origins, reply));
-    assert.ok(!reply.all.includes('evil'), said(call, origins, reply));
-  });
+  await each(
+    calls.filter(isForEveryPage),
+    [['http://evil.example.com'], ['null']],
+    withOrigin,
+    (reply, call, origins) => {
+      const allowed = reply.headers['access-control-allow-origin'];
+      assert.equal(allowed, call.surface === 'metadata' ? '*' : undefined, said(call, origins, reply));
+      assert.ok(!('access-control-allow-credentials' in reply.headers), said(call, origins, reply));
+      assert.ok(!reply.all.includes('evil'), said(call, origins, reply));
+    },
+  );
 });
 
 test('incident 03: on a served hostname /mcp is for its own pages only; a local page is a stranger there', async () => {
   const call = { method: 'POST', path: '/mcp', surface: 'mcp' };
-  for (const origin of [...localOrigins.flat(), 'null', 'http://evil.example.com', `http://${SERVED}`, 'https://example.com']) {
+  for (const origin of [
+    ...localOrigins.flat(),
+    'null',
+    'http://evil.example.com',
+    `http://${SERVED}`,
+    'https://example.com',
+  ]) {
     const fields = [`Host: ${SERVED}:${product.httpsPort}`, `Origin: ${origin}`];
     const reply = await raw(product, request(call, fields), SERVED);
     assert.equal(reply.status, 403, said(call, origin, reply));

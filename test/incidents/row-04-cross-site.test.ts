@@ -14,7 +14,10 @@ const { adminToken, httpPort } = product;
 
 const VICTIM = 'victim.example.com';
 const TARGET = 'http://localhost:1';
-assert.equal((await product.api('POST', '/v1/proxies', { hostname: VICTIM, target_url: TARGET })).status, 201);
+assert.equal(
+  (await product.api('POST', '/v1/proxies', { hostname: VICTIM, target_url: TARGET })).status,
+  201,
+);
 const [administrator] = (await product.api('GET', '/v1/tokens')).body.tokens;
 const other = (await product.api('POST', '/v1/tokens', { name: 'other', bundle: 'viewer' })).body;
 
@@ -37,7 +40,9 @@ const toolCall = {
 const SITE = 'http://evil.example.com';
 
 const stateNow = async () => {
-  const lists = ['/v1/proxies', '/v1/routes', '/v1/tokens', '/v1/log-levels'].map((path) => product.api('GET', path));
+  const lists = ['/v1/proxies', '/v1/routes', '/v1/tokens', '/v1/log-levels'].map((path) =>
+    product.api('GET', path),
+  );
   return (await Promise.all(lists)).map(({ body }) =>
     JSON.stringify(body, (key, value: unknown) => (key === 'last_used_at' ? undefined : value)),
   );
@@ -118,7 +123,10 @@ test('incident 04: a page of another site is refused on every change, JSON and c
       assert.equal(status, 403, `${method} ${path} with ${JSON.stringify(marks)}`);
     }
   for (const origin of [SITE, 'null'])
-    assert.equal((await postMcp(product, { token: adminToken, body: toolCall, headers: { origin } })).status, 403);
+    assert.equal(
+      (await postMcp(product, { token: adminToken, body: toolCall, headers: { origin } })).status,
+      403,
+    );
 });
 
 test('incident 04: a page of another site that asks first is told no, and may read nothing', async () => {
@@ -141,9 +149,11 @@ test('incident 04: a page of another site that asks first is told no, and may re
 test('incident 04: only the Authorization header is a credential: nothing a browser adds by itself, nothing in a URL', async () => {
   const basic = (text: string) => `Basic ${Buffer.from(text).toString('base64')}`;
   const disguises: Record<string, string>[] = [
-    ...['token', 'access_token', 'session', 'ohp', 'ohp_token', 'Authorization', 'mcp-session-id'].map((name) => ({
-      cookie: `${name}=${adminToken}; ${name}=Bearer ${adminToken}`,
-    })),
+    ...['token', 'access_token', 'session', 'ohp', 'ohp_token', 'Authorization', 'mcp-session-id'].map(
+      (name) => ({
+        cookie: `${name}=${adminToken}; ${name}=Bearer ${adminToken}`,
+      }),
+    ),
     { authorization: basic(`:${adminToken}`) },
     { authorization: basic(`${adminToken}:`) },
     { authorization: basic(`admin:${adminToken}`) },
@@ -160,35 +170,62 @@ test('incident 04: only the Authorization header is a credential: nothing a brow
     { 'mcp-session-id': adminToken },
   ];
   for (const headers of disguises) {
-    assert.equal((await send(product, { path: '/v1/proxies', headers })).status, 401, JSON.stringify(headers));
+    assert.equal(
+      (await send(product, { path: '/v1/proxies', headers })).status,
+      401,
+      JSON.stringify(headers),
+    );
     assert.equal((await postMcp(product, { body: toolCall, headers })).status, 401, JSON.stringify(headers));
   }
   for (const name of ['access_token', 'token', 'authorization', 'api_key', 'bearer']) {
     assert.equal((await send(product, { path: `/v1/proxies?${name}=${adminToken}` })).status, 401, name);
-    assert.equal((await postMcp(product, { query: `?${name}=${adminToken}`, body: toolCall })).status, 401, name);
+    assert.equal(
+      (await postMcp(product, { query: `?${name}=${adminToken}`, body: toolCall })).status,
+      401,
+      name,
+    );
   }
-  const inBody = { method: 'POST', path: '/v1/proxies', body: { access_token: adminToken, hostname: 'new.example.com' } };
+  const inBody = {
+    method: 'POST',
+    path: '/v1/proxies',
+    body: { access_token: adminToken, hostname: 'new.example.com' },
+  };
   assert.equal((await send(product, inBody)).status, 401);
 });
 
 test('incident 04: reading changes nothing: no GET runs what POST or DELETE runs, by no override', async () => {
   const overrides = ['x-http-method-override', 'x-http-method', 'x-method-override'];
-  for (const [method, path] of [...changes, ['DELETE', `/v1/proxies/${VICTIM}`], ['DELETE', `/v1/tokens/${administrator.id}`]])
+  for (const [method, path] of [
+    ...changes,
+    ['DELETE', `/v1/proxies/${VICTIM}`],
+    ['DELETE', `/v1/tokens/${administrator.id}`],
+  ])
     for (const as of ['GET', 'HEAD']) {
       const headers = Object.fromEntries(overrides.map((name) => [name, String(method)]));
       await send(product, { method: as, path: String(path), token: adminToken, headers });
-      await send(product, { method: as, path: `${String(path)}?_method=${String(method)}`, token: adminToken });
+      await send(product, {
+        method: as,
+        path: `${String(path)}?_method=${String(method)}`,
+        token: adminToken,
+      });
     }
   const stream = { accept: 'text/event-stream' };
   const query = `?${new URLSearchParams({ message: JSON.stringify(toolCall) }).toString()}`;
-  assert.equal((await send(product, { path: `/mcp${query}`, token: adminToken, headers: stream })).status, 400);
+  assert.equal(
+    (await send(product, { path: `/mcp${query}`, token: adminToken, headers: stream })).status,
+    400,
+  );
 });
 
 test('incident 04: no answer sets a cookie, none can be framed or sniffed into a page or a script', async () => {
   const replies = [
     await send(product, { path: '/', headers: { accept: 'text/html' } }),
     await send(product, { path: '/nowhere', headers: { accept: 'text/html' } }),
-    await send(product, { path: '/v1/proxies?callback=alert', token: adminToken, headers: { accept: 'text/html' } }),
+    await send(product, {
+      path: '/v1/proxies?callback=alert',
+      token: adminToken,
+      headers: { accept: 'text/html' },
+    }),
     await send(product, { path: '/', token: 'x'.repeat(40), headers: { accept: 'text/html' } }),
     await send(product, { path: '/<script>', headers: { accept: 'text/html', host: 'evil.example.com' } }),
     await postMcp(product, { body: toolCall, headers: { accept: 'text/html' } }),

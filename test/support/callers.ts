@@ -189,10 +189,18 @@ export async function openSession(
   { version = LEGACY, capabilities = {} }: { version?: string; capabilities?: object } = {},
 ): Promise<string> {
   const params = { protocolVersion: version, capabilities, clientInfo: { name: 'incident', version: '1' } };
-  const reply = await postMcp(product, { token, body: { jsonrpc: '2.0', id: 0, method: 'initialize', params } });
+  const reply = await postMcp(product, {
+    token,
+    body: { jsonrpc: '2.0', id: 0, method: 'initialize', params },
+  });
   const id = reply.headers['mcp-session-id'];
-  if (reply.status !== 200 || typeof id !== 'string') throw new Error(`initialize: ${reply.status} ${reply.text}`);
-  await postMcp(product, { token, session: id, body: { jsonrpc: '2.0', method: 'notifications/initialized' } });
+  if (reply.status !== 200 || typeof id !== 'string')
+    throw new Error(`initialize: ${reply.status} ${reply.text}`);
+  await postMcp(product, {
+    token,
+    session: id,
+    body: { jsonrpc: '2.0', method: 'notifications/initialized' },
+  });
   return id;
 }
 

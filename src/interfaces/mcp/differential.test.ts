@@ -91,7 +91,10 @@ function bareSdk() {
 
 async function same(ours: { status: number; text: string }, theirs: Response, label: string): Promise<void> {
   const text = await theirs.text();
-  const facts = (status: number, body: string) => ({ status, body: body === '' ? '' : normal(JSON.parse(body)) });
+  const facts = (status: number, body: string) => ({
+    status,
+    body: body === '' ? '' : normal(JSON.parse(body)),
+  });
   assert.deepEqual(facts(ours.status, ours.text), facts(theirs.status, text), label);
 }
 
@@ -103,7 +106,11 @@ function normal(value: any): unknown {
 const modernMessages: [string, unknown, Record<string, string>][] = [];
 const legacyMessages: unknown[] = [];
 
-function add(method: string, params: any, options: { id?: any; headers?: Record<string, string> } = {}): void {
+function add(
+  method: string,
+  params: any,
+  options: { id?: any; headers?: Record<string, string> } = {},
+): void {
   const { id = 7, headers = modernHeaders(method, params?.name) } = options;
   legacyMessages.push({ jsonrpc: '2.0', method, ...(params !== undefined && { params }), id });
   const modern = { ...params, _meta: { ...envelope(), ...params?._meta } };
@@ -199,7 +206,9 @@ test('modern: every disagreement of header and body is refused as the SDK refuse
   ];
   for (const change of changes) {
     const headers = Object.fromEntries(
-      Object.entries({ ...base, ...change }).filter((pair): pair is [string, string] => pair[1] !== undefined),
+      Object.entries({ ...base, ...change }).filter(
+        (pair): pair is [string, string] => pair[1] !== undefined,
+      ),
     );
     await sameModern(good, headers, JSON.stringify(change));
   }
