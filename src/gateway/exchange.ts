@@ -108,8 +108,7 @@ class CountedReply implements Reply {
   }
 
   writeHead(status: number, headers?: Record<string, string | number | string[]>): void {
-    const { connection } = this.#transit.closing();
-    if (connection) this.#response.setHeader('connection', connection);
+    if (this.#transit.isLastReply) this.#response.setHeader('connection', 'close');
     this.#transit.status = status;
     this.#response.writeHead(status, headers);
   }

@@ -304,3 +304,33 @@ test('shutting down ends event streams in order', async () => {
   await gateway.gateway.drain();
   assert.match(await rest, /0\r\n\r\n$/);
 });
+
+test('an idle connection is closed after the keep-alive time, over both protocols, one in use is not', async () => {
+  const { promise: mayAnswer, resolve: answer } = Promise.withResolvers<void>();
+  await using upstream = await startUpstream((request, response) => {
+    if (request.url === '/slow') void mayAnswer.then(() => response.end('slow'));
+    else response.end('fast');
+  });
+  await using gateway = await startGateway({
+    settings: { keepAliveTimeoutMs: 50 },
+    proxies: [proxyOf(app, upstream.url, open)],
+  });
+  const busy = await http2Session(gateway);
+  const stream = busy.request({ ':path': '/slow', ':authority': app });
+  const idle = await http2Session(gateway);
+  const closed = new Promise((resolve) => idle.once('close', resolve));
+  const socket = connect(gateway.httpPort, '127.0.0.1');
+  socket.write(`GET / HTTP/1.1\r\nHost: ${app}\r\n\r\n`);
+  assert.match(await readUntil(socket), /fast$/);
+  await closed;
+  answer();
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(chunk as Buffer);
+  assert.equal(Buffer.concat(chunks).toString(), 'slow');
+  busy.close();
+});
+
+test('a port that is taken is an error of the start, and leaves nothing open', async () => {
+  await using first = await startGateway();
+  await assert.rejects(startGateway({ settings: { httpsPort: first.httpsPort } }), /EADDRINUSE/);
+});

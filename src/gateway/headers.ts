@@ -35,6 +35,7 @@ const identity = new Set([
   'x-forwarded-client-cert',
   'x-forwarded-tls-client-cert',
   'x-forwarded-tls-client-cert-info',
+  'x-arr-clientcert',
 ]);
 const identityPrefixes = [
   'x-authenticated-',
@@ -49,6 +50,13 @@ const identityPrefixes = [
   'x-amzn-oidc-',
   'cf-access-authenticated-user-',
   'tailscale-user-',
+  'x-authentik-',
+  'x-vouch-',
+  'x-pomerium-claim-',
+  'x-consumer-',
+  'x-remote-group',
+  'x-remote-extra-',
+  'oidc-claim-',
 ];
 
 /** Where a request came from or what it was for before someone rewrote it: never from a client. */
@@ -77,6 +85,7 @@ const forwardedFamily = new Set([
   'x-remote-addr',
   'client-ip',
   'forwarded-for',
+  'x-original-forwarded-for',
   'x-forwarded',
   'x-scheme',
   'x-url-scheme',

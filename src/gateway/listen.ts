@@ -83,9 +83,14 @@ export class Listeners {
   async listen(): Promise<Addresses> {
     const { bind, httpPort, httpsPort } = this.#core.settings;
     this.#defaultContext = await keepDefaultContext(this.#https, this.#tls);
-    const http = await listening(this.#http, httpPort, bind);
-    const https = await listening(this.#https, httpsPort, bind);
-    return { http, https };
+    try {
+      const http = await listening(this.#http, httpPort, bind);
+      const https = await listening(this.#https, httpsPort, bind);
+      return { http, https };
+    } catch (cause) {
+      this.stop();
+      throw cause;
+    }
   }
 
   /** No new connections; idle ones end, HTTP/2 ones after what is under way on them. */
@@ -124,7 +129,20 @@ export class Listeners {
           protocol: '',
         });
     });
+    plain.on('error', (error) => this.#serverError(error));
     plain.on('clientError', (error: Error, socket: Socket) => this.#clientError(error, socket));
+  }
+
+  /** Of the listening socket, such as too many open files. `listen` reports those of the start to its caller too. */
+  #serverError(error: Error): void {
+    const { log, clock } = this.#core;
+    log.write({
+      time: clock.now(),
+      kind: 'system',
+      level: 'error',
+      component: 'gateway',
+      message: `listening: ${error.message}`,
+    });
   }
 
   #admit(socket: Socket): void {

@@ -28,7 +28,7 @@ export class Relay implements HeldHead {
     const list = responseHeaders(fields, this.#plan.responseRules, isChunked);
     if (isHttp2Response(response)) response.writeHead(status, list);
     else {
-      if (transit.closing().connection) list.push('connection', 'close');
+      if (transit.isLastReply) list.push('connection', 'close');
       if (reasonPhrase === undefined || reasonPhrase === '') response.writeHead(status, list);
       else response.writeHead(status, reasonPhrase, list);
       this.isHeadHeld = !isBodiless;

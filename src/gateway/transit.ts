@@ -174,10 +174,13 @@ export class Transit implements RequestFacts {
     else if (this.hasBody) this.request.resume();
   }
 
-  /** HTTP/1.1 connections end after this reply when the gateway does, or when HTTP itself was to be left. */
+  /** The HTTP/1.1 connection ends after this reply: the gateway does, or HTTP itself was to be left. */
+  get isLastReply(): boolean {
+    return (this.core.isDraining || this.upgrade !== undefined) && !isHttp2Response(this.response);
+  }
+
   closing(): { connection?: 'close' } {
-    const isLast = this.core.isDraining || this.upgrade !== undefined;
-    return isLast && !isHttp2Response(this.response) ? { connection: 'close' } : {};
+    return this.isLastReply ? { connection: 'close' } : {};
   }
 
   end(body?: Uint8Array): void {

@@ -2,7 +2,7 @@
 import { X509Certificate } from 'node:crypto';
 import { z } from 'zod';
 import { changesOf, nextCursorField, timestamp } from '../core/collection.ts';
-import { parseHostname, parseHostnamePattern } from '../core/hostname.ts';
+import { parseHostnamePattern } from '../core/hostname.ts';
 import { limits } from '../core/limits.ts';
 import { permissions } from '../core/permissions.ts';
 
@@ -41,7 +41,11 @@ export const targetUrl = z
       `has to be an http:// or https:// URL such as http://localhost:3000: ${targetFault(String(input)) ?? ''}`,
   });
 
+/** `URL` takes out line ends and reads a backslash as a slash: then people and programs would read two targets. */
+const READ_DIFFERENTLY = /[\p{Cc}\s\\]/u;
+
 function targetFault(text: string): string | undefined {
+  if (READ_DIFFERENTLY.test(text)) return 'a space, a control character or a backslash does not belong in it';
   const url = URL.parse(text);
   if (!url) return 'it is not a URL';
   if (url.protocol !== 'http:' && url.protocol !== 'https:') return `the scheme is ${url.protocol}`;

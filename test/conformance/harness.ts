@@ -29,8 +29,12 @@ export interface HarnessOptions {
   secret?: Buffer;
   extend?: McpOptions['extend'];
   principals?: readonly Principal[];
-  /** No log at all, for measuring. */
+  /** Writes no records. */
   quiet?: boolean;
+  /** Makes records and throws them away, for measuring. */
+  discard?: boolean;
+  /** A further step of the gate; false refuses. */
+  gateCost?: (principalId: string) => boolean;
 }
 
 export interface Harness extends AsyncDisposable {
@@ -78,14 +82,15 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   const database = options.database ?? (await openSqlite(':memory:', clock));
   const records: LogRecord[] = [];
   const notes: Record<string, unknown>[] = [];
-  const log: Log = { write: (record) => void records.push(record), enabled: () => !options.quiet };
+  const keep = options.quiet || options.discard ? () => {} : (record: LogRecord) => void records.push(record);
+  const log: Log = { write: keep, enabled: () => !options.quiet };
   const live = new LiveStreams(clock);
   const idempotency = { find: () => Promise.resolve(undefined) };
   const mcp = createMcpInterface({
     operations: options.operations ?? [],
     dispatch: createDispatch({
       services: options.services ?? {},
-      log: options.quiet ? { ...log, write: () => {} } : log,
+      log,
       clock,
       idempotency,
     }),
@@ -101,7 +106,8 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   const principals = new Map((options.principals ?? [admin]).map((principal) => [principal.id, principal]));
   const server = createServer((request, response) => {
     const principal = gate(request, response, principals);
-    if (principal) void mcp.handle(exchangeOf(request, response, notes), principal);
+    if (principal && options.gateCost?.(principal.id) === false) response.writeHead(429).end();
+    else if (principal) void mcp.handle(exchangeOf(request, response, notes), principal);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;

@@ -38,12 +38,14 @@ const FREE = 'free.example.com';
 let product: Product;
 let upstream: Upstream;
 let routeId: string;
+/** Where the upstream sends clients, by number. */
+let redirects: string[] = [];
 
 before(async () => {
   upstream = await startUpstream((request, response) => {
-    const to = /^\/to\/(.*)$/.exec(request.url ?? '')?.[1];
+    const to = redirects[Number(/^\/to\/(\d)$/.exec(request.url ?? '')?.[1] ?? -1)];
     if (to === undefined) response.setHeader('connection', 'close').end(`upstream saw ${request.url}`);
-    else response.writeHead(302, { location: decodeURIComponent(to) }).end();
+    else response.writeHead(302, { location: to }).end();
   });
   product = await startProduct({ env });
   await make(FREE, upstream.url);
@@ -337,23 +339,19 @@ test('incident 12: the address that was judged is the one that is connected to: 
 test('incident 12: a redirect of the upstream is given to the client and followed by nobody', async () => {
   await using other = await startUpstream();
   const before = upstream.requests.length;
-  for (const to of [
+  redirects = [
     'http://169.254.169.254/',
     `http://localhost:${product.httpPort}/healthz`,
-    other.url,
+    `${other.url}/`,
     'file:///etc/passwd',
     '//169.254.169.254/',
-  ]) {
-    const answer = await product.get(FREE, `/to/${encodeURIComponent(to).replaceAll('%2F', '%252F')}`);
-    assert.ok([302, 400].includes(answer.status), `${to}: ${answer.status}`);
+  ];
+  for (const [i, to] of redirects.entries()) {
+    const answer = await product.get(FREE, `/to/${i}`);
+    assert.deepEqual([answer.status, answer.headers.location], [302, to]);
   }
-  using wire = await wireHttp(product);
-  const reply = await wire
-    .write(`GET /to/${other.url.replaceAll('/', '~')} HTTP/1.1\r\nHost: ${FREE}\r\n\r\n`)
-    .reply();
-  assert.equal(reply?.status, 302);
   assert.equal(other.requests.length, 0);
-  assert.ok(upstream.requests.length > before);
+  assert.equal(upstream.requests.length, before + redirects.length);
 });
 
 test('incident 12: a request can not choose the target: no header, absolute URI or CONNECT leads elsewhere', async () => {
@@ -399,7 +397,6 @@ test('incident 12: a target that was written when its port was free is refused o
   for (const [i, host] of hosts.entries()) await make(`later-${i}.example.com`, `http://${host}:${port}`);
   assert.equal(await first.stop(), 0);
   product = await startProduct({ dataDir: first.dataDir, env: { ...env, OHP_HTTP_PORT: String(port) } });
-  assert.equal((await product.api('GET', '/healthz').catch(() => ({ status: 200 }))).status, 200);
   for (const [i, host] of hosts.entries())
     for (const way of ways) {
       const reply = await ask(`later-${i}.example.com`, way);

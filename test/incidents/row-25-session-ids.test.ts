@@ -207,7 +207,7 @@ test('incident 25: a session is of its principal on every hostname, and a confin
       authorization: `Bearer ${token}`,
       'mcp-session-id': session,
       'content-type': 'application/json',
-      accept: 'application/json',
+      accept: 'application/json, text/event-stream',
     },
     body,
   });
