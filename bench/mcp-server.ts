@@ -98,13 +98,14 @@ async function startSdk(): Promise<number> {
     await buildSdkServer().connect(transport);
     return transport.handleRequest(request);
   }
-  const server = createServer(async (incoming, outgoing) => {
+  async function serve(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
     const request = await toRequest(incoming, outgoing);
     await send(
       (await isLegacyRequest(request)) ? await legacy(request) : await modern.fetch(request),
       outgoing,
     );
-  });
+  }
+  const server = createServer((incoming, outgoing) => void serve(incoming, outgoing));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return (server.address() as AddressInfo).port;
 }

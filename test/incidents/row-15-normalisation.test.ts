@@ -82,7 +82,7 @@ class Asker implements Disposable {
 
 /**
  * A path as the most lenient upstream might read it: decoded once, backslashes for slashes, parameters and a fragment
- * dropped, what stands behind a NUL dropped, slashes collapsed, dot segments resolved.
+ * dropped, what stands behind a NUL dropped, slashes collapsed, dot segments resolved. A slash at the end stays.
  */
 function leniently(path: string): string {
   const [plain = ''] = path.split(/[?#]/);
@@ -95,7 +95,7 @@ function leniently(path: string): string {
     if (bare === '..') kept.pop();
     else if (bare !== '' && bare !== '.') kept.push(bare);
   }
-  return `/${kept.join('/')}`;
+  return `/${kept.join('/')}${kept.length > 0 && /[/.]$/.test(decoded) ? '/' : ''}`;
 }
 
 const isProtected = (path: string): boolean =>
@@ -119,7 +119,7 @@ function assertClosed(spelling: string, { status }: WireReply): void {
     // Canonical: whoever normalises it again finds nothing to do.
     assert.doesNotMatch(
       path.split('?')[0] ?? '',
-      /\/\/|\/\.{1,2}(?:\/|$)|\\|#|%(?:2[EeFf]|5[Cc]|00|0[AaDd])|%[0-9A-F]*[a-f]/,
+      /\/\/|\/\.{1,2}(?:\/|$)|\\|#|%(?:[0-9A-F]?[a-f]|[01][0-9A-F]|2[EF]|5C)/,
       spelling,
     );
   }

@@ -305,7 +305,7 @@ test('incident 16: what only looks like a length is not one: the body is one req
     ],
     [
       'many small extensions',
-      `POST /x HTTP/1.1\r\n${H}${CHUNKED}\r\n${[...'hello'].map((letter) => `1;${'y'.repeat(200)}\r\n${letter}\r\n`).join('')}0\r\n\r\n`,
+      `POST /x HTTP/1.1\r\n${H}${CHUNKED}\r\n${'hello'.split('').map((letter) => `1;${'y'.repeat(200)}\r\n${letter}\r\n`).join('')}0\r\n\r\n`,
     ],
   ];
   await overEach(harmless, async (attack, wire, bytes) => {
@@ -318,7 +318,7 @@ test('incident 16: what only looks like a length is not one: the body is one req
     );
     const seen = latest.filter(({ target }) => !target.startsWith('/neighbour-'));
     // Requests behind each other on one connection may be under way together.
-    assert.deepEqual(seen.map(({ target }) => target).sort(), ['/last', '/x'], attack);
+    assert.deepEqual(new Set(seen.map(({ target }) => target)), new Set(['/last', '/x']), attack);
     const body = seen.find(({ target }) => target === '/x')?.body ?? '';
     assert.ok(['hello', SMUGGLED].includes(body), `${attack}: the body became ${body}`);
   });

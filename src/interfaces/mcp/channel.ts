@@ -7,7 +7,7 @@ import type { Clock } from '../../core/clock.ts';
 import { messageOf } from '../../core/errors.ts';
 import type { EventStream } from './event-stream.ts';
 import type { SessionStore, StoredEvent } from './session-store.ts';
-import { MAX_EVENT_QUEUE, MAX_REPLAY, PRIMING_SINCE, RETRY_MS } from './settings.ts';
+import { MAX_EVENT_QUEUE_CHARACTERS, MAX_REPLAY, PRIMING_SINCE, RETRY_MS } from './settings.ts';
 
 /** Writes events in batches, in order, off the request path. */
 export class EventLog {
@@ -15,6 +15,7 @@ export class EventLog {
   readonly #clock: Clock;
   readonly #onError: (message: string) => void;
   #queue: StoredEvent[] = [];
+  #queued = 0;
   #writing: Promise<void> | undefined;
 
   constructor(store: SessionStore, clock: Clock, onError: (message: string) => void) {
@@ -24,9 +25,10 @@ export class EventLog {
   }
 
   append(event: StoredEvent): void {
-    if (this.#queue.length >= MAX_EVENT_QUEUE)
+    if (this.#queued + event.message.length > MAX_EVENT_QUEUE_CHARACTERS)
       return this.#onError('the event log is full; an event was not kept');
     this.#queue.push(event);
+    this.#queued += event.message.length;
     this.#writing ??= this.#write();
   }
 
@@ -39,6 +41,7 @@ export class EventLog {
     while (this.#queue.length > 0) {
       const batch = this.#queue;
       this.#queue = [];
+      this.#queued = 0;
       try {
         await this.#store.append(batch, this.#clock.now());
       } catch (cause) {
@@ -61,6 +64,14 @@ export class EventLog {
   }
 }
 
+/** What a channel knows of its session. */
+export interface ChannelOwner {
+  readonly id: string;
+  readonly version: string;
+  /** Whether this much more may be kept of its events. */
+  mayKeep(characters: number): boolean;
+}
+
 /** What kind of stream it is stays readable after a restart: of a POST, or the standing one of a GET. */
 export type StreamKind = 'p' | 'g';
 
@@ -81,15 +92,15 @@ export function parseEventId(text: string): Position | undefined {
 
 export class Channel {
   readonly streamId: string;
-  readonly #sessionId: string;
+  readonly #session: ChannelOwner;
   readonly #canPrime: boolean;
   readonly #log: EventLog;
   #sequence = 0;
   #stream: EventStream | undefined;
 
-  constructor(kind: StreamKind, session: { id: string; version: string }, log: EventLog) {
+  constructor(kind: StreamKind, session: ChannelOwner, log: EventLog) {
     this.streamId = `${kind}${randomBytes(STREAM_ID_BYTES).toString('hex')}`;
-    this.#sessionId = session.id;
+    this.#session = session;
     this.#canPrime = session.version >= PRIMING_SINCE;
     this.#log = log;
   }
@@ -105,14 +116,13 @@ export class Channel {
 
   send(message: string): void {
     this.#sequence += 1;
-    const { streamId } = this;
-    this.#log.append({ sessionId: this.#sessionId, streamId, sequence: this.#sequence, message });
+    if (this.#session.mayKeep(message.length))
+      this.#log.append({ ...this.#position, sequence: this.#sequence, message });
     this.#stream?.event(message, this.#id(this.#sequence));
   }
 
   /** The new stream takes over from the one before. */
   attach(stream: EventStream, prime = true): void {
-    this.#stream?.end();
     this.#stream = stream;
     if (!prime || !this.#canPrime) return;
     this.#sequence += 1;
@@ -145,7 +155,7 @@ export class Channel {
   }
 
   get #position() {
-    return { sessionId: this.#sessionId, streamId: this.streamId };
+    return { sessionId: this.#session.id, streamId: this.streamId };
   }
 
   #id(sequence: number): string {

@@ -80,6 +80,8 @@ export class EventStream {
 /** A request that has not been answered yet and could be as a stream. */
 export interface Unanswered {
   keepWaiting(): void;
+  /** The credential it came with is gone. */
+  cut(): void;
 }
 
 export class Streams {
@@ -129,9 +131,13 @@ export class Streams {
   }
 
   /** `keepWaiting` is called when it has waited a keep-alive interval, and again. */
-  await(request: Unanswered): () => void {
+  await(request: Unanswered, principal: Principal): () => void {
     this.#unanswered.add(request);
-    return () => void this.#unanswered.delete(request);
+    const unlist = this.#live.add(principal, () => request.cut());
+    return () => {
+      this.#unanswered.delete(request);
+      unlist();
+    };
   }
 
   close(): void {

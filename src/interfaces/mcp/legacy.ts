@@ -34,6 +34,7 @@ import {
   DEFAULT_LEGACY_VERSION,
   LEGACY_VERSIONS,
   MAX_BATCH,
+  MAX_INITIALIZE_CHARACTERS,
   type McpOptions,
 } from './settings.ts';
 import type { Views } from './views.ts';
@@ -140,7 +141,7 @@ async function initialize(
   const [newest = DEFAULT_INITIALIZE_VERSION] = LEGACY_VERSIONS;
   const asked = params.protocolVersion;
   const version = typeof asked === 'string' && LEGACY_VERSIONS.includes(asked) ? asked : newest;
-  const session = await sessions.create(principal, params, version);
+  const session = await sessions.create(principal, kept(params), version);
   facts.session = session.hash;
   facts.client = session.client;
   const result = { protocolVersion: version, capabilities, serverInfo: profile, instructions: INSTRUCTIONS };
@@ -148,6 +149,13 @@ async function initialize(
   const message = resultMessage(JSON.stringify(result), id);
   if (accepted.json) sendJson(exchange, 200, message);
   else new PostReply({ exchange, principal, streams, accepted }).answer(message);
+}
+
+/** What a replay needs. @throws Refusal when it is more than anyone has to say about itself. */
+function kept({ protocolVersion, capabilities, clientInfo }: JsonObject): JsonObject {
+  const replayed = { protocolVersion, capabilities, clientInfo };
+  if (JSON.stringify(replayed).length <= MAX_INITIALIZE_CHARACTERS) return replayed;
+  throw refusals.params(`initialize: more than ${MAX_INITIALIZE_CHARACTERS} characters`);
 }
 
 /** Many a hand-written client sends the version only, or nothing at all. */

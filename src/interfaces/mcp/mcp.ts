@@ -97,7 +97,7 @@ function createParts(options: McpOptions, toolsChanged: () => void): Parts {
   const states = createRequestStates(options.secret, clock);
   const createServer = createSdkServers({ options, profile, states, onError, toolsChanged });
   const eventLog = new EventLog(store, clock, (message) => onError(new Error(message)));
-  const sessionParts = { createServer, log: eventLog };
+  const sessionParts = { createServer, log: eventLog, clock };
   return {
     options,
     profile,

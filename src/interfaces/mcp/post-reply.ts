@@ -33,8 +33,7 @@ export class PostReply {
   constructor(options: PostReplyOptions) {
     this.#options = options;
     this.#left = options.answers ?? 1;
-    if (!options.accepted.events) return;
-    this.#unlist = options.streams.await(this);
+    this.#unlist = options.streams.await(this, options.principal);
     if (!options.accepted.json) this.#upgrade();
   }
 
@@ -49,9 +48,9 @@ export class PostReply {
 
   /** A message that comes before the answer. Where the client accepts no stream it is dropped. */
   notify(message: string): void {
-    if (this.#left === 0 || !this.#options.accepted.events) return;
+    if (this.#left === 0) return;
     this.#upgrade();
-    this.#send(message);
+    if (this.#isStreaming) this.#send(message);
   }
 
   answer(message: string): void {
@@ -71,6 +70,15 @@ export class PostReply {
   /** After a keep-alive interval without an answer, something on the way may cut a silent connection. */
   keepWaiting(): void {
     this.#upgrade();
+  }
+
+  /** Ends the connection, which aborts a call of the modern era; the session's end aborts one of the legacy era. */
+  cut(): void {
+    if (this.#left === 0) return;
+    this.#left = 0;
+    this.#unlist?.();
+    this.#options.exchange.reply.destroy();
+    this.#onDone?.();
   }
 
   /** Ends the connection in the middle of the call; the client comes back for the rest (SEP-1699). */
@@ -106,9 +114,8 @@ export class PostReply {
   }
 
   #upgrade(): void {
-    if (this.#stream || this.#left === 0) return;
-    const { exchange, principal, streams, openChannel } = this.#options;
-    if (exchange.signal.aborted) return;
+    const { accepted, exchange, principal, streams, openChannel } = this.#options;
+    if (this.#stream || this.#left === 0 || !accepted.events || exchange.signal.aborted) return;
     const channel = openChannel?.();
     const stream: EventStream = streams.open(exchange, principal, () => channel?.lost(stream));
     this.#stream = stream;

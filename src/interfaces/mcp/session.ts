@@ -5,7 +5,8 @@
  */
 import { createHash } from 'node:crypto';
 import type { JSONRPCMessage, JSONRPCRequest } from '@modelcontextprotocol/server';
-import { Channel, type EventLog } from './channel.ts';
+import type { Clock } from '../../core/clock.ts';
+import { Channel, type ChannelOwner, type EventLog } from './channel.ts';
 import type { Scope } from './calls.ts';
 import type { JsonObject, RpcId } from './message.ts';
 import type { PostReply } from './post-reply.ts';
@@ -13,6 +14,7 @@ import { clientName } from './record.ts';
 import { errorMessage } from './reply.ts';
 import type { CreateSdkServer } from './sdk-server.ts';
 import type { StoredSession } from './session-store.ts';
+import { EVENTS_KEPT_MS, MAX_SESSION_EVENT_CHARACTERS } from './settings.ts';
 import { connectSession, type SdkLink } from './session-transport.ts';
 
 /** A request that is being served. Its own id may repeat; the key in `Session.calls` does not. */
@@ -26,9 +28,10 @@ export interface Call {
 export interface SessionParts {
   readonly createServer: CreateSdkServer;
   readonly log: EventLog;
+  readonly clock: Clock;
 }
 
-export class Session {
+export class Session implements ChannelOwner {
   readonly id: string;
   readonly principalId: string;
   readonly version: string;
@@ -39,6 +42,7 @@ export class Session {
   readonly #parts: SessionParts;
   #hash: string | undefined;
   #nextCall = 1;
+  #kept = { characters: 0, since: 0 };
   #standing: Channel | undefined;
   #link: Promise<SdkLink> | undefined;
 
@@ -74,6 +78,13 @@ export class Session {
 
   openChannel(kind: 'p' | 'g'): Channel {
     return new Channel(kind, this, this.#parts.log);
+  }
+
+  mayKeep(characters: number): boolean {
+    const now = this.#parts.clock.now();
+    if (this.#kept.since + EVENTS_KEPT_MS <= now) this.#kept = { characters: 0, since: now };
+    this.#kept.characters += characters;
+    return this.#kept.characters <= MAX_SESSION_EVENT_CHARACTERS;
   }
 
   begin(call: Call): number {

@@ -1,4 +1,5 @@
 import { strict as assert } from 'node:assert';
+import { once } from 'node:events';
 import { test } from 'node:test';
 import { Client } from '@modelcontextprotocol/client';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
@@ -358,6 +359,50 @@ test('[incident 30] a credential that is gone takes its streams of both eras wit
   harness.mcp.toolsChanged();
   assert.ok(await theirs.next());
   await theirs.cancel();
+});
+
+test('[incident 30] a credential that is gone takes the call that runs with it', async () => {
+  const services = createKitchen();
+  const begun = Promise.withResolvers<AbortSignal>();
+  Object.assign(services.kitchen, { release: new Promise(() => {}), begun: begun.resolve });
+  await using harness = await start({ services });
+  const body = rpc('tools/call', { name: 'run_slowly', arguments: {}, _meta: envelope() });
+  const running = post(harness, body, modernHeaders('tools/call', 'run_slowly'));
+  const signal = await begun.promise;
+  harness.live.cut('other');
+  assert.equal(signal.aborted, false);
+  harness.live.cut('admin');
+  await assert.rejects(running);
+  if (!signal.aborted) await once(signal, 'abort');
+});
+
+test('an initialize that says too much about itself is refused, so that nothing big is kept', async () => {
+  await using harness = await start();
+  const clientInfo = { name: 'x'.repeat(20_000), version: '1' };
+  const reply = await post(harness, rpc('initialize', { clientInfo }));
+  assert.deepEqual([reply.status, reply.json.error.code], [400, -32_602]);
+  const ignored = await post(harness, rpc('initialize', { padding: 'x'.repeat(20_000) }));
+  assert.equal(ignored.status, 200);
+});
+
+test('what is kept of one session for resuming is bounded; the stream itself is not', async () => {
+  await using harness = await start();
+  const session = await openSession(harness, { version: '2025-11-25' });
+  const accept = 'text/event-stream';
+  const message = 'x'.repeat(10_000);
+  const call = rpc('tools/call', { name: 'echo', arguments: { message } });
+  const ids: string[] = [];
+  for (let i = 0; i < 70; i += 1) {
+    const reply = await post(harness, call, { ...session, accept });
+    assert.ok(reply.text.includes(message));
+    ids.push(/^id: (p\w+)\.1$/m.exec(reply.text)?.[1] ?? '');
+  }
+  const resume = async (id: string | undefined) => {
+    const headers = { ...session, accept, 'last-event-id': `${id}.1` };
+    return (await request(harness, { method: 'GET', headers })).text.includes(message);
+  };
+  assert.equal(await resume(ids[0]), true);
+  assert.equal(await resume(ids.at(-1)), false);
 });
 
 test('closing the sessions of a principal aborts what runs in them', async () => {

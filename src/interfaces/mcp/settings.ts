@@ -75,5 +75,9 @@ export const CLIENT_NAME_CHARACTERS = 64;
 export const MAX_VIEWS = 256;
 /** Events replayed at once to a client that resumes. */
 export const MAX_REPLAY = 1000;
-/** Events waiting for the store; more are not resumable. */
-export const MAX_EVENT_QUEUE = 10_000;
+/** Characters of events waiting for the store; more are not resumable. */
+export const MAX_EVENT_QUEUE_CHARACTERS = 16 * 1024 * 1024;
+/** Characters of events kept for one session while events are kept; more are not resumable. */
+export const MAX_SESSION_EVENT_CHARACTERS = 1024 * 1024;
+/** What is kept of an initialize request, as JSON. */
+export const MAX_INITIALIZE_CHARACTERS = 16 * 1024;
