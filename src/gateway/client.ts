@@ -51,6 +51,8 @@ export interface Connection {
   readonly servername: string | undefined;
   /** Requests that are being answered. */
   pending: number;
+  /** What follows on the connection is not to be trusted as a request: it ends with the reply that is under way. */
+  isLast: boolean;
   /** The one that came last on an HTTP/1.1 connection, while it is being answered. */
   current: Transit | undefined;
 }

@@ -2,10 +2,12 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
 import type { Exchange, Reply } from '../core/exchange.ts';
+import { AppError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import type { ClientResponse } from './client.ts';
 import { ClientBody } from './client-body.ts';
 import type { Activity, Transit } from './transit.ts';
+import { refusalOf } from './upstream-failure.ts';
 
 export class GatewayExchange implements Exchange, Activity {
   readonly #transit: Transit;
@@ -62,6 +64,10 @@ export class GatewayExchange implements Exchange, Activity {
       maxBytes: limits.controlBodyBytes,
       continueOn: expectsContinue ? response : undefined,
     });
+    // Whoever reads hears of it as well, but the limit is the gate's and so is the answer.
+    transit.body.once('error', (error) => {
+      if (error instanceof AppError) transit.refuse(refusalOf(error));
+    });
     return transit.body;
   }
 
@@ -85,7 +91,7 @@ export class GatewayExchange implements Exchange, Activity {
   };
 }
 
-/** Node's response, with the bytes and the status kept for the access record. */
+/** Node's response, with the bytes and the status kept for the access record. Goes nowhere once the gate has answered. */
 class CountedReply implements Reply {
   readonly #transit: Transit;
   readonly #response: ClientResponse;
@@ -104,26 +110,29 @@ class CountedReply implements Reply {
   }
 
   setHeader(name: string, value: string | readonly string[]): void {
+    if (this.#transit.isRefused) return;
     this.#response.setHeader(name, value);
   }
 
   writeHead(status: number, headers?: Record<string, string | number | string[]>): void {
+    if (this.#transit.isRefused) return;
     if (this.#transit.isLastReply) this.#response.setHeader('connection', 'close');
     this.#transit.status = status;
     this.#response.writeHead(status, headers);
   }
 
   flushHeaders(): void {
-    this.#response.flushHeaders();
+    if (!this.#transit.isRefused) this.#response.flushHeaders();
   }
 
   write(chunk: string | Uint8Array): boolean {
+    if (this.#transit.isRefused) return true;
     this.#transit.bytesOut += Buffer.byteLength(chunk);
     return this.#response.write(chunk);
   }
 
   end(chunk?: string | Uint8Array): void {
-    if (this.#response.writableEnded) return;
+    if (this.#response.writableEnded || this.#transit.isRefused) return;
     if (!this.#response.headersSent && this.#transit.status === 0) this.writeHead(this.#response.statusCode);
     if (chunk === undefined || chunk.length === 0 || this.#transit.isHead) this.#response.end();
     else {
@@ -138,6 +147,6 @@ class CountedReply implements Reply {
   }
 
   destroy(error?: Error): void {
-    this.#response.destroy(error);
+    if (!this.#transit.isRefused) this.#response.destroy(error);
   }
 }

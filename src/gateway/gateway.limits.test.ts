@@ -184,10 +184,9 @@ test('a head that is too large or has too many fields is 431, over both protocol
   const stream = session.request({
     ':path': '/',
     ':authority': app,
-    'x-a': 'x'.repeat(8000),
-    'x-b': 'y'.repeat(500),
+    'x-a': 'x'.repeat(8200),
   });
-  await assert.rejects(once(stream, 'response'), /ENHANCE_YOUR_CALM/);
+  assert.equal((await once(stream, 'response'))[0][':status'], 431);
   session.destroy();
   assert.equal(upstream.requests.length, 1);
 });

@@ -289,6 +289,11 @@ test('a body that is too large is 413, by what is announced and by what comes', 
   const big = 'x'.repeat(5 * 1024 * 1024);
   const announced = await ask(gateway, { ...mcp(bearer('admin')), body: big });
   assert.deepEqual([announced.status, announced.json.error.data.code], [413, 'TOO_LARGE']);
+  for (const path of ['/mcp', '/v1/x']) {
+    const headers = { ...bearer('admin'), 'transfer-encoding': 'chunked' };
+    const { status } = await ask(gateway, { host: 'localhost', method: 'POST', path, headers, body: big });
+    assert.equal(status, 413, path);
+  }
   assert.equal(gateway.exchanges.length, 0);
 });
 

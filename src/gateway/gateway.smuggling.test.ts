@@ -77,6 +77,23 @@ for (const [name, bytes] of Object.entries(corpus))
     await gateway.record(({ outcome }) => outcome === 'INVALID_INPUT');
   });
 
+test('nothing that follows a request whose end is in doubt is a request', async () => {
+  await using upstream = await startUpstream(echo);
+  await using gateway = await startGateway({ proxies: [proxyOf(app, upstream.url, open)] });
+  const doubtful = [
+    `${post}Transfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n`,
+    `GET /victim HTTP/1.1\r\nHost: ${app}\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n`,
+    `GET /victim HTTP/1.1\r\nHost: ${app}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 3\r\n\r\nabc`,
+    `GET /victim HTTP/1.1\r\nHost: ${app}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
+  ];
+  for (const bytes of doubtful) {
+    const text = await raw(gateway.httpPort, bytes + smuggled);
+    assert.match(text, /connection: close/i);
+    assert.equal(text.match(/HTTP\/1\.1 \d/g)?.length, 1, bytes);
+  }
+  assert.ok(upstream.requests.every(({ url }) => url === '/victim'));
+});
+
 const brokenBodies: Record<string, string> = {
   'a chunk size that is no number': 'zz\r\nabc\r\n0\r\n\r\n',
   'a chunk longer than its size': '3\r\nabcdef\r\n0\r\n\r\n',

@@ -664,8 +664,27 @@ test('an HTTPS upstream is verified by its own name, whatever Host says, with th
     assert.equal(status, 200, host);
     assert.equal(json.headers.host, host);
   }
+  let connections = 0;
+  server.on('secureConnection', () => connections++);
+  for (const host of [app, 'b.example.com', app, 'b.example.com'])
+    assert.equal((await ask(gateway, { host })).status, 200);
+  assert.equal(connections, 0, 'another Host is no reason for another connection');
   for (const host of ['untrusted.example.com', 'other.example.com'])
     assert.equal((await ask(gateway, { host })).status, 502, host);
+  server.closeAllConnections();
+  server.close();
+});
+
+test('an HTTPS upstream that is an address is verified by the address, and gets no server name', async () => {
+  const server = createTlsServer(await leafFor('127.0.0.1'), echo).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  await using gateway = await startGateway({
+    proxies: [proxyOf(app, `https://127.0.0.1:${port}`, { upstream_ca_pem: caPem })],
+  });
+  const connected = once(server, 'secureConnection');
+  assert.equal((await ask(gateway)).status, 200);
+  assert.equal((await connected)[0].servername, false);
   server.closeAllConnections();
   server.close();
 });

@@ -188,6 +188,7 @@ export class Listeners {
       isEncrypted,
       servername: parseHostname(servername),
       pending: 0,
+      isLast: false,
       current: undefined,
     };
     this.#connections.set(key, connection);
@@ -207,13 +208,20 @@ export class Listeners {
     response: ClientResponse;
     upgrade?: UpgradeRequest;
     expectsContinue?: boolean;
-  }): Transit {
-    const connection = this.#connectionFor(parts.request);
+  }): void {
+    const { request } = parts;
+    const connection = this.#connectionFor(request);
+    if (!isHttp2Request(request)) {
+      // The engine reads on behind a request whose end is in doubt; nobody else does.
+      if (connection.isLast) return;
+      // Node (24.21) loses what stands behind a request whose Upgrade is not taken up in the same read.
+      connection.isLast = request.headers.upgrade !== undefined;
+    }
     const transit = new Transit(this.#core, { ...parts, connection });
-    if (!isHttp2Request(parts.request)) connection.current = transit;
+    if (!isHttp2Request(request)) connection.current = transit;
+    if (parts.upgrade) parts.upgrade.socket.once('close', () => transit.finish());
     parts.response.once('close', () => transit.finish());
     receive(transit);
-    return transit;
   }
 
   /** Node has let go of the connection: a response of our own makes refusals like those of any request. */
@@ -225,8 +233,7 @@ export class Listeners {
     socket.on('error', () => socket.destroy());
     socket.on('drain', () => response.emit('drain'));
     response.once('finish', () => socket.destroySoon());
-    const transit = this.#receive({ request, response: seam(response), upgrade });
-    socket.once('close', () => transit.finish());
+    this.#receive({ request, response: seam(response), upgrade });
   }
 
   /** @see {@link https://www.rfc-editor.org/rfc/rfc8441#section-4 | RFC 8441 §4} */

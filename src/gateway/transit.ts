@@ -93,6 +93,8 @@ export class Transit implements RequestFacts {
   /** Bytes of a tunnel, both ways; undefined for everything else. */
   tunnelBytes: number | undefined = undefined;
   isEventStream = false;
+  /** Answered with a page of ours; whoever else would answer comes too late. */
+  isRefused = false;
   isDone = false;
 
   constructor(core: GatewayCore, parts: TransitParts) {
@@ -142,7 +144,8 @@ export class Transit implements RequestFacts {
 
   /** Answers with a page of ours. Always true: the chain of steps ends. */
   refuse(refusal: Refusal): true {
-    if (this.isDone) return true;
+    if (this.isDone || this.isRefused) return true;
+    this.isRefused = true;
     this.status = refusal.status;
     this.outcome = refusal.code;
     this.reason = refusal.reason;
@@ -174,9 +177,9 @@ export class Transit implements RequestFacts {
     else if (this.hasBody) this.request.resume();
   }
 
-  /** The HTTP/1.1 connection ends after this reply: the gateway does, or HTTP itself was to be left. */
+  /** The HTTP/1.1 connection ends after this reply: the gateway does, or what follows is not to be trusted. */
   get isLastReply(): boolean {
-    return (this.core.isDraining || this.upgrade !== undefined) && !isHttp2Response(this.response);
+    return (this.core.isDraining || this.connection.isLast) && !isHttp2Response(this.response);
   }
 
   closing(): { connection?: 'close' } {

@@ -139,14 +139,26 @@ test('incident 01: what is not listed does not exist: other paths are 404, other
       const { status, text } = await send(product, { method, path, token: secrets.admin });
       assert.equal(status, 404, `${method} ${path}: ${text}`);
     }
-  for (const path of new Set(endpoints.map((endpoint) => endpoint.path))) {
-    const listed = endpoints.filter((endpoint) => endpoint.path === path).flatMap(({ methods }) => methods);
-    for (const method of METHODS.filter((one) => !listed.includes(one))) {
-      const { status, text } = await send(product, { method, path: urlOf(path), token: secrets.admin });
-      assert.equal(status, 405, `${method} ${path}: ${status} ${text}`);
-    }
-  }
+  const isHeadOfMcp = (call: string) => call.startsWith('HEAD /mcp');
+  for (const call of unlisted().filter((one) => !isHeadOfMcp(one))) await isRefused(call);
 });
+
+test('incident 01: FAULT every method that /mcp answers is in the registry: HEAD is not, and is answered', async () => {
+  for (const call of unlisted().filter((one) => one.startsWith('HEAD /mcp'))) await isRefused(call);
+});
+
+/** `METHOD path` of each path that is listed, with the methods that are not. */
+const unlisted = () =>
+  [...new Set(endpoints.map(({ path }) => path))].flatMap((path) => {
+    const listed = endpoints.filter((endpoint) => endpoint.path === path).flatMap(({ methods }) => methods);
+    return METHODS.filter((method) => !listed.includes(method)).map((method) => `${method} ${path}`);
+  });
+
+async function isRefused(call: string): Promise<void> {
+  const [method = '', path = ''] = call.split(' ');
+  const { status, text } = await send(product, { method, path: urlOf(path), token: secrets.admin });
+  assert.equal(status, 405, `${call}: ${status} ${text}`);
+}
 
 test('incident 01: on a served hostname there is no control plane but /mcp, which asks for a credential there too', async () => {
   for (const { methods, path, gate, hosts } of endpoints) {

@@ -305,7 +305,10 @@ test('incident 16: what only looks like a length is not one: the body is one req
     ],
     [
       'many small extensions',
-      `POST /x HTTP/1.1\r\n${H}${CHUNKED}\r\n${'hello'.split('').map((letter) => `1;${'y'.repeat(200)}\r\n${letter}\r\n`).join('')}0\r\n\r\n`,
+      `POST /x HTTP/1.1\r\n${H}${CHUNKED}\r\n${'hello'
+        .split('')
+        .map((letter) => `1;${'y'.repeat(200)}\r\n${letter}\r\n`)
+        .join('')}0\r\n\r\n`,
     ],
   ];
   await overEach(harmless, async (attack, wire, bytes) => {
@@ -317,8 +320,11 @@ test('incident 16: what only looks like a length is not one: the body is one req
       attack,
     );
     const seen = latest.filter(({ target }) => !target.startsWith('/neighbour-'));
-    // Requests behind each other on one connection may be under way together.
-    assert.deepEqual(new Set(seen.map(({ target }) => target)), new Set(['/last', '/x']), attack);
+    assert.deepEqual(
+      seen.map(({ target }) => target),
+      ['/x', '/last'],
+      attack,
+    );
     const body = seen.find(({ target }) => target === '/x')?.body ?? '';
     assert.ok(['hello', SMUGGLED].includes(body), `${attack}: the body became ${body}`);
   });
@@ -417,6 +423,53 @@ test('incident 16: an upgrade that the upstream does not make is no tunnel: what
     assert.equal(replies.length, 1, `${attack}: the connection ends after the refusal`);
     assert.ok([200, 426].includes(replies[0]?.status ?? 0), `${attack}: ${replies[0]?.status}`);
   });
+});
+
+test('incident 16: leaving HTTP behind a request that is not answered yet ends that connection, and nothing else', async () => {
+  const first = `GET /first HTTP/1.1\r\n${H}\r\n`;
+  const leave = (method: string) =>
+    `${method} HTTP/1.1\r\n${H}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`;
+  const attacks = [
+    ['an upgrade', first + leave('GET /ws') + SMUGGLED],
+    ['two upgrades', leave('GET /ws') + leave('GET /ws')],
+    ['CONNECT', `${first}CONNECT ${HOST}:80 HTTP/1.1\r\n${H}\r\n${SMUGGLED}`],
+    [
+      'an upgrade behind a body',
+      `POST /first HTTP/1.1\r\n${H}Content-Length: 2\r\n\r\nxx${leave('GET /ws')}${SMUGGLED}`,
+    ],
+    ['an upgrade behind a broken request', `GET /%2f HTTP/1.1\r\n${H}\r\n${leave('GET /ws')}`],
+  ] as const;
+  await overEach(attacks, async (attack, wire, bytes) => {
+    const replies = await wire.write(bytes).replies();
+    assert.equal(product.child.exitCode, null, `${attack}: the process ended`);
+    await assertUnpoisoned(attack);
+    assert.ok(replies.length <= 2, attack);
+  });
+});
+
+test('incident 16: requests behind each other are answered in order, and begun one after the other', async () => {
+  const paths = Array.from({ length: 50 }, (_, i) => `/ordered-${i}`);
+  await overEach(
+    [
+      [
+        'many',
+        paths.map((path, i) => `${i % 3 === 0 ? 'DELETE' : 'GET'} ${path} HTTP/1.1\r\n${H}\r\n`).join('') +
+          LAST,
+      ],
+    ],
+    async (attack, wire, bytes) => {
+      const replies = await wire.write(bytes).replies();
+      await assertUnpoisoned(attack);
+      assert.deepEqual(
+        replies.map(({ body }) => body),
+        [...paths, '/last'].map((path) => `answer to ${path}`),
+        attack,
+      );
+      // RFC 9112 §9.3.2: only safe methods may run side by side.
+      const order = latest.map(({ target }) => target).filter((target) => !target.startsWith('/neighbour-'));
+      assert.deepEqual(order, [...paths, '/last'], attack);
+    },
+  );
 });
 
 test('incident 16: a request that wants to upgrade and has a body is not half a request to the upstream', async () => {

@@ -16,7 +16,7 @@ const SAME_KEY = 'the-same-key-for-everyone';
 
 const product = await startProduct({ env: { OHP_CONFIG: configFile(generous) } });
 const upstream = await startUpstream((request, response) =>
-  response.end(`${request.headers['x-forwarded-host']} ${request.url} ${request.headers['x-tenant']}`),
+  response.end([request.headers['x-forwarded-host'], request.url, request.headers['x-tenant']].join(' ')),
 );
 after(() => Promise.all([product[Symbol.asyncDispose](), upstream[Symbol.asyncDispose]()]));
 
@@ -194,7 +194,10 @@ test('incident 19: the log shows each principal the records of its own hostname 
       assert.ok(!/t\d+\.example/.test(message) || message.includes(tenant.hostname), message);
       // A neighbour that knocked is named by its id, so that the owner can tell who it was; the system by nothing.
       if (principal !== undefined && principal !== 'anonymous')
-        assert.ok(tenants.some(({ id }) => id === principal), principal);
+        assert.ok(
+          tenants.some(({ id }) => id === principal),
+          principal,
+        );
     }
   });
 });

@@ -26,7 +26,8 @@ afterEach(() => {
 });
 
 const { adminToken: token } = product;
-const rest = (method: string, path: string, body?: object, as = token) => send(product, { method, path, token: as, body });
+const rest = (method: string, path: string, body?: object, as = token) =>
+  send(product, { method, path, token: as, body });
 const touch = `touch ${canary}`;
 
 /** What a shell would act on. */
@@ -142,14 +143,19 @@ async function everyWay(command: string, as: string | undefined): Promise<string
     rest('POST', '/v1/commands', args, as).then(outcomeOf),
     callTool(product, as, { name: 'run_command', args }).then(outcomeOf),
     callTool(product, as, { name: 'run_command', args, era: 'modern' }).then(outcomeOf),
-    callTool(product, as, { name: 'call_operation', args: { name: 'run_command', arguments: args } }).then(outcomeOf),
+    callTool(product, as, { name: 'call_operation', args: { name: 'run_command', arguments: args } }).then(
+      outcomeOf,
+    ),
   ]);
 }
 
 for (const [what, commands] of Object.entries({
-  'what a shell would act on': ['uptime', 'df -h', 'dig x.example.com', 'openssl s_client -connect localhost:1'].flatMap(
-    (start) => shellTricks.map((trick) => `${start} ${trick}`),
-  ),
+  'what a shell would act on': [
+    'uptime',
+    'df -h',
+    'dig x.example.com',
+    'openssl s_client -connect localhost:1',
+  ].flatMap((start) => shellTricks.map((trick) => `${start} ${trick}`)),
   'what a shell would act on, as the program': shellTricks,
   'a program or an option that is not allowed': otherPrograms,
 }))
@@ -157,23 +163,47 @@ for (const [what, commands] of Object.entries({
     // The whole corpus by REST; every fourth by all four ways, which share one parser.
     for (const [i, command] of commands.entries()) {
       const outcomes =
-        i % 4 === 0 ? await everyWay(command, token) : [outcomeOf(await rest('POST', '/v1/commands', { command }))];
+        i % 4 === 0
+          ? await everyWay(command, token)
+          : [outcomeOf(await rest('POST', '/v1/commands', { command }))];
       for (const outcome of outcomes)
         assert.ok(['INVALID_INPUT', 'FORBIDDEN'].includes(outcome), `${JSON.stringify(command)}: ${outcome}`);
     }
   });
 
 test('incident 21: what is not text is no command', async () => {
-  for (const command of [null, 1, true, [], ['uptime'], ['sh', '-c', touch], { toString: 'uptime' }, '', ' ', 'x'.repeat(3000)])
-    for (const args of [{ command }, { command: 'uptime', args: ['-c', touch] }, { command: 'uptime', shell: true }])
+  for (const command of [
+    null,
+    1,
+    true,
+    [],
+    ['uptime'],
+    ['sh', '-c', touch],
+    { toString: 'uptime' },
+    '',
+    ' ',
+    'x'.repeat(3000),
+  ])
+    for (const args of [
+      { command },
+      { command: 'uptime', args: ['-c', touch] },
+      { command: 'uptime', shell: true },
+    ])
       assert.equal((await rest('POST', '/v1/commands', args)).status, 400, JSON.stringify(args));
-  assert.equal(outcomeOf(await rest('POST', '/v1/commands', { command: 'uname -s' })), 'OK', 'and an honest one runs');
+  assert.equal(
+    outcomeOf(await rest('POST', '/v1/commands', { command: 'uname -s' })),
+    'OK',
+    'and an honest one runs',
+  );
 });
 
 test('incident 21: who may not run commands learns nothing of how they are read', async () => {
   const operator = (await grant(product, { bundle: 'operator' })).secret;
   for (const command of ['uptime', touch, `uptime ${shellTricks[0] ?? ''}`])
-    assert.deepEqual(await everyWay(command, operator), Array.from({ length: 4 }, () => 'FORBIDDEN'));
+    assert.deepEqual(
+      await everyWay(command, operator),
+      Array.from({ length: 4 }, () => 'FORBIDDEN'),
+    );
 });
 
 test('incident 21: where any program may run there is still no shell: every trick in quotes arrives as it was typed', async () => {
@@ -190,7 +220,8 @@ test('incident 21: where any program may run there is still no shell: every tric
   for (const program of ['/bin/sh', './x', '../bin/sh', 'a/b', 'X=1', '-c', '~/x', '$SHELL', 'sh;'])
     assert.equal((await run(`${program} -c '${touch}'`)).status, 400, program);
   const environment = (await run('env')).json.stdout as string;
-  assert.deepEqual([...environment.matchAll(/^(\w+)=/gm)].map(([, name]) => name).sort(), ['HOME', 'LANG', 'PATH']);
+  const names = [...environment.matchAll(/^(\w+)=/gm)].map(([, name]) => name);
+  assert.deepEqual(new Set(names), new Set(['HOME', 'LANG', 'PATH']));
 });
 
 const target_url = upstream.url;
@@ -232,7 +263,8 @@ test('incident 21: a hostname is a hostname, wherever one is taken', async () =>
       rest('GET', `/v1/routes?hostname=${encodeURIComponent(hostname)}`),
       callTool(product, token, { name: 'create_proxy', args: { hostname, target_url } }),
     ]);
-    for (const reply of replies) assert.equal(outcomeOf(reply), 'INVALID_INPUT', `${hostname}: ${reply.text}`);
+    for (const reply of replies)
+      assert.equal(outcomeOf(reply), 'INVALID_INPUT', `${hostname}: ${reply.text}`);
   }
   assert.deepEqual((await rest('GET', '/v1/proxies')).json.proxies, []);
 });
@@ -273,13 +305,23 @@ test('incident 21: a target is a plain http or https URL, as it is written', asy
       rest('POST', '/v1/proxies', { hostname: 'target.example.com', target_url: target }),
       rest('POST', '/v1/routes', { hostname: null, path: '/x', target_url: target }),
     ]);
-    for (const reply of replies) assert.equal(outcomeOf(reply), 'INVALID_INPUT', `${JSON.stringify(target)}: ${reply.text}`);
+    for (const reply of replies)
+      assert.equal(outcomeOf(reply), 'INVALID_INPUT', `${JSON.stringify(target)}: ${reply.text}`);
   }
 });
 
 test('incident 21: a header rule is one field: nothing in it begins another, ends the head or frames the body', async () => {
   const names = ['X A', 'X:A', 'X-A\r\nX-B', 'X-A\n', '', ' X-A', 'X-\u00e4', 'X-A\u0000', ...framing];
-  const values = ['a\r\nX-Injected: 1', 'a\nX-Injected: 1', 'a\rb', 'a\u0000b', '\u00e9', '\u2028', 'a\u007f', 'x'.repeat(5000)];
+  const values = [
+    'a\r\nX-Injected: 1',
+    'a\nX-Injected: 1',
+    'a\rb',
+    'a\u0000b',
+    '\u00e9',
+    '\u2028',
+    'a\u007f',
+    'x'.repeat(5000),
+  ];
   const rules = [
     ...names.flatMap((name) => [{ set: { [name]: 'v' } }, { remove: [name] }]),
     ...values.map((value) => ({ set: { 'X-Rule': value } })),
@@ -289,16 +331,35 @@ test('incident 21: a header rule is one field: nothing in it begins another, end
   ];
   for (const rule of rules)
     for (const side of ['request_headers', 'response_headers']) {
-      const reply = await rest('POST', '/v1/proxies', { hostname: 'rule.example.com', target_url, [side]: rule });
+      const reply = await rest('POST', '/v1/proxies', {
+        hostname: 'rule.example.com',
+        target_url,
+        [side]: rule,
+      });
       assert.equal(outcomeOf(reply), 'INVALID_INPUT', `${JSON.stringify(rule)}: ${reply.text}`);
     }
 });
 
-const framing = ['Host', 'host', 'Transfer-Encoding', 'Content-Length', 'Connection', 'Upgrade', 'TE', 'Trailer', 'Expect'];
+const framing = [
+  'Host',
+  'host',
+  'Transfer-Encoding',
+  'Content-Length',
+  'Connection',
+  'Upgrade',
+  'TE',
+  'Trailer',
+  'Expect',
+];
 
 test('incident 21: text that may hold anything is only ever text: it comes back as it was and starts nothing', async () => {
   const path = `/$(touch)/';--`;
-  const made = await rest('POST', '/v1/routes', { hostname: null, path: '/a', target_url, idempotency_key: `k;${touch}` });
+  const made = await rest('POST', '/v1/routes', {
+    hostname: null,
+    path: '/a',
+    target_url,
+    idempotency_key: `k;${touch}`,
+  });
   assert.equal(made.status, 201, made.text);
   assert.equal((await rest('DELETE', `/v1/routes/${made.json.id}`)).status, 200);
   for (const id of [`x;${touch}`, `$(${touch})`, "' or 1=1 --", '%2e%2e', '%00', '*', 'rte_%25'])
@@ -307,8 +368,14 @@ test('incident 21: text that may hold anything is only ever text: it comes back 
       assert.ok([400, 404].includes(status), `${noun} ${id}: ${status}`);
     }
   for (const component of [`mcp;${touch}`, '*', '__proto__', 'audit'])
-    assert.equal((await rest('PUT', `/v1/log-levels/${encodeURIComponent(component)}`, { level: 'info' })).status, 400);
-  const tested = await rest('GET', `/v1/route-test?url=${encodeURIComponent(`https://x.example.com${path}`)}`);
+    assert.equal(
+      (await rest('PUT', `/v1/log-levels/${encodeURIComponent(component)}`, { level: 'info' })).status,
+      400,
+    );
+  const tested = await rest(
+    'GET',
+    `/v1/route-test?url=${encodeURIComponent(`https://x.example.com${path}`)}`,
+  );
   assert.equal(tested.status, 200, tested.text);
 });
 
@@ -347,11 +414,19 @@ test('incident 21: a filter of the log is a value and never a part of the questi
         assert.ok(text.includes(literally), `${name}=${trick}: ${text}`);
       }
       const theirs = await ask(name, trick, stranger);
-      assert.ok(theirs.status === 400 || theirs.json.records.length === 0, `${name}=${trick}: ${theirs.text}`);
+      assert.ok(
+        theirs.status === 400 || theirs.json.records.length === 0,
+        `${name}=${trick}: ${theirs.text}`,
+      );
     }
   for (const name of ['hostname', 'level', 'kind', 'since', 'until', 'status_min', 'cursor'])
     assert.equal((await ask(name, "' or 1=1 --")).status, 400, name);
-  for (const key of [['logs', "' or 1=1", 1], ['logs', 1e999, 1], ['proxies', "' or 1=1 --"], ['logs', 1, 1, 1]]) {
+  for (const key of [
+    ['logs', "' or 1=1", 1],
+    ['logs', 1e999, 1],
+    ['proxies', "' or 1=1 --"],
+    ['logs', 1, 1, 1],
+  ]) {
     const cursor = Buffer.from(JSON.stringify(key)).toString('base64url');
     assert.equal((await ask('cursor', cursor)).status, 400, JSON.stringify(key));
   }
@@ -361,7 +436,15 @@ test('incident 21: a filter of the log is a value and never a part of the questi
 
 test('incident 21: a filter of a list is text: wildcards of the query language match themselves only', async () => {
   for (const filter of ['%', '_', 'logged%', "' or 1=1 --", '\\', 'l_gged'])
-    assert.deepEqual((await rest('GET', `/v1/proxies?filter=${encodeURIComponent(filter)}`)).json.proxies, [], filter);
+    assert.deepEqual(
+      (await rest('GET', `/v1/proxies?filter=${encodeURIComponent(filter)}`)).json.proxies,
+      [],
+      filter,
+    );
   const forged = Buffer.from(JSON.stringify(['proxies', "' or 1=1 --"])).toString('base64url');
-  assert.equal((await rest('GET', `/v1/proxies?cursor=${forged}`)).status, 200, 'a place in an order, and no more');
+  assert.equal(
+    (await rest('GET', `/v1/proxies?cursor=${forged}`)).status,
+    200,
+    'a place in an order, and no more',
+  );
 });

@@ -2,7 +2,6 @@
  * Which web pages may talk to the control plane. A browser names the page's origin in a field that pages can't
  * forge, which is what stops DNS rebinding and cross-site requests; programs send none.
  */
-import { countOf } from '../bearer.ts';
 import { baseUrlOf } from '../bearer.ts';
 import type { Transit } from '../transit.ts';
 
@@ -40,19 +39,19 @@ export function allowEveryOrigin(transit: Transit): boolean {
   return transit.method === 'OPTIONS' ? answerPreflight(transit, 'GET, OPTIONS') : false;
 }
 
-/** Compared to the letter: browsers send origins in one form only, and whatever has another is not a browser's. */
+/**
+ * Compared to the letter: browsers send origins in one form only, and whatever has another, or is
+ * two of them joined, is not a browser's.
+ */
 function isOwnOrigin(transit: Transit, origin: string): boolean {
-  return isSingle(transit) && origin === baseUrlOf(transit);
+  return origin === baseUrlOf(transit);
 }
 
 function isAllowed(transit: Transit, origin: string): boolean {
   const { core, match, isLocal } = transit;
-  if (!isSingle(transit)) return false;
   if (core.settings.mcp.allowedOrigins.includes(origin)) return true;
   return match === undefined && isLocal && LOCAL_ORIGIN.test(origin);
 }
-
-const isSingle = ({ rawHeaders }: Transit): boolean => countOf(rawHeaders, 'origin') === 1;
 
 function refuse(transit: Transit): true {
   return transit.refuse({

@@ -1,4 +1,3 @@
-import { countOf } from '../bearer.ts';
 import { isHttp2Request } from '../client.ts';
 import type { Transit } from '../transit.ts';
 
@@ -14,7 +13,11 @@ const LENGTH = /^\d{1,15}$/;
 export function refuseMalformed(transit: Transit): boolean {
   const { rawHeaders, core, request } = transit;
   // Over HTTP/1.1 Node drops what is beyond the limit it was given, which is one more than is allowed.
-  if (!isHttp2Request(request) && rawHeaders.length / 2 > core.settings.maxHeaders)
+  if (
+    isHttp2Request(request)
+      ? bytesOf(rawHeaders) > core.settings.maxHeaderBytes
+      : rawHeaders.length / 2 > core.settings.maxHeaders
+  )
     return transit.refuse({
       status: 431,
       code: 'TOO_LARGE',
@@ -24,15 +27,18 @@ export function refuseMalformed(transit: Transit): boolean {
 }
 
 function refuseFraming(transit: Transit): boolean {
-  const { rawHeaders, request, headers } = transit;
+  const { request, headers } = transit;
   const { 'transfer-encoding': encoding, 'content-length': length } = headers;
+  // Where the request would end and the other protocol begin is for nobody to say.
+  const hasLength = encoding !== undefined || (length !== undefined && length !== '0');
+  if (transit.upgrade && hasLength) return ambiguous(transit);
   if (encoding !== undefined) {
-    if (encoding.toLowerCase() !== 'chunked' || countOf(rawHeaders, 'transfer-encoding') > 1)
+    if (encoding.toLowerCase() !== 'chunked')
       return malformed(transit, 501, 'Only the transfer coding "chunked" is supported.');
     if (length !== undefined || request.httpVersion === '1.0') return ambiguous(transit);
   }
   if (length === undefined) return false;
-  return !LENGTH.test(length) || countOf(rawHeaders, 'content-length') > 1 ? ambiguous(transit) : false;
+  return LENGTH.test(length) ? false : ambiguous(transit);
 }
 
 const ambiguous = (transit: Transit): true => malformed(transit, 400, 'The length of the body is ambiguous.');
@@ -58,8 +64,15 @@ function refuseExpectation(transit: Transit): boolean {
   });
 }
 
+/** The parser of HTTP/1.1 measures for itself; that of HTTP/2 only tells clients the limit. */
+function bytesOf(rawHeaders: readonly string[]): number {
+  let bytes = 0;
+  for (const part of rawHeaders) bytes += part.length;
+  return bytes;
+}
+
 /** Whatever follows on this connection can't be trusted to be a request. */
 function malformed(transit: Transit, status: number, message: string): true {
-  const closing = isHttp2Request(transit.request) ? {} : { connection: 'close' };
-  return transit.refuse({ status, code: 'INVALID_INPUT', message, headers: closing });
+  transit.connection.isLast = true;
+  return transit.refuse({ status, code: 'INVALID_INPUT', message });
 }

@@ -123,6 +123,7 @@ export class Channel {
 
   /** The new stream takes over from the one before. */
   attach(stream: EventStream, prime = true): void {
+    this.#stream?.end();
     this.#stream = stream;
     if (!prime || !this.#canPrime) return;
     this.#sequence += 1;

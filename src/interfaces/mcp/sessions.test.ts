@@ -19,6 +19,8 @@ import {
   post,
   request,
   rpc,
+  type Reply,
+  type Wire,
 } from '../../../test/conformance/wire.ts';
 import { ManualClock, MINUTE, SECOND, systemClock } from '../../core/clock.ts';
 import { openSqlite } from '../../store/sqlite.ts';
@@ -449,31 +451,37 @@ test('[incident 19] 1,000 interleaved principals never see a byte of another', a
     quiet: true,
   });
   const call = { name: 'list_things', arguments: { limit: 1 } };
-  await Promise.all(
-    principals.map(async ({ id }) => {
-      const wire = { url: harness.url, token: id };
-      const session = await openSession(wire);
-      const replies = [
-        await post(wire, rpc('tools/call', call, id), session),
-        await post(wire, rpc('tools/call', { ...call, extra: 1 }, id), session),
-        await post(
-          wire,
-          rpc('tools/call', { ...call, _meta: envelope() }, id),
-          modernHeaders('tools/call', 'list_things'),
-        ),
-        await post(
-          wire,
-          rpc('tools/call', { ...call, _meta: envelope({ experimental: {} }) }, id),
-          modernHeaders('tools/call', 'list_things'),
-        ),
-      ];
-      for (const { text, json } of replies) {
-        assert.equal(json.id, id);
-        assert.deepEqual([...new Set(text.match(/principal-\d+-/g))], [id]);
-      }
-    }),
-  );
+  const modern = modernHeaders('tools/call', 'list_things');
+  const sessions = new Map<string, Record<string, string>>();
+  // Both paths of both eras; every worker takes the next principal, so that no two in a row are the same.
+  const rounds: ((wire: Wire) => Promise<Reply>)[] = [
+    (wire) => post(wire, rpc('tools/call', call, wire.token), sessions.get(wire.token ?? '')),
+    (wire) =>
+      post(wire, rpc('tools/call', { ...call, extra: 1 }, wire.token), sessions.get(wire.token ?? '')),
+    (wire) => post(wire, rpc('tools/call', { ...call, _meta: envelope() }, wire.token), modern),
+    (wire) =>
+      post(wire, rpc('tools/call', { ...call, _meta: envelope({ experimental: {} }) }, wire.token), modern),
+  ];
+  await interleaved(principals, async ({ id }) => {
+    sessions.set(id, await openSession({ url: harness.url, token: id }));
+  });
+  for (const round of rounds)
+    await interleaved(principals, async ({ id }) => {
+      const { text, json } = await round({ url: harness.url, token: id });
+      assert.equal(json.id, id);
+      assert.deepEqual([...new Set(text.match(/principal-\d+-/g))], [id]);
+    });
 });
+
+const WORKERS = 50;
+
+async function interleaved<Item>(items: readonly Item[], work: (item: Item) => Promise<void>): Promise<void> {
+  const queue = items.values();
+  const worker = async () => {
+    for (const item of queue) await work(item);
+  };
+  await Promise.all(Array.from({ length: WORKERS }, worker));
+}
 
 test('stopping ends every stream', async () => {
   const harness = await start();
