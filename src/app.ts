@@ -101,6 +101,11 @@ async function construct(
       extend: overrides.extendMcp,
     }),
   );
+  const stopListening = base.events.on('token.revoked', ({ tokenId }) => {
+    base.live.cut(tokenId);
+    mcp.closeSessionsOf(tokenId);
+  });
+  stack.defer(stopListening);
   const rest = createRestInterface({
     operations,
     dispatch,
@@ -153,7 +158,6 @@ async function openBase(config: Config, clock: Clock, stack: AsyncDisposableStac
   const live = new LiveStreams(clock);
   const tokens = stack.use(new TokenService({ database, events, clock, log }));
   await tokens.load();
-  stack.defer(events.on('token.revoked', ({ tokenId }) => live.cut(tokenId)));
   const caFile = join(dataDir, 'ca.pem');
   return {
     dataDir,

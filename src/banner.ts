@@ -28,10 +28,10 @@ export function welcome(config: Config, facts: StartFacts): string {
     '',
     'Connect (put the token into OHP_TOKEN first: export OHP_TOKEN=...):',
     `  Claude Code  claude mcp add --transport http ohp ${base}/mcp --header "Authorization: Bearer $OHP_TOKEN"`,
-    `  Inspector    npx @modelcontextprotocol/inspector@2.12.0 --transport http --server-url ${base}/mcp --header "Authorization: Bearer $OHP_TOKEN"`,
+    `  Inspector    npx @modelcontextprotocol/inspector@2.12.0 --transport http --server-url ${base}/mcp --header "Authorization: Bearer $OHP_TOKEN"   (Node >= 22.19)`,
     `  curl         curl ${base}/mcp -H "Authorization: Bearer $OHP_TOKEN" -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' \\`,
     `                 -d '{"method":"initialize","params":{"protocolVersion":"2025-06-18"},"jsonrpc":"2.0","id":0}'`,
-    `  CLI          npx ohp login ${base}`,
+    `  CLI          npx ohp login ${base}   (asks for the token), then npx ohp list proxies`,
     '',
     'Trust the CA:',
     `  curl         curl --cacert ${facts.caFile} ${secureBase}/healthz`,
@@ -43,7 +43,8 @@ export function welcome(config: Config, facts: StartFacts): string {
 }
 
 function tokenLines({ administratorToken }: StartFacts): string[] {
-  if (administratorToken === undefined) return [];
+  if (administratorToken === undefined)
+    return ['  Token      as printed or set at the first start; only its hash is kept'];
   return [
     `  Token      ${administratorToken}`,
     "             (the administrator's; it is shown this once, only its hash is kept)",

@@ -5,13 +5,28 @@ import { welcome } from './banner.ts';
 import { ConfigError, loadConfig } from './config/load.ts';
 import { AppError, errorSurface, messageOf } from './core/errors.ts';
 
-const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
+/** SIGHUP: the terminal went away. Nothing is read again at it, since a bad setting has to stop a start. */
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** Why a listener did not open, by the code of the system. */
+const listenFaults: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'another program listens there; stop it, or choose another port with',
+  EACCES: 'this user may not listen there; ports below 1024 need a privilege, or choose another one with',
+  EADDRNOTAVAIL: 'that is no address of this machine; set OHP_BIND, or the port with',
+};
+const PORT_SETTINGS = 'OHP_HTTP_PORT and OHP_HTTPS_PORT';
 
 async function main(): Promise<void> {
+  outliveReaders();
   const config = loadConfig(process.env, (path) => readFileSync(path, 'utf8'));
   const app = await createApp(config);
   stopOnSignal(app);
   process.stdout.write(welcome(config, app.facts));
+}
+
+/** Who started this may close the terminal or the pipe; then nobody reads the lines, and serving and draining go on. */
+function outliveReaders(): void {
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
 }
 
 /** The first signal drains; a second one ends at once, as people expect of Ctrl-C. */
@@ -29,12 +44,23 @@ function stopOnSignal(app: App): void {
     });
 }
 
-function fail(error: unknown): never {
+function fail(cause: unknown): never {
+  const error = explained(cause);
   process.stderr.write(
     `${error instanceof ConfigError || error instanceof AppError ? error.message : describe(error)}\n`,
   );
   if (error instanceof ConfigError) process.exit(errorSurface.INVALID_INPUT.exit);
   process.exit(error instanceof AppError ? errorSurface[error.code].exit : errorSurface.INTERNAL.exit);
+}
+
+/** A port that is taken is a fault of the settings, not of this program. */
+function explained(cause: unknown): unknown {
+  if (!(cause instanceof Error && 'syscall' in cause && cause.syscall === 'listen')) return cause;
+  const { code = '', address, port } = cause as NodeJS.ErrnoException & { address?: string; port?: number };
+  const reason = listenFaults[code];
+  if (reason === undefined) return cause;
+  const where = address?.includes(':') ? `[${address}]` : address;
+  return new AppError('CONFLICT', `${where}:${port}: ${reason} ${PORT_SETTINGS}`, { cause });
 }
 
 const describe = (error: unknown): string =>

@@ -39,7 +39,7 @@ export interface Authority {
   issue(name: string): Promise<{ chainPem: string; keyPem: string }>;
 }
 
-/** @throws Error when the root's key does not open with this master key. */
+/** @throws AppError PRECONDITION_FAILED when the root's key does not open with this master key. */
 export async function openAuthority(options: AuthorityOptions): Promise<Authority> {
   const { signer, rootPem } = (await findRoot(options)) ?? (await createRoot(options));
   publish(options.caFile, rootPem);
@@ -77,10 +77,19 @@ async function findRoot({ database, sealer, clock }: AuthorityOptions): Promise<
   if (certificate.validToDate.getTime() - clock.now() < LEAF_VALID_MS) return undefined;
   const signer: Signer = {
     commonName: certificate.subject.replace(/^CN=/, ''),
-    privateKey: fromPkcs8(sealer.open(row.key_sealed, contextOf(row.id))),
+    privateKey: fromPkcs8(openKey(sealer, row)),
     publicKey: certificate.publicKey,
   };
   return { signer, rootPem: row.chain_pem };
+}
+
+/** Which key was given is for who starts this to mend, so that they get the reason and no stack. */
+function openKey(sealer: Sealer, { id, key_sealed }: { id: string; key_sealed: string }): string {
+  try {
+    return sealer.open(key_sealed, contextOf(id));
+  } catch (cause) {
+    throw new AppError('PRECONDITION_FAILED', messageOf(cause), { cause });
+  }
 }
 
 async function createRoot({ database, sealer, clock, log }: AuthorityOptions): Promise<Root> {

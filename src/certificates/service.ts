@@ -43,7 +43,7 @@ interface Parts {
 
 type Caller = Pick<OperationContext, 'principal' | 'idempotency'>;
 
-/** @throws Error when the internal CA's key does not open with this master key. */
+/** @throws AppError PRECONDITION_FAILED when the internal CA's key does not open with this master key. */
 export async function openCertificates(options: CertificateServiceOptions): Promise<CertificateService> {
   const catalog = new Catalog();
   const vault = new Vault(options);

@@ -227,10 +227,15 @@ export class Listeners {
   /** Node has let go of the connection: a response of our own makes refusals like those of any request. */
   #receiveUpgrade(request: IncomingMessage, upgrade: UpgradeRequest): void {
     const socket = upgrade.socket as Socket;
+    socket.on('error', () => socket.destroy());
+    // The reply to the request before it has the socket; a client that upgrades has read that one first.
+    if (this.#connectionFor(request).pending > 0) {
+      socket.destroy();
+      return;
+    }
     const response = new ServerResponse(request);
     response.assignSocket(socket);
     response.shouldKeepAlive = false;
-    socket.on('error', () => socket.destroy());
     socket.on('drain', () => response.emit('drain'));
     response.once('finish', () => socket.destroySoon());
     this.#receive({ request, response: seam(response), upgrade });

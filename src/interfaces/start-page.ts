@@ -5,7 +5,7 @@ import type { Exchange } from '../core/exchange.ts';
 const STYLE =
   'body{font:16px/1.6 system-ui,sans-serif;max-width:42rem;margin:4rem auto;padding:0 1.5rem;color:#1a1a1a;background:#fff}' +
   'code,pre{font:14px/1.5 ui-monospace,monospace;background:#f2f2f2;border-radius:4px}code{padding:.1rem .3rem}' +
-  'pre{padding:1rem;overflow-x:auto}@media(prefers-color-scheme:dark){body{color:#e8e8e8;background:#161616}' +
+  'pre{padding:1rem;white-space:pre-wrap;overflow-wrap:anywhere}@media(prefers-color-scheme:dark){body{color:#e8e8e8;background:#161616}' +
   'code,pre{background:#262626}a{color:#8ab4f8}}';
 const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64');
 const CSP = `default-src 'none'; style-src 'sha256-${STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
@@ -40,7 +40,7 @@ MCP endpoint   ${origin}/mcp
 REST           ${origin}/v1/ (described by ${origin}/openapi.json)
 Health         ${origin}/healthz
 
-Connect Claude Code, with a token in OHP_TOKEN:
+Connect Claude Code, with a token in OHP_TOKEN (the first start printed the administrator's; create_token makes more):
   ${commandFor(origin)}
 `;
 }
@@ -61,6 +61,7 @@ function htmlPage(origin: string): string {
 <p>MCP endpoint: <code>${url}/mcp</code></p>
 <p>Connect Claude Code, with a token in <code>OHP_TOKEN</code>:</p>
 <pre>${escapeHtml(commandFor(origin))}</pre>
+<p>The first start printed the administrator's token; <code>create_token</code> makes more.</p>
 <p>REST lives under <code>/v1/</code> and is described by <a href="/openapi.json">openapi.json</a>. <a href="/healthz">Health</a>.</p>
 </body>
 </html>

@@ -62,7 +62,6 @@ const impliedComponent: Record<RecordKind, string | undefined> = {
 
 function entryOf(row: LogRow): LogEntry {
   return {
-    id: `${dayOf(row.time).replaceAll('-', '')}.${row.id}`,
     time: new Date(row.time).toISOString(),
     level: levelAt(row.level),
     kind: row.kind,
@@ -78,6 +77,7 @@ function entryOf(row: LogRow): LogEntry {
     operation: clean(row.operation, NAME_LENGTH),
     outcome: clean(row.outcome, NAME_LENGTH),
     trace_id: clean(row.trace_id, NAME_LENGTH),
+    id: `${dayOf(row.time).replaceAll('-', '')}.${row.id}`,
   };
 }
 

@@ -5,7 +5,6 @@ import { components, logLevels, recordKinds } from '../core/record.ts';
 
 /** Absent is what the record does not say. */
 export const logEntrySchema = z.object({
-  id: z.string().describe('Names this record: its day and its number'),
   time: timestamp,
   level: z.enum(logLevels),
   kind: z.enum(recordKinds),
@@ -21,6 +20,7 @@ export const logEntrySchema = z.object({
   operation: z.string().optional(),
   outcome: z.string().optional().describe('OK or an error code'),
   trace_id: z.string().optional(),
+  id: z.string().describe('Names this record: its day and its number'),
   bytes_in: z.number().optional(),
   bytes_out: z.number().optional(),
   user_agent: z.string().optional(),

@@ -165,9 +165,11 @@ export const proxyChanges = z.strictObject({
 });
 export type ProxyChanges = z.output<typeof proxyChanges>;
 
-export const proxySchema = proxySettings.extend({
+/** What it is called comes first, for whoever reads an answer from the top. */
+export const proxySchema = z.strictObject({
   id: z.string(),
   hostname,
+  ...proxySettings.shape,
   owner: z.string(),
   version: z.int(),
   created_at: timestamp,

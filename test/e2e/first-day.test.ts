@@ -101,6 +101,7 @@ test('the generated administrator token is printed once and works; a second star
   assert.equal(await first.stop(), 0);
   await using second = await first.restart();
   assert.doesNotMatch(second.output(), /ohp_/);
+  assert.match(second.output(), /Token .* at the first start/);
   assert.equal(await call(second.httpPort), 200);
 });
 
@@ -128,6 +129,36 @@ test('SIGTERM lets a request in flight finish, then the process ends by itself w
   while (!product.output().includes('SIGTERM')) await new Promise(setImmediate);
   finish();
   assert.deepEqual([(await answer).body, await exit], ['finished', 0]);
+});
+
+test('a terminal that closes stops it as SIGTERM does, though nobody reads what it prints', async () => {
+  await using product = await startProduct();
+  for (const stream of [product.child.stdout, product.child.stderr]) stream?.destroy();
+  const gone = once(product.child, 'exit');
+  product.child.kill('SIGHUP');
+  assert.deepEqual(await gone, [0, null]);
+});
+
+test('a port that is taken stops the start and says which one and what to set', async () => {
+  await using product = await startProduct();
+  await assert.rejects(startProduct({ env: { OHP_HTTP_PORT: String(product.httpPort) } }), (error: Error) => {
+    assert.match(
+      error.message,
+      new RegExp(`ended with 5:[^]*\\n127\\.0\\.0\\.1:${product.httpPort}: another program`),
+    );
+    assert.match(error.message, /OHP_HTTP_PORT/);
+    return !error.message.includes('    at ');
+  });
+});
+
+test('another master key stops the start and says what to restore, without a stack', async () => {
+  await using first = await startProduct();
+  assert.equal(await first.stop(), 0);
+  const env = { OHP_MASTER_KEY: '0'.repeat(64) };
+  await assert.rejects(startProduct({ dataDir: first.dataDir, env }), ({ message }: Error) => {
+    assert.match(message, /ended with 5:[^]*another master key .* restore master\.key or OHP_MASTER_KEY/);
+    return !message.includes('    at ');
+  });
 });
 
 test('a bad setting stops the start and says key, place, what was found and what is allowed', async () => {

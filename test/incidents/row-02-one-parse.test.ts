@@ -40,8 +40,15 @@ const untouched = [`${OWN} 1`, `${VICTIM} 1`];
 afterEach(async () => assert.deepEqual(await proxies(), untouched, 'nothing has changed'));
 
 const json = { 'content-type': 'application/json' };
-const rest = (token: string, method: string, path: string, body: string | Buffer, headers: object = json) =>
-  send(product, { method, path, token, body, headers: headers as Record<string, string> });
+type Rest = [
+  token: string,
+  method: string,
+  path: string,
+  body: string | Buffer,
+  headers?: Record<string, string>,
+];
+const rest = (...[token, method, path, body, headers = json]: Rest) =>
+  send(product, { method, path, token, body, headers });
 
 /** Two readings of one message: as the first and as the last of duplicates. */
 const call = (name: string, args: string, more = '') =>

@@ -211,7 +211,7 @@ test('incident 21: where any program may run there is still no shell: every tric
   await using any = await startProduct({ env: { OHP_CONFIG: configFile(settings) } });
   const run = (command: string) =>
     send(any, { method: 'POST', path: '/v1/commands', token: any.adminToken, body: { command } });
-  for (const trick of shellTricks.filter((one) => !/['\u0000-\u001f\u0085\u2028]/.test(one))) {
+  for (const trick of shellTricks.filter((one) => !/['\p{Cc}\u2028]/u.test(one))) {
     const quoted = await run(`echo '${trick}'`);
     assert.equal(quoted.json.stdout, `${trick}\n`, quoted.text);
     const { status, json } = await run(`echo x ${trick}`);
@@ -423,7 +423,7 @@ test('incident 21: a filter of the log is a value and never a part of the questi
     assert.equal((await ask(name, "' or 1=1 --")).status, 400, name);
   for (const key of [
     ['logs', "' or 1=1", 1],
-    ['logs', 1e999, 1],
+    ['logs', null, 1],
     ['proxies', "' or 1=1 --"],
     ['logs', 1, 1, 1],
   ]) {

@@ -4,9 +4,11 @@ import { resolve } from 'node:path';
 import { Argument, type Command, Option } from 'commander';
 import { AppError, messageOf } from '../../core/errors.ts';
 import type { AnyOperation } from '../../core/operation.ts';
-import { type Arguments, type Field, fromStrings } from '../arguments.ts';
+import { type Arguments, type Field, fromStrings, type JsonSchema } from '../arguments.ts';
 import type { CliIo } from './io.ts';
 import { readAll } from './prompt.ts';
+
+const WHEN_FALSE = 'false: ';
 
 /** `create_proxy` is typed `create proxy`; `set_log_level` is typed `set log-level`. */
 export function commandWordsOf({
@@ -55,10 +57,14 @@ export function addArguments(command: Command, args: Arguments): void {
 /** Both always work; help shows the one that changes something. */
 function switchesOf(field: Field): Option[] {
   const on = new Option(optionNameOf(field), helpOf(field));
-  const off = new Option(optionNameOf(field).replace('--', '--no-'), `turns off: ${helpOf(field)}`);
+  const off = new Option(optionNameOf(field).replace('--', '--no-'), offHelpOf(field));
   const usual = field.schema.default;
   return [on.hideHelp(usual === true), off.hideHelp(usual === false)];
 }
+
+/** Some fields say what false means, and only that. */
+const offHelpOf = ({ description }: Field): string =>
+  description.startsWith(WHEN_FALSE) ? description.slice(WHEN_FALSE.length) : `turns off: ${description}`;
 
 /** The names to offer while a person types. */
 export function flagsOf(field: Field): string[] {
@@ -74,13 +80,21 @@ function placeholderOf({ kinds, secret }: Field): string {
 }
 
 function helpOf({ description, choices, kinds, schema, secret }: Field): string {
+  const keys = keysOf(schema);
   const notes = [
     ...(choices ? [`one of: ${choices.join(', ')}`] : []),
     ...(kinds.has('array') ? ['repeat, or separate by commas'] : []),
+    ...(keys.length > 0 ? [`JSON with ${keys.join(', ')}`] : []),
     ...(secret ? ['secret: @file, or @- for standard input'] : []),
     ...('default' in schema ? [`default: ${JSON.stringify(schema.default)}`] : []),
   ];
   return notes.length > 0 ? `${description} (${notes.join('; ')})` : description;
+}
+
+/** Of the object that a field holds, or may hold beside null. */
+function keysOf({ properties, anyOf }: JsonSchema): string[] {
+  const object = properties ?? (anyOf as JsonSchema[] | undefined)?.find((one) => one.properties)?.properties;
+  return Object.keys((object ?? {}) as object);
 }
 
 /** The input as it was typed, with the types the schema asks for; `parseInput` says whether it is right. */

@@ -7,6 +7,8 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
+import { Command } from 'commander';
+import { z } from 'zod';
 import {
   type CliSetting,
   ohp,
@@ -16,6 +18,8 @@ import {
   type World,
 } from '../../../test/surface-harness.ts';
 import { errorSurface } from '../../core/errors.ts';
+import { argumentsOf } from '../arguments.ts';
+import { addArguments } from './arguments.ts';
 import { completionScript } from './completion.ts';
 
 const lamp = { name: 'lamp', size: 3, on: true, labels: ['a', 'b'], settings: null, version: 1 };
@@ -50,12 +54,23 @@ test("a command's help shows its values, options, choices and defaults", async (
     '--labels <list>',
     '(repeat, or separate by',
     '--no-on',
+    'turns off: Whether it is on\n',
+    '(JSON with depth;',
     '--json',
     '--ca-file',
   ])
     assert.ok(stdout.includes(part), part);
   assert.match((await ohp(['delete', 'thing', '--help'])).stdout, /--yes/);
 });
+
+test('a switch whose description says only what false means says that', () => {
+  const input = z.object({ loud: z.boolean().default(true).describe('false: it whispers') });
+  const command = new Command();
+  addArguments(command, argumentsOf({ ...findThing('create_thing'), input }));
+  assert.match(command.helpInformation(), /^ +--no-loud +it whispers$/m);
+});
+
+const findThing = (name: string) => thingOperations.find((one) => one.name === name) ?? assert.fail(name);
 
 const usageFaults: [string[], RegExp][] = [
   [[], /ohp takes one of: list, get, create/],
@@ -99,6 +114,18 @@ test('a table fits the terminal and says what it left out', async () => {
   const { stdout, stderr } = await ohp(['list', 'things'], { ...asAdmin(world), terminal: { columns: 16 } });
   assert.deepEqual(stdout.split('\n'), ['NAME  SIZE  ON', 'lamp  3     true', '']);
   assert.equal(stderr, 'not shown: labels, version (--json has everything)\n');
+});
+
+test('the column that does not fit is shown cut when enough of it can be read', async () => {
+  await using world = await startWorld();
+  world.things.all.set('lamp', { ...lamp, labels: ['a long label of a lamp', 'another'] });
+  const { stdout, stderr } = await ohp(['list', 'things'], { ...asAdmin(world), terminal: { columns: 40 } });
+  assert.deepEqual(stdout.split('\n'), [
+    'NAME  SIZE  ON    LABELS',
+    'lamp  3     true  a long label of a lam…',
+    '',
+  ]);
+  assert.equal(stderr, 'not shown: version (--json has everything)\n');
 });
 
 test('an empty list and a further page are told beside the output', async () => {

@@ -52,7 +52,7 @@ function report(io: CliIo, cause: unknown): number {
 /** A fault of this program shows its cause: the person at the terminal is the one who can report it. */
 function messageFor({ code, message, details, cause }: AppError): string {
   const traceId = details?.trace_id;
-  const hint = code === 'UNAUTHENTICATED' ? '\nrun: ohp login' : '';
+  const hint = code === 'UNAUTHENTICATED' ? '\nrun: ohp login (npx ohp login), or set OHP_TOKEN' : '';
   const fault = code === 'INTERNAL' && cause instanceof Error ? `\n${cause.stack ?? cause.message}` : '';
   return `${message}${hint}${fault}${typeof traceId === 'string' ? `\ntrace id: ${traceId}` : ''}`;
 }

@@ -6,6 +6,8 @@ import { pathParamsOf } from '../arguments.ts';
 
 const GAP = '  ';
 const MAX_CELL = 60;
+/** The first column that does not fit is shown cut, if this much of it can be read. */
+const LEAST_CUT = 20;
 const MAX_VALUE = 64 * 1024;
 /** What a terminal could obey or hide; inside JSON strings it can be written as an escape, so nothing is lost. */
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Surrogate}\u2028\u2029]/gu;
@@ -79,8 +81,11 @@ function renderTable(rows: readonly Row[], columns: readonly string[], width: nu
   const hidden: string[] = [];
   let used = 0;
   for (const column of sized) {
-    used += column.width + (shown.length > 0 ? GAP.length : 0);
-    if (hidden.length === 0 && (shown.length === 0 || used <= width)) shown.push(column);
+    const start = used + (shown.length > 0 ? GAP.length : 0);
+    used = start + column.width;
+    const room = width - start;
+    if (hidden.length === 0 && (shown.length === 0 || column.width <= room)) shown.push(column);
+    else if (hidden.length === 0 && room >= LEAST_CUT) shown.push(cutColumn(column, room));
     else hidden.push(column.name);
   }
   const line = (cellsOf: (column: (typeof sized)[number]) => string) =>
@@ -96,6 +101,10 @@ function renderTable(rows: readonly Row[], columns: readonly string[], width: nu
     ...rows.map((_, i) => line(({ cells }) => cells[i] ?? '')),
   ];
   return { text: rows.length === 0 ? '' : `${lines.join('\n')}\n`, hidden };
+}
+
+function cutColumn(column: { name: string; cells: string[] }, width: number) {
+  return { name: column.name, cells: column.cells.map((cell) => cutTo(width, cell)), width };
 }
 
 const cutTo = (width: number, text: string): string =>

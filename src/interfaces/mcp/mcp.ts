@@ -26,8 +26,7 @@ import { Sessions } from './sessions.ts';
 import { type McpOptions, MODERN_VERSION } from './settings.ts';
 import { createViews } from './views.ts';
 
-export type { McpOptions, McpSettings } from './settings.ts';
-export type { SessionStore, StoredEvent, StoredSession } from './session-store.ts';
+export type { McpOptions } from './settings.ts';
 
 export interface McpInterface extends AsyncDisposable {
   readonly handle: ExchangeHandler;
