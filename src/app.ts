@@ -85,7 +85,7 @@ async function construct(
   const base = await openBase(config, clock, stack);
   const edge = await openEdge(config, base, stack);
   const { services, endpoints } = openServices(config, { ...base, ...edge, version }, stack);
-  const idempotency = createIdempotencyStore(base.database, clock);
+  const idempotency = createIdempotencyStore(base.database, clock, base.sealer);
   const dispatch = createDispatch({ services, log: base.log, clock, idempotency });
   const mcp = stack.use(
     createMcpInterface({
@@ -94,7 +94,7 @@ async function construct(
       clock,
       log: base.log,
       live: base.live,
-      sessions: createSessionStore(base.database),
+      sessions: createSessionStore(base.database, base.sealer),
       secret: deriveKey(base.masterKey, 'mcp-request-state'),
       settings: mcpSettings(config),
       version,
@@ -209,7 +209,7 @@ async function openEdge(config: Config, base: Base, stack: AsyncDisposableStack)
   const { publisher } = gateway;
   const own = () => gateway.own();
   let bound: Awaited<ReturnType<Gateway['listen']>> | undefined;
-  const proxies = new ProxyService({ database, publisher, events, clock, log, own, controlHosts });
+  const proxies = new ProxyService({ database, sealer, publisher, events, clock, log, own, controlHosts });
   const routes = new RouteService({
     database,
     publisher,

@@ -37,7 +37,7 @@ async function attempt(operation: AnyOperation, principal: Principal) {
     services: {},
     log: { write: (record) => void records.push(record), enabled: () => true },
     clock: new ManualClock(),
-    idempotency: { find: async () => undefined },
+    idempotency: { find: async () => undefined, seal: (text) => text },
   });
   const context = {
     principal,

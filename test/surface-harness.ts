@@ -232,7 +232,7 @@ export async function startWorld(operations: readonly AnyOperation[] = thingOper
     services: { things },
     log: { write: (record) => void log.push(record), enabled: () => true },
     clock: new ManualClock(),
-    idempotency: { find: async ({ key }) => things.results.get(key) },
+    idempotency: { find: async ({ key }) => things.results.get(key), seal: (text) => text },
   });
   const rest = createRestInterface({ operations, dispatch, version: '1.2.3' });
   const server = createServer((request, response) => {

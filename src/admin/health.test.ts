@@ -19,7 +19,7 @@ function setUp(probes: Record<string, Probe>) {
     services: { health },
     log: silentLog,
     clock,
-    idempotency: { find: async () => undefined },
+    idempotency: { find: async () => undefined, seal: (text) => text },
   });
   const check = (principal: Principal) =>
     dispatch(

@@ -49,7 +49,7 @@ const dispatch = createDispatch({
   services: { endpoints },
   log: silentLog,
   clock: new ManualClock(),
-  idempotency: { find: async () => undefined },
+  idempotency: { find: async () => undefined, seal: (text) => text },
 });
 const call = (operation: AnyOperation, input: unknown, principal: Principal) =>
   dispatch(operation, input, {

@@ -40,7 +40,7 @@ function setUp(t: TestContext, setup: Setup = {}) {
     services: { commands },
     clock,
     log: { write: (record) => void records.push(record), enabled: () => true },
-    idempotency: { find: async () => undefined },
+    idempotency: { find: async () => undefined, seal: (text) => text },
   });
   t.after(async () => {
     await commands[Symbol.asyncDispose]();

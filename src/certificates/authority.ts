@@ -6,16 +6,12 @@
 import { X509Certificate } from 'node:crypto';
 import { chmodSync, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { type Clock, DAY, HOUR } from '../core/clock.ts';
+import { AppError, messageOf } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
 import type { Log } from '../core/record.ts';
+import type { Sealer } from '../core/sealer.ts';
 import type { Database } from '../store/database.ts';
 import { fromPkcs8, newKeys, type Signer, toPkcs8, writeLeaf, writeRoot } from './x509.ts';
-
-/** Encrypts private keys at rest; the composition root supplies it. */
-export interface Sealer {
-  seal(plain: string, context: string): string;
-  open(sealed: string, context: string): string;
-}
 
 const ROOT_VALID_MS = 3650 * DAY;
 export const LEAF_VALID_MS = 90 * DAY;

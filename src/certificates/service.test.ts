@@ -64,7 +64,7 @@ async function start(t: TestContext, setup: Setup = {}) {
   const stop = () =>
     (stopped ??= certificates[Symbol.asyncDispose]().then(() => database[Symbol.asyncDispose]()));
   t.after(stop);
-  const idempotency = createIdempotencyStore(database, clock);
+  const idempotency = createIdempotencyStore(database, clock, createSealer(Buffer.alloc(32)));
   const dispatch = createDispatch({ services: { certificates }, log, clock, idempotency });
   const call = (name: string, principal: Principal, input: object) => {
     const operation = certificateOperations.find((candidate) => candidate.name === name);

@@ -2,8 +2,8 @@
 import { X509Certificate } from 'node:crypto';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { newId } from '../core/ids.ts';
+import type { Sealer } from '../core/sealer.ts';
 import type { Database, Reader, Tables, Writer } from '../store/database.ts';
-import type { Sealer } from './authority.ts';
 import { factsOf } from './facts.ts';
 import { type Certificate, certificateSchema } from './schema.ts';
 

@@ -3,6 +3,7 @@
  * place for credentials of callers (those are hashed, in `tokens/`). Called by the composition root only.
  */
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
+import type { Sealer } from '../core/sealer.ts';
 import {
   closeSync,
   fstatSync,
@@ -31,13 +32,6 @@ const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 const FORMAT = 'v1';
 const KEY_ID_BYTES = 6;
-
-export interface Sealer {
-  /** `context` says what the text belongs to; it opens only with the same context. */
-  seal(plain: string, context: string): string;
-  /** @throws Error when it was sealed with another key or another context, or was changed since. */
-  open(sealed: string, context: string): string;
-}
 
 /** 32 bytes: from the setting, else from `data_dir/master.key`, which is made at the first start. */
 export function loadMasterKey({

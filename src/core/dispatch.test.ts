@@ -54,7 +54,7 @@ function setUp(make: (input: unknown) => string = () => 'thing') {
     services: { make },
     clock,
     log: { write: (record) => void records.push(record), enabled: () => true },
-    idempotency: { find: async ({ key }) => kept.get(key) },
+    idempotency: { find: async ({ key }) => kept.get(key), seal: (text) => text },
   });
   const call = (input: unknown, context: Partial<CallContext> = {}, operation: AnyOperation = createThing) =>
     dispatch(operation, input, {

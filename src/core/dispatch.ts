@@ -22,6 +22,7 @@ export type Dispatch = (
 /** Port: results of creating calls that carried an idempotency key. */
 export interface IdempotencyStore {
   find(ticket: IdempotencyTicket): Promise<{ inputDigest: string; result: unknown } | undefined>;
+  seal(result: string, ticket: Pick<IdempotencyTicket, 'principalId' | 'operation' | 'key'>): string;
 }
 
 export interface DispatchOptions {
@@ -93,7 +94,7 @@ async function run(
       inputDigest: digestOf(input),
       message: operation.confirm(input),
     });
-  const ticket = ticketOf(operation, input, context.principal);
+  const ticket = ticketOf(operation, input, context.principal, idempotency);
   if (!ticket) return check(operation, await operation.handler(input, context, services));
   return (
     (await replay(operation, ticket, idempotency)) ??
@@ -115,10 +116,12 @@ function ticketOf(
   { name }: AnyOperation,
   input: Record<string, unknown>,
   principal: Principal,
+  store: IdempotencyStore,
 ): IdempotencyTicket | undefined {
   const { idempotency_key: key } = input;
   if (typeof key !== 'string') return undefined;
-  return { principalId: principal.id, operation: name, key, inputDigest: digestOf(input) };
+  const call = { principalId: principal.id, operation: name, key };
+  return { ...call, inputDigest: digestOf(input), seal: (result) => store.seal(result, call) };
 }
 
 function check(operation: AnyOperation, output: unknown): Record<string, unknown> {

@@ -100,6 +100,8 @@ export interface IdempotencyTicket {
   operation: string;
   key: string;
   inputDigest: string;
+  /** Encrypts the result for the store: it may hold what the caller set and only the caller may see. */
+  seal: (result: string) => string;
 }
 
 /** The one place where types of different operations meet; `dispatch` validates at run time. */

@@ -6,7 +6,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Http2ServerRequest, ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { Peer } from './client-address.ts';
-import type { Transit } from './transit.ts';
+import type { Transit, UpgradeRequest } from './transit.ts';
 
 export type ClientRequest = IncomingMessage | Http2ServerRequest;
 
@@ -43,6 +43,14 @@ interface Http2Response extends ClientResponse {
   readonly stream: ServerHttp2Stream;
 }
 
+/** A request as the engine gives it. */
+export interface ArrivedRequest {
+  readonly request: ClientRequest;
+  readonly response: ClientResponse;
+  readonly upgrade?: UpgradeRequest | undefined;
+  readonly expectsContinue?: boolean | undefined;
+}
+
 /** What stays the same for all requests of one connection. */
 export interface Connection {
   readonly peer: Peer;
@@ -53,6 +61,8 @@ export interface Connection {
   pending: number;
   /** What follows on the connection is not to be trusted as a request: it ends with the reply that is under way. */
   isLast: boolean;
+  /** Requests over HTTP/1.1 that came behind one that is not answered yet. */
+  readonly waiting: ArrivedRequest[];
   /** The one that came last on an HTTP/1.1 connection, while it is being answered. */
   current: Transit | undefined;
 }
@@ -77,6 +87,18 @@ export function hasBody(request: ClientRequest): boolean {
   if (isHttp2Request(request)) return !request.stream.endAfterHeaders;
   const { 'content-length': length, 'transfer-encoding': encoding } = request.headers;
   return encoding !== undefined || (length !== undefined && length !== '0');
+}
+
+/**
+ * For a last reply while the client is still sending: closing with bytes unread would reset the connection, and the
+ * reply with it. Node's server calls `destroySoon` after a last reply; here it only ends our side, and `Lingering`
+ * closes the rest when its time is up.
+ * @see {@link https://www.rfc-editor.org/rfc/rfc9112#section-9.6 | RFC 9112 §9.6}
+ */
+export function closeGently(response: ClientResponse): void {
+  if (!isHttp1Response(response) || !response.socket) return;
+  const { socket } = response;
+  socket.destroySoon = () => void socket.end();
 }
 
 /** Ends what the client gets without pretending that it was whole. */

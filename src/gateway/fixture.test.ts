@@ -352,20 +352,16 @@ export async function raw(port: number, text: string | Buffer, until?: RegExp): 
   return readUntil(socket, until);
 }
 
-export async function readUntil(socket: Socket | TLSSocket, until?: RegExp): Promise<string> {
+export function readUntil(socket: Socket | TLSSocket, until?: RegExp): Promise<string> {
   let received = '';
-  for (;;) {
-    const [chunk] = (await Promise.race([
-      once(socket, 'data'),
-      once(socket, 'close').then(() => [null]),
-    ])) as [Buffer | boolean | null];
-    if (!Buffer.isBuffer(chunk)) return received;
-    received += chunk.toString('latin1');
-    if (until?.test(received)) {
-      socket.destroy();
-      return received;
-    }
-  }
+  if (socket.destroyed) return Promise.resolve(received);
+  return new Promise((resolve) => {
+    socket.once('close', () => resolve(received));
+    socket.on('data', (chunk: Buffer) => {
+      received += chunk.toString('latin1');
+      if (until?.test(received)) socket.destroy();
+    });
+  });
 }
 
 export async function tlsSocket(

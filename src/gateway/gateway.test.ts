@@ -23,6 +23,7 @@ import {
   startUpstream,
   tlsSocket,
 } from './fixture.test.ts';
+import { gatewayLimits } from './settings.ts';
 
 const app = 'app.example.com';
 
@@ -879,19 +880,76 @@ test('CONNECT and TRACE are not served', async () => {
   assert.equal(upstream.requests.length, 0);
 });
 
-test('pipelined requests are answered in their order', async () => {
+test('pipelined requests are begun one after the other and answered in their order, bodies and all', async () => {
+  let underWay = 0;
+  let most = 0;
   await using upstream = await startUpstream((request, response) => {
-    if (request.url === '/slow') setImmediate(() => setImmediate(() => response.end('[slow]')));
-    else response.end('[fast]');
+    most = Math.max(most, ++underWay);
+    response.once('close', () => underWay--);
+    setImmediate(() => echo(request, response));
   });
   await using gateway = await startGateway({
     proxies: [proxyOf(app, upstream.url, { redirect_to_https: false })],
   });
+  const big = 'b'.repeat(200_000);
+  const requests = Array.from({ length: 40 }, (_, i) =>
+    i % 4 === 3
+      ? `POST /${i} HTTP/1.1\r\nHost: ${app}\r\nContent-Length: ${big.length}\r\n\r\n${big}`
+      : `GET /${i} HTTP/1.1\r\nHost: ${app}\r\n\r\n`,
+  );
   const text = await raw(
     gateway.httpPort,
-    `GET /slow HTTP/1.1\r\nHost: ${app}\r\n\r\nGET /fast HTTP/1.1\r\nHost: ${app}\r\nConnection: close\r\n\r\n`,
+    `${requests.join('')}GET /last HTTP/1.1\r\nHost: ${app}\r\nConnection: close\r\n\r\n`,
   );
-  assert.match(text, /\[slow\][^]*\[fast\]/);
+  const paths = [...text.matchAll(/"url":"([^"]+)"/g)].map(([, path]) => path);
+  assert.deepEqual(paths, [...requests.map((_, i) => `/${i}`), '/last']);
+  assert.deepEqual(
+    upstream.requests.map(({ url }) => url),
+    paths,
+  );
+  assert.equal(most, 1);
+});
+
+test('an upgrade behind a request that is not answered yet ends the connection', async () => {
+  await using upstream = await startUpstream(echo);
+  await using gateway = await startGateway({
+    proxies: [proxyOf(app, upstream.url, { redirect_to_https: false })],
+  });
+  const upgrade = `GET /ws HTTP/1.1\r\nHost: ${app}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`;
+  await raw(gateway.httpPort, `GET /first HTTP/1.1\r\nHost: ${app}\r\n\r\n${upgrade}`);
+  await raw(gateway.httpPort, upgrade + upgrade);
+  await raw(
+    gateway.httpPort,
+    `GET /first HTTP/1.1\r\nHost: ${app}\r\n\r\nCONNECT ${app}:80 HTTP/1.1\r\nHost: ${app}\r\n\r\n`,
+  );
+  assert.equal((await ask(gateway)).status, 200);
+});
+
+test('more requests behind each other than may wait end the connection', async () => {
+  await using upstream = await startUpstream(() => {});
+  await using gateway = await startGateway({
+    proxies: [proxyOf(app, upstream.url, { redirect_to_https: false })],
+  });
+  await raw(
+    gateway.httpPort,
+    `GET / HTTP/1.1\r\nHost: ${app}\r\n\r\n`.repeat(gatewayLimits.pipelinedRequests + 2),
+  );
+  assert.equal(upstream.requests.length <= 1, true);
+});
+
+test('a client that asked to close still gets to read why its long body was refused', async () => {
+  await using upstream = await startUpstream(echo);
+  await using gateway = await startGateway({
+    proxies: [proxyOf(app, upstream.url, { redirect_to_https: false, max_body_bytes: 10 })],
+  });
+  const body = Buffer.alloc(8 * 1024 * 1024);
+  for (const framing of [
+    `Content-Length: ${body.length}\r\n\r\n`,
+    `Transfer-Encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n`,
+  ]) {
+    const head = `POST / HTTP/1.1\r\nHost: ${app}\r\nConnection: close\r\n${framing}`;
+    assert.match(await raw(gateway.httpPort, Buffer.concat([Buffer.from(head), body])), /^HTTP\/1\.1 413 /);
+  }
 });
 
 test('a keep-alive connection of a client serves many requests', async () => {

@@ -16,7 +16,13 @@ import type { TLSSocket } from 'node:tls';
 import type { Timer } from '../core/clock.ts';
 import { parseHostname } from '../core/hostname.ts';
 import { cleanText } from '../core/untrusted.ts';
-import { type ClientRequest, type ClientResponse, type Connection, isHttp2Request } from './client.ts';
+import {
+  type ArrivedRequest,
+  type ClientRequest,
+  type ClientResponse,
+  type Connection,
+  isHttp2Request,
+} from './client.ts';
 import type { GatewayCore } from './core.ts';
 import { type ClientFault, faultOf, rawReply } from './malformed.ts';
 import { receive } from './pipeline.ts';
@@ -189,6 +195,7 @@ export class Listeners {
       servername: parseHostname(servername),
       pending: 0,
       isLast: false,
+      waiting: [],
       current: undefined,
     };
     this.#connections.set(key, connection);
@@ -203,25 +210,50 @@ export class Listeners {
       : this.#connectionOf(request.stream, request.socket as TLSSocket);
   }
 
-  #receive(parts: {
-    request: ClientRequest;
-    response: ClientResponse;
-    upgrade?: UpgradeRequest;
-    expectsContinue?: boolean;
-  }): void {
-    const { request } = parts;
+  #receive(arrived: ArrivedRequest): void {
+    const { request } = arrived;
     const connection = this.#connectionFor(request);
-    if (!isHttp2Request(request)) {
-      // The engine reads on behind a request whose end is in doubt; nobody else does.
-      if (connection.isLast) return;
-      // Node (24.21) loses what stands behind a request whose Upgrade is not taken up in the same read.
-      connection.isLast = request.headers.upgrade !== undefined;
-    }
-    const transit = new Transit(this.#core, { ...parts, connection });
-    if (!isHttp2Request(request)) connection.current = transit;
-    if (parts.upgrade) parts.upgrade.socket.once('close', () => transit.finish());
-    parts.response.once('close', () => transit.finish());
+    if (isHttp2Request(request)) this.#begin(connection, arrived);
+    // The engine reads on behind a request whose end is in doubt; nobody else does.
+    else if (connection.isLast) return;
+    else if (connection.pending > 0) this.#wait(connection, arrived, request.socket);
+    else this.#beginHttp1(connection, arrived, request);
+  }
+
+  /**
+   * Requests behind each other begin one after the other: side by side they would cost as many times what one
+   * connection may, and could overtake each other.
+   * @see {@link https://www.rfc-editor.org/rfc/rfc9112#section-9.3.2 | RFC 9112 §9.3.2}
+   */
+  #wait({ waiting }: Connection, arrived: ArrivedRequest, socket: Socket): void {
+    waiting.push(arrived);
+    // What stands behind stays in the kernel; what was read in one piece with it is bounded by this.
+    if (waiting.length > gatewayLimits.pipelinedRequests) socket.destroy();
+    else socket.pause();
+  }
+
+  #beginHttp1(connection: Connection, arrived: ArrivedRequest, request: IncomingMessage): void {
+    const { socket } = request;
+    // Node (24.21) loses what stands behind a request whose Upgrade is not taken up in the same read.
+    connection.isLast = request.headers.upgrade !== undefined;
+    connection.current = this.#begin(connection, arrived);
+    arrived.response.once('close', () => this.#beginNext(connection, socket));
+  }
+
+  #beginNext(connection: Connection, socket: Socket): void {
+    const { waiting, isLast } = connection;
+    if (isLast || socket.destroyed || socket.writableEnded) waiting.length = 0;
+    const next = waiting.shift();
+    if (waiting.length === 0) socket.resume();
+    if (next && !isHttp2Request(next.request)) this.#beginHttp1(connection, next, next.request);
+  }
+
+  #begin(connection: Connection, arrived: ArrivedRequest): Transit {
+    const transit = new Transit(this.#core, { ...arrived, connection });
+    if (arrived.upgrade) arrived.upgrade.socket.once('close', () => transit.finish());
+    arrived.response.once('close', () => transit.finish());
     receive(transit);
+    return transit;
   }
 
   /** Node has let go of the connection: a response of our own makes refusals like those of any request. */
@@ -256,10 +288,11 @@ export class Listeners {
   /** What never became a request, or stopped being one in the middle. */
   #clientError(error: Error, socket: Socket): void {
     const connection = this.#connectionOf(socket, socket);
-    const { current, pending } = connection;
+    const { current, pending, waiting } = connection;
     const fault = faultOf(error);
     // A reply to the request before this one must not be mistaken for the reply to it.
-    const isAnswerable = current === undefined || (pending === 1 && !current.request.complete);
+    const isAnswerable =
+      waiting.length === 0 && (current === undefined || (pending === 1 && !current.request.complete));
     if (!fault || !socket.writable || !isAnswerable || current?.response.headersSent) {
       socket.destroy();
       return;

@@ -62,6 +62,8 @@ export const gatewayLimits = {
   /** Resets of streams that one HTTP/2 connection may do at once, and each second after that (CVE-2023-44487). */
   streamResetBurst: 200,
   streamResetRate: 33,
+  /** Requests over HTTP/1.1 that may wait on their connection for the one before them. */
+  pipelinedRequests: 128,
   /** Memory that one HTTP/2 connection may hold, in megabytes as Node counts them. */
   http2SessionMegabytes: 10,
   /** Frames that break the protocol before the connection is closed. */

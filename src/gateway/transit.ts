@@ -10,6 +10,8 @@ import { anonymous, type Principal } from '../core/principal.ts';
 import type { Match } from '../routes/match.ts';
 import { writeAccessRecord } from './access-record.ts';
 import {
+  type ArrivedRequest,
+  closeGently,
   type ClientRequest,
   type ClientResponse,
   type Connection,
@@ -42,12 +44,8 @@ export interface UpgradeRequest {
   readonly protocol: string;
 }
 
-export interface TransitParts {
-  readonly request: ClientRequest;
-  readonly response: ClientResponse;
+export interface TransitParts extends ArrivedRequest {
   readonly connection: Connection;
-  readonly upgrade?: UpgradeRequest | undefined;
-  readonly expectsContinue?: boolean;
 }
 
 export class Transit implements RequestFacts {
@@ -173,6 +171,7 @@ export class Transit implements RequestFacts {
 
   /** The rest of the request body is of no use; reading it lets the client get to the reply. */
   discardBody(): void {
+    if (!this.isBodyComplete) closeGently(this.response);
     if (this.body) this.body.discard();
     else if (this.hasBody) this.request.resume();
   }

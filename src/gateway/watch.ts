@@ -93,9 +93,12 @@ export class Lingering {
 
   sweep(now: number): void {
     for (const [request, since] of this.#since) {
+      const { complete, socket } = request;
+      // What is whole leaves its connection to the next request, unless our side was ended already.
+      const isSettled = socket.destroyed || (complete && !socket.writableEnded);
       const isOver = now - since >= gatewayLimits.lingerMs;
-      if (isOver && !request.complete) request.socket.destroy();
-      if (isOver || request.complete || request.socket.destroyed) this.#since.delete(request);
+      if (!isSettled && isOver) socket.destroy();
+      if (isSettled || isOver) this.#since.delete(request);
     }
   }
 

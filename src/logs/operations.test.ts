@@ -27,7 +27,7 @@ function aSystem(t: TestContext, records: LogRecord[] = []) {
     services,
     log: sink,
     clock,
-    idempotency: { find: async () => undefined },
+    idempotency: { find: async () => undefined, seal: (text) => text },
   });
   for (const record of records) sink.write(record);
   const call = (operation: AnyOperation, input: unknown, principal: Principal = system) =>

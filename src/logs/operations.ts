@@ -16,7 +16,13 @@ const LEAST_STATUS = 100;
 const MAX_STATUS = 599;
 
 const status = z.int().min(LEAST_STATUS).max(MAX_STATUS).optional();
-const text = z.string().min(1).max(limits.shortText).optional();
+const text = z
+  .string()
+  .min(1)
+  .max(limits.shortText)
+  // The database's LIKE would end there, and find more than was asked for.
+  .refine((value) => !value.includes('\0'), 'has a zero byte in it')
+  .optional();
 const time = z.string().max(MAX_TIME).optional();
 
 export const getLogs = defineOperation({

@@ -10,6 +10,7 @@ import type { Principal } from '../core/principal.ts';
 import type { LogRecord } from '../core/record.ts';
 import type { RoutingChange } from '../routes/schema.ts';
 import { createIdempotencyStore } from '../store/idempotency.ts';
+import { createSealer } from '../config/secrets.ts';
 import { openSqlite } from '../store/sqlite.ts';
 import { proxyOperations } from './operations.ts';
 import { proxySchema, proxySettings } from './schema.ts';
@@ -39,6 +40,7 @@ async function setUp(t: test.TestContext) {
   const sink = { write: (record: LogRecord) => void log.push(record), enabled: () => true };
   const proxies = new ProxyService({
     database,
+    sealer: createSealer(Buffer.alloc(32)),
     events,
     clock,
     log: sink,
@@ -55,7 +57,7 @@ async function setUp(t: test.TestContext) {
     services: { proxies },
     log: sink,
     clock,
-    idempotency: createIdempotencyStore(database, clock),
+    idempotency: createIdempotencyStore(database, clock, createSealer(Buffer.alloc(32))),
   });
   const call = (name: string, input: object, by: Principal = admin): Promise<any> =>
     dispatch(proxyOperations.find((one) => one.name === name) as AnyOperation, input, {
@@ -242,6 +244,7 @@ test('what the store refuses at the commit is not published or told', async (t) 
     operation: 'create_proxy',
     key: 'key-00000001',
     inputDigest: 'x',
+    seal: String,
   };
   const context = { principal: admin, idempotency };
   const taken = failsWith('CONFLICT', /idempotency_key/);

@@ -13,6 +13,7 @@ import { newId } from '../core/ids.ts';
 import type { OperationContext } from '../core/operation.ts';
 import { mayTouch, type Principal, requireHostname } from '../core/principal.ts';
 import type { Log } from '../core/record.ts';
+import type { Sealer } from '../core/sealer.ts';
 import { cleanText } from '../core/untrusted.ts';
 import type { Publisher, RoutingChange } from '../routes/schema.ts';
 import type { Database, Reader } from '../store/database.ts';
@@ -26,6 +27,7 @@ const SCAN_ROWS = 500;
 
 export interface ProxyServiceOptions {
   database: Database;
+  sealer: Sealer;
   publisher: Publisher;
   events: Events;
   clock: Clock;
@@ -95,7 +97,7 @@ export class ProxyService {
         updated_at: now,
       };
       const publish = this.#prepare({ putProxies: [proxy] }, hostname);
-      await tx.insertInto('proxies').values(toRow(proxy)).execute();
+      await tx.insertInto('proxies').values(toRow(proxy, this.#options.sealer)).execute();
       afterCommit(publish);
       return proxy;
     });
@@ -121,7 +123,7 @@ export class ProxyService {
         updated_at: toTimestamp(this.#options.clock.now()),
       });
       const publish = this.#prepare({ putProxies: [proxy] }, hostname);
-      const { id, ...row } = toRow(proxy);
+      const { id, ...row } = toRow(proxy, this.#options.sealer);
       await tx.updateTable('proxies').set(row).where('id', '=', id).execute();
       afterCommit(publish);
       return proxy;
@@ -235,7 +237,7 @@ export class ProxyService {
 
   #parsed(row: ProxyRow): Proxy | undefined {
     try {
-      return parseRow(row);
+      return parseRow(row, this.#options.sealer);
     } catch (cause) {
       this.#options.log.write({
         time: this.#options.clock.now(),

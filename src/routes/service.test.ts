@@ -10,6 +10,7 @@ import type { Principal } from '../core/principal.ts';
 import type { LogRecord } from '../core/record.ts';
 import { type Proxy, proxySchema } from '../proxies/schema.ts';
 import { createIdempotencyStore } from '../store/idempotency.ts';
+import { createSealer } from '../config/secrets.ts';
 import { openSqlite } from '../store/sqlite.ts';
 import { applyChange, createTable, matchRequest } from './match.ts';
 import { routeOperations } from './operations.ts';
@@ -91,7 +92,7 @@ async function setUp(t: test.TestContext, more: Partial<RouteServiceOptions> = {
     services: { routes },
     log: sink,
     clock,
-    idempotency: createIdempotencyStore(database, clock),
+    idempotency: createIdempotencyStore(database, clock, createSealer(Buffer.alloc(32))),
   });
   const call = (name: string, input: object, by: Principal = admin): Promise<any> =>
     dispatch(routeOperations.find((one) => one.name === name) as AnyOperation, input, {
@@ -244,6 +245,7 @@ test('what the store refuses at the commit is not published or told', async (t) 
     operation: 'create_route',
     key: 'key-00000001',
     inputDigest: 'x',
+    seal: String,
   };
   const context = { principal: admin, idempotency };
   const taken = failsWith('CONFLICT', /idempotency_key/);

@@ -55,7 +55,7 @@ function setUp(engine: ContainerEngine) {
     services: { services: createServiceDirectory(engine) },
     log: silentLog,
     clock: new ManualClock(),
-    idempotency: { find: async () => undefined },
+    idempotency: { find: async () => undefined, seal: (text) => text },
   });
   return async (input: Record<string, unknown> = {}, principal = viewer) =>
     (await dispatch(listServices, input, {

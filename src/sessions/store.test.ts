@@ -6,7 +6,10 @@ import { test } from 'node:test';
 import { ManualClock } from '../core/clock.ts';
 import { openSqlite } from '../store/sqlite.ts';
 import type { SessionStore } from '../interfaces/mcp/session-store.ts';
+import { createSealer } from '../config/secrets.ts';
 import { createSessionStore } from './store.ts';
+
+const KEY = Buffer.alloc(32, 7);
 
 const clock = new ManualClock();
 const caps = { perPrincipal: 100, total: 100 };
@@ -28,7 +31,7 @@ const session = (id: string, principalId: string, at: number) => ({
 async function open(path = ':memory:') {
   const database = await openSqlite(path, clock);
   // The port of the MCP interface, satisfied by shape.
-  const store: SessionStore = createSessionStore(database);
+  const store: SessionStore = createSessionStore(database, createSealer(KEY));
   return { store, [Symbol.asyncDispose]: () => database[Symbol.asyncDispose]() };
 }
 

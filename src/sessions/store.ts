@@ -3,6 +3,7 @@
  * declares (`interfaces/mcp/session-store.ts`) by shape. It knows nothing of the protocol; `app.ts` makes it.
  */
 import { z } from 'zod';
+import type { Sealer } from '../core/sealer.ts';
 import type { Database, Writer } from '../store/database.ts';
 
 const documentSchema = z.object({
@@ -31,8 +32,10 @@ interface Caps {
   readonly total: number;
 }
 
-export function createSessionStore(database: Database) {
+/** What a stream told may hold a secret that is shown once, so events are sealed at rest. */
+export function createSessionStore(database: Database, sealer: Sealer) {
   const { read } = database;
+  const { sealed, opened } = sealing(sealer);
   return {
     create: (session: StoredSession, caps: Caps): Promise<string[]> =>
       database.change({}, async (tx) => {
@@ -81,7 +84,7 @@ export function createSessionStore(database: Database) {
     append: (events: readonly StoredEvent[], now: number): Promise<void> =>
       database.change({}, async (tx) => {
         const known = await existing(tx, new Set(events.map(({ sessionId }) => sessionId)));
-        for (const event of events) if (known.has(event.sessionId)) await insertEvent(tx, event, now);
+        for (const event of events) if (known.has(event.sessionId)) await insertEvent(tx, sealed(event), now);
       }),
 
     async eventsAfter(
@@ -97,7 +100,7 @@ export function createSessionStore(database: Database) {
         .orderBy('sequence')
         .limit(limit)
         .execute();
-      return rows.map((row) => ({ sessionId, streamId, ...row }));
+      return rows.map((row) => opened({ sessionId, streamId, ...row }));
     },
   };
 }
@@ -157,3 +160,17 @@ async function insertEvent(
     .values({ session_id: sessionId, stream_id: streamId, sequence, message, created_at: now })
     .execute();
 }
+
+function sealing(sealer: Sealer) {
+  const change = (event: StoredEvent, how: 'seal' | 'open') => ({
+    ...event,
+    message: sealer[how](event.message, contextOf(event)),
+  });
+  return {
+    sealed: (event: StoredEvent) => change(event, 'seal'),
+    opened: (event: StoredEvent) => change(event, 'open'),
+  };
+}
+
+const contextOf = ({ sessionId, streamId, sequence }: Omit<StoredEvent, 'message'>): string =>
+  `event:${sessionId}:${streamId}:${sequence}`;

@@ -41,8 +41,12 @@ async function keepResult(
   value: unknown,
 ): Promise<void> {
   if (!idempotency) return;
-  const { principalId, operation, key, inputDigest } = idempotency;
-  const kept = { input_digest: inputDigest, result: JSON.stringify(value ?? null), created_at: clock.now() };
+  const { principalId, operation, key, inputDigest, seal } = idempotency;
+  const kept = {
+    input_digest: inputDigest,
+    result: seal(JSON.stringify(value ?? null)),
+    created_at: clock.now(),
+  };
   const inserted = await tx
     .insertInto('idempotency')
     .values({ principal_id: principalId, operation, key, ...kept })

@@ -12,6 +12,7 @@ import { bundles, expandPermissions, type Permission, permissions } from '../cor
 import { type Principal, system } from '../core/principal.ts';
 import type { Log, LogRecord } from '../core/record.ts';
 import { createIdempotencyStore } from '../store/idempotency.ts';
+import { createSealer } from '../config/secrets.ts';
 import { openSqlite } from '../store/sqlite.ts';
 import { newCredential } from './credential.ts';
 import { isLastingAdministrator } from './grants.ts';
@@ -39,7 +40,7 @@ async function start(t: TestContext, { path = ':memory:', clock = new ManualCloc
     services: { tokens },
     log,
     clock,
-    idempotency: createIdempotencyStore(database, clock),
+    idempotency: createIdempotencyStore(database, clock, createSealer(Buffer.alloc(32))),
   });
   const call = (name: string, principal: Principal, input: object) => {
     const operation = tokenOperations.find((candidate) => candidate.name === name);

@@ -16,6 +16,7 @@ import { anonymous, type Principal } from '../../src/core/principal.ts';
 import type { Log, LogRecord } from '../../src/core/record.ts';
 import { createMcpInterface, type McpInterface, type McpOptions } from '../../src/interfaces/mcp/mcp.ts';
 import type { McpSettings } from '../../src/interfaces/mcp/settings.ts';
+import { createSealer } from '../../src/config/secrets.ts';
 import { createSessionStore } from '../../src/sessions/store.ts';
 import type { Database } from '../../src/store/database.ts';
 import { openSqlite } from '../../src/store/sqlite.ts';
@@ -85,7 +86,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   const keep = options.quiet || options.discard ? () => {} : (record: LogRecord) => void records.push(record);
   const log: Log = { write: keep, enabled: () => !options.quiet };
   const live = new LiveStreams(clock);
-  const idempotency = { find: () => Promise.resolve(undefined) };
+  const idempotency = { find: () => Promise.resolve(undefined), seal: (text: string) => text };
   const mcp = createMcpInterface({
     operations: options.operations ?? [],
     dispatch: createDispatch({
@@ -97,7 +98,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     clock,
     log,
     live,
-    sessions: createSessionStore(database),
+    sessions: createSessionStore(database, createSealer(Buffer.alloc(SECRET_BYTES))),
     secret: options.secret ?? randomBytes(SECRET_BYTES),
     settings: { ...defaultSettings, ...options.settings },
     version: '0.1.0',

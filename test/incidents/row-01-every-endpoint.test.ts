@@ -46,7 +46,7 @@ const secrets = {
 type Who = keyof typeof secrets;
 const everyone = Object.keys(secrets) as Who[];
 
-/** Written out on purpose: the gate of an endpoint is compared with this, not with the program's own table. */
+/** Written out on purpose: bundles are compared with this, not with the program's own table. */
 const viewerMay = ['proxies', 'routes', 'certificates', 'services', 'logs', 'system'].map(
   (noun) => `${noun}:read`,
 );
@@ -97,6 +97,21 @@ test('incident 01: the registry names every surface, so that walking it means wa
     );
 });
 
+test('incident 01: what an endpoint asks for is the permission of what it touches', () => {
+  const noun: Record<string, string> = {
+    'route-test': 'routes',
+    'log-levels': 'system',
+    endpoints: 'system',
+  };
+  const everyones = ['/v1/echo', '/v1/health'];
+  for (const { path, methods, gate } of endpoints.filter((one) => one.path.startsWith('/v1/'))) {
+    const [, , name = ''] = path.split('/');
+    const wanted = `${noun[name] ?? name}:${methods.includes('GET') ? 'read' : 'write'}`;
+    const own = everyones.includes(path) ? 'public' : path === '/v1/commands' ? 'commands:run' : wanted;
+    assert.equal(gate, own, `${methods.join()} ${path}`);
+  }
+});
+
 for (const who of everyone)
   test(`incident 01: every endpoint gives ${who} exactly what its gate says`, async () => {
     for (const { methods, path, gate } of endpoints)
@@ -143,7 +158,7 @@ test('incident 01: what is not listed does not exist: other paths are 404, other
   for (const call of unlisted().filter((one) => !isHeadOfMcp(one))) await isRefused(call);
 });
 
-test('incident 01: FAULT every method that /mcp answers is in the registry: HEAD is not, and is answered', async () => {
+test('incident 01: every method that /mcp answers is in the registry: HEAD is not, and is answered', async () => {
   for (const call of unlisted().filter((one) => one.startsWith('HEAD /mcp'))) await isRefused(call);
 });
 

@@ -297,6 +297,10 @@ test('incident 02: MCP: what the headers say of a modern call has to be what the
     refused(reply, what);
     assert.equal(reply.status, 400, `${what}: ${reply.text}`);
   }
+  // Tools that ask nobody take a shorter way through the program; what holds for one way holds for both.
+  const plain = call('list_proxies', '{}', meta);
+  for (const headers of [modernHeaders('tools/call', 'echo'), modernHeaders('tools/list', 'list_proxies')])
+    assert.equal((await postMcp(product, { token: viewer, body: plain, headers })).status, 400);
 });
 
 test('incident 02: MCP: the narrowing of the URL can only take away', async () => {

@@ -11,6 +11,7 @@ import { connectFrames, encode, flag, frame, headers as h2Headers } from '../sup
 import { type Product, startProduct } from '../support/product.ts';
 import {
   reply200,
+  type SeenRequest,
   startStrictUpstream,
   type StrictUpstream,
   type Wire,

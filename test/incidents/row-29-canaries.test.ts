@@ -455,7 +455,7 @@ test('incident 29: no canary is in any file of the data directory, journals incl
   nothingOnDisk('while it runs');
 });
 
-test('incident 29: FAULT a token that is told over an event stream is not kept in the clear with the events of the session', async () => {
+test('incident 29: a token that is told over an event stream is not kept in the clear with the events of the session', async () => {
   const session = await openSession(product, adminToken);
   const body = {
     jsonrpc: '2.0',
@@ -481,7 +481,7 @@ test('incident 29: FAULT a token that is told over an event stream is not kept i
   for (const [name, bytes] of files()) assert.ok(!foundIn(bytes, secret), `the token is in ${name}`);
 });
 
-test('incident 29: FAULT what a client sent is not quoted in the log, nor printed, because the SDK refused it', async () => {
+test('incident 29: what a client sent is not quoted in the log, nor printed, because the SDK refused it', async () => {
   const quoted = [...canaries].filter(([where]) => isQuoted(where));
   assert.equal(quoted.length, 3);
   const written = [await everyLogPage(), Buffer.from(product.output()), ...files().map(([, bytes]) => bytes)];
@@ -492,7 +492,7 @@ test('incident 29: FAULT what a client sent is not quoted in the log, nor printe
   );
 });
 
-test('incident 29: FAULT a credential for an upstream in a header rule is not kept in the clear', () => {
+test('incident 29: a credential for an upstream in a header rule is not kept in the clear', () => {
   for (const [name, bytes] of files())
     for (const [where, secret] of canaries)
       if (isSetting(where)) assert.ok(!foundIn(bytes, secret), `${where} is in ${name}`);

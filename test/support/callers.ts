@@ -8,7 +8,8 @@ import { buffer } from 'node:stream/consumers';
 import { connect as tlsConnect } from 'node:tls';
 import type { Product } from './product.ts';
 
-const RAW_TIMEOUT_MS = 20_000;
+/** Of every call: a reply that does not end, such as a stream that should have been refused, is a failure. */
+const TIMEOUT_MS = 20_000;
 const agent = new Agent({ keepAlive: true, maxSockets: 64 });
 
 /** Limits that a test which walks everything would meet; the limits themselves are another row. */
@@ -59,6 +60,7 @@ export function send(product: Pick<Product, 'httpPort'>, sent: Sent): Promise<Re
       method,
       path,
       agent,
+      signal: AbortSignal.timeout(TIMEOUT_MS),
       headers: {
         host: `localhost:${product.httpPort}`,
         ...(token !== undefined && { authorization: `Bearer ${token}` }),
@@ -112,7 +114,7 @@ export function raw(
         ? createConnection({ host, port: httpPort })
         : tlsConnect({ host, port: httpsPort, servername, ca });
     const chunks: Buffer[] = [];
-    socket.setTimeout(RAW_TIMEOUT_MS, () => socket.destroy(new Error('no end of the reply')));
+    socket.setTimeout(TIMEOUT_MS, () => socket.destroy(new Error('no end of the reply')));
     socket.on('data', (chunk: Buffer) => chunks.push(chunk));
     socket.on('error', reject);
     socket.on('close', () => resolve(parseReply(Buffer.concat(chunks).toString('latin1'))));

@@ -35,7 +35,7 @@ function bareSdk() {
     services,
     log: silentLog,
     clock: systemClock,
-    idempotency: { find: async () => undefined },
+    idempotency: { find: async () => undefined, seal: (text) => text },
   });
   const options = {
     operations: kitchenOperations,

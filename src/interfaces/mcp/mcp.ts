@@ -42,7 +42,7 @@ const LIST_CHANGED = JSON.stringify({ jsonrpc: '2.0', method: 'notifications/too
 
 export function createMcpInterface(options: McpOptions): McpInterface {
   const parts = createParts(options, toolsChanged);
-  const { sessions, streams, eventLog, onError } = parts;
+  const { sessions, streams, eventLog, report } = parts;
   const legacy = createLegacy(parts);
   const modern = createModern(parts);
   const route = createRoute({
@@ -57,7 +57,7 @@ export function createMcpInterface(options: McpOptions): McpInterface {
       await route(exchange, principal, facts, request);
     } catch (cause) {
       refuse(exchange, cause, facts, request.id);
-      if (facts.outcome === 'INTERNAL') onError(new Error(messageOf(cause), { cause }));
+      if (facts.outcome === 'INTERNAL') report(new Error(messageOf(cause), { cause }));
     } finally {
       writeRecord(options, exchange, principal, facts);
     }
@@ -72,7 +72,7 @@ export function createMcpInterface(options: McpOptions): McpInterface {
     handle,
     toolsChanged,
     closeSessionsOf(principalId) {
-      sessions.endOf(principalId).catch((cause: unknown) => onError(new Error(messageOf(cause), { cause })));
+      sessions.endOf(principalId).catch((cause: unknown) => report(new Error(messageOf(cause), { cause })));
     },
     stats: () => ({ sessions: sessions.size, streams: streams.size }),
     endpoints,
@@ -85,17 +85,19 @@ export function createMcpInterface(options: McpOptions): McpInterface {
   };
 }
 
-type Parts = LegacyParts & ModernParts;
+type Parts = LegacyParts & ModernParts & { readonly report: (error: Error) => void };
 
 function createParts(options: McpOptions, toolsChanged: () => void): Parts {
   const { clock, log, live, settings, sessions: store } = options;
-  const onError = (error: Error) => {
-    log.write({ time: clock.now(), kind: 'system', level: 'warn', component: 'mcp', message: error.message });
+  const report = ({ message }: Error) => {
+    log.write({ time: clock.now(), kind: 'system', level: 'warn', component: 'mcp', message });
   };
+  // Behind its first colon the SDK quotes what the client sent, which may be anything.
+  const onError = ({ message }: Error) => report(new Error(message.split(':', 1)[0]));
   const profile = createProfile(options.version);
   const states = createRequestStates(options.secret, clock);
   const createServer = createSdkServers({ options, profile, states, onError, toolsChanged });
-  const eventLog = new EventLog(store, clock, (message) => onError(new Error(message)));
+  const eventLog = new EventLog(store, clock, (message) => report(new Error(message)));
   const sessionParts = { createServer, log: eventLog, clock };
   return {
     options,
@@ -103,11 +105,12 @@ function createParts(options: McpOptions, toolsChanged: () => void): Parts {
     capabilities: declaredBy(createServer),
     views: createViews(options.operations, settings, profile),
     streams: new Streams({ live, clock, max: settings.maxEventStreams }),
-    sessions: new Sessions({ store, clock, settings, parts: sessionParts, onError }),
+    sessions: new Sessions({ store, clock, settings, parts: sessionParts, onError: report }),
     sessionParts,
     eventLog,
     createServer,
     onError,
+    report,
   };
 }
 
@@ -191,7 +194,7 @@ function refuse(exchange: Exchange, cause: unknown, facts: Facts, id: RpcId | nu
   if (!(cause instanceof AppError) && !exchange.reply.writableEnded) exchange.reply.destroy();
 }
 
-const methods = ['POST', 'GET', 'DELETE', 'OPTIONS'] as const;
+const methods = ['POST', 'GET', 'HEAD', 'DELETE', 'OPTIONS'] as const;
 const description = 'Model Context Protocol: Streamable HTTP, both eras';
 
 /** Two spellings, one endpoint: a redirect between them loses bodies and credentials in several clients. */
