@@ -30,7 +30,7 @@ async function refusedStart(
   }
 }
 
-test('incident 26: a mistyped switch or word stops the start, and the message names each', async () => {
+test('incident 26: a mistyped switch, word or name stops the start; the message names each, and shows no secret', async () => {
   const mistyped = {
     mcp: {
       access: 'pubic',
@@ -45,27 +45,43 @@ test('incident 26: a mistyped switch or word stops the start, and the message na
     gateway: { max_connections: '10_000', trusted_proxies: '10.0.0.0/8' },
     control: { hosts: [] },
   };
-  const { code, printed } = await refusedStart({ env: { OHP_CONFIG: configFile(mistyped) } });
+  const unknown = {
+    mcp: { acces: 'authenticated', readonly: true },
+    comands: { mode: 'off' },
+    gateway: { Max_Headers: 1 },
+  };
+  const settings = {
+    ...mistyped,
+    ...unknown,
+    mcp: { ...mistyped.mcp, ...unknown.mcp },
+    gateway: { ...mistyped.gateway, ...unknown.gateway },
+  };
+  const env = {
+    OHP_ADMIN_TOKEN: 'short-and-secret',
+    OHP_MASTER_KEY: 'not-a-key-but-secret',
+    OHP_CONFIG: configFile(settings),
+  };
+  const { code, printed } = await refusedStart({ env });
   assert.equal(code, EXIT_BAD_SETTING, printed);
   for (const [section, keys] of Object.entries(mistyped))
     for (const key of Object.keys(keys))
       assert.match(printed, new RegExp(`${section}\\.${key}[.0-9]* \\(`), printed);
+  for (const key of [
+    'mcp.acces (',
+    'mcp.readonly',
+    'comands',
+    'gateway.Max_Headers',
+    'OHP_ADMIN_TOKEN',
+    'OHP_MASTER_KEY',
+  ])
+    assert.ok(printed.includes(key), printed);
+  assert.doesNotMatch(printed, /secret(?!s)/);
 });
 
-test('incident 26: an unknown or misspelt setting stops the start: nothing that was meant is ignored', async () => {
-  const unknown = {
-    mcp: { acces: 'authenticated', readonly: true },
-    comands: { mode: 'off' },
-    gateway: { Trusted_Proxies: [] },
-  };
-  const starts = await Promise.all([
-    refusedStart({ env: { OHP_CONFIG: configFile(unknown) } }),
-    refusedStart({ env: { OHP_MCP_ACCESS: 'authenticated' } }),
-  ]);
-  for (const { code, printed } of starts) assert.equal(code, EXIT_BAD_SETTING, printed);
-  for (const key of ['mcp.acces', 'mcp.readonly', 'comands', 'gateway.Trusted_Proxies'])
-    assert.ok(starts[0].printed.includes(key), starts[0].printed);
-  assert.match(starts[1].printed, /OHP_MCP_ACCESS: unknown/);
+test('incident 26: an unknown variable stops the start: nothing that was meant is ignored', async () => {
+  const { code, printed } = await refusedStart({ env: { OHP_MCP_ACCESS: 'authenticated' } });
+  assert.equal(code, EXIT_BAD_SETTING, printed);
+  assert.match(printed, /OHP_MCP_ACCESS: unknown/);
 });
 
 test('incident 26: a rule that cannot be used as it is written stops the start', async () => {
@@ -82,19 +98,15 @@ test('incident 26: a rule that cannot be used as it is written stops the start',
   }
 });
 
-test('incident 26: a weak or damaged administrator token, or a malformed master key, stops the first start and is not shown', async () => {
-  const malformed = { OHP_ADMIN_TOKEN: 'short-and-secret', OHP_MASTER_KEY: 'not-a-key-but-secret' };
-  const damaged = { OHP_ADMIN_TOKEN: `ohp_${'secretA1b2'.repeat(4)}123456789` };
-  const folder = mkdtempSync(join(tmpdir(), 'ohp-e2e-'));
-  const starts = [
-    await refusedStart({ env: malformed }),
-    await refusedStart({ env: damaged, dataDir: folder }),
-  ];
-  rmSync(folder, { recursive: true });
-  for (const { code, printed } of starts) {
-    assert.notEqual(code, 0);
-    assert.doesNotMatch(printed, /secret(?!s)/);
-  }
+test('incident 26: a damaged administrator token stops the first start and is not shown', async () => {
+  const dataDir = mkdtempSync(join(tmpdir(), 'ohp-e2e-'));
+  const { code, printed } = await refusedStart({
+    env: { OHP_ADMIN_TOKEN: `ohp_${'secretA1b2'.repeat(4)}123456789` },
+    dataDir,
+  });
+  rmSync(dataDir, { recursive: true });
+  assert.notEqual(code, 0);
+  assert.doesNotMatch(printed, /secret(?!s)/);
 });
 
 const without = (document: Record<string, unknown>, name: string) =>
