@@ -48,6 +48,9 @@ export interface TransitParts extends ArrivedRequest {
   readonly connection: Connection;
 }
 
+/** One for all: every request ends with it, and a stack for each would cost more than the rest of its end. */
+const clientGone = new Error('the client went away');
+
 export class Transit implements RequestFacts {
   readonly core: GatewayCore;
   readonly request: ClientRequest;
@@ -227,7 +230,7 @@ export class Transit implements RequestFacts {
       this.outcome = 'CANCELLED';
       this.reason = 'the client went away';
     }
-    this.activity?.abort(new Error('the client went away'));
+    this.activity?.abort(clientGone);
     this.body?.discard();
     if (!this.isBodyComplete) this.core.lingering.add(this.request, this.core.clock.now());
     writeAccessRecord(this);
