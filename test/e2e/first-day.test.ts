@@ -79,6 +79,7 @@ test("the seed document's curl works as printed: initialize with params that hol
 
 test('data is private: 0700 for folders, 0600 for files, except the public CA certificate', async () => {
   await using product = await startProduct();
+  assert.equal((await product.api('GET', '/v1/logs?lines=1')).status, 200, 'the log has been written to');
   const mode = (name: string) => (statSync(join(product.dataDir, name)).mode & 0o777).toString(8);
   assert.deepEqual(['', 'logs', 'state.sqlite', 'master.key', 'lock.sqlite', 'ca.pem'].map(mode), [
     '700',
