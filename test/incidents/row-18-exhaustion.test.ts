@@ -24,8 +24,8 @@ const MAX_PER_ADDRESS = 150;
 const MAX_GROWTH_KIB = 200 * 1024;
 const settings = {
   gateway: {
-    header_timeout_ms: 500,
-    body_timeout_ms: 500,
+    header_timeout_ms: 3000,
+    body_timeout_ms: 3000,
     keep_alive_timeout_ms: 5000,
     max_headers: MAX_HEADERS,
     max_header_bytes: MAX_HEAD_BYTES,
