@@ -7,6 +7,7 @@ import { ClientBody } from './client-body.ts';
 import { upstreamTarget } from './forward.ts';
 import { fieldRecord, requestHeaders, trailersOf } from './headers.ts';
 import { Relay } from './relay.ts';
+import { relayMessage } from './relay-message.ts';
 import { gatewayLimits } from './settings.ts';
 import type { Plan } from './snapshot.ts';
 import type { Activity, Transit } from './transit.ts';
@@ -115,16 +116,7 @@ class Single implements Activity {
   #reply(reply: IncomingMessage): void {
     const { response } = this.#transit;
     const relay = this.#relay;
-    reply.on('error', (error) => this.#fail(error));
-    try {
-      relay.head(reply.statusCode ?? 0, reply.statusMessage, fieldRecord(reply.rawHeaders));
-    } catch (error) {
-      this.#fail(error instanceof Error ? error : new Error(String(error)));
-      return;
-    }
-    reply.on('data', (chunk: Buffer) => {
-      if (!relay.data(chunk)) reply.pause();
-    });
+    if (!relayMessage(reply, relay, (error) => this.#fail(error))) return;
     response.on('drain', () => reply.resume());
     reply.once('end', () => {
       if (this.#isOver) return;

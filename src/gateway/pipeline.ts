@@ -33,7 +33,6 @@ type Row = readonly [proxied: Cell, upgrade: Cell, control: Cell, mcp: Cell, met
 const same = (step: Step): Row => [step, step, step, step, step, step];
 const __ = undefined;
 
-// prettier-ignore
 // biome-ignore format: a table is read by its columns
 const rows: readonly Row[] = [
 // proxied              upgrade              control              mcp              metadata          acme

@@ -12,6 +12,7 @@ import { isHttp2Response, leaveHttp } from './client.ts';
 import { ResponseTimeout, sendSingle } from './forward-single.ts';
 import { fieldRecord, requestHeaders, responseHeaders } from './headers.ts';
 import { Relay } from './relay.ts';
+import { relayMessage } from './relay-message.ts';
 import type { Plan } from './snapshot.ts';
 import type { Activity, Transit, UpgradeRequest } from './transit.ts';
 import { refusalOf } from './upstream-failure.ts';
@@ -125,16 +126,7 @@ class Upgrading implements Activity {
   #refused(reply: IncomingMessage): void {
     this.#timer.cancel();
     const relay = new Relay(this.#transit, this.#plan);
-    reply.on('error', (error) => this.#fail(error));
-    try {
-      relay.head(reply.statusCode ?? 0, reply.statusMessage, fieldRecord(reply.rawHeaders));
-    } catch (error) {
-      this.#fail(error instanceof Error ? error : new Error(String(error)));
-      return;
-    }
-    reply.on('data', (chunk: Buffer) => {
-      if (!relay.data(chunk)) reply.pause();
-    });
+    if (!relayMessage(reply, relay, (error) => this.#fail(error))) return;
     this.#transit.response.on('drain', () => reply.resume());
     reply.once('end', () => {
       this.#isOver = true;
