@@ -4,17 +4,18 @@
  */
 import { type Clock, SECOND, type Timer } from './clock.ts';
 import type { Principal } from './principal.ts';
+import { type Member, NOWHERE, Roster } from './roster.ts';
 
 const SWEEP_MS = SECOND / 2;
 
-interface Live {
+interface Live extends Member {
   principal: Principal;
   close: () => void;
 }
 
 export class LiveStreams {
   readonly #clock: Clock;
-  readonly #live = new Set<Live>();
+  readonly #live = new Roster<Live>();
   readonly #sweep: Timer;
 
   constructor(clock: Clock) {
@@ -28,7 +29,7 @@ export class LiveStreams {
 
   /** Returns a function that takes it off the list; call it when the stream ends by itself. */
   add(principal: Principal, close: () => void): () => void {
-    const live = { principal, close };
+    const live = { principal, close, place: NOWHERE };
     this.#live.add(live);
     return () => void this.#live.delete(live);
   }

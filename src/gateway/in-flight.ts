@@ -1,8 +1,9 @@
+import { Roster } from '../core/roster.ts';
 import type { Transit } from './transit.ts';
 
 /** The requests that are being answered. */
 export class InFlight implements Iterable<Transit> {
-  readonly #transits = new Set<Transit>();
+  readonly #transits = new Roster<Transit>();
   #waiting: (() => void)[] = [];
 
   get size(): number {
@@ -26,6 +27,6 @@ export class InFlight implements Iterable<Transit> {
   }
 
   [Symbol.iterator](): Iterator<Transit> {
-    return this.#transits.values();
+    return this.#transits[Symbol.iterator]();
   }
 }

@@ -8,6 +8,7 @@ import type { Duplex } from 'node:stream';
 import type { ErrorCode } from '../core/errors.ts';
 import { anonymous, type Principal } from '../core/principal.ts';
 import type { Match } from '../routes/match.ts';
+import { type Member, NOWHERE } from '../core/roster.ts';
 import { writeAccessRecord } from './access-record.ts';
 import {
   type ArrivedRequest,
@@ -51,7 +52,7 @@ export interface TransitParts extends ArrivedRequest {
 /** One for all: every request ends with it, and a stack for each would cost more than the rest of its end. */
 const clientGone = new Error('the client went away');
 
-export class Transit implements RequestFacts {
+export class Transit implements RequestFacts, Member {
   readonly core: GatewayCore;
   readonly request: ClientRequest;
   readonly response: ClientResponse;
@@ -97,6 +98,7 @@ export class Transit implements RequestFacts {
   /** Answered with a page of ours; whoever else would answer comes too late. */
   isRefused = false;
   isDone = false;
+  place = NOWHERE;
 
   constructor(core: GatewayCore, parts: TransitParts) {
     const { request, response, connection } = parts;

@@ -7,9 +7,11 @@ import { messageOf } from '../core/errors.ts';
 import type { FromReader, Question, ReaderData } from './messages.ts';
 import { present } from './present.ts';
 import { LogFiles } from './query.ts';
+import { giveWay } from './thread.ts';
 
 const BUDGET_MS = 2 * SECOND;
 
+giveWay();
 assert(parentPort, 'the reader runs as a thread');
 const port = parentPort;
 // Started by `startThread` with exactly this.

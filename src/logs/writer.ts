@@ -4,7 +4,9 @@ import { assert } from '../core/assert.ts';
 import { messageOf } from '../core/errors.ts';
 import type { FromWriter, ToWriter, WriterData } from './messages.ts';
 import { LogStore } from './store.ts';
+import { giveWay } from './thread.ts';
 
+giveWay();
 assert(parentPort, 'the writer runs as a thread');
 const port = parentPort;
 // Started by `startThread` with exactly this.
