@@ -1,27 +1,33 @@
 /**
- * The gateway beside nginx and Caddy, in the same run: alternating order, fresh processes each round, access logs on,
- * the proxy pinned to core 0, load generator and upstream to core 1. Prints CPU µs per completed request of the whole
- * process tree, its ratio to each peer, throughput and p99 at a fixed rate.
+ * The gateway beside nginx and Caddy, in the same run: alternating order, fresh processes each round, access logs on.
+ * Core 0 has the proxy with all its processes and threads (of ours the log's writer too) and nothing else; core 1 has
+ * the load generator and the upstream. Prints CPU µs per completed request of the whole process tree (what the log
+ * still has to write when the load ends is counted), its ratio to each peer, throughput and p99.
  *
- *   node tools/run.mjs bench/gateway.ts [rounds]
+ *   node tools/run.mjs bench/gateway.ts [rounds] [divisor of the numbers of requests, for a smoke run]
  *
- * Needs nginx, caddy, h2load and openssl. Loopback only; bounded by requests and time.
+ * Needs nginx, caddy, h2load and openssl. Loopback only; five rounds take about ten minutes.
  */
-import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { connect, createServer, type AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
+import { connect } from 'node:net';
+import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { connect as connectTls } from 'node:tls';
+import { makeCertificate } from './certificate.ts';
 import { cpuMicroseconds, median, percentile, printTable, residentMegabytes, spread } from './measure.ts';
+import { freePort, LOAD_CORE, MEASURED_CORE, pin, startProduct } from './product.ts';
 
-const ROUNDS = Number(process.argv[2] ?? 5);
-const PROXY_CORE = '0';
-const LOAD_CORE = '1';
+const DEFAULT_ROUNDS = 5;
+const ROUNDS = Number(process.argv[2] ?? DEFAULT_ROUNDS);
+const DIVISOR = Number(process.argv[3] ?? 1);
 const CLIENTS = 32;
 const WARM_UP_REQUESTS = 8000;
 const HOST = 'app.example.com';
 const SMALL_BYTES = 200;
+const LARGE_BYTES = 10 * 1024 * 1024;
+const HANDSHAKES_AT_ONCE = 8;
 const START_TIMEOUT_MS = 20_000;
 const root = mkdtempSync(join(tmpdir(), 'ohp-bench-'));
 
@@ -32,27 +38,36 @@ interface Scenario {
   h1: boolean;
   /** Requests per second of each client, for latency; absent: as fast as it goes. */
   ratePerClient?: number;
+  /** A full handshake for each request, on a connection of its own. */
+  handshakes?: boolean;
 }
+const PACED_RPS = 2000;
 const scenarios: Scenario[] = [
   { name: 'TLS h1 small', path: '/small', requests: 30_000, h1: true },
   { name: 'TLS h2 small', path: '/small', requests: 30_000, h1: false },
   { name: 'TLS h1 64 KB', path: '/64k', requests: 6000, h1: true },
+  { name: 'TLS h1 10 MB', path: '/10m', requests: 100, h1: true },
+  { name: 'full TLS handshakes', path: '/small', requests: 2000, h1: true, handshakes: true },
   {
-    name: 'TLS h1 small at 2,000 rps',
+    name: `TLS h1 small at ${PACED_RPS} rps`,
     path: '/small',
     requests: 8000,
     h1: true,
-    ratePerClient: 2000 / CLIENTS,
+    ratePerClient: PACED_RPS / CLIENTS,
   },
 ];
 
+interface Running extends AsyncDisposable {
+  /** Of the whole tree. */
+  readonly pid: number;
+  readonly port: number;
+  /** Resolves when nothing is left to do of what was asked; how many records were lost. */
+  settle(): Promise<number>;
+}
+
 interface Proxy {
   name: string;
-  start(ports: {
-    http: number;
-    https: number;
-    upstream: number;
-  }): Promise<{ child: ChildProcess; rootPid: number }>;
+  start(upstream: number): Promise<Running>;
 }
 
 interface Result {
@@ -63,35 +78,7 @@ interface Result {
   megabytes: number;
 }
 
-const certificate = makeCertificate();
-
-function makeCertificate(): { cert: string; key: string } {
-  const [cert, key] = [join(root, 'cert.pem'), join(root, 'key.pem')];
-  execFileSync(
-    'openssl',
-    [
-      'req',
-      '-x509',
-      '-newkey',
-      'ec',
-      '-pkeyopt',
-      'ec_paramgen_curve:P-256',
-      '-nodes',
-      '-keyout',
-      key,
-      '-out',
-      cert,
-      '-days',
-      '30',
-      '-subj',
-      `/CN=${HOST}`,
-      '-addext',
-      `subjectAltName=DNS:${HOST}`,
-    ],
-    { stdio: 'ignore' },
-  );
-  return { cert, key };
-}
+const certificate = makeCertificate(root, HOST);
 
 const pinned = (core: string, command: string, args: string[], env: Record<string, string> = {}) =>
   spawn('taskset', ['-c', core, command, ...args], {
@@ -101,7 +88,8 @@ const pinned = (core: string, command: string, args: string[], env: Record<strin
 
 const nginx: Proxy = {
   name: 'nginx',
-  async start({ https, upstream }) {
+  async start(upstream) {
+    const https = await freePort();
     const directory = mkdtempSync(join(root, 'nginx-'));
     const configuration = `daemon off; worker_processes 1; pid ${directory}/pid; error_log ${directory}/error.log;
 events { worker_connections 4096; }
@@ -113,25 +101,26 @@ http {
     location / { proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host; proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto $scheme; } }
 }`;
     writeFileSync(join(directory, 'nginx.conf'), configuration);
-    return listening(
+    return runningAt(
       https,
-      pinned(PROXY_CORE, 'nginx', ['-p', directory, '-c', join(directory, 'nginx.conf')]),
+      pinned(MEASURED_CORE, 'nginx', ['-p', directory, '-c', join(directory, 'nginx.conf')]),
     );
   },
 };
 
 const caddy: Proxy = {
   name: 'Caddy',
-  async start({ http, https, upstream }) {
+  async start(upstream) {
+    const [http, https] = [await freePort(), await freePort()];
     const directory = mkdtempSync(join(root, 'caddy-'));
     writeFileSync(
       join(directory, 'Caddyfile'),
-      `{\n admin off\n http_port ${http}\n https_port ${https}\n skip_install_trust\n auto_https disable_redirects\n servers {\n  protocols h1 h2\n }\n}\nhttps://${HOST}:${https} {\n bind 127.0.0.1\n tls ${certificate.cert} ${certificate.key}\n log {\n  output file ${directory}/access.log\n }\n reverse_proxy 127.0.0.1:${upstream} {\n  transport http {\n   keepalive_idle_conns_per_host 64\n  }\n }\n}\n`,
+      `{\n admin off\n log {\n  level ERROR\n }\n http_port ${http}\n https_port ${https}\n skip_install_trust\n auto_https disable_redirects\n servers {\n  protocols h1 h2\n }\n}\nhttps://${HOST}:${https} {\n bind 127.0.0.1\n tls ${certificate.cert} ${certificate.key}\n log {\n  output file ${directory}/access.log\n }\n reverse_proxy 127.0.0.1:${upstream} {\n  transport http {\n   keepalive_idle_conns_per_host 64\n  }\n }\n}\n`,
     );
-    return listening(
+    return runningAt(
       https,
       pinned(
-        PROXY_CORE,
+        MEASURED_CORE,
         'caddy',
         ['run', '--config', join(directory, 'Caddyfile'), '--adapter', 'caddyfile'],
         { GOMAXPROCS: '1', XDG_DATA_HOME: directory, XDG_CONFIG_HOME: directory, HOME: directory },
@@ -140,36 +129,32 @@ const caddy: Proxy = {
   },
 };
 
+/** Room for every record, so that none is saved the work by being dropped. */
+const QUEUE_RECORDS = 1_000_000;
+
 const ours: Proxy = {
   name: 'ours',
-  async start({ http, https, upstream }) {
-    const token = 'administrator-token-of-the-benchmark-0123456789';
-    const child = pinned(
-      PROXY_CORE,
-      process.execPath,
-      ['--disable-warning=ExperimentalWarning', join(import.meta.dirname, '../src/main.ts')],
-      {
-        OHP_DATA_DIR: mkdtempSync(join(root, 'ours-')),
-        OHP_HTTP_PORT: String(http),
-        OHP_HTTPS_PORT: String(https),
-        OHP_ADMIN_TOKEN: token,
-      },
-    );
-    const started = await listening(https, child);
-    const response = await fetch(`http://localhost:${http}/v1/proxies`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-      body: JSON.stringify({ hostname: HOST, target_url: `http://127.0.0.1:${upstream}` }),
-    });
-    if (!response.ok) throw new Error(`create_proxy: ${response.status} ${await response.text()}`);
-    return started;
+  async start(upstream) {
+    const product = await startProduct({ log: { queue_records: QUEUE_RECORDS } });
+    await product.ask('POST', '/v1/proxies', { hostname: HOST, target_url: `http://127.0.0.1:${upstream}` });
+    return { ...product, port: product.httpsPort };
   },
 };
 
-async function listening(
-  port: number,
-  child: ChildProcess,
-): Promise<{ child: ChildProcess; rootPid: number }> {
+async function runningAt(port: number, child: ChildProcess): Promise<Running> {
+  await listening(port, child);
+  return {
+    pid: child.pid ?? 0,
+    port,
+    settle: () => Promise.resolve(0),
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGTERM');
+      await once(child, 'exit');
+    },
+  };
+}
+
+async function listening(port: number, child: ChildProcess): Promise<ChildProcess> {
   const deadline = Date.now() + START_TIMEOUT_MS;
   while (Date.now() < deadline && child.exitCode === null) {
     const socket = connect(port, '127.0.0.1');
@@ -178,19 +163,10 @@ async function listening(
       once(socket, 'error').then(() => false),
     ]).catch(() => false);
     socket.destroy();
-    if (up) return { child, rootPid: child.pid ?? 0 };
+    if (up) return child;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   throw new Error(`nothing listens on ${port}`);
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 /** nginx with static files: cheaper than anything it is put behind. */
@@ -199,6 +175,7 @@ async function startUpstream(port: number): Promise<ChildProcess> {
   mkdirSync(join(directory, 'files'), { recursive: true });
   writeFileSync(join(directory, 'files/small'), 'x'.repeat(SMALL_BYTES));
   writeFileSync(join(directory, 'files/64k'), 'x'.repeat(65_536));
+  writeFileSync(join(directory, 'files/10m'), Buffer.alloc(LARGE_BYTES, 'x'));
   writeFileSync(
     join(directory, 'nginx.conf'),
     `daemon off; worker_processes 1; pid ${directory}/pid; error_log ${directory}/error.log; user root;
@@ -206,9 +183,7 @@ events { worker_connections 4096; }
 http { access_log off; sendfile on; open_file_cache max=10; keepalive_requests 10000000; client_body_temp_path ${directory}/b; proxy_temp_path ${directory}/p; fastcgi_temp_path ${directory}/f; uwsgi_temp_path ${directory}/u; scgi_temp_path ${directory}/s;
  server { listen 127.0.0.1:${port}; root ${directory}/files; } }`,
   );
-  return (
-    await listening(port, pinned(LOAD_CORE, 'nginx', ['-p', directory, '-c', join(directory, 'nginx.conf')]))
-  ).child;
+  return listening(port, pinned(LOAD_CORE, 'nginx', ['-p', directory, '-c', join(directory, 'nginx.conf')]));
 }
 
 function load(
@@ -260,23 +235,59 @@ function load(
   };
 }
 
+/** As many at once as there are clients; the session of one connection is never offered on another. */
+async function shakeHands(
+  port: number,
+  count: number,
+): Promise<{ rps: number; failed: number; p99: number }> {
+  const times: number[] = [];
+  let left = count;
+  const started = performance.now();
+  await Promise.all(
+    Array.from({ length: HANDSHAKES_AT_ONCE }, async () => {
+      while (left-- > 0) {
+        const begun = performance.now();
+        const socket = connectTls({ port, host: '127.0.0.1', servername: HOST, rejectUnauthorized: false });
+        if (
+          await once(socket, 'secureConnect').then(
+            () => true,
+            () => false,
+          )
+        )
+          times.push(performance.now() - begun);
+        socket.destroy();
+      }
+    }),
+  );
+  const rps = (times.length * 1000) / (performance.now() - started);
+  const p99 = percentile(
+    times.sort((a, b) => a - b),
+    0.99,
+  );
+  return { rps, failed: count - times.length, p99 };
+}
+
 async function measure(proxy: Proxy, scenario: Scenario, upstream: number): Promise<Result> {
-  const [http, https] = [await freePort(), await freePort()];
-  const { child, rootPid } = await proxy.start({ http, https, upstream });
-  try {
-    const { ratePerClient: _rate, ...flatOut } = scenario;
-    load(https, flatOut, Math.min(WARM_UP_REQUESTS, scenario.requests));
-    const before = cpuMicroseconds(rootPid);
-    const { rps, failed, p99 } = load(https, scenario, scenario.requests);
-    const cpu = (cpuMicroseconds(rootPid) - before) / (scenario.requests - failed);
-    return { cpu, rps, failed, p99, megabytes: residentMegabytes(rootPid) };
-  } finally {
-    child.kill('SIGTERM');
-    await once(child, 'exit');
-  }
+  await using running = await proxy.start(upstream);
+  const { pid, port } = running;
+  const { ratePerClient: _rate, ...flatOut } = scenario;
+  // At least one for each client.
+  const requests = Math.max(CLIENTS, Math.ceil(scenario.requests / DIVISOR));
+  const run = (as: Scenario, count: number) =>
+    as.handshakes ? shakeHands(port, count) : load(port, as, count);
+  await run(flatOut, Math.min(WARM_UP_REQUESTS, requests));
+  await running.settle();
+  const before = cpuMicroseconds(pid);
+  const { rps, failed, p99 } = await run(scenario, requests);
+  const lost = await running.settle();
+  if (lost > 0) process.stderr.write(`${proxy.name}, ${scenario.name}: ${lost} records were lost\n`);
+  const cpu = (cpuMicroseconds(pid) - before) / (requests - failed);
+  return { cpu, rps, failed, p99, megabytes: residentMegabytes(pid) };
 }
 
 async function main(): Promise<void> {
+  pin(process.pid, LOAD_CORE);
+  const started = performance.now();
   const upstreamPort = await freePort();
   const upstream = await startUpstream(upstreamPort);
   const proxies = [ours, nginx, caddy];
@@ -299,6 +310,11 @@ async function main(): Promise<void> {
     await once(upstream, 'exit');
     rmSync(root, { recursive: true, force: true });
   }
+  const minutes = ((performance.now() - started) / 60_000).toFixed(0);
+  console.log(
+    `Node ${process.versions.node}, ${cpus()[0]?.model}, ${ROUNDS} rounds in ${minutes} min, load average ${loadavg()[0]?.toFixed(1)}.`,
+    `Core ${MEASURED_CORE}: the proxy, all its processes and threads; core ${LOAD_CORE}: load generator and upstream.\n`,
+  );
   printTable(rows);
 }
 

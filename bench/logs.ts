@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { type Clock, HOUR, systemClock } from '../src/core/clock.ts';
 import { system } from '../src/core/principal.ts';
-import type { LogRecord } from '../src/core/record.ts';
+import { type LogRecord, silentLog } from '../src/core/record.ts';
 import { createLogArchive } from '../src/logs/archive.ts';
 import { levelsOf } from '../src/logs/levels.ts';
 import { createLogService, type LogQuestion } from '../src/logs/service.ts';
@@ -34,7 +34,7 @@ const sink = createLogSink({
   retentionBytes: Infinity,
   stderr: true,
 });
-const archive = createLogArchive({ directory, clock });
+const archive = createLogArchive({ directory, clock, log: silentLog });
 
 try {
   await measureIngest();

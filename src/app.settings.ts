@@ -1,8 +1,22 @@
 /** Configuration, as it is written in files, to the settings of the parts, in the units of code. */
 import type { Config } from './config/config.ts';
-import { bundles } from './core/permissions.ts';
+import { DEFAULT_SCOPE } from './core/permissions.ts';
 import type { GatewaySettings } from './gateway/settings.ts';
 import type { McpSettings } from './interfaces/mcp/settings.ts';
+import { levelsOf } from './logs/levels.ts';
+import type { LogSinkOptions } from './logs/sink.ts';
+
+type LogSettings = Omit<LogSinkOptions, 'directory' | 'clock'>;
+
+export function logSettings({ log }: Config): LogSettings {
+  return {
+    queueRecords: log.queue_records,
+    levels: levelsOf(log.level),
+    retentionDays: log.retention_days,
+    retentionBytes: log.retention_bytes,
+    stderr: log.stderr,
+  };
+}
 
 export function gatewaySettings(config: Config): GatewaySettings {
   const { gateway, mcp } = config;
@@ -29,8 +43,7 @@ export function gatewaySettings(config: Config): GatewaySettings {
       callsPerMinute: mcp.calls_per_minute,
       callsPerMinutePerAddress: mcp.calls_per_minute_per_address,
       failuresPerMinutePerAddress: mcp.failures_per_minute_per_address,
-      authorizationServers: [],
-      scopes: bundles.viewer,
+      scopes: [DEFAULT_SCOPE],
       resourceName: 'OAuth HTTPS Proxy',
     },
   };
@@ -46,5 +59,6 @@ export function mcpSettings({ mcp }: Config): McpSettings {
     maxSessions: mcp.max_sessions,
     maxSessionsPerPrincipal: mcp.max_sessions_per_principal,
     maxEventStreams: mcp.max_event_streams,
+    maxEventStreamsPerPrincipal: mcp.max_event_streams_per_principal,
   };
 }

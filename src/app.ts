@@ -2,23 +2,25 @@
  * The composition root: the only file that constructs. What is made here is disposed of in the opposite order, so
  * that the listeners close before what they need, and the log closes last.
  */
-import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
-import { join, resolve } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import {
   certificatesProbe,
+  connectionsProbe,
   diskProbe,
   engineProbe,
   eventLoopProbe,
-  listenersProbe,
   logWriterProbe,
   storeProbe,
 } from './admin/health-probes.ts';
 import { createHealthService } from './admin/health.ts';
-import { gatewaySettings, mcpSettings } from './app.settings.ts';
+import { listenersProbe } from './admin/listener-probe.ts';
+import { gatewaySettings, logSettings, mcpSettings } from './app.settings.ts';
 import { createCommandService } from './admin/run-command.ts';
+import { openEdge } from './app.edge.ts';
+import { openOAuth } from './app.oauth.ts';
+import { openProtection } from './app.protection.ts';
 import type { StartFacts } from './banner.ts';
-import { openCertificates } from './certificates/service.ts';
 import type { Config } from './config/config.ts';
 import { createSealer, deriveKey, loadMasterKey } from './config/secrets.ts';
 import { type Clock, HOUR, systemClock } from './core/clock.ts';
@@ -26,32 +28,30 @@ import { createDispatch, type Dispatch } from './core/dispatch.ts';
 import { createEndpointRegistry, type EndpointRegistry } from './core/endpoints.ts';
 import { messageOf } from './core/errors.ts';
 import { createEvents } from './core/events.ts';
-import type { ExchangeHandler } from './core/exchange.ts';
 import { LiveStreams } from './core/live-streams.ts';
 import type { ServicesFor } from './core/operation.ts';
 import type { Log } from './core/record.ts';
 import { gatewayEndpoints } from './gateway/endpoints.ts';
-import { createGateway, type Gateway } from './gateway/gateway.ts';
+import { ownUrls } from './gateway/own-urls.ts';
 import { createMcpInterface, type McpOptions } from './interfaces/mcp/mcp.ts';
 import { createRestInterface } from './interfaces/rest.ts';
 import { createLogArchive } from './logs/archive.ts';
-import { levelsOf } from './logs/levels.ts';
 import { createLogService } from './logs/service.ts';
 import { createLogSink } from './logs/sink.ts';
+import { principalIdOf } from './oauth/authenticate.ts';
+import { oauthEndpoints } from './oauth/endpoints.ts';
 import { operations } from './operations.ts';
-import { ProxyService } from './proxies/service.ts';
-import { targetFault } from './proxies/target-policy.ts';
-import { RouteService } from './routes/service.ts';
+import type { ProtectionService } from './protection/service.ts';
 import { createDockerEngine } from './services/engine.docker.ts';
 import { createServiceDirectory } from './services/service.ts';
 import { createSessionStore } from './sessions/store.ts';
 import type { Database } from './store/database.ts';
+import { openDataDirectory } from './store/data-directory.ts';
 import { createIdempotencyStore } from './store/idempotency.ts';
-import { lockDirectory } from './store/lock.ts';
 import { openSqlite } from './store/sqlite.ts';
+import { storageFault } from './store/storage-fault.ts';
 import { TokenService } from './tokens/service.ts';
 
-const OWNER_ONLY = 0o700;
 const SWEEP_MS = HOUR;
 
 export interface App extends AsyncDisposable {
@@ -67,10 +67,12 @@ export interface Overrides {
   extendMcp?: McpOptions['extend'];
 }
 
-/** @throws AppError CONFLICT when another process has the data directory. */
+/** @throws AppError CONFLICT when another process has the data directory, PRECONDITION_FAILED when it can't be used. */
 export async function createApp(config: Config, overrides: Overrides = {}): Promise<App> {
   await using stack = new AsyncDisposableStack();
-  const app = await construct(config, overrides, stack);
+  const app = await construct(config, overrides, stack).catch((cause: unknown) => {
+    throw storageFault(config.data_dir, cause) ?? cause;
+  });
   const owned = stack.move();
   return { ...app, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
@@ -84,12 +86,21 @@ async function construct(
   const clock = overrides.clock ?? systemClock;
   const base = await openBase(config, clock, stack);
   const edge = await openEdge(config, base, stack);
-  const { services, endpoints } = openServices(config, { ...base, ...edge, version }, stack);
+  const identity = await openOAuth(
+    config,
+    { ...base, ...edge.asked, controlHosts: config.control.hosts },
+    stack,
+  );
+  const { sites, protection } = await openProtection({ ...base, ...edge, ...identity }, stack);
+  const parts = { ...base, ...edge, ...identity, protection, version };
+  const { services, endpoints } = openServices(config, parts, stack);
   const idempotency = createIdempotencyStore(base.database, clock, base.sealer);
-  const dispatch = createDispatch({ services, log: base.log, clock, idempotency });
+  const { access } = config.mcp;
+  const dispatch = createDispatch({ services, access, log: base.log, clock, idempotency });
   const mcp = stack.use(
     createMcpInterface({
       operations,
+      isOff: ({ offBy }) => offBy?.(services) !== undefined,
       dispatch,
       clock,
       log: base.log,
@@ -106,26 +117,30 @@ async function construct(
     mcp.closeSessionsOf(tokenId);
   });
   stack.defer(stopListening);
-  const rest = createRestInterface({
-    operations,
-    dispatch,
-    version,
-    allowedOrigins: config.mcp.allowed_origins,
+  const stopFollowing = base.events.on('grant.ended', ({ grantId, userId, clientId }) => {
+    base.live.cutGrant(grantId);
+    mcp.closeSessionsOf(principalIdOf(userId, clientId));
   });
-  for (const endpoint of [...gatewayEndpoints, ...mcp.endpoints, ...rest.endpoints])
+  stack.defer(stopFollowing);
+  const rest = createRestInterface({ operations, dispatch, version, access });
+  for (const endpoint of [...gatewayEndpoints, ...oauthEndpoints, ...mcp.endpoints, ...rest.endpoints])
     endpoints.register(endpoint);
+  edge.handlers.authenticate = identity.authenticate;
+  edge.handlers.oauth = (exchange) => identity.handle(exchange);
+  edge.handlers.sites = (exchange) => sites.handle(exchange);
+  edge.handlers.protection = sites;
   edge.handlers.control = rest.handle;
   edge.handlers.mcp = mcp.handle;
   sweepHourly(clock, base.log, () => idempotency.sweep(), stack);
   const created = await base.tokens.ensureAdministrator(config.admin_token);
   const { http, https, proxies } = await edge.open();
-  stack.defer(() => edge.gateway.drain());
+  stack.defer(async () => void (await Promise.all([edge.gateway.drain(), mcp.drain()])));
   const facts = {
     version,
-    httpPort: http.port,
-    httpsPort: https.port,
+    urls: ownUrls(gatewaySettings(config), { http, https }),
     caFile: base.caFile,
-    administratorToken: config.admin_token === undefined ? created.secret : undefined,
+    administratorToken: created.secret,
+    adminTokenIgnored: created.ignored === true,
     proxies,
   };
   return { facts, endpoints, dispatch };
@@ -135,27 +150,14 @@ type Base = Awaited<ReturnType<typeof openBase>>;
 
 /** What everything else stands on: the data directory, secrets, log, store, tokens. */
 async function openBase(config: Config, clock: Clock, stack: AsyncDisposableStack) {
-  const dataDir = resolve(config.data_dir);
-  mkdirSync(dataDir, { recursive: true, mode: OWNER_ONLY });
-  chmodSync(dataDir, OWNER_ONLY);
-  stack.use(lockDirectory(dataDir));
-  const masterKey = loadMasterKey({ dataDir, masterKey: config.master_key });
+  const { path: dataDir, stateFile, hasState } = stack.use(openDataDirectory(config.data_dir));
+  const masterKey = loadMasterKey({ dataDir, masterKey: config.master_key, dataExists: hasState });
   const logDir = join(dataDir, 'logs');
-  const log = stack.use(
-    createLogSink({
-      directory: logDir,
-      clock,
-      queueRecords: config.log.queue_records,
-      levels: levelsOf(config.log.level),
-      retentionDays: config.log.retention_days,
-      retentionBytes: config.log.retention_bytes,
-      stderr: config.log.stderr,
-    }),
-  );
-  const archive = stack.use(createLogArchive({ directory: logDir, clock }));
-  const database = stack.use(await openSqlite(join(dataDir, 'state.sqlite'), clock));
+  const log = stack.use(createLogSink({ directory: logDir, clock, ...logSettings(config) }));
+  const archive = stack.use(createLogArchive({ directory: logDir, clock, log }));
+  const database = stack.use(await openSqlite(stateFile, clock, log));
   const events = createEvents();
-  const live = new LiveStreams(clock);
+  const live = stack.use(new LiveStreams(clock));
   const tokens = stack.use(new TokenService({ database, events, clock, log }));
   await tokens.load();
   const caFile = join(dataDir, 'ca.pem');
@@ -174,78 +176,33 @@ async function openBase(config: Config, clock: Clock, stack: AsyncDisposableStac
   };
 }
 
-/** The gateway with what it serves, not yet listening. Its handlers are filled in when the surfaces exist. */
-async function openEdge(config: Config, base: Base, stack: AsyncDisposableStack) {
-  const { database, sealer, clock, events, log, live, caFile, tokens } = base;
-  const controlHosts = config.control.hosts;
-  const notReady = async () => {
-    throw new Error('a request came before the surfaces were ready');
-  };
-  const handlers = { control: notReady as ExchangeHandler, mcp: notReady as ExchangeHandler };
-  const gateway: Gateway = createGateway({
-    settings: gatewaySettings(config),
+type Edge = Awaited<ReturnType<typeof openEdge>>;
+type Identity = Awaited<ReturnType<typeof openOAuth>>;
+type Services = ServicesFor<typeof operations>;
+
+function openServices(
+  config: Config,
+  parts: Base & Edge & Identity & { protection: ProtectionService; version: string },
+  stack: AsyncDisposableStack,
+) {
+  const {
     clock,
     log,
-    authenticate: tokens.authenticate,
-    selectCertificate: (servername) => certificates.select(servername),
-    live,
-    handlers: { control: (...call) => handlers.control(...call), mcp: (...call) => handlers.mcp(...call) },
-  });
-  stack.use(gateway);
-  const table = () => gateway.snapshot().table;
-  const certificates = stack.use(
-    await openCertificates({
-      database,
-      sealer,
-      clock,
-      log,
-      events,
-      caFile,
-      controlHosts,
-      servedName: (hostname) => table().proxyOf(hostname)?.hostname,
-      servedHostnames: () => table().hostnames(),
-    }),
-  );
-  const { publisher } = gateway;
-  const own = () => gateway.own();
-  let bound: Awaited<ReturnType<Gateway['listen']>> | undefined;
-  const proxies = new ProxyService({ database, sealer, publisher, events, clock, log, own, controlHosts });
-  const routes = new RouteService({
+    archive,
     database,
-    publisher,
-    events,
-    clock,
-    log,
-    targetFault: (url) => targetFault(url, own()),
-    table,
-    controlHosts,
-    mcpHosts: config.mcp.hosts,
-    httpsPort: () => bound?.https.port ?? config.https_port,
-  });
-  return {
-    gateway,
+    dataDir,
     certificates,
     proxies,
     routes,
-    handlers,
-    listeners: () => listenersOf(bound),
-    async open() {
-      const loaded = await proxies.load();
-      gateway.load(loaded, await routes.load());
-      await certificates.ensure(controlHosts);
-      bound = await gateway.listen();
-      return { ...bound, proxies: loaded.length };
-    },
-  };
-}
-
-type Edge = Awaited<ReturnType<typeof openEdge>>;
-type Services = ServicesFor<typeof operations>;
-
-function openServices(config: Config, parts: Base & Edge & { version: string }, stack: AsyncDisposableStack) {
-  const { clock, log, archive, database, dataDir, certificates, proxies, routes, tokens, version } = parts;
+    tokens,
+    version,
+    oauth,
+    access,
+    users,
+    protection,
+  } = parts;
   const endpoints = createEndpointRegistry();
-  const engine = createDockerEngine({ socket: config.docker.socket, clock });
+  const engine = createDockerEngine({ socket: config.docker.socket, clock, log });
   const commands = stack.use(
     createCommandService({
       mode: config.commands.mode,
@@ -254,6 +211,7 @@ function openServices(config: Config, parts: Base & Edge & { version: string }, 
       maxOutputBytes: config.commands.max_output_bytes,
       scratchDir: join(dataDir, 'scratch'),
       clock,
+      log,
     }),
   );
   const eventLoop = stack.use(eventLoopProbe(clock));
@@ -262,7 +220,8 @@ function openServices(config: Config, parts: Base & Edge & { version: string }, 
     disk: diskProbe(dataDir),
     certificates: certificatesProbe(() => certificates.soonestExpiry(), clock),
     container_engine: engineProbe(engine),
-    listeners: listenersProbe(parts.listeners),
+    listeners: listenersProbe(parts.listeners, { clock, host: config.control.hosts[0] ?? 'localhost' }),
+    connections: connectionsProbe(() => parts.gateway.connections(), clock),
     event_loop: eventLoop,
     log_writer: logWriterProbe(() => log.stats(), clock),
   };
@@ -273,20 +232,16 @@ function openServices(config: Config, parts: Base & Edge & { version: string }, 
     tokens,
     services: createServiceDirectory(engine),
     logs: createLogService({ sink: log, archive, clock }),
-    health: createHealthService({ probes, clock, version, startedAt: clock.now() }),
+    health: createHealthService({ probes, clock, log, version, startedAt: clock.now() }),
     commands,
     endpoints,
+    oauth,
+    access,
+    users,
+    protection,
   };
   return { services, endpoints };
 }
-
-const listenersOf = (bound: Awaited<ReturnType<Gateway['listen']>> | undefined) => [
-  { name: 'http', address: bound && textOf(bound.http) },
-  { name: 'https', address: bound && textOf(bound.https) },
-];
-
-const textOf = ({ address, port, family }: AddressInfo): string =>
-  `${family === 'IPv6' ? `[${address}]` : address}:${port}`;
 
 const PROBE_KEY = 'health_probe';
 

@@ -32,5 +32,10 @@ process.exitCode = await runCli(
     home: homedir(),
     signal: cancel.signal,
   },
-  { operations, version },
+  {
+    operations,
+    version,
+    // With the store, the log and the settings behind it, which no other command needs.
+    resetAdminToken: async (request) => (await import('./reset-admin-token.ts')).resetAdminToken(request),
+  },
 );

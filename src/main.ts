@@ -1,8 +1,11 @@
 /** Entry point of the server: configuration in, app up, addresses printed, signals obeyed. Decides nothing else. */
 import { readFileSync } from 'node:fs';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { type App, createApp } from './app.ts';
 import { welcome } from './banner.ts';
-import { ConfigError, loadConfig } from './config/load.ts';
+import { loadConfig } from './config/load.ts';
+import { ConfigError } from './config/problem.ts';
 import { AppError, errorSurface, messageOf } from './core/errors.ts';
 
 /** SIGHUP: the terminal went away. Nothing is read again at it, since a bad setting has to stop a start. */
@@ -18,10 +21,22 @@ const PORT_SETTINGS = 'OHP_HTTP_PORT and OHP_HTTPS_PORT';
 
 async function main(): Promise<void> {
   outliveReaders();
-  const config = loadConfig(process.env, (path) => readFileSync(path, 'utf8'));
+  const config = await loadConfig(process.env, (path) => readFileSync(path, 'utf8'));
   const app = await createApp(config);
   stopOnSignal(app);
-  process.stdout.write(welcome(config, app.facts));
+  process.stdout.write(welcome(app.facts));
+  giveMemoryBack();
+}
+
+/**
+ * Starting leaves a young generation that has grown to its largest, and much that is not needed again: a quarter of what
+ * the idle process would hold. Costs a tenth of a second once, when nothing is served yet.
+ */
+function giveMemoryBack(): void {
+  setFlagsFromString('--expose-gc');
+  const collect: unknown = runInNewContext('gc');
+  setFlagsFromString('--no-expose-gc');
+  if (typeof collect === 'function') collect({ type: 'major', execution: 'sync', flavor: 'last-resort' });
 }
 
 /** Who started this may close the terminal or the pipe; then nobody reads the lines, and serving and draining go on. */

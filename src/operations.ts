@@ -2,16 +2,22 @@
 import { adminOperations } from './admin/operations.ts';
 import { certificateOperations } from './certificates/operations.ts';
 import { logsOperations } from './logs/operations.ts';
+import { oauthOperations } from './oauth/operations.ts';
+import { protectionOperations } from './protection/operations.ts';
 import { proxyOperations } from './proxies/operations.ts';
 import { routeOperations } from './routes/operations.ts';
 import { serviceOperations } from './services/operations.ts';
 import { tokenOperations } from './tokens/operations.ts';
+import { userOperations } from './users/operations.ts';
 
 export const operations = [
   ...proxyOperations,
+  ...protectionOperations,
   ...routeOperations,
   ...certificateOperations,
   ...tokenOperations,
+  ...userOperations,
+  ...oauthOperations,
   ...serviceOperations,
   ...logsOperations,
   ...adminOperations,

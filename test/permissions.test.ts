@@ -31,10 +31,11 @@ const holder = (granted: readonly Permission[], more: Partial<Principal> = {}): 
 });
 
 /** What came of the call, and the audit record it left. */
-async function attempt(operation: AnyOperation, principal: Principal) {
+async function attempt(operation: AnyOperation, principal: Principal, access?: 'public') {
   const records: LogRecord[] = [];
   const dispatch = createDispatch({
-    services: {},
+    services: { commands: { mode: 'allow-list' } },
+    access,
     log: { write: (record) => void records.push(record), enabled: () => true },
     clock: new ManualClock(),
     idempotency: { find: async () => undefined, seal: (text) => text },
@@ -61,8 +62,10 @@ async function attempt(operation: AnyOperation, principal: Principal) {
 for (const operation of operations) {
   const { name, permission, confinement } = operation;
   if (permission === 'public') {
-    test(`${name} is open to anyone, who then has to say it right`, async () => {
-      assert.equal(await attempt(operation, anonymous), 'INVALID_INPUT');
+    test(`${name} is open to any credential, and to anyone where the setting says so, who then has to say it right`, async () => {
+      assert.equal(await attempt(operation, anonymous), 'UNAUTHENTICATED');
+      assert.equal(await attempt(operation, anonymous, 'public'), 'INVALID_INPUT');
+      assert.equal(await attempt(operation, holder([])), 'INVALID_INPUT');
     });
     continue;
   }

@@ -8,6 +8,7 @@ import { system } from '../src/core/principal.ts';
 import { argumentsOf, pathParamsOf } from '../src/interfaces/arguments.ts';
 import { commandWordsOf, optionsOf } from '../src/interfaces/cli/arguments.ts';
 import { createProfile } from '../src/interfaces/mcp/profile.ts';
+import { schemaOf } from '../src/interfaces/mcp/tools.ts';
 import { createViews } from '../src/interfaces/mcp/views.ts';
 import { openApiOf } from '../src/interfaces/openapi.ts';
 import { createRestInterface } from '../src/interfaces/rest.ts';
@@ -27,9 +28,14 @@ const VERBS = [
   'set',
   'test',
   'run',
+  'protect',
+  'unprotect',
 ];
 /** Named by the product's contract, not by the grammar. */
-const OTHER_NAMES = ['echo', 'health_check'];
+const OTHER_NAMES = ['echo', 'health_check', 'whoami'];
+/** Everyone may end what is their own; what is somebody else's, the service refuses. */
+const OF_THE_CALLER: ReadonlySet<string> = new Set(['revoke_grant']);
+
 const METHODS: Record<AnyOperation['effect'], string[]> = {
   read: ['GET'],
   create: ['POST'],
@@ -37,7 +43,13 @@ const METHODS: Record<AnyOperation['effect'], string[]> = {
   delete: ['DELETE'],
 };
 /** Results that carry a secret on purpose, once, and what else only looks like one. */
-const TOLD = ['create_token secret', 'rotate_token secret', ' upstream_ca_pem', ' next_cursor'];
+const TOLD = [
+  'create_token secret',
+  'create_client secret',
+  'rotate_token secret',
+  ' upstream_ca_pem',
+  ' next_cursor',
+];
 const LOOKS_SECRET = /secret|password|private|credential|(?:^|_)key(?:_|$)|_pem$/;
 /** Limited by a refinement, because a schema's bounds of a header rule would be read by every model, twice a tool. */
 const LIMITED_BY_CHECK = ['remove', 'set'];
@@ -100,7 +112,8 @@ for (const operation of operations) {
     for (const param of pathParamsOf(http.path))
       assert.ok(inputOf(operation).required?.includes(param), `${param} of the path is a required argument`);
     const reads = permission === 'public' || permission === 'authenticated' || permission.endsWith(':read');
-    assert.equal(reads, effect === 'read', `${effect} with the permission ${permission}`);
+    if (!OF_THE_CALLER.has(name))
+      assert.equal(reads, effect === 'read', `${effect} with the permission ${permission}`);
     assert.ok(['public', 'authenticated', ...permissions].includes(permission));
   });
 
@@ -152,7 +165,12 @@ test('names, endpoints and commands are unique', () => {
 });
 
 test('every operation is served over REST, and its endpoint says what a caller needs', () => {
-  const { endpoints } = createRestInterface({ operations, dispatch: async () => ({}), version: '0' });
+  const { endpoints } = createRestInterface({
+    operations,
+    dispatch: async () => ({}),
+    version: '0',
+    access: 'public',
+  });
   for (const { http, permission } of operations) {
     const endpoint = endpoints.find(
       ({ path, methods }) => path === http.path && methods.includes(http.method),
@@ -179,22 +197,35 @@ test(`a model reads at most ${MAX_LISTED_TOOLS} tools and ${MAX_LISTED_TOKENS} t
   assert.ok(tokens <= MAX_LISTED_TOKENS, `${tokens} tokens`);
 });
 
-test('the tools of the contract are listed, with the arguments of the contract', () => {
-  const contract: Record<string, string[]> = {
-    echo: ['message'],
-    health_check: [],
-    list_proxies: [],
-    create_proxy: ['hostname', 'target_url', 'enable_http', 'enable_https'],
-    delete_proxy: ['hostname'],
-    list_certificates: [],
-    list_services: [],
-    get_logs: ['lines', 'level'],
-    run_command: ['command'],
+test('no keyword of ours is in the schema of a tool, listed or found', () => {
+  for (const { input, output } of operations)
+    for (const schema of [schemaOf(input, 'input'), schemaOf(output, 'output')])
+      assert.doesNotMatch(JSON.stringify(schema), /"secret":true/);
+});
+
+test('the ten tools of the contract are listed, and take the calls of the contract as they stand', () => {
+  /** As the seed calls them. */
+  const contract: Record<string, Record<string, unknown>> = {
+    echo: { message: 'Hello MCP!' },
+    health_check: {},
+    list_proxies: { limit: 10 },
+    create_proxy: { hostname: 'app.example.com', target_url: 'http://localhost:3000' },
+    delete_proxy: { hostname: 'app.example.com' },
+    list_certificates: {},
+    list_tokens: {},
+    list_services: {},
+    get_logs: { lines: 100, level: 'ERROR' },
+    run_command: { command: 'docker ps' },
   };
-  for (const [name, fields] of Object.entries(contract)) {
+  /** Further arguments that the demands name. */
+  const more: Record<string, string[]> = { create_proxy: ['enable_http', 'enable_https'] };
+  for (const [name, args] of Object.entries(contract)) {
     const operation = operations.find((one) => one.name === name);
     assert.equal(operation?.mcp, 'listed', name);
-    for (const field of fields) assert.ok(field in operation!.input.shape, `${name}: ${field}`);
+    for (const field of [...Object.keys(args), ...(more[name] ?? [])])
+      assert.ok(field in operation!.input.shape, `${name}: ${field}`);
+    const parsed = operation!.input.safeParse(args);
+    assert.ok(parsed.success, `${name} takes ${JSON.stringify(args)}: ${parsed.error?.message}`);
   }
 });
 

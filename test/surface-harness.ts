@@ -12,10 +12,11 @@ import {
   idempotencyKeyField,
   limitField,
   nextCursorField,
+  pageOf,
   requireVersion,
   versionField,
 } from '../src/core/collection.ts';
-import { createDispatch } from '../src/core/dispatch.ts';
+import { createDispatch, type Dispatch } from '../src/core/dispatch.ts';
 import { AppError } from '../src/core/errors.ts';
 import type { Exchange } from '../src/core/exchange.ts';
 import { type AnyOperation, defineOperation } from '../src/core/operation.ts';
@@ -23,6 +24,7 @@ import { bundles, expandPermissions, type Permission } from '../src/core/permiss
 import { anonymous, type Principal } from '../src/core/principal.ts';
 import type { LogRecord } from '../src/core/record.ts';
 import type { CliIo } from '../src/interfaces/cli/io.ts';
+import type { ResetAdminToken } from '../src/interfaces/cli/reset.ts';
 import { runCli } from '../src/interfaces/cli/cli.ts';
 import { createRestInterface } from '../src/interfaces/rest.ts';
 
@@ -73,7 +75,8 @@ export const thingOperations = [
       const found = [...things.all.values()].filter(
         (one) => (on === undefined || one.on === on) && labels.every((label) => one.labels.includes(label)),
       );
-      return { things: found.slice(0, limit), ...(found.length > limit && { next_cursor: 'next' }) };
+      const { items, ...more } = pageOf(found, limit, () => 'next');
+      return { things: items, ...more };
     },
   }),
   defineOperation({
@@ -214,15 +217,21 @@ const person = (id: string, granted: readonly Permission[]): Principal => ({
   hostnames: undefined,
   expiresAt: undefined,
 });
+export const people = {
+  admin: person('tok_admin', bundles.admin),
+  viewer: person('tok_viewer', bundles.viewer),
+  nobody: anonymous,
+} satisfies Record<Who, Principal>;
 const principals = new Map<string | undefined, Principal>([
-  [`Bearer ${tokens.admin}`, person('tok_admin', bundles.admin)],
-  [`Bearer ${tokens.viewer}`, person('tok_viewer', bundles.viewer)],
+  [`Bearer ${tokens.admin}`, people.admin],
+  [`Bearer ${tokens.viewer}`, people.viewer],
 ]);
 
 export interface World extends AsyncDisposable {
   url: string;
   things: Things;
   log: LogRecord[];
+  dispatch: Dispatch;
 }
 
 export async function startWorld(operations: readonly AnyOperation[] = thingOperations): Promise<World> {
@@ -230,11 +239,12 @@ export async function startWorld(operations: readonly AnyOperation[] = thingOper
   const log: LogRecord[] = [];
   const dispatch = createDispatch({
     services: { things },
+    access: 'public',
     log: { write: (record) => void log.push(record), enabled: () => true },
     clock: new ManualClock(),
     idempotency: { find: async ({ key }) => things.results.get(key), seal: (text) => text },
   });
-  const rest = createRestInterface({ operations, dispatch, version: '1.2.3' });
+  const rest = createRestInterface({ operations, dispatch, version: '1.2.3', access: 'public' });
   const server = createServer((request, response) => {
     const principal = principals.get(request.headers.authorization) ?? anonymous;
     void rest.handle(exchangeOf(request, response), principal);
@@ -244,6 +254,7 @@ export async function startWorld(operations: readonly AnyOperation[] = thingOper
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     things,
     log,
+    dispatch,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
@@ -271,6 +282,7 @@ function exchangeOf(request: IncomingMessage, reply: ServerResponse): Exchange {
     reply,
     signal: gone.signal,
     note: () => undefined,
+    gate: { caller: 'test', charge: () => 0, challenge: () => 'Bearer' },
   };
 }
 
@@ -289,6 +301,7 @@ export interface CliSetting {
   cwd?: string;
   signal?: AbortSignal;
   operations?: readonly AnyOperation[];
+  resetAdminToken?: ResetAdminToken;
 }
 
 /** Runs `ohp` in this process, with streams of its own. */
@@ -314,6 +327,7 @@ export async function ohp(args: readonly string[], setting: CliSetting = {}): Pr
   const code = await runCli(args, io, {
     operations: setting.operations ?? thingOperations,
     version: '1.2.3',
+    resetAdminToken: setting.resetAdminToken ?? (() => Promise.reject(new Error('nothing to reset'))),
   });
   return { code, stdout: stdout.text(), stderr: stderr.text() };
 }

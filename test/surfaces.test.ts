@@ -1,9 +1,13 @@
-/** The same call on every surface has the same outcome: one table of cases, run over REST and through the command line. */
+/**
+ * The same call on every surface has the same outcome: one table of cases, on operations made for it, run over REST,
+ * through the command line and over both eras of MCP. The product's own operations are in `surfaces.product.test.ts`.
+ */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { type ErrorCode, errorSurface } from '../src/core/errors.ts';
-import { argumentsOf } from '../src/interfaces/arguments.ts';
-import { ohp, startWorld, thingOperations, tokens, type Who, type World } from './surface-harness.ts';
+import type { ErrorCode } from '../src/core/errors.ts';
+import { type Harness, startHarness } from './conformance/harness.ts';
+import { type Surface, surfaces } from './support/surfaces.ts';
+import { people, startWorld, thingOperations, tokens, type Who, type World } from './surface-harness.ts';
 
 type Name = (typeof thingOperations)[number]['name'];
 type Outcome = { output: Record<string, unknown> } | { error: ErrorCode; message: RegExp };
@@ -147,49 +151,33 @@ async function furnished(): Promise<World> {
   return world;
 }
 
-async function overRest(world: World, { who = 'admin', operation: wanted, input }: Case): Promise<Outcome> {
-  const operation = thingOperations.find((one) => one.name === wanted)!;
-  const url = new URL(
-    operation.http.path.replace(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(String(input[name]))),
-    world.url,
-  );
-  const body: Record<string, unknown> = {};
-  for (const { name, place } of argumentsOf(operation).fields) {
-    if (!(name in input)) continue;
-    if (place === 'body') body[name] = input[name];
-    if (place === 'query') for (const one of [input[name]].flat()) url.searchParams.append(name, String(one));
-  }
-  const { method } = operation.http;
-  const response = await fetch(url, {
-    method,
-    headers: {
-      ...(tokens[who] && { authorization: `Bearer ${tokens[who]}` }),
-      ...(method !== 'GET' && method !== 'DELETE' && { 'content-type': 'application/json' }),
-    },
-    ...(method !== 'GET' && method !== 'DELETE' && { body: JSON.stringify(body) }),
-  });
-  const answer = (await response.json()) as any;
-  if (!answer.error) return { output: answer };
-  assert.equal(response.status, errorSurface[answer.error.code as ErrorCode].status);
-  return { error: answer.error.code, message: answer.error.message };
+const MCP: Record<Who, string | undefined> = {
+  admin: people.admin.id,
+  viewer: people.viewer.id,
+  nobody: undefined,
+};
+
+/** The same dispatch behind MCP as behind REST. */
+const startMcp = ({ dispatch }: World): Promise<Harness> =>
+  startHarness({ operations: thingOperations, dispatch, principals: Object.values(people) });
+
+async function outcomeOf(surface: Surface, { who = 'admin', operation: name, input, typed }: Case) {
+  await using world = await furnished();
+  await using mcp = await startMcp(world);
+  const operation = thingOperations.find((one) => one.name === name) ?? assert.fail(name);
+  const place = {
+    httpPort: Number(new URL(world.url).port),
+    mcpPort: Number(new URL(mcp.url).port),
+    token: tokens[who],
+    mcpToken: MCP[who],
+  };
+  return await surface(place, { operation, input, typed });
 }
 
-async function throughCli(world: World, { who = 'admin', typed }: Case): Promise<Outcome> {
-  const env = { OHP_URL: world.url, OHP_TOKEN: tokens[who] };
-  const { code, stdout, stderr } = await ohp([...typed, '--json'], { env });
-  if (code === 0) return { output: JSON.parse(stdout) };
-  const [, error, message] = /^([A-Z_]+): ([^]*)$/.exec(stderr)!;
-  assert.equal(code, errorSurface[error as ErrorCode].exit);
-  return { error: error as ErrorCode, message: message as unknown as RegExp };
-}
-
-const surfaces = { REST: overRest, CLI: throughCli };
-
-for (const [surface, call] of Object.entries(surfaces))
+for (const [name, surface] of Object.entries(surfaces))
   for (const one of cases)
-    test(`${surface}: ${one.title}`, async () => {
-      await using world = await furnished();
-      const actual = await call(world, one);
+    test(`${name}: ${one.title}`, async () => {
+      const actual = await outcomeOf(surface, one);
       if ('output' in one.expected) return assert.deepEqual(actual, one.expected);
       assert.equal('error' in actual && actual.error, one.expected.error, JSON.stringify(actual));
       assert.match(String('message' in actual && actual.message), one.expected.message);

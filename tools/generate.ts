@@ -86,6 +86,7 @@ async function cliReference(): Promise<string> {
     ...operations.map((operation) => commandWordsOf(operation).filter((word) => word !== undefined)),
     ['login'],
     ['logout'],
+    ['reset', 'admin-token'],
     ['completion'],
   ];
   const sections: string[] = [];
@@ -100,6 +101,8 @@ async function cliReference(): Promise<string> {
   );
 }
 
+const noServer = () => Promise.reject(new Error('help resets nothing'));
+
 async function helpOf(words: readonly string[]): Promise<string> {
   const stdout = new PassThrough({ encoding: 'utf8' });
   const io = {
@@ -111,7 +114,7 @@ async function helpOf(words: readonly string[]): Promise<string> {
     home: root,
     signal: new AbortController().signal,
   };
-  await runCli([...words, '--help'], io, { operations, version });
+  await runCli([...words, '--help'], io, { operations, version, resetAdminToken: noServer });
   return String(stdout.read() ?? '');
 }
 
@@ -140,7 +143,8 @@ function permissionTable(): string {
     'confinement',
     ...principals.map(([name]) => name),
   ];
-  const notes = 'confined: a principal with every permission, confined to hostnames.';
+  const notes =
+    'nobody: only where the setting mcp.access is public.\nconfined: a principal with every permission, confined to hostnames.';
   return `${columns([titles, ...rows])}\n${notes}\n`;
 }
 

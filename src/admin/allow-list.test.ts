@@ -118,9 +118,9 @@ test('a rule that can not be used stops the start with its place', () => {
     createAllowList([{ program: 'df', arguments: [], ...rule }]);
   assert.throws(
     create({ arguments: ['('] }),
-    /commands\.allow\[0\]\.arguments\[0\]: "\(" is not a regular expr/,
+    /commands\.allow\[0\]\.arguments\[0\]: "\(" has to be a regular expr/,
   );
-  assert.throws(create({ rest: 'a)|(b' }), /commands\.allow\[0\]\.rest: "a\)\|\(b" is not/);
+  assert.throws(create({ rest: 'a)|(b' }), /commands\.allow\[0\]\.rest: "a\)\|\(b" has to be/);
   assert.throws(
     create({ program: '/bin/df' }),
     /commands\.allow\[0\]\.program: "\/bin\/df" has to be a name/,

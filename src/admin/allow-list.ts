@@ -4,7 +4,7 @@
  * such a program reads a file of the caller's choice, writes one, runs another program, ends sockets, or shows
  * environments and command lines of other processes.
  */
-import { AppError } from '../core/errors.ts';
+import { AppError, messageOf } from '../core/errors.ts';
 
 export interface CommandRule {
   /** A name without a path. */
@@ -63,8 +63,8 @@ function refusal(program: string, rules: readonly CompiledRule[], known: boolean
 function compileRule(rule: CommandRule, index: number): CompiledRule {
   const { program, arguments: args, rest } = rule;
   const where = `commands.allow[${index}]`;
-  if (!isPlainName(program))
-    throw new Error(`${where}.program: ${JSON.stringify(program)} has to be a name without a path`);
+  const fault = programFault(program);
+  if (fault !== undefined) throw new Error(`${where}.program: ${JSON.stringify(program)} ${fault}`);
   return {
     program,
     arguments: args.map((pattern, position) => wholeMatch(pattern, `${where}.arguments[${position}]`)),
@@ -75,13 +75,24 @@ function compileRule(rule: CommandRule, index: number): CompiledRule {
 
 /** Compiled by itself first: `a)|(b` is not an expression, but would become one between the anchors. */
 function wholeMatch(pattern: string, where: string): RegExp {
+  const fault = patternFault(pattern);
+  if (fault !== undefined) throw new Error(`${where}: ${JSON.stringify(pattern)} ${fault}`);
+  return new RegExp(`^(?:${pattern})$`, 'u');
+}
+
+/** Why a text can't be a pattern of a rule; undefined when it can. */
+export function patternFault(pattern: string): string | undefined {
   try {
     void new RegExp(pattern, 'u');
-    return new RegExp(`^(?:${pattern})$`, 'u');
+    return undefined;
   } catch (cause) {
-    throw new Error(`${where}: ${JSON.stringify(pattern)} is not a regular expression`, { cause });
+    return `has to be a regular expression, as JavaScript writes them: ${messageOf(cause)}`;
   }
 }
+
+/** Why a text can't be the program of a rule; undefined when it can. */
+export const programFault = (program: string): string | undefined =>
+  isPlainName(program) ? undefined : 'has to be a name without a path, such as uptime';
 
 /** A program is looked up in fixed folders, so its name has no path and can't be taken for an option. */
 export const isPlainName = (program: string): boolean => /^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}$/.test(program);

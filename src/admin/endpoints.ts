@@ -1,8 +1,17 @@
 /** `list_endpoints`: every route that the process serves for itself, as the registry holds them. */
 import { z } from 'zod';
+import {
+  cursorField,
+  decodeCursor,
+  encodeCursor,
+  limitField,
+  nextCursorField,
+  pageOf,
+} from '../core/collection.ts';
 import type { EndpointRegistry } from '../core/endpoints.ts';
 import { defineOperation } from '../core/operation.ts';
 
+const LIST = 'endpoints';
 const surfaces = ['mcp', 'rest', 'web', 'metadata', 'acme'] as const;
 
 export const listEndpoints = defineOperation({
@@ -16,23 +25,36 @@ export const listEndpoints = defineOperation({
   mcp: 'searchable',
   toolset: 'system',
   http: { method: 'GET', path: '/v1/endpoints' },
-  input: z.object({ surface: z.enum(surfaces).optional().describe('Only this surface') }),
+  input: z.object({
+    surface: z.enum(surfaces).optional().describe('Only this surface'),
+    limit: limitField,
+    cursor: cursorField,
+  }),
   output: z.object({
     endpoints: z.array(
       z.object({
         methods: z.array(z.string()),
         path: z.string(),
         surface: z.enum(surfaces),
-        hosts: z.enum(['control', 'served']),
-        gate: z.string().describe('Permission; public, authenticated or mcp'),
+        hosts: z.enum(['control', 'served', 'protected']),
+        gate: z.string().describe('Permission; public, authenticated, mcp, front or oauth'),
         description: z.string(),
       }),
     ),
+    next_cursor: nextCursorField,
   }),
-  async handler({ surface }, _context, { endpoints }: { endpoints: EndpointRegistry }) {
-    const shown = endpoints
+  async handler({ surface, limit, cursor }, _context, { endpoints }: { endpoints: EndpointRegistry }) {
+    // What is registered, and in which order, is settled once the process serves.
+    const [after] = cursor === undefined ? [-1] : decodeCursor(LIST, ['number'], cursor);
+    const found = endpoints
       .list()
-      .filter((endpoint) => surface === undefined || endpoint.surface === surface);
-    return { endpoints: shown.map((endpoint) => ({ ...endpoint, methods: [...endpoint.methods] })) };
+      .map((endpoint, place) => ({ endpoint, place }))
+      .filter(({ endpoint, place }) => place > after && (surface ?? endpoint.surface) === endpoint.surface);
+    const cursorOf = ({ place }: { place: number }) => encodeCursor(LIST, [place]);
+    const { items, ...more } = pageOf(found, limit, cursorOf, ({ endpoint }) => endpoint);
+    return {
+      endpoints: items.map(({ endpoint }) => ({ ...endpoint, methods: [...endpoint.methods] })),
+      ...more,
+    };
   },
 });

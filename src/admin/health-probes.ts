@@ -15,7 +15,7 @@ const EVENT_LOOP_RESOLUTION_MS = 20;
 const EVENT_LOOP_SLOW_MS = 100;
 /** The delay is told for the last one to two of these. */
 const EVENT_LOOP_WINDOW_MS = MINUTE;
-/** How long the loss of records is held against the log writer. */
+/** How long lost records and refused connections are held against who lost or refused them. */
 const LOSS_REMEMBERED_MS = 5 * MINUTE;
 const NANOSECONDS_PER_MS = 1e6;
 
@@ -79,22 +79,6 @@ export function engineProbe(engine: { ping(): Promise<EnginePing> }): Probe {
   };
 }
 
-export interface Listener {
-  name: string;
-  /** Address and port it is bound to now; undefined when it does not listen. */
-  address: string | undefined;
-}
-
-export function listenersProbe(listeners: () => readonly Listener[]): Probe {
-  return async () => {
-    const all = listeners();
-    const closed = all.filter(({ address }) => address === undefined).map(({ name }) => name);
-    if (closed.length === all.length) return down('nothing listens');
-    if (closed.length > 0) return degraded(`not listening: ${closed.join(', ')}`);
-    return ok(all.map(({ name, address }) => `${name} ${address}`).join(', '));
-  };
-}
-
 /** How long work waits for the event loop. Measures from now until it is disposed of. */
 export function eventLoopProbe(clock: Clock): Probe & Disposable {
   let current = startDelay();
@@ -127,16 +111,52 @@ function startDelay() {
 const p99 = (histogram: { percentile(percentile: number): number }): number =>
   Math.max(0, histogram.percentile(99) / NANOSECONDS_PER_MS - EVENT_LOOP_RESOLUTION_MS);
 
-/** `dropped`: records lost since the start, because the writer could not keep up. */
-export function logWriterProbe(read: () => { dropped: number }, clock: Clock): Probe {
-  let known = 0;
-  let lostAt: number | undefined;
+/** What the log's sink says of itself, by shape. */
+export interface LogState {
+  /** Records lost since the start. */
+  dropped: number;
+  /** `down`: its thread does not run. `failing`: it runs and can't write. */
+  writer: 'ok' | 'failing' | 'down';
+  problem: string | undefined;
+}
+
+export function logWriterProbe(read: () => LogState, clock: Clock): Probe {
+  const roseLately = watchRise(clock);
   return async () => {
-    const { dropped } = read();
-    if (dropped > known) lostAt = clock.now();
-    known = dropped;
-    const recent = lostAt !== undefined && clock.now() - lostAt < LOSS_REMEMBERED_MS;
-    if (recent) return degraded(`${dropped} records lost since the start, some of them just now`);
-    return ok(`${dropped} records lost since the start`);
+    const { dropped, writer, problem } = read();
+    const isRecent = roseLately(dropped);
+    const lost = `${dropped} records lost since the start`;
+    if (writer === 'down') return down(`${problem ?? 'the log writer does not run'}; ${lost}`);
+    if (writer === 'failing') return degraded(`${problem ?? 'records cannot be written'}; ${lost}`);
+    return isRecent ? degraded(`${lost}, some of them just now`) : ok(lost);
+  };
+}
+
+/** What the gateway counts, by shape. `refused`: since the start, because there were too many. */
+export interface ConnectionCounts {
+  open: number;
+  refused: number;
+  requests: number;
+}
+
+export function connectionsProbe(read: () => ConnectionCounts, clock: Clock): Probe {
+  const roseLately = watchRise(clock);
+  return async () => {
+    const { open, refused, requests } = read();
+    const message = `${open} open, ${requests} requests under way, ${refused} turned away since the start`;
+    return roseLately(refused)
+      ? degraded(`${message}, some of them just now; raise gateway.max_connections, or see who makes so many`)
+      : ok(message);
+  };
+}
+
+/** Tells of a number that only grows whether it grew between two questions, for a while after that. */
+function watchRise(clock: Clock): (total: number) => boolean {
+  let known = 0;
+  let roseAt: number | undefined;
+  return (total) => {
+    if (total > known) roseAt = clock.now();
+    known = total;
+    return roseAt !== undefined && clock.now() - roseAt < LOSS_REMEMBERED_MS;
   };
 }

@@ -14,9 +14,16 @@ const giving =
 
 function setUp(probes: Record<string, Probe>) {
   const clock = new ManualClock();
-  const health = createHealthService({ probes, clock, version: '1.2.3', startedAt: clock.now() });
+  const health = createHealthService({
+    probes,
+    clock,
+    log: silentLog,
+    version: '1.2.3',
+    startedAt: clock.now(),
+  });
   const dispatch = createDispatch({
     services: { health },
+    access: 'public',
     log: silentLog,
     clock,
     idempotency: { find: async () => undefined, seal: (text) => text },

@@ -4,6 +4,7 @@ import { type Clock, SECOND } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import { defineOperation } from '../core/operation.ts';
 import { isConfined, type Principal } from '../core/principal.ts';
+import { type Log, writeDebug } from '../core/record.ts';
 import { cleanText } from '../core/untrusted.ts';
 
 const PROBE_TIMEOUT_MS = 2 * SECOND;
@@ -38,17 +39,25 @@ export interface HealthOptions {
   /** By the name of the component. */
   probes: Readonly<Record<string, Probe>>;
   clock: Clock;
+  log: Log;
   version: string;
   /** Milliseconds since 1970. */
   startedAt: number;
 }
 
-export function createHealthService({ probes, clock, version, startedAt }: HealthOptions): HealthService {
+export function createHealthService(options: HealthOptions): HealthService {
+  const { probes, clock, version, startedAt } = options;
   const checks = Object.entries(probes).map(([name, probe]) => createCheck(name, probe, clock));
   let latest: { at: number; report: Promise<HealthReport> } | undefined;
 
   async function probeAll(): Promise<HealthReport> {
     const components = await Promise.all(checks.map((check) => check()));
+    writeDebug(options, 'system', () => ({
+      message: `health: ${components.map(({ name, status }) => `${name} ${status}`).join(', ')}`,
+      detail: Object.fromEntries(
+        components.map(({ name, message, latencyMs }) => [name, `${message} (${latencyMs} ms)`]),
+      ),
+    }));
     return {
       status: overallOf(components),
       version,
@@ -111,7 +120,7 @@ export const healthCheck = defineOperation({
   name: 'health_check',
   title: 'Health check',
   description:
-    'Probes the store, disk, certificates, container engine, listeners, event loop and log writer. Details need system:read.',
+    'Probes the store, disk, certificates, container engine, listeners, connections, event loop and log writer. Details need system:read.',
   permission: 'public',
   confinement: 'harmless',
   effect: 'read',

@@ -47,6 +47,7 @@ endpoints.register({
 
 const dispatch = createDispatch({
   services: { endpoints },
+  access: 'public',
   log: silentLog,
   clock: new ManualClock(),
   idempotency: { find: async () => undefined, seal: (text) => text },
@@ -85,6 +86,16 @@ test('list_endpoints shows what is registered, of one surface or of all', async 
       },
     ],
   });
+});
+
+test('list_endpoints comes in pages', async () => {
+  const first = await call(listEndpoints, { limit: 1 }, viewer);
+  const second = await call(listEndpoints, { limit: 1, cursor: first.next_cursor }, viewer);
+  assert.deepEqual(
+    [first, second].map(({ endpoints }) => (endpoints as { path: string }[]).map(({ path }) => path)),
+    [['/mcp'], ['/healthz']],
+  );
+  assert.equal(second.next_cursor, undefined);
 });
 
 test('commands and endpoints are not for strangers, for lesser bundles or for the confined', async () => {

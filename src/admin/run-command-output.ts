@@ -59,6 +59,41 @@ export function createOutput({ clock, maxBytes, progress }: OutputOptions): Outp
   };
 }
 
+interface Report {
+  stdout: string;
+  stderr: string;
+  truncated: boolean;
+  hint?: string | undefined;
+}
+
+const HINT =
+  'The output was too long to show. Ask for less with the options of the program, such as fewer lines, one object or a filter';
+
+/** What each stream began with, in at most so many characters of JSON; a short one leaves its room to the other. */
+export function shortReport<R extends Report>(report: R, characters: number): R & { hint: string } {
+  const frame = { ...report, stdout: '', stderr: '', truncated: true, hint: HINT };
+  const room = characters - JSON.stringify(frame).length;
+  const stdout = beginning(report.stdout, Math.max(room / 2, room - jsonLength(report.stderr)));
+  return { ...frame, stdout, stderr: beginning(report.stderr, room - jsonLength(stdout)) };
+}
+
+/** As long a beginning as fits. */
+function beginning(text: string, room: number): string {
+  let [fits, tooLong] = [0, text.length + 1];
+  while (tooLong - fits > 1) {
+    const middle = Math.floor((fits + tooLong) / 2);
+    if (jsonLength(text.slice(0, middle)) <= room) fits = middle;
+    else tooLong = middle;
+  }
+  // Not in the middle of a character.
+  return text.slice(0, fits).replace(/[\ud800-\udbff]$/, '');
+}
+
+const QUOTES = 2;
+
+/** Without the quotes around it. */
+const jsonLength = (text: string): number => JSON.stringify(text).length - QUOTES;
+
 function createNotices(clock: Clock, progress: (update: Progress) => void) {
   let sent = 0;
   let pending = '';

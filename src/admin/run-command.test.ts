@@ -18,7 +18,7 @@ import { type CallContext, createDispatch, digestOf } from '../core/dispatch.ts'
 import { AppError, type ErrorCode } from '../core/errors.ts';
 import type { ConfirmationQuestion, Progress } from '../core/operation.ts';
 import { system } from '../core/principal.ts';
-import type { LogRecord } from '../core/record.ts';
+import { type LogRecord, silentLog } from '../core/record.ts';
 import { type CommandMode, createCommandService, runCommand } from './run-command.ts';
 
 interface Setup {
@@ -33,7 +33,14 @@ function setUp(t: TestContext, setup: Setup = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'run-command-'));
   const scratchDir = join(folder, 'scratch');
   const { mode = 'any', clock = systemClock, timeoutMs = 60 * SECOND, maxOutputBytes = 64 * 1024 } = setup;
-  const commands = createCommandService({ mode, clock, timeoutMs, maxOutputBytes, scratchDir });
+  const commands = createCommandService({
+    mode,
+    clock,
+    log: silentLog,
+    timeoutMs,
+    maxOutputBytes,
+    scratchDir,
+  });
   const records: LogRecord[] = [];
   const updates: Progress[] = [];
   const dispatch = createDispatch({

@@ -3,11 +3,12 @@ import { createHash } from 'node:crypto';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import type { Clock } from '../core/clock.ts';
-import { digestOf } from '../core/dispatch.ts';
 import { AppError } from '../core/errors.ts';
 import { defineOperation, type OperationContext } from '../core/operation.ts';
+import { type Log, writeDebug } from '../core/record.ts';
 import { type AllowList, createAllowList, type CommandRule, isPlainName } from './allow-list.ts';
 import { MAX_COMMAND, parseArgv } from './argv.ts';
+import { shortReport } from './run-command-output.ts';
 import { findProgram, prepareScratch, type ProgramResult, runProgram } from './run-command-process.ts';
 
 /** Programs that may run at once, whoever started them. */
@@ -34,6 +35,7 @@ export interface CommandOptions {
   /** Made with mode 0700 when it is first needed. */
   scratchDir: string;
   clock: Clock;
+  log: Log;
 }
 
 /** @throws Error when a rule of `allow` can't be used. */
@@ -59,7 +61,11 @@ export function createCommandService(options: CommandOptions): CommandService {
     const file = await findProgram(argv[0]);
     await prepare();
     const stop = AbortSignal.any([signal, closing.signal]);
-    return runProgram({ argv, file, scratchDir, timeoutMs, maxOutputBytes, signal: stop, progress }, clock);
+    const run = { argv, file, scratchDir, timeoutMs, maxOutputBytes, signal: stop, progress };
+    writeDebug(options, 'commands', () => ({ message: `${file} begins, ${running.size + 1} run` }));
+    const result = await runProgram(run, clock);
+    writeDebug(options, 'commands', () => ({ message: endOf(file, result), duration_ms: result.durationMs }));
+    return result;
   }
 
   return {
@@ -81,7 +87,7 @@ export function createCommandService(options: CommandOptions): CommandService {
 
 function parseAllowed(command: string, mode: CommandMode, allowList: AllowList): Argv {
   if (mode === 'off')
-    throw new AppError('FORBIDDEN', 'commands are switched off by the setting commands.mode: off');
+    throw new AppError('FORBIDDEN', 'commands are turned off by the setting commands.mode: off');
   const argv = parseArgv(command);
   requirePlainName(argv[0]);
   if (mode === 'allow-list') allowList.require(argv);
@@ -108,6 +114,8 @@ export const runCommand = defineOperation({
   mcp: 'listed',
   toolset: 'system',
   http: { method: 'POST', path: '/v1/commands' },
+  offBy: ({ commands }: { commands: CommandService }) =>
+    commands.mode === 'off' ? 'commands.mode: off' : undefined,
   input: z.object({
     command: z
       .string()
@@ -124,21 +132,24 @@ export const runCommand = defineOperation({
     truncated: z.boolean().describe('True when it wrote more than is shown'),
     output_bytes: z.int().describe('All that it wrote'),
     duration_ms: z.number(),
+    hint: z.string().optional().describe('How to see the rest'),
   }),
+  shorten: shortReport,
+  confirm: ({ command }) =>
+    `Run this on the machine, with all rights of this process: ${JSON.stringify(parseArgv(command))}`,
+  confirmIf: ({ commands }) => commands.mode === 'any',
   async handler({ command }, context, { commands }: { commands: CommandService }) {
     const argv = commands.parse(command);
     context.audit({ argv });
-    if (commands.mode === 'any')
-      await context.confirm?.({
-        operation: 'run_command',
-        inputDigest: digestOf({ command }),
-        message: `Run this on the machine, with all rights of this process: ${JSON.stringify(argv)}`,
-      });
     return reported(await commands.run(argv, context), context);
   },
 });
 
-/** The digest is of the text that was returned, standard output first, so that a reader of both can compare. */
+/** What it wrote is its caller's affair; how much, and how it ended, tells what went on. */
+const endOf = (file: string, { exitCode, signal, ended, outputBytes }: ProgramResult): string =>
+  `${file} ended: exit ${exitCode ?? 'none'}, signal ${signal ?? 'none'}, ${ended ?? 'by itself'}, ${outputBytes} bytes`;
+
+/** The digest is of the text that was kept, standard output first, so that who reads all of it can compare. */
 function reported(result: ProgramResult, { audit }: OperationContext) {
   const { exitCode, signal, ended, stdout, stderr } = result;
   audit({

@@ -3,6 +3,7 @@
  * @see {@link https://www.itu.int/rec/T-REC-X.690 | X.690 §8 and §10}
  */
 const SHORT_LENGTH = 0x80;
+const SIGN = 0x80;
 const CONTEXT = 0x80;
 const CONSTRUCTED = 0x20;
 
@@ -13,8 +14,7 @@ const node = (tag: number, ...content: readonly Uint8Array[]): Buffer => {
 
 function lengthOf(bytes: number): Buffer {
   if (bytes < SHORT_LENGTH) return Buffer.from([bytes]);
-  const hex = bytes.toString(16);
-  const digits = Buffer.from(hex.length % 2 ? `0${hex}` : hex, 'hex');
+  const digits = bytesOf(bytes);
   return Buffer.concat([Buffer.from([SHORT_LENGTH | digits.length]), digits]);
 }
 
@@ -28,10 +28,18 @@ export const explicit = (n: number, item: Uint8Array): Buffer => node(CONTEXT | 
 /** `[n]` in place of the tag of a primitive value. */
 export const implicit = (n: number, content: Uint8Array): Buffer => node(CONTEXT | n, content);
 
-/** Not negative: a leading zero keeps the first bit from being read as a sign. */
+/** Not negative, in as few bytes as can be: a leading zero keeps the first bit from being read as a sign. */
 export function integer(value: number | Uint8Array): Buffer {
-  const bytes = typeof value === 'number' ? Buffer.from([value]) : value;
-  return (bytes[0] ?? 0) >= SHORT_LENGTH ? node(0x02, Buffer.from([0]), bytes) : node(0x02, bytes);
+  const bytes = typeof value === 'number' ? bytesOf(value) : value;
+  const first = bytes.findIndex((byte) => byte !== 0);
+  const digits = first < 0 ? Uint8Array.of(0) : bytes.subarray(first);
+  return (digits[0] ?? 0) >= SIGN ? node(0x02, Uint8Array.of(0), digits) : node(0x02, digits);
+}
+
+/** Of a whole number that is not negative. */
+function bytesOf(value: number): Buffer {
+  const hex = value.toString(16);
+  return Buffer.from(hex.length % 2 ? `0${hex}` : hex, 'hex');
 }
 
 export const bits = (content: Uint8Array, unusedBits = 0): Buffer =>
@@ -40,7 +48,7 @@ export const bits = (content: Uint8Array, unusedBits = 0): Buffer =>
 /** Of dotted text such as `2.5.4.3`. */
 export function oid(text: string): Buffer {
   const [first = 0, second = 0, ...rest] = text.split('.').map(Number);
-  return node(0x06, Buffer.from([first * 40 + second, ...rest.flatMap(base128)]));
+  return node(0x06, Buffer.from([first * 40 + second, ...rest].flatMap(base128)));
 }
 
 function base128(value: number): number[] {

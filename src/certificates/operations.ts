@@ -1,14 +1,12 @@
 /** What can be done with certificates. The private key goes in and never comes out. */
 import { z } from 'zod';
 import { cursorField, idempotencyKeyField, limitField, versionField } from '../core/collection.ts';
-import { parseHostnamePattern } from '../core/hostname.ts';
+import { hostname } from '../core/hostname-field.ts';
 import { limits } from '../core/limits.ts';
 import { defineOperation } from '../core/operation.ts';
 import { MAX_PEM } from './import.ts';
 import { certificateListSchema, certificateSchema } from './schema.ts';
 import type { CertificateService } from './service.ts';
-
-const MAX_HOSTNAME_TEXT = 256;
 
 type Services = { certificates: CertificateService };
 
@@ -27,13 +25,7 @@ export const listCertificates = defineOperation({
   input: z.object({
     limit: limitField,
     cursor: cursorField,
-    hostname: z
-      .string()
-      .max(MAX_HOSTNAME_TEXT)
-      .overwrite((text) => parseHostnamePattern(text) ?? text)
-      .refine((text) => parseHostnamePattern(text) !== undefined, 'has to be a hostname, or *.parent')
-      .optional()
-      .describe('Only those valid for this hostname'),
+    hostname: hostname.optional().describe('Only those valid for this hostname'),
   }),
   output: certificateListSchema,
   handler: (query, context, { certificates }: Services) => certificates.list(query, context),

@@ -5,6 +5,7 @@
 import type { SecureContext } from 'node:tls';
 import { type Clock, MINUTE } from '../core/clock.ts';
 import { parseHostname } from '../core/hostname.ts';
+import { type Log, writeDebug } from '../core/record.ts';
 import type { Catalog, Entry } from './catalog.ts';
 
 /** An answer is looked up again after this, so that a certificate that begins or ends to be valid is noticed. */
@@ -15,6 +16,7 @@ const MAX_NAMES = 50_000;
 export interface SelectorOptions {
   catalog: Catalog;
   clock: Clock;
+  log: Log;
   /** For clients that name no host (they connect to an address). */
   fallback: string;
   /** The hostname or `*.parent` under which it is served; undefined when it is not served. */
@@ -56,11 +58,20 @@ export class Selector {
   #find(hostname: string): Promise<SecureContext | undefined> {
     const servedName = this.#options.servedAs(hostname);
     if (servedName === undefined) return notServed;
-    const { catalog, clock, open, internal } = this.#options;
+    const { catalog, clock, internal } = this.#options;
     const now = clock.now();
     const entry = catalog.public(hostname, now);
+    const open = (chosen: Entry) => this.#open(chosen, hostname);
     const context = entry ? open(entry) : internal(servedName).then(open);
     return this.#keep(hostname, { context, until: Math.min(now + KEPT_MS, entry?.notAfter ?? Infinity) });
+  }
+
+  #open(entry: Entry, hostname: string): Promise<SecureContext> {
+    writeDebug(this.#options, 'certificates', () => ({
+      message: `${hostname} gets ${entry.id} (${entry.source})`,
+      hostname,
+    }));
+    return this.#options.open(entry);
   }
 
   #keep(hostname: string, answer: Answer): Answer['context'] {

@@ -5,17 +5,18 @@
  */
 import type { SecureContext } from 'node:tls';
 import { HOUR, type Timer } from '../core/clock.ts';
-import { decodeCursor, encodeCursor, requireVersion } from '../core/collection.ts';
+import { decodeCursor, encodeCursor, pageOf, requireVersion } from '../core/collection.ts';
 import { AppError, messageOf } from '../core/errors.ts';
 import type { EventName, Events } from '../core/events.ts';
 import { coversHostname } from '../core/hostname.ts';
+import { limits } from '../core/limits.ts';
 import type { OperationContext } from '../core/operation.ts';
 import { mayTouch, type Principal, requireHostname } from '../core/principal.ts';
 import { type AuthorityOptions, openAuthority } from './authority.ts';
 import { Catalog, type Entry, entryOf } from './catalog.ts';
 import { parseImport } from './import.ts';
 import { InternalCertificates } from './internal.ts';
-import type { Certificate, ListedCertificate } from './schema.ts';
+import { type Certificate, type ListedCertificate, listedCertificateSchema } from './schema.ts';
 import { Selector } from './select.ts';
 import { Vault } from './vault.ts';
 
@@ -66,13 +67,14 @@ export class CertificateService implements AsyncDisposable {
   readonly #background = new Set<Promise<void>>();
 
   constructor(options: CertificateServiceOptions, parts: Parts) {
-    const { clock, events, controlHosts } = options;
+    const { clock, log, events, controlHosts } = options;
     this.#options = options;
     this.#parts = parts;
     this.#controlHosts = new Set(controlHosts);
     this.#selector = new Selector({
       catalog: parts.catalog,
       clock,
+      log,
       fallback: controlHosts[0] ?? '',
       servedAs: (hostname) => this.#servedAs(hostname),
       internal: (name) => parts.internal.current(name),
@@ -103,28 +105,26 @@ export class CertificateService implements AsyncDisposable {
 
   /** Soonest to expire first. */
   async list(
-    query: { limit: number; cursor?: string | undefined; hostname?: string | undefined },
+    query: { limit?: number | undefined; cursor?: string | undefined; hostname?: string | undefined },
     { principal }: Pick<Caller, 'principal'>,
   ): Promise<{ certificates: ListedCertificate[]; next_cursor?: string }> {
-    const found = this.#matching(query, principal);
-    const page = found.slice(0, query.limit);
-    const last = found.length > query.limit ? page.at(-1) : undefined;
+    const found = this.#matching(query, principal).slice(0, (query.limit ?? limits.pageSizeDefault) + 1);
     const documents = await this.#parts.vault.find(
       this.#options.database.read,
-      page.map(({ id }) => id),
+      found.map(({ id }) => id),
     );
     const usedBy = this.#usedBy();
-    const certificates = page.flatMap(({ id }) => {
+    // None of one that was removed since it was found.
+    const shown = ({ id }: Entry): ListedCertificate[] => {
       const certificate = documents.get(id);
-      if (!certificate) return []; // Removed since it was found.
+      if (!certificate) return [];
       const used = (usedBy.get(id) ?? []).filter((hostname) => mayTouch(principal, hostname));
       const names = shownNames(principal, certificate.names);
-      return [{ ...certificate, names, used_by: used.slice(0, MAX_USED_BY) }];
-    });
-    return {
-      certificates,
-      ...(last && { next_cursor: encodeCursor('certificates', [last.notAfter, last.id]) }),
+      return [listedCertificateSchema.parse({ ...certificate, names, used_by: used.slice(0, MAX_USED_BY) })];
     };
+    const cursorOf = (last: Entry) => encodeCursor('certificates', [last.notAfter, last.id]);
+    const { items, ...more } = pageOf(found, query.limit, cursorOf, shown);
+    return { certificates: items.flatMap(shown), ...more };
   }
 
   /** Takes effect for the next handshake. */

@@ -1,8 +1,13 @@
 /** Every setting, its default and its meaning. `config.md` and the editor's JSON Schema are written from this. */
+import { isIP } from 'node:net';
 import { z } from 'zod';
+import { patternFault, programFault } from '../admin/allow-list.ts';
 import { parseHostname, parseHostnamePattern } from '../core/hostname.ts';
 import { logLevels } from '../core/record.ts';
 import { toolsets } from '../core/operation.ts';
+import { rangeFault } from '../gateway/client-address.ts';
+import { originFault, publicUrlFault } from './origins.ts';
+import { chosenFault, MAX_CHOSEN, MIN_CHOSEN } from '../tokens/credential.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -15,6 +20,12 @@ const MAX_LIST = 1000;
 
 const port = (usual: number) => z.int().min(0).max(MAX_PORT).default(usual);
 const count = (usual: number, max: number) => z.int().min(1).max(max).default(usual);
+/** A check by a function that says what is wrong, or nothing. */
+const faultOf = (faultIn: (text: string) => string | undefined) =>
+  z.check<string>(({ value, issues }) => {
+    const message = faultIn(value);
+    if (message !== undefined) issues.push({ code: 'custom', input: value, message });
+  });
 /** In canonical form after parsing. */
 const hostnames = (parse: (text: string) => string | undefined, expected: string) =>
   z
@@ -25,7 +36,8 @@ const hostnames = (parse: (text: string) => string | undefined, expected: string
         .overwrite((text) => parse(text) ?? text),
     )
     .max(MAX_LIST);
-const texts = (...usual: string[]) => z.array(z.string().min(1)).max(MAX_LIST).default(usual);
+/** Of an argument, in a rule of `commands.allow`. */
+const pattern = z.string().max(500).check(faultOf(patternFault));
 
 export const configSchema = z.strictObject({
   data_dir: z
@@ -35,20 +47,23 @@ export const configSchema = z.strictObject({
     .describe('Folder for everything that is kept; made with mode 0700'),
   bind: z
     .string()
-    .min(1)
+    .refine(
+      (text) => isIP(text) !== 0,
+      'has to be an IP address of this machine such as 127.0.0.1, or 0.0.0.0 or :: for every interface',
+    )
     .default('127.0.0.1')
     .describe('Address to listen on; 0.0.0.0 or :: for every interface'),
   http_port: port(8080).describe('Port for plain HTTP; 0 lets the system choose'),
   https_port: port(8443).describe('Port for HTTPS; 0 lets the system choose'),
   admin_token: z
     .string()
-    .min(32)
-    .max(512)
-    .regex(/^[\x21-\x7e]+$/, 'has to be printable ASCII without spaces')
+    .min(MIN_CHOSEN, { abort: true })
+    .max(MAX_CHOSEN, { abort: true })
+    .check(faultOf(chosenFault))
     .optional()
     .meta({ secret: true })
     .describe(
-      "At the first start, becomes the administrator's token; otherwise one is generated and printed once",
+      "At the first start, becomes the administrator's token: 32 to 512 characters of printable ASCII; otherwise one is generated and printed once. Later it is read by ohp reset admin-token only",
     ),
   master_key: z
     .string()
@@ -67,7 +82,8 @@ export const configSchema = z.strictObject({
           'Hostnames that answer as the control plane; the first one is for clients that name no host',
         ),
       public_url: z
-        .url({ protocol: /^https?$/ })
+        .string()
+        .check(faultOf(publicUrlFault))
         .optional()
         .describe('How the world reaches the control host, when a front of yours changes the URL'),
     })
@@ -77,7 +93,7 @@ export const configSchema = z.strictObject({
       level: z
         .enum(logLevels)
         .default('info')
-        .describe('Least level that is kept; set_log_level changes it per component at run time'),
+        .describe('Least level that is kept; set_log_level changes it per component until the next start'),
       stderr: z.boolean().default(true).describe('Also print system records of level warn and above'),
       retention_days: count(30, 3650).describe('Days that log files are kept'),
       retention_bytes: z
@@ -93,9 +109,11 @@ export const configSchema = z.strictObject({
     .prefault({}),
   gateway: z
     .strictObject({
-      trusted_proxies: texts().describe(
-        'Addresses or CIDR ranges whose X-Forwarded-* and Forwarded headers are believed',
-      ),
+      trusted_proxies: z
+        .array(z.string().check(faultOf(rangeFault)))
+        .max(MAX_LIST)
+        .default([])
+        .describe('Addresses or CIDR ranges whose X-Forwarded-* and Forwarded headers are believed'),
       header_timeout_ms: count(15 * SECOND_MS, HOUR_MS).describe('For a client to send its request head'),
       body_timeout_ms: count(60 * SECOND_MS, HOUR_MS).describe(
         'Longest silence of a client in the middle of a body',
@@ -125,7 +143,9 @@ export const configSchema = z.strictObject({
       access: z
         .enum(['authenticated', 'public'])
         .default('authenticated')
-        .describe('public opens the handshake, echo and health_check to anyone, and nothing else'),
+        .describe(
+          'public opens the handshake, echo and health_check to anyone, on every surface, and nothing else',
+        ),
       hosts: hostnames(parseHostnamePattern, 'a hostname such as app.example.com, or *.example.com')
         .default([])
         .describe('Hostnames that answer at /mcp; empty: every served hostname'),
@@ -143,25 +163,51 @@ export const configSchema = z.strictObject({
         .default([...toolsets])
         .describe('Groups of tools that are served'),
       read_only: z.boolean().default(false).describe('Serve reading tools only'),
-      allowed_origins: texts().describe('Further web origins that may call /mcp from a browser'),
+      allowed_origins: z
+        .array(z.string().check(faultOf(originFault)))
+        .max(MAX_LIST)
+        .default([])
+        .describe('Further web origins that may call /mcp from a browser, such as https://app.example.com'),
       session_idle_ms: z
         .int()
         .min(SECOND_MS)
         .max(90 * 24 * HOUR_MS)
         .default(24 * HOUR_MS)
         .describe('A session unused this long ends'),
-      max_sessions: count(10_000, 1_000_000).describe('Sessions in total'),
+      max_sessions: count(10_000, 1_000_000).describe(
+        'Sessions in total; those without a credential make room first',
+      ),
       max_sessions_per_principal: count(100, 100_000).describe(
-        'Sessions of one principal; the longest unused makes room',
+        'Sessions of one principal, without a credential of one client network; the longest unused makes room',
       ),
       max_event_streams: count(2000, 100_000).describe('Open event streams'),
+      max_event_streams_per_principal: count(200, 100_000).describe(
+        'Open event streams of one principal; without a credential, of one client network',
+      ),
       calls_per_minute: count(1200, 10_000_000).describe('Requests per principal and minute'),
       calls_per_minute_per_address: count(3000, 10_000_000).describe(
         'Requests per client address and minute',
       ),
       failures_per_minute_per_address: count(60, 10_000_000).describe(
-        'Refused credentials per client address and minute',
+        'Refused credentials per client address and minute; valid ones still open',
       ),
+    })
+    .prefault({}),
+  oauth: z
+    .strictObject({
+      client_registration: z
+        .boolean()
+        .default(true)
+        .describe('Let clients register themselves (RFC 7591); Claude, ChatGPT and Cursor do'),
+      client_metadata: z
+        .boolean()
+        .default(true)
+        .describe('Take an https URL as a client id and fetch what it says of itself'),
+      private_client_hosts: hostnames(parseHostname, 'a hostname such as clients.example.internal')
+        .default([])
+        .describe(
+          'Hostnames of your own network that client ids may be fetched from; others have to be public',
+        ),
     })
     .prefault({}),
   commands: z
@@ -173,17 +219,17 @@ export const configSchema = z.strictObject({
       allow: z
         .array(
           z.strictObject({
-            program: z.string().min(1).max(200).describe('Name of the program, looked up in a fixed PATH'),
+            program: z
+              .string()
+              .max(200)
+              .check(faultOf(programFault))
+              .describe('Name of the program, looked up in a fixed PATH'),
             arguments: z
-              .array(z.string().max(500))
+              .array(pattern)
               .max(100)
               .default([])
               .describe('Regular expression for each argument, in order, whole match'),
-            rest: z
-              .string()
-              .max(500)
-              .optional()
-              .describe('Regular expression for every further argument; absent: none'),
+            rest: pattern.optional().describe('Regular expression for every further argument; absent: none'),
           }),
         )
         .max(MAX_LIST)

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { ConfigError, loadConfig } from './load.ts';
+import { loadConfig } from './load.ts';
+import { ConfigError } from './problem.ts';
 
-const problemsOf = (env: Record<string, string>, text = ''): readonly string[] => {
+const problemsOf = async (env: Record<string, string>, text = ''): Promise<readonly string[]> => {
   try {
-    loadConfig(env, () => text);
+    await loadConfig(env, () => text);
   } catch (error) {
     assert.ok(error instanceof ConfigError, String(error));
     return error.problems;
@@ -13,8 +14,8 @@ const problemsOf = (env: Record<string, string>, text = ''): readonly string[] =
 };
 const withFile = (text: string) => loadConfig({ OHP_CONFIG: 'ohp.yaml' }, () => text);
 
-test('with no configuration every setting has its documented default', () => {
-  const config = loadConfig({}, () => assert.fail('no file is read'));
+test('with no configuration every setting has its documented default', async () => {
+  const config = await loadConfig({}, () => assert.fail('no file is read'));
   assert.deepEqual(
     [
       config.data_dir,
@@ -28,52 +29,50 @@ test('with no configuration every setting has its documented default', () => {
   );
 });
 
-test('a variable wins over the file', () => {
-  const config = loadConfig(
+test('a variable wins over the file', async () => {
+  const config = await loadConfig(
     { OHP_CONFIG: 'ohp.yaml', OHP_HTTP_PORT: '9001', OHP_LOG_LEVEL: 'debug' },
     () => 'http_port: 9000\nlog:\n  retention_days: 3\n',
   );
   assert.deepEqual([config.http_port, config.log.level, config.log.retention_days], [9001, 'debug', 3]);
 });
 
-test('a bad value is reported with its key, line, what was found and what is allowed', () => {
-  assert.deepEqual(problemsOf({ OHP_CONFIG: 'ohp.yaml' }, 'bind: 127.0.0.1\nmcp:\n  access: open\n'), [
+test('a bad value is reported with its key, line, what was found and what is allowed', async () => {
+  assert.deepEqual(await problemsOf({ OHP_CONFIG: 'ohp.yaml' }, 'bind: 127.0.0.1\nmcp:\n  access: open\n'), [
     'mcp.access (ohp.yaml:3): found "open"; Invalid option: expected one of "authenticated"|"public"',
   ]);
   assert.match(
-    problemsOf({ OHP_HTTP_PORT: 'eighty' })[0] ?? '',
+    (await problemsOf({ OHP_HTTP_PORT: 'eighty' }))[0] ?? '',
     /^http_port \(environment variable OHP_HTTP_PORT\): found "eighty"; .*number/,
   );
-  assert.match(problemsOf({ OHP_HTTPS_PORT: '70000' })[0] ?? '', /found 70000; .*65535/);
+  assert.match((await problemsOf({ OHP_HTTPS_PORT: '70000' }))[0] ?? '', /found 70000; .*65535/);
 });
 
-test('an unknown setting is refused with the list of known ones, and a mistyped boolean is not taken for true or false', () => {
+test('an unknown setting is refused with the list of known ones, and a mistyped boolean is not taken for true or false', async () => {
   assert.match(
-    problemsOf({ OHP_CONFIG: 'o.yaml' }, 'mcp:\n  acces: public\n')[0] ?? '',
+    (await problemsOf({ OHP_CONFIG: 'o.yaml' }, 'mcp:\n  acces: public\n'))[0] ?? '',
     /^mcp\.acces \(o\.yaml:2\): unknown setting; known here are access, hosts/,
   );
   assert.match(
-    problemsOf({ OHP_CONFIG: 'o.yaml' }, 'mcp:\n  read_only: ture\n')[0] ?? '',
+    (await problemsOf({ OHP_CONFIG: 'o.yaml' }, 'mcp:\n  read_only: ture\n'))[0] ?? '',
     /found "ture"; .*boolean/,
   );
   assert.match(
-    problemsOf({ OHP_HTTP_PROT: '1' })[0] ?? '',
+    (await problemsOf({ OHP_HTTP_PROT: '1' }))[0] ?? '',
     /OHP_HTTP_PROT: unknown; known are .*OHP_HTTP_PORT/,
   );
 });
 
-test('a secret is never shown in an error', () => {
-  const [problem = ''] = problemsOf({ OHP_ADMIN_TOKEN: 'short-secret' });
+test('a secret is never shown in an error', async () => {
+  const [problem = ''] = await problemsOf({ OHP_ADMIN_TOKEN: 'short-secret' });
   assert.match(problem, /admin_token/);
   assert.doesNotMatch(problem, /short-secret/);
-  assert.doesNotMatch(problemsOf({ OHP_MASTER_KEY: 'my-bad-key' }).join(), /my-bad-key/);
+  assert.doesNotMatch((await problemsOf({ OHP_MASTER_KEY: 'my-bad-key' })).join(), /my-bad-key/);
 });
 
-test('a file that is not YAML, not a mapping or not there is an error with its place', () => {
-  assert.match(problemsOf({ OHP_CONFIG: 'o.yaml' }, 'bind: [1\n')[0] ?? '', /^o\.yaml:\d+: /);
-  assert.match(problemsOf({ OHP_CONFIG: 'o.yaml' }, '- a\n')[0] ?? '', /has to be a mapping/);
-  assert.match(problemsOf({ OHP_CONFIG: 'o.yaml' }, 'bind: a\nbind: b\n')[0] ?? '', /o\.yaml:2: .*unique/);
-  assert.throws(
+test('a file that is not YAML, not a mapping or not there is an error with its place', async () => {
+  assert.match((await problemsOf({ OHP_CONFIG: 'o.yaml' }, '- a\n'))[0] ?? '', /has to be a mapping/);
+  await assert.rejects(
     () =>
       loadConfig({ OHP_CONFIG: 'gone.yaml' }, () => {
         throw new Error('no such file');
@@ -82,6 +81,155 @@ test('a file that is not YAML, not a mapping or not there is an error with its p
   );
 });
 
-test('an empty file means the defaults', () => {
-  assert.equal(withFile('# nothing yet\n').http_port, 8080);
+test('an empty file means the defaults', async () => {
+  assert.equal((await withFile('# nothing yet\n')).http_port, 8080);
+});
+
+const refinements: [key: string, text: string, problem: RegExp][] = [
+  [
+    'an address to listen on',
+    'bind: example.com\n',
+    /^bind \(o\.yaml:1\): found "example\.com"; has to be an IP address/,
+  ],
+  [
+    'a range',
+    'gateway:\n  trusted_proxies: [10.0.0.0/8,\n    10.1.2.3/40]\n',
+    /^gateway\.trusted_proxies\.1 \(o\.yaml:3\): .*IP address or a range/,
+  ],
+  [
+    'a pattern',
+    'commands:\n  allow:\n  - program: df\n    arguments:\n    - "a)|(b"\n',
+    /^commands\.allow\.0\.arguments\.0 \(o\.yaml:5\): .*regular expression/,
+  ],
+  [
+    'a program',
+    'commands:\n  allow:\n  - program: df\n  - program: -rf\n',
+    /^commands\.allow\.1\.program \(o\.yaml:4\): .*without a path/,
+  ],
+  [
+    'a hostname in a list',
+    'mcp:\n  hosts:\n  - app.example.com\n\n  - http://x\n',
+    /^mcp\.hosts\.1 \(o\.yaml:5\): .*a hostname such as/,
+  ],
+  [
+    'any origin',
+    'mcp:\n  allowed_origins:\n  - "*"\n',
+    /^mcp\.allowed_origins\.0 \(o\.yaml:3\): found "\*"; .*any page/,
+  ],
+  [
+    'the origin of nothing',
+    'mcp:\n  allowed_origins: ["https://a.example", "null"]\n',
+    /^mcp\.allowed_origins\.1 \(o\.yaml:2\): found "null"; .*any page/,
+  ],
+  [
+    'an origin with a slash',
+    'mcp:\n  allowed_origins: ["https://a.example/"]\n',
+    /^mcp\.allowed_origins\.0 \(o\.yaml:2\): .*as browsers send it: https:\/\/a\.example$/,
+  ],
+  [
+    'a public URL with a password',
+    'control:\n  public_url: https://u:p@x.example.com\n',
+    /^control\.public_url \(o\.yaml:2\): .*without a user name or password$/,
+  ],
+  [
+    'a public URL with a path',
+    'control:\n  public_url: https://x.example.com/path\n',
+    /^control\.public_url \(o\.yaml:2\): .*without a path.*: https:\/\/x\.example\.com$/,
+  ],
+  [
+    'an unknown key in a list',
+    'commands:\n  allow:\n  - program: df\n  - program: ps\n    argument: [x]\n',
+    /^commands\.allow\.1\.argument \(o\.yaml:5\): unknown setting; known here are program, arguments, rest/,
+  ],
+];
+for (const [what, text, problem] of refinements)
+  test(`what only its user can judge is judged when it is read, to the line: ${what}`, async () => {
+    const problems = await problemsOf({ OHP_CONFIG: 'o.yaml' }, text);
+    assert.equal(problems.length, 1, problems.join('\n'));
+    assert.match(problems[0] ?? '', problem);
+  });
+
+test('addresses and ranges of both families, and every address to listen on, are taken', async () => {
+  const ranges = ['10.0.0.1', '10.0.0.0/8', '2001:db8::1', '2001:db8::/32', '0.0.0.0/0', '::/0'];
+  for (const bind of ['127.0.0.1', '0.0.0.0', '::', '::1', '2001:db8::1'])
+    assert.equal((await withFile(`bind: "${bind}"\n`)).bind, bind);
+  const config = await withFile(JSON.stringify({ gateway: { trusted_proxies: ranges } }));
+  assert.deepEqual(config.gateway.trusted_proxies, ranges);
+});
+
+test('origins and public URLs are taken as browsers and people write them, and in no other way', async () => {
+  const good = ['https://app.example.com', 'http://localhost:6274', 'https://[2001:db8::1]:8443'];
+  const others = ['chrome-extension://abcdefghijklmnop', 'capacitor://localhost', 'vscode-file://vscode-app'];
+  const config = await withFile(JSON.stringify({ mcp: { allowed_origins: [...good, ...others] } }));
+  assert.deepEqual(config.mcp.allowed_origins, [...good, ...others]);
+  const refusedOrigins = [
+    '',
+    'app.example.com',
+    'HTTPS://app.example.com',
+    'https://App.example.com',
+    'https://app.example.com:443',
+    'https://app.example.com/x',
+    'https://*.example.com',
+    'https://app.example.com?',
+    'https://u@app.example.com',
+    'chrome-extension://abc/',
+    'file://',
+    ' https://app.example.com',
+  ];
+  for (const origin of refusedOrigins) {
+    const text = JSON.stringify({ mcp: { allowed_origins: [origin] } });
+    assert.match(
+      (await problemsOf({ OHP_CONFIG: 'o.yaml' }, text))[0] ?? '',
+      /^mcp\.allowed_origins\.0 /,
+      origin,
+    );
+  }
+  for (const url of ['https://x.example.com', 'https://x.example.com/', 'http://x.example.com:8080'])
+    assert.equal((await withFile(JSON.stringify({ control: { public_url: url } }))).control.public_url, url);
+  for (const url of [
+    'x.example.com',
+    'ftp://x.example.com',
+    'https://',
+    'https://x.example.com/?',
+    'https://x/#a',
+  ])
+    assert.match((await problemsOf({ OHP_PUBLIC_URL: url }))[0] ?? '', /^control\.public_url /, url);
+});
+
+test('aliases that multiply are refused in one line, not unfolded', async () => {
+  const levels = Array.from(
+    { length: 9 },
+    (_, i) => `a${i + 1}: &a${i + 1} [${Array(9).fill(`*a${i}`).join()}]`,
+  );
+  const problems = await problemsOf({ OHP_CONFIG: 'o.yaml' }, `a0: &a0 [x]\n${levels.join('\n')}\n`);
+  assert.deepEqual(problems.length, 1);
+  assert.match(problems[0] ?? '', /^o\.yaml: Excessive alias count/);
+});
+
+const faults: [title: string, text: string, problem: RegExp][] = [
+  [
+    'a mapping that is not indented as one',
+    'bind: a\nlog:\n level: info\n  stderr: true\n',
+    /^o\.yaml:3:9: Nested mappings/,
+  ],
+  ['a list that is not closed', 'bind: [1\n', /^o\.yaml:2:1: .*end with a \]$/],
+  ['a tab', 'log:\n\tlevel: info\n', /^o\.yaml:2:1: Tabs are not allowed/],
+  ['a key that is there twice', 'bind: a\nbind: b\nlog: 1\nlog: 2\n', /^o\.yaml:2:1: .*unique$/],
+  ['a second document', 'bind: a\n---\nbind: b\n', /^o\.yaml:2:1: a second document begins here; .* one/],
+  ['a tag that nobody knows', 'bind: !!port 80\n', /^o\.yaml:1:7: Unresolved tag/],
+  ['an alias of nothing', 'bind: *nothing\n', /^o\.yaml: Unresolved alias .*: nothing$/],
+];
+for (const [title, text, problem] of faults)
+  test(`a fault of the YAML itself is told once, with line and column: ${title}`, async () => {
+    const problems = await problemsOf({ OHP_CONFIG: 'o.yaml' }, text);
+    assert.equal(problems.length, 1, problems.join('\n'));
+    assert.match(problems[0] ?? '', problem);
+  });
+
+test('what is unknown inside a list of objects is answered with what is known there', async () => {
+  const text = 'commands:\n  allow:\n    - program: uptime\n      argument: []\n';
+  assert.match(
+    (await problemsOf({ OHP_CONFIG: 'o.yaml' }, text))[0] ?? '',
+    /^commands\.allow\.0\.argument \(o\.yaml:\d\): unknown setting; known here are program, arguments, rest$/,
+  );
 });

@@ -2,38 +2,23 @@
  * Environment and file → config. Pure but for the file that `OHP_CONFIG` names. A bad setting stops the start and
  * says the key, where it stands, what was found and what is allowed; nothing is guessed and nothing is ignored.
  */
-import { isAlias, isMap, isPair, isScalar, LineCounter, type Node, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { messageOf } from '../core/errors.ts';
 import { type Config, configSchema, environmentKeys } from './config.ts';
+import { ConfigError, type Locate, type Path } from './problem.ts';
 
 const PREFIX = 'OHP_';
 const FILE_VARIABLE = 'OHP_CONFIG';
 /** Read by the command-line client, so they may be present where the server starts. */
 const clientVariables = ['OHP_URL', 'OHP_TOKEN', 'OHP_CA_FILE'];
-const MAX_ALIASES = 100;
 const MAX_SHOWN = 80;
 
-export class ConfigError extends Error {
-  override readonly name = 'ConfigError';
-  readonly problems: readonly string[];
-  constructor(problems: readonly string[], options?: { cause: unknown }) {
-    super(
-      `the configuration is not usable:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`,
-      options,
-    );
-    this.problems = problems;
-  }
-}
-
 type Environment = Readonly<Record<string, string | undefined>>;
-type Path = readonly PropertyKey[];
-/** Where a setting was found: `environment variable OHP_BIND` or `config.yaml:3`. */
-type Locate = (path: Path) => string;
 
-export function loadConfig(env: Environment, readFile: (path: string) => string): Config {
+/** @throws ConfigError */
+export async function loadConfig(env: Environment, readFile: (path: string) => string): Promise<Config> {
   refuseUnknownVariables(env);
-  const file = readSettings(env[FILE_VARIABLE], readFile);
+  const file = await readSettings(env[FILE_VARIABLE], readFile);
   const raw = structuredClone(file.value);
   const variables = new Map<string, string>();
   for (const [variable, key] of Object.entries(environmentKeys)) {
@@ -57,24 +42,14 @@ function refuseUnknownVariables(env: Environment): void {
   );
 }
 
-function readSettings(
+async function readSettings(
   path: string | undefined,
   readFile: (path: string) => string,
-): { value: Record<string, unknown>; locate: Locate } {
+): Promise<{ value: Record<string, unknown>; locate: Locate }> {
   if (path === undefined) return { value: {}, locate: () => 'default' };
-  const lines = new LineCounter();
-  const document = parseDocument(readText(path, readFile), { lineCounter: lines, uniqueKeys: true });
-  if (document.errors.length > 0)
-    throw new ConfigError(
-      document.errors.map(
-        ({ message, pos }) => `${path}:${lines.linePos(pos[0]).line}: ${message.split('\n')[0]}`,
-      ),
-    );
-  const value: unknown = document.toJS({ maxAliasCount: MAX_ALIASES }) ?? {};
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw new ConfigError([`${path}:1: has to be a mapping of settings, such as "http_port: 8080"`]);
-  const locate: Locate = (keys) => `${path}:${lineOf(document.contents, keys, lines)}`;
-  return { value: { ...value }, locate };
+  const text = readText(path, readFile);
+  const { parseSettings } = await import('./file.ts');
+  return parseSettings(path, text);
 }
 
 function readText(path: string, readFile: (path: string) => string): string {
@@ -86,21 +61,6 @@ function readText(path: string, readFile: (path: string) => string): string {
       { cause },
     );
   }
-}
-
-/** The line of the deepest part of the path that is in the file. */
-function lineOf(root: Node | null, keys: Path, lines: LineCounter): number {
-  let node: unknown = root;
-  let offset = 0;
-  for (const key of keys) {
-    const pair = isMap(node)
-      ? node.items.find((item) => isPair(item) && isScalar(item.key) && item.key.value === key)
-      : undefined;
-    if (!pair) break;
-    if (isScalar(pair.key)) offset = pair.key.range?.[0] ?? offset;
-    node = isAlias(pair.value) ? undefined : pair.value;
-  }
-  return lines.linePos(offset).line;
 }
 
 function setKey(target: Record<string, unknown>, keys: readonly string[], value: unknown): void {
@@ -145,32 +105,34 @@ const valueAt = (value: unknown, path: Path): unknown =>
     value,
   );
 
-const isSecret = (path: Path): boolean => schemaAt(path)?.meta()?.secret === true;
+/** The mark may be on the outermost schema or inside, depending on what was said first of it. */
+const isSecret = (path: Path): boolean => {
+  const schema = schemaAt(path);
+  return schema?.meta()?.secret === true || unwrap(schema)?.meta()?.secret === true;
+};
 
 function knownKeys(path: Path): string[] {
-  const schema = schemaAt(path);
+  const schema = unwrap(schemaAt(path));
   return schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
 }
 
-function schemaAt(path: Path): z.ZodType | undefined {
-  let schema: unknown = configSchema;
-  for (const key of path) {
-    const inner = unwrap(schema);
-    if (inner instanceof z.ZodObject) schema = inner.shape[String(key)];
-    else if (inner instanceof z.ZodArray) schema = inner.element;
-    else return undefined;
-  }
-  // A secret's mark sits on the outermost schema; an object's keys on the innermost.
-  return unwrap(schema) instanceof z.ZodObject
-    ? (unwrap(schema) as z.ZodObject)
-    : schema instanceof z.ZodType
-      ? schema
-      : undefined;
+/** As it is written in `config.ts`, default and all; undefined where no setting is. */
+const schemaAt = (path: Path): z.ZodType | undefined =>
+  path.reduce<z.ZodType | undefined>((schema, key) => partOf(unwrap(schema), key), configSchema);
+
+function partOf(schema: z.ZodType | undefined, key: PropertyKey): z.ZodType | undefined {
+  const part: unknown =
+    schema instanceof z.ZodObject
+      ? schema.shape[String(key)]
+      : schema instanceof z.ZodArray
+        ? schema.element
+        : undefined;
+  return part instanceof z.ZodType ? part : undefined;
 }
 
-function unwrap(schema: unknown): unknown {
-  let inner = schema;
+function unwrap(schema: z.ZodType | undefined): z.ZodType | undefined {
+  let inner: unknown = schema;
   while (inner instanceof z.ZodDefault || inner instanceof z.ZodPrefault || inner instanceof z.ZodOptional)
     inner = inner.unwrap();
-  return inner;
+  return inner instanceof z.ZodType ? inner : undefined;
 }

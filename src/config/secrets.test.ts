@@ -16,26 +16,27 @@ function temporary(t: TestContext): string {
 
 test('the first start makes a master key that only its owner can read, and later starts take the same', (t) => {
   const dataDir = temporary(t);
-  const first = loadMasterKey({ dataDir });
+  const first = loadMasterKey({ dataDir, dataExists: false });
   assert.equal(first.length, 32);
   assert.equal(statSync(join(dataDir, 'master.key')).mode & 0o777, 0o600);
   assert.deepEqual(readdirSync(dataDir), ['master.key'], 'no draft is left behind');
-  assert.deepEqual(loadMasterKey({ dataDir }), first);
+  assert.deepEqual(loadMasterKey({ dataDir, dataExists: true }), first);
 });
 
 test('a master key from the setting wins, in base64url or hex, and no file is made', (t) => {
   const dataDir = temporary(t);
-  assert.deepEqual(loadMasterKey({ dataDir, masterKey: key.toString('hex') }), key);
-  assert.deepEqual(loadMasterKey({ dataDir, masterKey: key.toString('base64url') }), key);
+  for (const masterKey of [key.toString('hex'), key.toString('base64url')])
+    for (const dataExists of [true, false])
+      assert.deepEqual(loadMasterKey({ dataDir, masterKey, dataExists }), key);
   assert.deepEqual(readdirSync(dataDir), []);
 });
 
 test('a master key that others can read is refused with the command that repairs it', (t) => {
   const dataDir = temporary(t);
-  loadMasterKey({ dataDir });
+  loadMasterKey({ dataDir, dataExists: false });
   for (const mode of [0o640, 0o604, 0o620]) {
     chmodSync(join(dataDir, 'master.key'), mode);
-    assert.throws(() => loadMasterKey({ dataDir }), /mode 06.*chmod 600 .*master\.key/);
+    assert.throws(() => loadMasterKey({ dataDir, dataExists: true }), /mode 06.*chmod 600 .*master\.key/);
   }
 });
 
@@ -45,12 +46,21 @@ test('a master key of the wrong size is refused, and its text is not shown', (t)
   for (const text of ['', 'tooshort', 'x'.repeat(44), 'x'.repeat(5000)]) {
     writeFileSync(path, text, { mode: 0o600 });
     assert.throws(
-      () => loadMasterKey({ dataDir }),
+      () => loadMasterKey({ dataDir, dataExists: false }),
       (error: Error) => /master\.key/.test(error.message) && !/tooshort|xxx/.test(error.message),
     );
     assert.equal(readFileSync(path, 'utf8'), text, 'it is never replaced');
   }
-  assert.throws(() => loadMasterKey({ dataDir, masterKey: 'short' }), /master_key has to hold 32 bytes/);
+  assert.throws(
+    () => loadMasterKey({ dataDir, masterKey: 'short', dataExists: false }),
+    /setting master_key: it has to hold 32 bytes/,
+  );
+});
+
+test('where data is kept a missing master key is not made anew', (t) => {
+  const dataDir = temporary(t);
+  assert.throws(() => loadMasterKey({ dataDir, dataExists: true }), /master\.key: is missing.*restore it/);
+  assert.deepEqual(readdirSync(dataDir), []);
 });
 
 test('what is sealed opens again with the same key and context', () => {

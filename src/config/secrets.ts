@@ -6,6 +6,7 @@ import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:cr
 import type { Sealer } from '../core/sealer.ts';
 import {
   closeSync,
+  constants,
   fstatSync,
   fsyncSync,
   linkSync,
@@ -15,16 +16,18 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { messageOf } from '../core/errors.ts';
+import { AppError, messageOf } from '../core/errors.ts';
 
 const KEY_BYTES = 32;
 const KEY_FILE = 'master.key';
 const OWNER_ONLY = 0o600;
 const OTHERS = 0o077;
+const { O_NOFOLLOW, O_RDONLY } = constants;
 /** Longer than every spelling of a key; a file that is bigger is something else. */
 const MAX_FILE_BYTES = 1024;
 const HEX = /^[0-9a-fA-F]{64}$/;
 const BASE64URL = /^[A-Za-z0-9_-]{43}=?$/;
+const SHAPES = `it has to hold ${KEY_BYTES} bytes in base64url (43 characters) or hex (64 characters)`;
 
 const ALGORITHM = 'aes-256-gcm';
 /** @see {@link https://csrc.nist.gov/pubs/sp/800/38/d/final | NIST SP 800-38D §8.2.2}: 96-bit random nonces. */
@@ -33,38 +36,55 @@ const TAG_BYTES = 16;
 const FORMAT = 'v1';
 const KEY_ID_BYTES = 6;
 
-/** 32 bytes: from the setting, else from `data_dir/master.key`, which is made at the first start. */
-export function loadMasterKey({
-  dataDir,
-  masterKey,
-}: {
+export interface MasterKeySource {
   dataDir: string;
   masterKey?: string | undefined;
-}): Buffer {
-  if (masterKey !== undefined) return parseKey(masterKey, 'the setting master_key');
-  const path = join(dataDir, KEY_FILE);
-  return readKeyFile(path) ?? createKeyFile(path);
+  /** Whether something was kept in `dataDir` before, so that a key that is missing there can't be made anew. */
+  dataExists: boolean;
 }
 
-function parseKey(text: string, where: string): Buffer {
+/**
+ * 32 bytes: from the setting, else from `data_dir/master.key`, which is made at the first start.
+ * @throws AppError PRECONDITION_FAILED that says what is wrong with the file and what is allowed.
+ */
+export function loadMasterKey({ dataDir, masterKey, dataExists }: MasterKeySource): Buffer {
+  if (masterKey !== undefined) return parseKey(masterKey) ?? refuse('the setting master_key', SHAPES);
+  const path = join(dataDir, KEY_FILE);
+  const kept = readKeyFile(path);
+  if (!kept && dataExists)
+    refuse(path, 'is missing, and what is kept here is sealed under it; restore it, or set OHP_MASTER_KEY');
+  return kept ?? createKeyFile(path);
+}
+
+function parseKey(text: string): Buffer | undefined {
   if (HEX.test(text)) return Buffer.from(text, 'hex');
-  if (BASE64URL.test(text)) return Buffer.from(text, 'base64url');
-  throw new Error(
-    `${where} has to hold ${KEY_BYTES} bytes in base64url (43 characters) or hex (64 characters)`,
-  );
+  return BASE64URL.test(text) ? Buffer.from(text, 'base64url') : undefined;
+}
+
+function refuse(where: string, what: string, options?: { cause: unknown }): never {
+  throw new AppError('PRECONDITION_FAILED', `${where}: ${what}`, options);
 }
 
 function readKeyFile(path: string): Buffer | undefined {
   const file = openExisting(path);
   if (file === undefined) return undefined;
   try {
-    const { mode, size } = fstatSync(file);
-    if ((mode & OTHERS) !== 0 && process.platform !== 'win32')
-      throw new Error(
-        `${path} has mode 0${(mode & 0o777).toString(8)}, so that others may read or change the master key; run: chmod 600 ${path}`,
+    const stats = fstatSync(file);
+    if (!stats.isFile()) refuse(path, `is no file; ${SHAPES}`);
+    const user = process.getuid?.();
+    if (user !== undefined && stats.uid !== user)
+      refuse(
+        path,
+        `belongs to another user (id ${stats.uid}), who may change the master key; run: chown ${user} ${path}`,
       );
-    if (size > MAX_FILE_BYTES) throw new Error(`${path} is ${size} bytes long, which is no master key`);
-    return parseKey(readFileSync(file, 'utf8').trim(), path);
+    if ((stats.mode & OTHERS) !== 0 && process.platform !== 'win32')
+      refuse(
+        path,
+        `has mode 0${(stats.mode & 0o777).toString(8)}, so that others may read or change the master key; run: chmod 600 ${path}`,
+      );
+    if (stats.size > MAX_FILE_BYTES)
+      refuse(path, `holds no master key: it is ${stats.size} bytes long; ${SHAPES}`);
+    return parseKey(readFileSync(file, 'utf8').trim()) ?? refuse(path, `holds no master key: ${SHAPES}`);
   } finally {
     closeSync(file);
   }
@@ -72,10 +92,14 @@ function readKeyFile(path: string): Buffer | undefined {
 
 function openExisting(path: string): number | undefined {
   try {
-    return openSync(path, 'r');
+    return openSync(path, O_RDONLY | O_NOFOLLOW);
   } catch (cause) {
-    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined;
-    throw new Error(`the master key can't be read: ${messageOf(cause)}`, { cause });
+    const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
+    if (code === 'ENOENT') return undefined;
+    if (code === 'ELOOP') return refuse(path, 'is a symbolic link; put the file itself there', { cause });
+    return refuse(path, `can't be read (${messageOf(cause)}); it has to belong to the user who starts this`, {
+      cause,
+    });
   }
 }
 

@@ -7,14 +7,10 @@ export const limitField = z
   .int()
   .min(1)
   .max(limits.pageSize)
-  .default(limits.pageSizeDefault)
-  .describe(`How many to return (1 to ${limits.pageSize})`);
-
-export const cursorField = z
-  .string()
-  .max(1024)
   .optional()
-  .describe('next_cursor of the page before; leave out for the first page');
+  .describe(`How many at most (1 to ${limits.pageSize}); absent: what fits 2,000 tokens`);
+
+export const cursorField = z.string().max(1024).optional().describe('next_cursor of the page before');
 
 export const nextCursorField = z
   .string()
@@ -25,18 +21,14 @@ export const versionField = z
   .int()
   .min(1)
   .optional()
-  .describe(
-    'Version you last read; the change is refused if it has changed since. Leave out to change whatever is there',
-  );
+  .describe('Version last read: refused if it changed since; absent: whatever is there');
 
 export const idempotencyKeyField = z
   .string()
   .min(8)
   .max(limits.idempotencyKey)
   .optional()
-  .describe(
-    'Any unique text; repeating the same call with it returns the first result instead of creating twice',
-  );
+  .describe('Any unique text: the same call repeated with it creates nothing twice');
 
 type Bare<Field> = Field extends
   | z.ZodDefault<infer Inner>
@@ -52,6 +44,17 @@ export function changesOf<Shape extends z.ZodRawShape>(
   const fields = Object.entries(shape).map(([name, field]) => [name, changeOf(field)]);
   // `Bare` says by type what `changeOf` does by value.
   return Object.fromEntries(fields) as { [Name in keyof Shape]: z.ZodOptional<Bare<Shape[Name]>> };
+}
+
+/** What a change names, to be laid over what is there: what is left out stays, null takes a setting off. */
+export function changesIn(
+  operation: string,
+  changes: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
+  const given = Object.entries(changes).filter(([, value]) => value !== undefined);
+  if (given.length === 0)
+    throw new AppError('INVALID_INPUT', `${operation}: name at least one setting to change`);
+  return Object.fromEntries(given.map(([name, value]) => [name, value ?? undefined]));
 }
 
 function changeOf(field: z.core.SomeType): z.ZodType {
@@ -98,6 +101,41 @@ function parseJson(text: string): unknown {
   } catch {
     return undefined; // Not JSON is simply not a cursor; the caller reports it.
   }
+}
+
+/** One more than the page holds, to know whether there is another page. */
+export async function takeOneMore<Item>(
+  found: AsyncIterable<Item>,
+  limit: number = limits.pageSizeDefault,
+): Promise<Item[]> {
+  const items: Item[] = [];
+  for await (const item of found) {
+    items.push(item);
+    if (items.length > limit) break;
+  }
+  return items;
+}
+
+/** For the cursor and the brackets around the items. */
+const ENVELOPE_CHARACTERS = 600;
+
+/**
+ * What a page holds, and the cursor behind it while there is more: as many as are wanted and fit into a result, or
+ * without a wish as many as fit into a default one; never none of some. `shown` is what a caller sees of an item.
+ */
+export function pageOf<Item>(
+  found: readonly Item[],
+  limit: number | undefined,
+  cursorOf: (last: Item) => string,
+  shown: (item: Item) => unknown = (item) => item,
+): { items: Item[]; next_cursor?: string } {
+  const wanted = found.slice(0, limit ?? limits.pageSizeDefault);
+  let room =
+    (limit === undefined ? limits.resultCharactersDefault : limits.resultCharacters) - ENVELOPE_CHARACTERS;
+  const tooMany = wanted.findIndex((item) => (room -= JSON.stringify(shown(item)).length) < 0);
+  const items = tooMany < 0 ? wanted : wanted.slice(0, Math.max(1, tooMany));
+  const last = found.length > items.length ? items.at(-1) : undefined;
+  return { items, ...(last !== undefined && { next_cursor: cursorOf(last) }) };
 }
 
 /** Throws when the caller last read another version. */

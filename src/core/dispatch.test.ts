@@ -46,12 +46,13 @@ const principal = (granted: Permission[], more: Partial<Principal> = {}): Princi
   ...more,
 });
 
-function setUp(make: (input: unknown) => string = () => 'thing') {
+function setUp(make: (input: unknown) => string = () => 'thing', access?: 'public' | 'authenticated') {
   const records: LogRecord[] = [];
   const kept = new Map<string, { inputDigest: string; result: unknown }>();
   const clock = new ManualClock();
   const dispatch = createDispatch({
     services: { make },
+    access,
     clock,
     log: { write: (record) => void records.push(record), enabled: () => true },
     idempotency: { find: async ({ key }) => kept.get(key), seal: (text) => text },
@@ -84,6 +85,30 @@ test('who lacks the permission is refused before the input is looked at, and the
   await assert.rejects(call({}, { principal: anonymous }), fails('UNAUTHENTICATED', /needs a credential/));
 });
 
+test('arguments that have to be read are read for those only who may run it, until their credential runs out', async () => {
+  const { call, clock } = setUp();
+  const unread = () => assert.fail('read');
+  await assert.rejects(
+    call(unread, { principal: anonymous }),
+    fails('UNAUTHENTICATED', /needs a credential/),
+  );
+  await assert.rejects(
+    call(unread, { principal: principal([]) }),
+    fails('FORBIDDEN', /needs the permission/),
+  );
+  await assert.rejects(
+    call(unread, {}, { ...createThing, offBy: () => 'things.mode: off' }),
+    fails('FORBIDDEN', /turned off/),
+  );
+  assert.deepEqual(await call(async () => ({ hostname: 'a' })), { made: 'thing' });
+  const slow = async () => {
+    clock.advance(1000);
+    return { hostname: 'a' };
+  };
+  const expiring = principal(['proxies:write'], { expiresAt: clock.now() + 1000 });
+  await assert.rejects(call(slow, { principal: expiring }), fails('UNAUTHENTICATED', /expired/));
+});
+
 test('an expired principal is refused although it was let in earlier', async () => {
   const { call, clock } = setUp();
   const expiring = principal(['proxies:write'], { expiresAt: clock.now() + 1000 });
@@ -102,6 +127,27 @@ test('a principal confined to hostnames may not run what is refused for confined
   );
 });
 
+test('what a setting turned off is refused by naming the setting, but only to who may run it', async () => {
+  const { call, records } = setUp(() => assert.fail('ran'));
+  const operation = { ...createThing, offBy: () => 'things.mode: off' };
+  await assert.rejects(
+    call('not even an object', {}, operation),
+    fails('FORBIDDEN', /^create_thing is turned off by the setting things\.mode: off$/),
+  );
+  await assert.rejects(
+    call({}, { principal: principal([]) }, operation),
+    fails('FORBIDDEN', /^create_thing needs the permission/),
+  );
+  assert.deepEqual(
+    records.map(({ outcome }) => outcome),
+    ['FORBIDDEN', 'FORBIDDEN'],
+  );
+  const on = setUp();
+  assert.deepEqual(await on.call({ hostname: 'a' }, {}, { ...createThing, offBy: () => undefined }), {
+    made: 'thing',
+  });
+});
+
 test('unknown arguments are refused with the list of valid ones', async () => {
   const { call } = setUp(() => assert.fail('ran'));
   await assert.rejects(
@@ -113,9 +159,9 @@ test('unknown arguments are refused with the list of valid ones', async () => {
   );
   await assert.rejects(
     call({ hostname: 'a', size: 'big' }),
-    fails('INVALID_INPUT', /size: .*expected (int|number)/i),
+    fails('INVALID_INPUT', /size: has to be a whole number \(found text\)/),
   );
-  await assert.rejects(call(['hostname']), fails('INVALID_INPUT', /expected object/));
+  await assert.rejects(call(['hostname']), fails('INVALID_INPUT', /arguments: has to be an object/));
   await assert.rejects(
     call(JSON.parse('{"hostname":"a","__proto__":{"size":2}}')),
     fails('INVALID_INPUT', /unknown argument "__proto__"/),
@@ -171,10 +217,59 @@ test('a call that needs confirmation does nothing until it is given', async () =
   );
 });
 
+test('where a setting decides, a person is asked only when it says so', async () => {
+  const refuse = async ({ message }: { message: string }) => {
+    throw new AppError('CONFIRMATION_REQUIRED', message);
+  };
+  for (const isAsked of [true, false]) {
+    const { call } = setUp();
+    const operation = { ...createThing, confirm: () => 'Sure?', confirmIf: () => isAsked };
+    const outcome = call({ hostname: 'a' }, { confirm: refuse }, operation);
+    if (isAsked) await assert.rejects(outcome, fails('CONFIRMATION_REQUIRED', /Sure\?/));
+    else await assert.doesNotReject(outcome);
+  }
+});
+
+test('nobody is asked about a call of which there is nothing to say', async () => {
+  const { call } = setUp();
+  const operation = {
+    ...createThing,
+    confirm: ({ size }: { size: number }) => (size > 1 ? 'Make it big?' : undefined),
+  };
+  const asked: string[] = [];
+  const confirm = async ({ message }: { message: string }) => void asked.push(message);
+  await call({ hostname: 'a' }, { confirm }, operation);
+  assert.deepEqual(asked, []);
+  await call({ hostname: 'a', size: 2 }, { confirm }, operation);
+  assert.deepEqual(asked, ['Make it big?']);
+});
+
 test('the digest of arguments does not depend on their order', () => {
   assert.equal(
     digestOf({ a: 1, b: { c: [1, { d: 2, e: 3 }] } }),
     digestOf({ b: { c: [1, { e: 3, d: 2 }] }, a: 1 }),
   );
   assert.notEqual(digestOf({ a: [1, 2] }), digestOf({ a: [2, 1] }));
+});
+
+const openToAll = defineOperation({
+  ...base,
+  name: 'get_anything',
+  effect: 'read',
+  permission: 'public',
+  http: { method: 'GET', path: '/v1/anything' },
+  input: z.object({}),
+  output: z.object({ made: z.string() }),
+  handler: async () => ({ made: 'it' }),
+});
+
+test('what is public is for anyone only where the setting says so; elsewhere any credential opens it', async () => {
+  for (const access of ['public', 'authenticated', undefined] as const) {
+    const { call } = setUp(undefined, access);
+    const asNobody = call({}, { principal: anonymous }, openToAll);
+    if (access === 'public') assert.deepEqual(await asNobody, { made: 'it' });
+    else await assert.rejects(asNobody, fails('UNAUTHENTICATED', /needs a credential/));
+    assert.deepEqual(await call({}, { principal: principal([]) }, openToAll), { made: 'it' });
+    await assert.rejects(call({}, { principal: anonymous }), fails('UNAUTHENTICATED', /needs a credential/));
+  }
 });

@@ -1,18 +1,23 @@
 /**
  * The only way to run an operation: authorise → parse → confirm → handle → check the output → audit. Every surface
- * ends here, so none has a gate of its own and none can forget it.
+ * ends here, so none has a gate of its own and none can forget it. What a setting turned off goes no further than the
+ * first of these steps.
  */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import type { Clock } from './clock.ts';
 import { AppError, toAppError } from './errors.ts';
+import { parseArguments } from './input.ts';
 import { limits } from './limits.ts';
 import type { AnyOperation, IdempotencyTicket, OperationContext } from './operation.ts';
-import { isConfined, type Principal } from './principal.ts';
+import { type Access, isConfined, type Principal } from './principal.ts';
 import type { Log } from './record.ts';
 
+/** Reads the arguments of a call. Not called for who may not run the operation. */
+type ReadArguments = () => Promise<Record<string, unknown>>;
 /** What a surface supplies; `dispatch` adds the rest. */
 export type CallContext = Omit<OperationContext, 'audit' | 'idempotency'>;
+/** @param raw the arguments, or a function where reading them is work that a stranger should not be given. */
 export type Dispatch = (
   operation: AnyOperation,
   raw: unknown,
@@ -27,6 +32,8 @@ export interface IdempotencyStore {
 
 export interface DispatchOptions {
   services: unknown;
+  /** Setting `mcp.access`. Unless it is `public`, nothing runs for who sent no credential. */
+  access?: Access | undefined;
   log: Log;
   clock: Clock;
   idempotency: IdempotencyStore;
@@ -38,8 +45,12 @@ export function createDispatch(options: DispatchOptions): Dispatch {
     const facts: Record<string, unknown> = {};
     let input: Record<string, unknown> | undefined;
     try {
-      authorise(operation, context.principal, started);
-      input = parseInput(operation, raw);
+      authorise(operation, context.principal, started, options.access);
+      requireOn(operation, options.services);
+      const given: unknown = isReader(raw) ? await raw() : raw;
+      // The credential may have run out while they came.
+      if (given !== raw) authorise(operation, context.principal, options.clock.now(), options.access);
+      input = parseInput(operation, given);
       const output = await run(
         operation,
         input,
@@ -57,7 +68,10 @@ export function createDispatch(options: DispatchOptions): Dispatch {
   };
 }
 
-/** Whether `dispatch` would let the principal run it. Lists are filtered by it as a courtesy; `dispatch` decides. */
+/** Arguments of a call are data wherever they come from; only a surface can pass a function. */
+const isReader = (raw: unknown): raw is ReadArguments => typeof raw === 'function';
+
+/** Whether `dispatch` would let the principal run it, where `access` is public. Lists are filtered by it as a courtesy; `dispatch` decides. */
 export function mayRun({ permission, confinement }: AnyOperation, principal: Principal): boolean {
   if (permission === 'public') return true;
   if (principal.kind === 'anonymous') return false;
@@ -65,13 +79,19 @@ export function mayRun({ permission, confinement }: AnyOperation, principal: Pri
   return permission === 'authenticated' || principal.permissions.has(permission);
 }
 
-function authorise(operation: AnyOperation, principal: Principal, now: number): void {
+function authorise(
+  operation: AnyOperation,
+  principal: Principal,
+  now: number,
+  access: Access | undefined,
+): void {
   if (principal.expiresAt !== undefined && principal.expiresAt <= now)
     throw new AppError(
       'UNAUTHENTICATED',
       'this credential has expired; sign in again or ask for a new token',
     );
-  if (mayRun(operation, principal)) return;
+  const isClosed = principal.kind === 'anonymous' && access !== 'public';
+  if (!isClosed && mayRun(operation, principal)) return;
   const { name, permission, confinement } = operation;
   if (principal.kind === 'anonymous')
     throw new AppError('UNAUTHENTICATED', `${name} needs a credential; send Authorization: Bearer <token>`);
@@ -82,18 +102,25 @@ function authorise(operation: AnyOperation, principal: Principal, now: number): 
   });
 }
 
+/** After the permission: who may not run it has no business knowing the settings. */
+function requireOn({ name, offBy }: AnyOperation, services: unknown): void {
+  const setting = offBy?.(services);
+  if (setting === undefined) return;
+  throw new AppError('FORBIDDEN', `${name} is turned off by the setting ${setting}`, {
+    details: { setting },
+  });
+}
+
 async function run(
   operation: AnyOperation,
   input: Record<string, unknown>,
   context: OperationContext,
   { services, idempotency }: DispatchOptions,
 ): Promise<Record<string, unknown>> {
-  if (operation.confirm && context.confirm)
-    await context.confirm({
-      operation: operation.name,
-      inputDigest: digestOf(input),
-      message: operation.confirm(input),
-    });
+  const isAsked = context.confirm !== undefined && (operation.confirmIf?.(services) ?? true);
+  const message = isAsked ? operation.confirm?.(input) : undefined;
+  if (message !== undefined)
+    await context.confirm?.({ operation: operation.name, inputDigest: digestOf(input), message });
   const ticket = ticketOf(operation, input, context.principal, idempotency);
   if (!ticket) return check(operation, await operation.handler(input, context, services));
   return (
@@ -130,26 +157,9 @@ function check(operation: AnyOperation, output: unknown): Record<string, unknown
   throw new Error(`${operation.name} answered outside its schema: ${z.prettifyError(result.error)}`);
 }
 
-/** @throws AppError INVALID_INPUT that names each fault, and the valid arguments when one is unknown. */
-export function parseInput(operation: AnyOperation, raw: unknown): Record<string, unknown> {
-  const result = operation.input.safeParse(raw ?? {});
-  if (result.success) return result.data;
-  const valid = Object.keys(operation.input.shape);
-  const faults = result.error.issues.map((issue: z.core.$ZodIssue) => faultOf(issue, valid));
-  throw new AppError('INVALID_INPUT', `${operation.name}: ${faults.join('; ')}`, {
-    cause: result.error,
-    details: { valid_arguments: valid },
-  });
-}
-
-function faultOf(issue: z.core.$ZodIssue, valid: readonly string[]): string {
-  if (issue.code === 'unrecognized_keys' && issue.path.length === 0) {
-    const allowed = valid.length === 0 ? 'it takes no arguments' : `valid arguments are ${valid.join(', ')}`;
-    return `unknown argument ${issue.keys.map((key) => JSON.stringify(key.slice(0, limits.shortText))).join(', ')} (${allowed})`;
-  }
-  const where = issue.path.length > 0 ? `${issue.path.map(String).join('.')}: ` : '';
-  return `${where}${issue.message}`;
-}
+/** @throws AppError INVALID_INPUT as `parseArguments` words it. */
+export const parseInput = (operation: AnyOperation, raw: unknown): Record<string, unknown> =>
+  parseArguments(operation.name, operation.input, raw);
 
 /** Same arguments, same digest, whatever their order. */
 export function digestOf(input: unknown): string {
@@ -192,6 +202,7 @@ function audit(
     operation: operation.name,
     outcome,
     detail: {
+      effect: operation.effect,
       surface: context.surface,
       client: context.client,
       arguments: redacted(operation, input),

@@ -7,10 +7,13 @@ export interface Endpoint {
   /** With `{name}` for path parameters. */
   path: string;
   surface: 'mcp' | 'rest' | 'web' | 'metadata' | 'acme';
-  /** `control`: on the control hosts only. `served`: on every hostname that is served. */
-  hosts: 'control' | 'served';
-  /** What a caller needs. `mcp`: the MCP gate (a valid credential unless `mcp.access` is public). */
-  gate: Operation['permission'] | 'mcp';
+  /** `control`: on the control hosts only. `served`: on every hostname that is served; `protected`: by OAuth. */
+  hosts: 'control' | 'served' | 'protected';
+  /**
+   * What a caller needs. `mcp`: the MCP gate (a valid credential unless `mcp.access` is public); `front`: an address
+   * that `gateway.trusted_proxies` names; `oauth`: what the protocol asks for there (a client, a person in a browser).
+   */
+  gate: Operation['permission'] | 'mcp' | 'front' | 'oauth';
   description: string;
 }
 

@@ -1,6 +1,9 @@
 /**
  * Every error that this system reports to a caller. `code` is the contract; `message` is prose that says what to
  * do next and may change. One table maps a code onto every surface; no surface has a table of its own.
+ *
+ * The JSON-RPC number is the protocol's own where it has one, else the HTTP status: numbers from -32768 to -32000 are
+ * not for applications (JSON-RPC 2.0 §5.1; MCP 2026-07-28, Base Protocol, Error Codes).
  */
 export const errorSurface = {
   INVALID_INPUT: {
@@ -11,13 +14,13 @@ export const errorSurface = {
   },
   UNAUTHENTICATED: {
     status: 401,
-    jsonrpc: -32001,
+    jsonrpc: 401,
     exit: 3,
     meaning: 'No credential, or one that is not (or no longer) valid.',
   },
   FORBIDDEN: {
     status: 403,
-    jsonrpc: -32003,
+    jsonrpc: 403,
     exit: 3,
     meaning: 'The caller is known but lacks the permission.',
   },
@@ -29,35 +32,35 @@ export const errorSurface = {
   },
   CONFLICT: {
     status: 409,
-    jsonrpc: -32009,
+    jsonrpc: 409,
     exit: 5,
     meaning: 'It exists already, or the same idempotency key came with other arguments.',
   },
   PRECONDITION_FAILED: {
     status: 412,
-    jsonrpc: -32012,
+    jsonrpc: 412,
     exit: 5,
     meaning: 'It changed since it was read, or the change cannot be served.',
   },
   TOO_LARGE: {
     status: 413,
-    jsonrpc: -32013,
+    jsonrpc: 413,
     exit: 2,
     meaning: 'More was sent than the limit named in the message.',
   },
   CONFIRMATION_REQUIRED: {
     status: 428,
-    jsonrpc: -32014,
+    jsonrpc: 428,
     exit: 5,
     meaning: 'A person has to confirm this exact call first, or declined it.',
   },
   RATE_LIMITED: {
     status: 429,
-    jsonrpc: -32015,
+    jsonrpc: 429,
     exit: 6,
     meaning: 'Too many calls; the message says when to try again.',
   },
-  CANCELLED: { status: 499, jsonrpc: -32016, exit: 130, meaning: 'The caller went away or cancelled.' },
+  CANCELLED: { status: 499, jsonrpc: 499, exit: 130, meaning: 'The caller went away or cancelled.' },
   INTERNAL: {
     status: 500,
     jsonrpc: -32603,
@@ -66,25 +69,29 @@ export const errorSurface = {
   },
   UPSTREAM_FAILED: {
     status: 502,
-    jsonrpc: -32017,
+    jsonrpc: 502,
     exit: 6,
     meaning: 'Something this system depends on for the call answered wrongly.',
   },
   UNAVAILABLE: {
     status: 503,
-    jsonrpc: -32018,
+    jsonrpc: 503,
     exit: 6,
     meaning: 'Something this system depends on for the call is away.',
   },
   TIMEOUT: {
     status: 504,
-    jsonrpc: -32019,
+    jsonrpc: 504,
     exit: 6,
     meaning: 'It took longer than the limit; whether it took effect is said in the message.',
   },
 } as const satisfies Record<string, { status: number; jsonrpc: number; exit: number; meaning: string }>;
 
 export type ErrorCode = keyof typeof errorSurface;
+
+/** Of what came from outside; a name that every object has is none of ours. */
+export const isErrorCode = (text: unknown): text is ErrorCode =>
+  typeof text === 'string' && Object.hasOwn(errorSurface, text);
 
 export class AppError extends Error {
   override readonly name = 'AppError';

@@ -5,7 +5,13 @@ export interface EventMap {
   'certificate.ready': { id: string; names: readonly string[] };
   'certificate.removed': { id: string; names: readonly string[] };
   'token.revoked': { tokenId: string };
-  'tools.changed': Record<never, never>;
+  /** One access token, before it expired; its grant goes on. */
+  'access-token.revoked': { tokenId: string };
+  'grant.ended': { grantId: string; userId: string; clientId: string };
+  /** What is known of a user is different from now on, or they are gone. */
+  'user.changed': { userId: string };
+  /** What was opened with a user's rights ends; `signedOut`: their browser sessions too. */
+  'user.cut': { userId: string; signedOut: boolean };
 }
 
 export type EventName = keyof EventMap;

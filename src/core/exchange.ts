@@ -28,6 +28,20 @@ export interface Exchange {
   readonly signal: AbortSignal;
   /** For the access record: MCP method, operation, session. Never secrets. */
   readonly note: (facts: Record<string, unknown>) => void;
+  readonly gate: Gate;
+}
+
+/** What the gate can still do for a surface that learns only from the body what is asked. */
+export interface Gate {
+  /** Whose limits the request counts against: its principal, or without a credential the client's network. */
+  readonly caller: string;
+  /** Counts so many calls more than the one of the request. 0, or milliseconds until so many would be within the limits. */
+  charge(calls: number): number;
+  /**
+   * Value of `WWW-Authenticate` for a request that needs these scopes and has a credential without them, or none.
+   * @see {@link https://www.rfc-editor.org/rfc/rfc6750#section-3.1 | RFC 6750 §3.1} and RFC 9728 §5.1
+   */
+  challenge(scopes: readonly string[]): string;
 }
 
 /** The part of a response that is used; `http.ServerResponse` and `http2.Http2ServerResponse` have it. */
@@ -46,5 +60,31 @@ export interface Reply {
 
 export type ExchangeHandler = (exchange: Exchange, principal: Principal) => Promise<void>;
 
-/** The principal of a bearer credential; undefined when it is unknown, revoked or expired. Answers from memory. */
-export type Authenticate = (credential: string) => Principal | undefined;
+/** The part of a request that an access token has to be for. @see RFC 8707 §2 */
+export interface Audience {
+  /** `https://host:port`, as the client reaches it. */
+  readonly origin: string;
+  /** Canonical. */
+  readonly path: string;
+  /** The system itself answers, not an upstream: then only the very resource will do. */
+  readonly isControl: boolean;
+}
+
+/** How a credential was sent that only the holder of a key may send. @see RFC 9449 §7.1 */
+export interface Possession {
+  readonly method: string;
+  /** Of the request, as the client reaches it, without its query. */
+  readonly url: string;
+  /** Value of the `DPoP` field; undefined when there is not exactly one. */
+  readonly proof: string | undefined;
+}
+
+/**
+ * The principal of a credential; undefined when it is unknown, revoked, expired or for somebody else. `any` asks
+ * whether it is one of this system's at all. Without `possession` it came as a bearer's. Answers from memory.
+ */
+export type Authenticate = (
+  credential: string,
+  audience: Audience | 'any',
+  possession?: Possession,
+) => Principal | undefined;

@@ -1,7 +1,19 @@
 import { randomBytes, randomFillSync } from 'node:crypto';
 
 /** An id says what it names. Ids carry no authority: knowing one opens nothing. */
-export type IdPrefix = 'prx' | 'rte' | 'crt' | 'tok' | 'ses' | 'str' | 'ath';
+export type IdPrefix =
+  | 'prx'
+  | 'rte'
+  | 'crt'
+  | 'tok'
+  | 'ses'
+  | 'str'
+  | 'ath'
+  | 'key'
+  | 'usr'
+  | 'pky'
+  | 'cli'
+  | 'dcr';
 
 const ID_BYTES = 12;
 

@@ -13,7 +13,7 @@ interface Live extends Member {
   close: () => void;
 }
 
-export class LiveStreams {
+export class LiveStreams implements Disposable {
   readonly #clock: Clock;
   readonly #live = new Roster<Live>();
   readonly #sweep: Timer;
@@ -38,7 +38,23 @@ export class LiveStreams {
     this.#closeWhere(({ principal }) => principal.id === principalId);
   }
 
-  closeAll(): void {
+  cutGrant(grantId: string): void {
+    this.#closeWhere(({ principal }) => principal.oauth?.grantId === grantId);
+  }
+
+  cutAccessToken(tokenId: string): void {
+    this.#closeWhere(({ principal }) => principal.oauth?.tokenId === tokenId);
+  }
+
+  cutClient(clientId: string): void {
+    this.#closeWhere(({ principal }) => principal.oauth?.clientId === clientId);
+  }
+
+  cutUser(userId: string): void {
+    this.#closeWhere(({ principal }) => principal.oauth?.userId === userId);
+  }
+
+  [Symbol.dispose](): void {
     this.#sweep.cancel();
     this.#closeWhere(() => true);
   }

@@ -11,7 +11,7 @@ export type Effect = 'read' | 'create' | 'update' | 'delete';
 export type Surface = 'mcp' | 'rest' | 'cli' | 'internal';
 
 export interface Operation<
-  Name extends `${string}_${string}` | 'echo' = `${string}_${string}` | 'echo',
+  Name extends `${string}_${string}` | 'echo' | 'whoami' = `${string}_${string}` | 'echo' | 'whoami',
   Input extends z.ZodObject = z.ZodObject,
   Output extends z.ZodObject = z.ZodObject,
   Services = never,
@@ -21,7 +21,7 @@ export interface Operation<
   title: string;
   /** Read by people in `--help` and by models in `tools/list`: what it does, and what it does not. */
   description: string;
-  /** `public`: anyone, also without a credential. `authenticated`: any valid credential. */
+  /** `authenticated`: any valid credential. `public`: the same, and anyone where the setting `mcp.access` is public. */
   permission: Permission | 'public' | 'authenticated';
   /**
    * How a principal that is confined to hostnames fares. `filters`: the handler shows and changes only what belongs
@@ -40,8 +40,23 @@ export interface Operation<
   http: { method: HttpMethod; path: `/v1/${string}` };
   input: Input;
   output: Output;
-  /** Asked before a call that destroys or exposes something. Says exactly what will happen. */
-  confirm?: (input: z.output<Input>) => string;
+  /**
+   * For what a setting can turn off: that setting as a person writes it, such as `commands.mode: off`; undefined while
+   * it is on. Settings stay as they are while the process runs. `dispatch` refuses what is off; lists leave it out.
+   */
+  offBy?: (services: Services) => string | undefined;
+  /**
+   * Asked before a call that destroys or exposes something. Says exactly what will happen; undefined: with these
+   * arguments nothing that anybody has to be asked about.
+   */
+  confirm?: (input: z.output<Input>) => string | undefined;
+  /** For what a setting decides: whether `confirm` is asked at all. Absent: it is. */
+  confirmIf?: (services: Services) => boolean;
+  /**
+   * For a result that may be longer than a model should read: the same in at most so many characters of JSON, saying
+   * that it is not whole and how to ask for less. Without it a result that is too long is not shown at all.
+   */
+  shorten?: (output: z.output<Output>, characters: number) => z.input<Output>;
   handler: (
     input: z.output<Input>,
     context: OperationContext,
@@ -54,6 +69,7 @@ export const toolsets = [
   'routes',
   'certificates',
   'tokens',
+  'access',
   'services',
   'logs',
   'system',
@@ -110,7 +126,7 @@ export type AnyOperation = Operation<any, any, any, any>;
 
 /** Makes the input strict, and lets `name`, `input` and `output` flow into `handler`. */
 export function defineOperation<
-  const Name extends `${string}_${string}` | 'echo',
+  const Name extends `${string}_${string}` | 'echo' | 'whoami',
   Input extends z.ZodObject,
   Output extends z.ZodObject,
   Services,

@@ -8,6 +8,10 @@ export const permissions = [
   'certificates:write',
   'tokens:read',
   'tokens:write',
+  'users:read',
+  'users:write',
+  'clients:read',
+  'clients:write',
   'services:read',
   'logs:read',
   'commands:run',
@@ -34,6 +38,10 @@ export const bundles = {
 } as const satisfies Record<string, readonly Permission[]>;
 
 export type Bundle = keyof typeof bundles;
+
+/** What is asked for where nothing was. */
+export const DEFAULT_SCOPE: Bundle = 'viewer';
+
 export const bundleNames = Object.keys(bundles) as [Bundle, ...Bundle[]];
 
 const known: ReadonlySet<string> = new Set(permissions);

@@ -8,13 +8,29 @@ export interface Principal {
   readonly id: string;
   /** For people: the token's name, `anonymous`, `system`. */
   readonly name: string;
-  readonly kind: 'token' | 'anonymous' | 'system';
+  readonly kind: 'token' | 'user' | 'client' | 'anonymous' | 'system';
   readonly permissions: ReadonlySet<Permission>;
   /** Canonical hostname patterns it is confined to; undefined means all. An empty list means none. */
   readonly hostnames: readonly string[] | undefined;
   /** Milliseconds since 1970; undefined means that it does not expire. */
   readonly expiresAt: number | undefined;
+  /** Of who came by OAuth. */
+  readonly oauth?: OAuthFacts | undefined;
 }
+
+export interface OAuthFacts {
+  /** Absent for a client of its own. */
+  readonly userId: string | undefined;
+  readonly clientId: string;
+  readonly grantId: string | undefined;
+  /** Of the access token (`jti`), where there is one. */
+  readonly tokenId?: string | undefined;
+  /** As granted, in order; what they give is in `permissions`. */
+  readonly scopes: readonly string[];
+}
+
+/** Setting `mcp.access`: whether there is anything for who sends no credential. */
+export type Access = 'authenticated' | 'public';
 
 export const anonymous: Principal = Object.freeze({
   id: 'anonymous',

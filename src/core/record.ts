@@ -1,11 +1,13 @@
 /** One schema for everything that is logged. Plain data: it crosses threads, and later processes, unchanged. */
+import type { Clock } from './clock.ts';
+
 export const recordKinds = ['access', 'audit', 'mcp', 'tls', 'system'] as const;
 export type RecordKind = (typeof recordKinds)[number];
 
 export const logLevels = ['debug', 'info', 'warn', 'error'] as const;
 export type LogLevel = (typeof logLevels)[number];
 
-/** Components have a log level each, changed at run time by `set_log_level`. */
+/** Components have a log level each, changed by `set_log_level` until the next start. */
 export const components = [
   'gateway',
   'tls',
@@ -15,6 +17,7 @@ export const components = [
   'store',
   'services',
   'commands',
+  'oauth',
   'system',
 ] as const;
 export type Component = (typeof components)[number];
@@ -56,3 +59,21 @@ export interface Log {
 }
 
 export const silentLog: Log = { write: () => {}, enabled: () => false };
+
+const kindOf: Partial<Record<Component, RecordKind>> = { tls: 'tls', certificates: 'tls', mcp: 'mcp' };
+
+/** A record of level debug. `make` runs only where it is kept: nothing is spent on what nobody reads. */
+export function writeDebug(
+  { log, clock }: { log: Log; clock: Clock },
+  component: Component,
+  make: () => Omit<LogRecord, 'time' | 'kind' | 'level' | 'component'>,
+): void {
+  if (!log.enabled(component, 'debug')) return;
+  log.write({
+    time: clock.now(),
+    kind: kindOf[component] ?? 'system',
+    level: 'debug',
+    component,
+    ...make(),
+  });
+}

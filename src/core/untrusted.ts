@@ -1,13 +1,14 @@
 /**
  * Text that strangers wrote (paths, user agents, upstream errors, container names) on its way to a model, a
- * terminal or a log: control characters, bidirectional overrides, invisible tags and lone surrogates are taken out,
+ * terminal or a log: control characters, bidirectional overrides, everything that is not drawn and lone surrogates are taken out,
  * and it is cut to a length. Results that carry such text say so by `untrusted` on the operation.
  */
 import { limits } from './limits.ts';
 
 const DANGEROUS =
-  // C0 and C1 controls, soft hyphen, zero width and bidirectional marks, line separators, tags, lone surrogates.
-  /[\p{Cc}\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]|\p{Surrogate}/gu;
+  // C0 and C1 controls, line separators, annotations; what is not drawn, such as zero width and bidirectional marks,
+  // fillers, tags and variation selectors, in which whole sentences can be hidden (UAX #44); lone surrogates.
+  /[\p{Cc}\p{Zl}\p{Zp}\ufff9-\ufffb\p{Default_Ignorable_Code_Point}]|\p{Surrogate}/gu;
 
 export function cleanText(text: string, maxLength: number = limits.untrustedText): string {
   const cut = text.length > maxLength ? `${text.slice(0, maxLength)}…` : text;

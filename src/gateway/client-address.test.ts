@@ -71,7 +71,7 @@ test('a setting that is neither address nor range stops the start and is named',
   for (const text of ['10.0.0.0/33', 'localhost', '10.0.0', '*', ''])
     assert.throws(
       () => new TrustedPeers([text]),
-      /gateway\.trusted_proxies: .* is neither an IP address nor a range/,
+      /gateway\.trusted_proxies: .* has to be an IP address or a range/,
     );
 });
 

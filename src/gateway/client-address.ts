@@ -69,13 +69,21 @@ export class TrustedPeers {
 }
 
 function parseRange(text: string): Range {
+  const range = rangeIn(text);
+  if (range) return range;
+  throw new AppError('INVALID_INPUT', `gateway.trusted_proxies: ${JSON.stringify(text)} ${NO_RANGE}`);
+}
+
+const NO_RANGE = 'has to be an IP address or a range such as 10.0.0.0/8';
+
+/** Why a text can't be a trusted proxy; undefined when it can. */
+export const rangeFault = (text: string): string | undefined =>
+  rangeIn(text) === undefined ? NO_RANGE : undefined;
+
+function rangeIn(text: string): Range | undefined {
   const address = parseAddress(text);
   if (address) return [address, address.kind() === 'ipv4' ? 32 : 128];
-  if (ipaddr.isValidCIDR(text)) return ipaddr.parseCIDR(text);
-  throw new AppError(
-    'INVALID_INPUT',
-    `gateway.trusted_proxies: ${JSON.stringify(text)} is neither an IP address nor a range such as 10.0.0.0/8`,
-  );
+  return ipaddr.isValidCIDR(text) ? ipaddr.parseCIDR(text) : undefined;
 }
 
 /** `ipaddr.isValid` also takes `127.1` and octal; only what a socket or a header would say is taken here. */

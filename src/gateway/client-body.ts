@@ -19,6 +19,7 @@ export class ClientBody extends Readable {
   readonly #maxBytes: number;
   #continueOn: ClientResponse | undefined;
   #state: 'untouched' | 'reading' | 'over' = 'untouched';
+  #onBegin: (() => void) | undefined;
   bytes = 0;
 
   constructor({ request, maxBytes, continueOn }: ClientBodyOptions) {
@@ -44,6 +45,18 @@ export class ClientBody extends Readable {
     this.askClient();
   }
 
+  /** Begins to read, and calls once when there is something to read, or never will be. */
+  whenBegun(onBegin: () => void): void {
+    this.#onBegin = onBegin;
+    this.read(0);
+  }
+
+  #tellBegun(): void {
+    const onBegin = this.#onBegin;
+    this.#onBegin = undefined;
+    onBegin?.();
+  }
+
   /** Sends `100 Continue` if it is waited for. Once. */
   askClient(): void {
     const response = this.#continueOn;
@@ -54,7 +67,10 @@ export class ClientBody extends Readable {
   readonly #onData = (chunk: Buffer): void => {
     this.bytes += chunk.length;
     if (this.bytes > this.#maxBytes) this.destroy(tooLarge(this.#maxBytes));
-    else if (!this.push(chunk)) this.#request.pause();
+    else {
+      if (!this.push(chunk)) this.#request.pause();
+      this.#tellBegun();
+    }
   };
 
   readonly #onEnd = (): void => {
@@ -73,6 +89,7 @@ export class ClientBody extends Readable {
     if (this.#state === 'over') return;
     this.#state = 'over';
     act();
+    this.#tellBegun();
   }
 
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {

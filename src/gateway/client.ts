@@ -3,9 +3,11 @@
  * HTTP/2 objects satisfy it by shape; an engine of our own replaces this file and `listen.ts`, not the steps.
  */
 import type { IncomingMessage } from 'node:http';
-import type { Http2ServerRequest, ServerHttp2Stream } from 'node:http2';
+import { constants, type Http2ServerRequest, type ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
+import type { AddressUse } from './address-use.ts';
 import type { Peer } from './client-address.ts';
+import type { FieldRecord } from './headers.ts';
 import type { Transit, UpgradeRequest } from './transit.ts';
 
 export type ClientRequest = IncomingMessage | Http2ServerRequest;
@@ -21,10 +23,16 @@ export interface ClientResponse {
   readonly writableFinished: boolean;
   readonly writableNeedDrain: boolean;
   readonly writableLength: number;
+  /** The reason phrase; HTTP/2 has none, and warns of it. */
+  statusMessage: string;
   setHeader(name: string, value: string | readonly string[]): unknown;
+  getHeaderNames(): string[];
+  removeHeader(name: string): void;
   writeHead(status: number, headers?: HeaderList | HeaderRecord): unknown;
   writeHead(status: number, reasonPhrase: string, headers: HeaderList): unknown;
   writeContinue(): void;
+  /** Not in every Node 24: there interim responses end here. */
+  writeInformation?(status: number, headers: HeaderList | FieldRecord): unknown;
   flushHeaders(): void;
   write(chunk: string | Uint8Array): boolean;
   addTrailers(trailers: Readonly<Record<string, string>>): void;
@@ -54,6 +62,7 @@ export interface ArrivedRequest {
 /** What stays the same for all requests of one connection. */
 export interface Connection {
   readonly peer: Peer;
+  readonly address: AddressUse;
   readonly isEncrypted: boolean;
   /** Canonical server name of the TLS handshake; undefined when the client sent none, or one that is no hostname. */
   readonly servername: string | undefined;
@@ -67,10 +76,11 @@ export interface Connection {
   current: Transit | undefined;
 }
 
-const HTTP_2 = 2;
+/** Statuses whose replies end with their head, and have no trailers either. @see RFC 9110 §6.4.1 */
+const bodiless: ReadonlySet<number> = new Set([204, 205, 304]);
 
-export const isHttp2Request = (request: ClientRequest): request is Http2ServerRequest =>
-  request.httpVersionMajor === HTTP_2;
+/** By the object and not by the version that is in it: over HTTP/1 the client writes that, and may write 2.0. */
+export const isHttp2Request = (request: ClientRequest): request is Http2ServerRequest => 'stream' in request;
 
 export const isHttp2Response = (response: ClientResponse): response is Http2Response => 'stream' in response;
 
@@ -90,15 +100,40 @@ export function hasBody(request: ClientRequest): boolean {
 }
 
 /**
- * For a last reply while the client is still sending: closing with bytes unread would reset the connection, and the
- * reply with it. Node's server calls `destroySoon` after a last reply; here it only ends our side, and `Lingering`
- * closes the rest when its time is up.
- * @see {@link https://www.rfc-editor.org/rfc/rfc9112#section-9.6 | RFC 9112 §9.6}
+ * For a reply that is whole while the client is still sending. Over HTTP/2 the client is asked to stop. Over HTTP/1.1, closing with bytes unread would reset the connection, and the reply
+ * with it: Node's server calls `destroySoon` after a last reply; here it only ends our side, and `Lingering` closes the
+ * rest when its time is up.
+ * @see {@link https://www.rfc-editor.org/rfc/rfc9113#section-8.1 | RFC 9113 §8.1}, RFC 9112 §9.6
  */
 export function closeGently(response: ClientResponse): void {
+  if (isHttp2Response(response)) {
+    askToStop(response.stream);
+    return;
+  }
   if (!isHttp1Response(response) || !response.socket) return;
   const { socket } = response;
   socket.destroySoon = () => void socket.end();
+}
+
+/**
+ * Behind the end of the reply. The engine asks for trailers, also where there are none, when it has sent the last of a
+ * body; a stream that is closed before that gets none.
+ */
+function askToStop(stream: ServerHttp2Stream): void {
+  const stop = () => stream.close(constants.NGHTTP2_NO_ERROR);
+  if (bodiless.has(Number(stream.sentHeaders?.[':status']))) stop();
+  else stream.once('wantTrailers', () => setImmediate(stop));
+}
+
+/**
+ * Takes back what was set for a reply that is not sent after all. A date can't be taken back over HTTP/2, so that it is
+ * replaced.
+ */
+export function forgetHead(response: ClientResponse, isKept: (name: string) => boolean, now: Date): void {
+  for (const name of response.getHeaderNames())
+    if (name === 'date') response.setHeader(name, now.toUTCString());
+    else if (!isKept(name)) response.removeHeader(name);
+  if (!isHttp2Response(response)) response.statusMessage = '';
 }
 
 /** Ends what the client gets without pretending that it was whole. */

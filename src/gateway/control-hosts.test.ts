@@ -1,33 +1,14 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { authorityOf, ControlHosts, isLoopbackAddress } from './control-hosts.ts';
-import { settingsWith } from './fixture.test.ts';
+import { authorityOf } from '../routes/normalise.ts';
+import { ControlHosts } from './control-hosts.ts';
+import { settingsWith } from '../../test/support/gateway.ts';
 
 test('a control host is one that is set, or a loopback address from there', () => {
   const hosts = new ControlHosts(settingsWith({ controlHosts: ['Localhost', 'admin.example.com'] }));
   assert.ok(hosts.isControl('localhost', false) && hosts.isControl('admin.example.com', false));
   assert.ok(hosts.isControl('127.0.0.1', true) && hosts.isControl('::1', true));
   assert.ok(!hosts.isControl('127.0.0.1', false) && !hosts.isControl('a.admin.example.com', true));
-});
-
-test('a name that begins like a loopback address is a name', () => {
-  for (const name of [
-    '127.0.0.1.example.com',
-    '127.example.com',
-    '127.0.0.1x',
-    '::1.example.com',
-    '10.127.0.0',
-  ])
-    assert.ok(!isLoopbackAddress(name), name);
-  for (const address of ['127.0.0.1', '127.255.255.254', '::1'])
-    assert.ok(isLoopbackAddress(address), address);
-});
-
-test('/mcp is answered on every served hostname, or on those that are set', () => {
-  assert.ok(new ControlHosts(settingsWith({})).answersMcp('app.example.com'));
-  const narrowed = new ControlHosts(settingsWith({ mcp: { hosts: ['*.example.com', 'example.net'] } }));
-  assert.ok(narrowed.answersMcp('app.example.com') && narrowed.answersMcp('example.net'));
-  assert.ok(!narrowed.answersMcp('example.com') && !narrowed.answersMcp('a.b.example.com'));
 });
 
 test('absolute URLs have the port only where it is needed, and the public URL where it is the host’s own', () => {

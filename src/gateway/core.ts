@@ -2,12 +2,14 @@
 import type { Clock } from '../core/clock.ts';
 import type { Authenticate, ExchangeHandler } from '../core/exchange.ts';
 import type { LiveStreams } from '../core/live-streams.ts';
+import type { Principal } from '../core/principal.ts';
 import type { Log } from '../core/record.ts';
+import type { OAuthPolicy } from '../proxies/auth-policy.ts';
 import type { TrustedPeers } from './client-address.ts';
 import type { ControlHosts } from './control-hosts.ts';
 import type { HeadFlusher } from './head-flusher.ts';
 import type { Lingering } from './watch.ts';
-import type { RateLimiter } from './rate-limit.ts';
+import type { RateLimiter } from '../core/rate-limit.ts';
 import type { GatewaySettings } from './settings.ts';
 import type { Snapshots } from './snapshot.ts';
 import type { InFlight } from './in-flight.ts';
@@ -17,6 +19,41 @@ export interface Handlers {
   /** REST and web: everything on the control host that is not `/mcp`. */
   readonly control: ExchangeHandler;
   readonly mcp: ExchangeHandler;
+  /** The authorization server, on the control host. */
+  readonly oauth: ExchangeHandler;
+  /** Sign-in of browsers, on protected hostnames. */
+  readonly sites: ExchangeHandler;
+}
+
+/** A protected hostname as the client reaches it. */
+export interface Site {
+  /** Canonical. */
+  readonly hostname: string;
+  /** `https://host:port`, as the client reaches it. */
+  readonly origin: string;
+  /** False on names of loopback over plain HTTP. */
+  readonly isSecure: boolean;
+  /** Who grants tokens for it. */
+  readonly issuer: string;
+}
+
+/** What `protect_proxy` has set up, asked for every request to something protected. Answers from memory. */
+export interface Protection {
+  /** Who is signed in by the cookies of a request. */
+  sessionOf(cookie: string | undefined, site: Site): Principal | undefined;
+  /** Whether the policy lets this principal in, by who it is and how it came. Its scopes are `lacksScopes`' affair. */
+  allows(policy: OAuthPolicy, principal: Principal): boolean;
+  lacksScopes(policy: OAuthPolicy, principal: Principal): boolean;
+  /** Header fields for the upstream: name, value, name, value. */
+  identityOf(policy: OAuthPolicy, principal: Principal, site: Site): readonly string[];
+  /** Where to send a browser that has to sign in, and the cookie that goes with it. `returnTo`: path and query. */
+  beginSignIn(site: Site, returnTo: string, cookie: string | undefined): SignIn;
+}
+
+export interface SignIn {
+  readonly location: string;
+  /** Values of `Set-Cookie`. */
+  readonly cookies: readonly string[];
 }
 
 /** The key authorization for a challenge token, when one is pending. @see RFC 8555 §8.3 */
@@ -29,6 +66,7 @@ export interface GatewayCore {
   readonly authenticate: Authenticate;
   readonly acmeChallenge: AcmeChallenge | undefined;
   readonly handlers: Handlers;
+  readonly protection: Protection;
   readonly live: LiveStreams;
   readonly snapshots: Snapshots;
   readonly upstreams: Upstreams;
@@ -51,5 +89,7 @@ export interface GatewayCore {
 export interface Rates {
   readonly callsPerAddress: RateLimiter;
   readonly failuresPerAddress: RateLimiter;
+  /** Of credentials, from addresses whose failures are beyond their limit. */
+  readonly checksPerAddress: RateLimiter;
   readonly callsPerPrincipal: RateLimiter;
 }

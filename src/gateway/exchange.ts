@@ -1,11 +1,12 @@
 /** A request as the control plane sees it (`core/exchange.ts`). Made for the control host and `/mcp` only. */
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
-import type { Exchange, Reply } from '../core/exchange.ts';
+import type { Exchange, Gate, Reply } from '../core/exchange.ts';
 import { AppError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import type { ClientResponse } from './client.ts';
 import { ClientBody } from './client-body.ts';
+import { gateOf } from './gate.ts';
 import type { Activity, Transit } from './transit.ts';
 import { refusalOf } from './upstream-failure.ts';
 
@@ -84,6 +85,10 @@ export class GatewayExchange implements Exchange, Activity {
     if (this.#transit.response.writableEnded) return;
     this.#aborted = reason;
     this.#controller?.abort(reason);
+  }
+
+  get gate(): Gate {
+    return gateOf(this.#transit);
   }
 
   readonly note = (facts: Record<string, unknown>): void => {

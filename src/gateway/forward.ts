@@ -1,49 +1,73 @@
 /**
- * Sends a request to its upstream over the pool and streams the reply back. The body flows both ways with
- * back-pressure; nothing is buffered, compressed or rewritten. Not for upgrades (`upgrade.ts`), nor for requests whose
- * steps the upstream wants to see one by one (`forward-single.ts`).
+ * Sends a request to its upstream and streams the reply back: over the pool, unless the upstream has to see its steps
+ * one by one (`forward-single.ts`). The body flows both ways with back-pressure; nothing is buffered, compressed or
+ * rewritten. Not for upgrades (`upgrade.ts`).
  */
 import type { Dispatcher } from 'undici';
 import { gatewayLimits } from './settings.ts';
 import { ClientBody } from './client-body.ts';
+import { refuseFull, upstreamOf, upstreamTarget } from './destination.ts';
+import { forwardSingle } from './forward-single.ts';
 import { requestHeaders } from './headers.ts';
 import { Relay } from './relay.ts';
 import type { Plan } from './snapshot.ts';
 import type { Activity, Transit } from './transit.ts';
 import type { Upstream } from './upstream.ts';
 import { isStaleConnection, refusalOf } from './upstream-failure.ts';
-import { upstreamPath } from '../routes/match.ts';
 
 /** Without effect or with the same effect when sent twice. @see RFC 9110 §9.2.2 */
 const idempotent = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE']);
 
+const FIRST_FINAL = 200;
+
 type Fields = Parameters<NonNullable<Dispatcher.DispatchHandler['onResponseEnd']>>[1];
 
 export function forward(transit: Transit, plan: Plan): void {
+  if (!transit.hasBody) {
+    sendPooled(transit, plan);
+    return;
+  }
+  const { request, response, expectsContinue, headers } = transit;
+  const body = new ClientBody({
+    request,
+    maxBytes: plan.match.proxy.max_body_bytes,
+    continueOn: expectsContinue ? response : undefined,
+  });
+  transit.body = body;
+  // Trailers need chunks on HTTP/1.1 (RFC 9112 §7.1.2), which a body of known length is not sent in.
+  const hasTrailers = headers.trailer !== undefined && headers['content-length'] === undefined;
+  if (expectsContinue || hasTrailers) forwardSingle(transit, plan, body);
+  else sendWhenBegun(transit, plan, body);
+}
+
+/**
+ * The pool sends a head together with the first part of the body. Where that does not come soon (a client that streams,
+ * or waits for the reply before it goes on) the upstream gets the head over a connection of its own.
+ */
+function sendWhenBegun(transit: Transit, plan: Plan, body: ClientBody): void {
+  let isSent = false;
+  const timer = transit.core.clock.after(gatewayLimits.firstPartMs, () => {
+    isSent = true;
+    if (upstreamOf(transit, plan).isFullOf('single')) sendPooled(transit, plan);
+    else forwardSingle(transit, plan, body);
+  });
+  body.whenBegun(() => {
+    if (isSent) return;
+    timer.cancel();
+    if (body.errored) transit.refuse(refusalOf(body.errored));
+    else if (!transit.isDone && !transit.isRefused) sendPooled(transit, plan);
+  });
+}
+
+function sendPooled(transit: Transit, plan: Plan): void {
   const upstream = upstreamOf(transit, plan);
-  if (upstream.inFlight >= gatewayLimits.requestsPerUpstream) {
-    transit.refuse({
-      status: 503,
-      code: 'UNAVAILABLE',
-      message: 'The upstream has more requests than it can answer.',
-      headers: { 'retry-after': '1' },
-    });
+  if (upstream.isFullOf('request')) {
+    refuseFull(transit, 'requests');
     return;
   }
   const forwarding = new Forwarding(transit, plan, upstream);
   transit.activity = forwarding;
   forwarding.send();
-}
-
-function upstreamOf({ core }: Transit, plan: Plan): Upstream {
-  if (!plan.upstream || plan.upstream.isClosed) plan.upstream = core.upstreams.of(plan.target);
-  return plan.upstream;
-}
-
-/** The path and query that the upstream gets: the canonical ones. */
-export function upstreamTarget({ path, query }: Transit, { match }: Plan): string {
-  const target = upstreamPath(match, path);
-  return query === '' ? target : `${target}?${query}`;
 }
 
 class Forwarding implements Dispatcher.DispatchHandler, Activity {
@@ -61,8 +85,6 @@ class Forwarding implements Dispatcher.DispatchHandler, Activity {
     this.#upstream = upstream;
     this.#relay = new Relay(transit, plan);
     const { proxy } = plan.match;
-    if (transit.hasBody)
-      transit.body = new ClientBody({ request: transit.request, maxBytes: proxy.max_body_bytes });
     const options: Dispatcher.DispatchOptions & { servername: string } = {
       path: upstreamTarget(transit, plan),
       method: transit.method,
@@ -88,9 +110,15 @@ class Forwarding implements Dispatcher.DispatchHandler, Activity {
     this.#controller?.abort(reason);
   }
 
+  /** It waits for a connection: nothing was sent. */
+  get isQueued(): boolean {
+    return !this.#controller && !this.#isOver;
+  }
+
   onRequestStart(controller: Dispatcher.DispatchController): void {
+    // Thrown rather than aborted with: nothing was sent, and the connection is good for the next in the queue.
+    if (this.#aborted) throw this.#aborted;
     this.#controller = controller;
-    if (this.#aborted) controller.abort(this.#aborted);
   }
 
   onResponseStart(
@@ -99,9 +127,9 @@ class Forwarding implements Dispatcher.DispatchHandler, Activity {
     fields: Fields,
     reasonPhrase?: string,
   ): void {
-    // Interim responses (103) are for the connection they came on.
-    if (status < 200 || this.#isLost(controller)) return;
-    this.#relay.head(status, reasonPhrase, fields);
+    if (this.#isLost(controller)) return;
+    if (status < FIRST_FINAL) this.#relay.interim(status, fields);
+    else this.#relay.head(status, reasonPhrase, fields);
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Uint8Array): void {

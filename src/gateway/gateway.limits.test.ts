@@ -14,7 +14,7 @@ import {
   startGateway,
   startUpstream,
   tlsSocket,
-} from './fixture.test.ts';
+} from '../../test/support/gateway.ts';
 import { gatewayLimits } from './settings.ts';
 
 const app = 'app.example.com';
@@ -332,4 +332,30 @@ test('an idle connection is closed after the keep-alive time, over both protocol
 test('a port that is taken is an error of the start, and leaves nothing open', async () => {
   await using first = await startGateway();
   await assert.rejects(startGateway({ settings: { httpsPort: first.httpsPort } }), /EADDRINUSE/);
+});
+
+test('a reply of an upstream whose head is too large is 502, however it was asked', async () => {
+  const big = 'x'.repeat(gatewayLimits.upstreamHeaderBytes + 1);
+  await using upstream = await startUpstream((request, response) => {
+    request.resume();
+    if (request.url === '/fields')
+      for (let i = 0; i < 5000; i++) response.setHeader(`x-${i}`, 'y'.repeat(20));
+    else if (request.url === '/big') response.setHeader('x-big', big);
+    response.end('ok');
+  });
+  await using gateway = await startGateway({ proxies: [proxyOf(app, upstream.url, open)] });
+  const trailer = { trailer: 'x-sum', 'transfer-encoding': 'chunked' };
+  const upgrade = { connection: 'upgrade', upgrade: 'websocket' };
+  for (const path of ['/big', '/fields'])
+    for (const headers of [{}, upgrade, trailer]) {
+      const method = headers === trailer ? 'POST' : 'GET';
+      const { status } = await ask(gateway, {
+        path,
+        method,
+        headers,
+        ...(headers === trailer && { body: 'x' }),
+      });
+      assert.equal(status, 502, `${path} ${JSON.stringify(headers)}`);
+    }
+  assert.equal((await ask(gateway, { path: '/small' })).body, 'ok');
 });

@@ -1,6 +1,7 @@
 /** The gate before `/mcp` and the control host: who gets to the handlers, and what the others are told. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { ManualClock } from '../core/clock.ts';
 import {
   ask,
   ask2,
@@ -13,7 +14,8 @@ import {
   startUpstream,
   tlsSocket,
   readUntil,
-} from './fixture.test.ts';
+} from '../../test/support/gateway.ts';
+import { gatewayLimits } from './settings.ts';
 
 const app = 'app.example.com';
 const tokens = {
@@ -80,7 +82,7 @@ test('a missing credential is challenged with an absolute resource_metadata in t
       headers['www-authenticate'],
       `Bearer resource_metadata="https://${app}:${gateway.httpsPort}/.well-known/oauth-protected-resource${path}", scope="system:read"`,
     );
-    assert.deepEqual([json.jsonrpc, json.error.code, 'id' in json], ['2.0', -32001, false]);
+    assert.deepEqual([json.jsonrpc, json.error.code, 'id' in json], ['2.0', 401, false]);
   }
 });
 
@@ -108,6 +110,7 @@ test('the metadata names the exact resource, in each form, and is for everyone',
     assert.equal(headers['access-control-allow-origin'], '*');
     assert.deepEqual(json, {
       resource: `https://${host}${path}`,
+      authorization_servers: [`https://localhost:${gateway.httpsPort}`],
       scopes_supported: ['system:read'],
       bearer_methods_supported: ['header'],
       resource_name: 'Test',
@@ -115,10 +118,8 @@ test('the metadata names the exact resource, in each form, and is for everyone',
   }
 });
 
-test('the metadata lists authorization servers when there are any', async () => {
-  await using gateway = await gatewayWith({
-    settings: { mcp: { authorizationServers: ['https://issuer.example.net'] } },
-  });
+test('the metadata names the authorization server of the public URL', async () => {
+  await using gateway = await gatewayWith({ settings: { publicUrl: 'https://issuer.example.net' } });
   const { json } = await ask(gateway, { path: '/.well-known/oauth-protected-resource/mcp' });
   assert.deepEqual(json.authorization_servers, ['https://issuer.example.net']);
 });
@@ -138,8 +139,12 @@ test('a proxy without serve_mcp keeps /mcp and the metadata for its upstream', a
 test('a credential confined to hostnames opens /mcp on those and on the control host', async () => {
   await using gateway = await gatewayWith();
   assert.equal((await ask(gateway, mcp(bearer('here')))).status, 200);
-  const { status, json } = await ask(gateway, mcp(bearer('there')));
-  assert.deepEqual([status, json.error.code], [403, -32003]);
+  const { status, json, headers } = await ask(gateway, mcp(bearer('there')));
+  assert.deepEqual([status, json.error.code], [403, 403]);
+  assert.equal(
+    headers['www-authenticate'],
+    `Bearer error="insufficient_scope", scope="system:read", resource_metadata="https://${app}/.well-known/oauth-protected-resource/mcp"`,
+  );
   assert.equal((await ask(gateway, { ...mcp(bearer('there')), host: 'localhost' })).status, 200);
 });
 
@@ -176,7 +181,7 @@ test('incident 3: a wrong Origin is 403 on /mcp and on the control host, in any 
       ...mcp({ ...bearer('admin'), origin }),
       host: `${app}:${port}`,
     });
-    assert.deepEqual([status, json?.error.code, json && 'id' in json], [403, -32003, false], origin);
+    assert.deepEqual([status, json?.error.code, json && 'id' in json], [403, 403, false], origin);
   }
   for (const origin of bad.filter((origin) => !origin.includes('//localhost')))
     assert.equal(
@@ -201,6 +206,25 @@ test('incident 3: a wrong Origin is 403 on /mcp and on the control host, in any 
       200,
       origin,
     );
+});
+
+test('incident 3: on the control host a page of another site gets no answer where its browser sends no Origin either, but a link leads there', async () => {
+  await using gateway = await gatewayWith();
+  const statusWith = async (headers: Record<string, string>) =>
+    (await ask(gateway, { host: 'localhost', path: '/v1/x', headers })).status;
+  assert.equal(await statusWith({ 'sec-fetch-site': 'cross-site' }), 403);
+  assert.equal(await statusWith({ 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'no-cors' }), 403);
+  assert.equal(gateway.exchanges.length, 0);
+  assert.equal(await statusWith({ 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' }), 200);
+  assert.equal(await statusWith({ 'sec-fetch-site': 'same-origin' }), 200);
+});
+
+test('pages that may call /mcp of the control host may not call the rest of it', async () => {
+  const origin = 'https://inspector.example.net';
+  await using gateway = await gatewayWith({ settings: { mcp: { allowedOrigins: [origin] } } });
+  const statusAt = async (path: string) =>
+    (await ask(gateway, { ...mcp({ ...bearer('admin'), origin }), host: 'localhost', path })).status;
+  assert.deepEqual([await statusAt('/mcp'), await statusAt('/v1/x')], [200, 403]);
 });
 
 test('local pages may call /mcp of the control host from a local client', async () => {
@@ -303,6 +327,12 @@ test('a handler that fails is 500 with the trace id, and its reason is in the lo
       control: async () => {
         throw new Error('canary');
       },
+      oauth: () => {
+        throw new Error('canary');
+      },
+      sites: () => {
+        throw new Error('canary');
+      },
       mcp: () => {
         throw new Error('canary');
       },
@@ -311,6 +341,7 @@ test('a handler that fails is 500 with the trace id, and its reason is in the lo
   for (const [host, path] of [
     ['localhost', '/v1/x'],
     ['localhost', '/mcp'],
+    ['localhost', '/oauth/token'],
   ] as const) {
     const { status, body, headers } = await ask(gateway, { host, path, headers: bearer('admin') });
     assert.equal(status, 500);
@@ -336,7 +367,28 @@ test('rates: a principal, an address, and refused credentials are limited with R
   await using byFailure = await gatewayWith({ settings: { mcp: { failuresPerMinutePerAddress: 2 } } });
   for (const expected of [401, 401, 429])
     assert.equal((await ask(byFailure, mcp(bearer('wrong')))).status, expected);
-  assert.equal((await ask(byFailure, mcp(bearer('admin')))).status, 429);
+  assert.equal((await ask(byFailure, mcp(bearer('admin')))).status, 200, 'a good one opens all the same');
+});
+
+test('rates: beyond the failures of an address so many credentials are looked at, and no more', async () => {
+  let looks = 0;
+  const authenticate = () => void looks++;
+  await using gateway = await gatewayWith({
+    authenticate,
+    clock: new ManualClock(),
+    settings: { mcp: { failuresPerMinutePerAddress: 1, callsPerMinutePerAddress: 1_000_000 } },
+  });
+  const wrong =
+    'POST /mcp HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer wrong\r\nContent-Length: 0\r\n';
+  const count = gatewayLimits.checksPerMinute + 5;
+  const replies = await raw(
+    gateway.httpPort,
+    `${`${wrong}\r\n`.repeat(100)}${wrong}Connection: close\r\n\r\n`,
+  );
+  assert.equal(replies.match(/HTTP\/1\.1 429 /g)?.length, 100);
+  for (let asked = 101; asked < count; asked += 100)
+    await raw(gateway.httpPort, `${`${wrong}\r\n`.repeat(99)}${wrong}Connection: close\r\n\r\n`);
+  assert.equal(looks, 1 + gatewayLimits.checksPerMinute);
 });
 
 test('the control host: anonymous without a credential, 401 with a wrong one', async () => {

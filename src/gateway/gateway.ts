@@ -13,15 +13,18 @@ import { type OwnAddress, ownAddresses } from '../proxies/target-policy.ts';
 import type { Publisher, Route } from '../routes/schema.ts';
 import { TrustedPeers } from './client-address.ts';
 import { ControlHosts } from './control-hosts.ts';
-import type { AcmeChallenge, GatewayCore, Handlers } from './core.ts';
+import type { AcmeChallenge, GatewayCore, Handlers, Protection } from './core.ts';
+import type { Lookup } from './dialer.ts';
 import { HeadFlusher } from './head-flusher.ts';
 import { InFlight } from './in-flight.ts';
 import { type Addresses, Listeners } from './listen.ts';
-import { RateLimiter } from './rate-limit.ts';
-import { gatewayLimits, type GatewaySettings } from './settings.ts';
+import { RateLimiter } from '../core/rate-limit.ts';
+import { gatewayLimits, type GatewaySettings, type UpstreamLimits } from './settings.ts';
 import { type Snapshot, Snapshots } from './snapshot.ts';
+import { closed } from './protect.ts';
+import { reviewOpen } from './steps/authorise.ts';
 import type { SelectCertificate } from './tls.ts';
-import { type Lookup, Upstreams } from './upstream.ts';
+import { Upstreams } from './upstream.ts';
 import { Lingering, watch } from './watch.ts';
 
 const LOOP_TOKEN_BYTES = 6;
@@ -34,9 +37,13 @@ export interface GatewayOptions {
   readonly selectCertificate: SelectCertificate;
   readonly live: LiveStreams;
   readonly handlers: Handlers;
+  /** Absent: what asks for OAuth lets nobody in. */
+  readonly protection?: Protection | undefined;
   readonly acmeChallenge?: AcmeChallenge | undefined;
   /** Resolves names of targets; the system's resolver unless a test has its own. */
   readonly lookup?: Lookup | undefined;
+  /** Tests set smaller ones. */
+  readonly upstreamLimits?: Partial<UpstreamLimits> | undefined;
 }
 
 export interface ConnectionCounts {
@@ -61,6 +68,8 @@ export interface Gateway extends AsyncDisposable {
   /** Stops accepting, lets requests finish for the time that is set, then cuts what is left. */
   drain(): Promise<void>;
   connections(): ConnectionCounts;
+  /** Where browsers sign in for protected hostnames that they reach over this scheme. */
+  siteIssuer(scheme: 'http' | 'https'): string;
 }
 
 /** @throws AppError INVALID_INPUT when a trusted proxy is neither an address nor a range. */
@@ -74,7 +83,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   let drained: Promise<void> | undefined;
   const drain = () => (drained ??= drainGateway(core, sockets));
   return {
-    publisher: core.snapshots,
+    publisher: reviewing(core),
     async listen() {
       const addresses = await sockets.listen();
       for (const { address, port } of Object.values<AddressInfo>({ ...addresses }))
@@ -91,6 +100,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     snapshot: () => core.snapshots.current,
     own,
     drain,
+    siteIssuer: (scheme) => core.hosts.siteIssuer(scheme, core.ports),
     connections: () => ({
       open: sockets.open,
       refused: sockets.refused,
@@ -105,8 +115,22 @@ export function createGateway(options: GatewayOptions): Gateway {
   };
 }
 
+/** A policy that became narrower ends what was open under the wider one. */
+const reviewing = (core: GatewayCore): Publisher => ({
+  prepare(change) {
+    const candidate = core.snapshots.prepare(change);
+    return {
+      publish() {
+        candidate.publish();
+        reviewOpen(core);
+      },
+    };
+  },
+});
+
 function makeCore(options: GatewayOptions, own: () => readonly OwnAddress[]): GatewayCore {
-  const { settings, clock, log, authenticate, live, handlers, acmeChallenge, lookup } = options;
+  const { settings, clock, log, authenticate, live, handlers, acmeChallenge, lookup, upstreamLimits } =
+    options;
   const loopToken = `ohp-${randomBytes(LOOP_TOKEN_BYTES).toString('hex')}`;
   const { rateEntries } = gatewayLimits;
   return {
@@ -116,16 +140,18 @@ function makeCore(options: GatewayOptions, own: () => readonly OwnAddress[]): Ga
     authenticate,
     acmeChallenge,
     handlers,
+    protection: options.protection ?? closed,
     live,
     loopToken,
     snapshots: new Snapshots({ loopToken, own }),
-    upstreams: new Upstreams({ clock, own, lookup }),
+    upstreams: new Upstreams({ clock, own, lookup, limits: upstreamLimits }),
     trusted: new TrustedPeers(settings.trustedProxies),
     hosts: new ControlHosts(settings),
     flusher: new HeadFlusher(),
     rates: {
       callsPerAddress: new RateLimiter(clock, settings.mcp.callsPerMinutePerAddress, rateEntries),
       failuresPerAddress: new RateLimiter(clock, settings.mcp.failuresPerMinutePerAddress, rateEntries),
+      checksPerAddress: new RateLimiter(clock, gatewayLimits.checksPerMinute, rateEntries),
       callsPerPrincipal: new RateLimiter(clock, settings.mcp.callsPerMinute, rateEntries),
     },
     inFlight: new InFlight(),

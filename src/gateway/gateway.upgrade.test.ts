@@ -12,11 +12,12 @@ import {
   principalOf,
   proxyOf,
   readUntil,
+  routeOf,
   startGateway,
   startUpstream,
   tlsSocket,
   type Upstream,
-} from './fixture.test.ts';
+} from '../../test/support/gateway.ts';
 
 const app = 'app.example.com';
 const tokens = { good: principalOf('tok_good', ['logs:read']) };
@@ -170,6 +171,83 @@ test('a WebSocket over HTTP/2 (RFC 8441) reaches an HTTP/1.1 upstream', async ()
   stream.close();
   const record = await gateway.record(() => true);
   assert.deepEqual([record.status, record.detail?.protocol], [200, 'h2']);
+  session.destroy();
+});
+
+test('a WebSocket over HTTP/2 is the GET that its upstream gets: the routes for GET decide', async () => {
+  await using upstream = await startUpstream(echo);
+  await using gateway = await startGateway({
+    proxies: [proxyOf(app, upstream.url)],
+    routes: [routeOf(app, '/secret', upstream.url, { methods: ['GET'], ...policy })],
+    tokens,
+  });
+  const session = await http2Session(gateway);
+  const handshake = async (more: Record<string, string>) => {
+    const stream = session.request({
+      ':method': 'CONNECT',
+      ':protocol': 'websocket',
+      ':scheme': 'https',
+      ':path': '/secret',
+      ':authority': app,
+      'sec-websocket-version': '13',
+      ...more,
+    });
+    const [{ ':status': status }] = await once(stream, 'response');
+    stream.close();
+    return status;
+  };
+  assert.equal(await handshake({}), 401);
+  assert.equal(upstream.requests.length, 0);
+  assert.equal(await handshake({ authorization: 'Bearer good' }), 502, 'it does not upgrade');
+  assert.equal(upstream.requests[0]?.method, 'GET');
+  session.destroy();
+});
+
+test('over HTTP/2 what an upstream answers without upgrading never looks like an open WebSocket', async () => {
+  let status = 0;
+  await using upstream = await startUpstream((_request, response) => response.writeHead(status).end('plain'));
+  await using gateway = await startGateway({ proxies: [proxyOf(app, upstream.url)] });
+  const session = await http2Session(gateway);
+  for (const [answered, expected] of [
+    [200, 502],
+    [204, 502],
+    [299, 502],
+    [302, 302],
+    [404, 404],
+    [500, 500],
+  ] as const) {
+    status = answered;
+    const stream = session.request({
+      ':method': 'CONNECT',
+      ':protocol': 'websocket',
+      ':scheme': 'https',
+      ':path': '/',
+      ':authority': app,
+    });
+    const [{ ':status': got }] = await once(stream, 'response');
+    assert.equal(got, expected, String(answered));
+    stream.close();
+  }
+  session.destroy();
+});
+
+test('over HTTP/2 no other protocol is tunnelled than WebSocket', async () => {
+  await using upstream = await startUpstream(echo);
+  await using gateway = await startGateway({ proxies: [proxyOf(app, upstream.url)] });
+  const session = await http2Session(gateway);
+  for (const protocol of ['connect-udp', 'webtransport', 'WebSocket2', 'h2c', 'tcp']) {
+    const stream = session.request({
+      ':method': 'CONNECT',
+      ':protocol': protocol,
+      ':scheme': 'https',
+      ':path': '/',
+      ':authority': app,
+    });
+    const [{ ':status': status }] = await once(stream, 'response');
+    assert.equal(status, 501, protocol);
+    stream.close();
+  }
+  assert.equal(upstream.requests.length, 0);
   session.destroy();
 });
 

@@ -1,9 +1,11 @@
 /**
  * Which header fields pass, in both directions. What a client claims to be never survives, in any spelling an
- * upstream might take for the same: `X-Auth-User`, `x_auth_user` and `X.Auth.User` are one name here (CGI, WSGI and
- * PHP map all three onto one variable). Pure; called once per request and once per response.
+ * upstream might take for the same: `X-Auth-User`, `x_auth_user` and `X!Auth!User` are one name here (CGI, WSGI and
+ * PHP map them onto one variable, each its own set of characters). Pure; called once per request and once per response.
  */
 import type { IncomingHttpHeaders } from 'node:http';
+import { canonicalName, isIdentityName } from '../core/identity-headers.ts';
+import { withoutSiteCookies } from '../core/site-cookies.ts';
 import type { HeaderRules } from '../proxies/schema.ts';
 import type { Peer } from './client-address.ts';
 import { gatewayLimits } from './settings.ts';
@@ -21,44 +23,6 @@ const hopByHop = new Set([
   'expect',
 ]);
 
-/** Who someone is: only this gateway (or an owner's header rule) may say so. */
-const identity = new Set([
-  ...['user', 'email', 'groups', 'scopes', 'name', 'subject', 'roles'].map((what) => `x-auth-${what}`),
-  ...['user', 'email', 'groups', 'name', 'preferred-username', 'access-token', 'roles', 'id-token'].flatMap(
-    (what) => [`x-forwarded-${what}`, `remote-${what}`, `x-remote-${what}`],
-  ),
-  'x-forwarded-preferred-username',
-  'x-client-verify',
-  'x-client-dn',
-  'client-cert',
-  'client-cert-chain',
-  'x-forwarded-client-cert',
-  'x-forwarded-tls-client-cert',
-  'x-forwarded-tls-client-cert-info',
-  'x-arr-clientcert',
-]);
-const identityPrefixes = [
-  'x-authenticated-',
-  'x-auth-request-',
-  'x-webauth-',
-  'ssl-client-',
-  'x-ssl-client-',
-  'x-client-cert',
-  'x-ssl-cert',
-  'x-goog-authenticated-user-',
-  'x-ms-client-principal',
-  'x-amzn-oidc-',
-  'cf-access-authenticated-user-',
-  'tailscale-user-',
-  'x-authentik-',
-  'x-vouch-',
-  'x-pomerium-claim-',
-  'x-consumer-',
-  'x-remote-group',
-  'x-remote-extra-',
-  'oidc-claim-',
-];
-
 /** Where a request came from or what it was for before someone rewrote it: never from a client. */
 const rewriting = new Set([
   'x-original-url',
@@ -66,6 +30,9 @@ const rewriting = new Set([
   'x-original-host',
   'x-rewrite-url',
   'x-rewrite-uri',
+  'x-original-method',
+  'x-envoy-original-path',
+  'x-envoy-original-host',
   'x-http-host-override',
   'x-host',
   'x-real-ip',
@@ -92,12 +59,28 @@ const forwardedFamily = new Set([
   'front-end-https',
 ]);
 
+/** Left by whoever handed a request on, besides those of which only a trusted proxy's pass. */
+const ofHops = new Set([
+  'x-forwarded-for',
+  'x-forwarded-proto',
+  'x-forwarded-host',
+  'forwarded',
+  'via',
+  'x-real-ip',
+  'cdn-loop',
+]);
+
+/** A method in place of the request's own, for clients that can send only some. `refuse-override` looks at them. */
+export const methodOverrides = ['x-http-method-override', 'x-http-method', 'x-method-override'] as const;
+const overriding: ReadonlySet<string> = new Set(methodOverrides);
+
 /** Written anew for every request. */
 const written = new Set([
   'host',
   'content-length',
   'cookie',
   'authorization',
+  'dpop',
   'x-forwarded-for',
   'x-forwarded-proto',
   'x-forwarded-host',
@@ -110,22 +93,20 @@ const written = new Set([
 /** `written` fields are looked at by name; `trusted` ones pass when the peer is a trusted proxy. */
 type Disposition = 'pass' | 'drop' | 'trusted' | 'written';
 
-/** The spelling in which names are compared; `x_real.ip` is `x-real-ip`. */
-const canonicalName = (lowerCase: string): string => lowerCase.replace(/[_.]/g, '-');
-
 function dispositionOf(lowerCase: string): Disposition {
   const name = canonicalName(lowerCase);
-  if (lowerCase.startsWith(':') || hopByHop.has(name) || identity.has(name) || rewriting.has(name))
+  if (lowerCase.startsWith(':') || hopByHop.has(name) || isIdentityName(name) || rewriting.has(name))
     return 'drop';
   if (name.startsWith('proxy-') || name === 'proxy') return 'drop';
-  if (identityPrefixes.some((prefix) => name.startsWith(prefix))) return 'drop';
-  // Another spelling of what is written here would stand beside it.
+  // Another spelling would stand beside what is written here, or was looked at by its name.
   if (written.has(name)) return name === lowerCase ? 'written' : 'drop';
+  if (overriding.has(name)) return name === lowerCase ? 'pass' : 'drop';
   return name.startsWith('x-forwarded-') || forwardedFamily.has(name) ? 'trusted' : 'pass';
 }
 
 interface Known {
   readonly lowerCase: string;
+  readonly canonical: string;
   readonly disposition: Disposition;
 }
 
@@ -136,20 +117,23 @@ function knownName(name: string): Known {
   const known = spellings.get(name);
   if (known) return known;
   const lowerCase = name.toLowerCase();
-  const fresh = { lowerCase, disposition: dispositionOf(lowerCase) };
+  const fresh = { lowerCase, canonical: canonicalName(lowerCase), disposition: dispositionOf(lowerCase) };
   if (spellings.size < gatewayLimits.headerSpellings) spellings.set(name, fresh);
   return fresh;
 }
 
-/** Whether a header of this name never passes from a client that is not a trusted proxy. */
-export function isStripped(name: string): boolean {
-  const { disposition } = knownName(name);
-  return disposition === 'drop' || disposition === 'trusted';
+/** Whether the request says of itself that it was handed on. */
+export function tellsOfHops(rawHeaders: readonly string[]): boolean {
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const { canonical, disposition } = knownName(rawHeaders[i] ?? '');
+    if (disposition === 'trusted' || ofHops.has(canonical)) return true;
+  }
+  return false;
 }
 
 /** Header rules as they are applied. */
 export interface CompiledRules {
-  /** Lower case; those that are set are in it too. */
+  /** Lower case, as written and in the spelling that names are compared in; those that are set are in it too. */
   readonly removed: ReadonlySet<string>;
   /** Name, value, name, value. */
   readonly added: readonly string[];
@@ -157,8 +141,14 @@ export interface CompiledRules {
 
 export function compileRules({ remove, set }: HeaderRules): CompiledRules {
   const names = [...remove, ...Object.keys(set)].map((name) => name.toLowerCase());
-  return { removed: new Set(names), added: Object.entries(set).flat() };
+  return { removed: new Set([...names, ...names.map(canonicalName)]), added: Object.entries(set).flat() };
 }
+
+/**
+ * For where the values may not go. What would be set is removed all the same: a target behind this gateway may believe
+ * such a header, and it would be the client's.
+ */
+export const withoutValues = ({ removed }: CompiledRules): CompiledRules => ({ removed, added: [] });
 
 /** What is known of a request when its header is composed. */
 export interface RequestFacts {
@@ -171,6 +161,8 @@ export interface RequestFacts {
   readonly traceId: string;
   /** False where the credential was for this gateway: it is never passed on. */
   readonly passesCredential: boolean;
+  /** Name, value, name, value: who it is, where the policy says that the upstream is told. */
+  readonly identity: readonly string[];
 }
 
 /** The same for every request to one target. */
@@ -190,10 +182,10 @@ export function requestHeaders(request: RequestFacts, plan: HeaderPlan): string[
   const result = ['host', plan.host ?? request.authority];
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i] ?? '';
-    const { lowerCase, disposition } = knownName(name);
+    const { lowerCase, canonical, disposition } = knownName(name);
     if (disposition === 'drop' || disposition === 'written') continue;
     if (disposition === 'trusted' && !peer.isTrusted) continue;
-    if (removed.has(lowerCase) || named?.has(lowerCase)) continue;
+    if (removed.has(canonical) || named?.has(lowerCase)) continue;
     result.push(name, rawHeaders[i + 1] ?? '');
   }
   addWritten(result, request, plan);
@@ -208,9 +200,13 @@ function addWritten(result: string[], request: RequestFacts, { rules, loopToken 
   };
   add('content-length', headers['content-length']);
   // Node joins the cookie fields of HTTP/2 with "; " (RFC 9113 §8.2.3).
-  add('cookie', headers.cookie);
-  if (request.passesCredential) add('authorization', headers.authorization);
+  add('cookie', withoutSiteCookies(headers.cookie));
+  if (request.passesCredential) {
+    add('authorization', headers.authorization);
+    add('dpop', textOf(headers['dpop']));
+  }
   if (acceptsTrailers(headers.te)) add('te', 'trailers');
+  addIdentity(result, request.identity, rules);
   addForwarded(add, request);
   const incoming = textOf(headers.traceparent);
   const traceparent = nextTraceparent(traceId, incoming);
@@ -218,6 +214,14 @@ function addWritten(result: string[], request: RequestFacts, { rules, loopToken 
   if (incoming?.includes(traceId)) add('tracestate', textOf(headers.tracestate));
   const loop = textOf(headers['cdn-loop']);
   result.push('cdn-loop', loop === undefined ? loopToken : `${loop}, ${loopToken}`);
+}
+
+/** An owner's rule for the same name stands in its place. */
+function addIdentity(result: string[], identity: readonly string[], { removed }: CompiledRules): void {
+  for (let i = 0; i < identity.length; i += 2) {
+    const name = identity[i] ?? '';
+    if (!removed.has(canonicalName(name.toLowerCase()))) result.push(name, identity[i + 1] ?? '');
+  }
 }
 
 type Add = (name: string, value: string | undefined) => void;
@@ -288,9 +292,10 @@ export function fieldRecord(rawHeaders: readonly string[]): FieldRecord {
 }
 
 /** @see {@link https://www.rfc-editor.org/rfc/rfc9110#section-6.5.1 | RFC 9110 §6.5.1} */
-const notInTrailers = new Set([
+const notInTrailers: ReadonlySet<string> = new Set([
   ...hopByHop,
   ...written,
+  ...methodOverrides,
   'set-cookie',
   'www-authenticate',
   'cache-control',
@@ -300,12 +305,17 @@ const notInTrailers = new Set([
   'content-range',
 ]);
 
-/** Trailer fields that pass; undefined when none do. */
-export function trailersOf(fields: FieldRecord): Record<string, string> | undefined {
+/** Trailer fields that pass, by rules as well; undefined when none do. */
+export function trailersOf(
+  fields: FieldRecord,
+  { removed }: CompiledRules,
+): Record<string, string> | undefined {
   let result: Record<string, string> | undefined;
   for (const name in fields) {
     const value = textOf(fields[name]);
-    if (value === undefined || notInTrailers.has(name) || dispositionOf(name) !== 'pass') continue;
+    const canonical = canonicalName(name);
+    if (value === undefined || notInTrailers.has(canonical) || removed.has(canonical)) continue;
+    if (dispositionOf(name) !== 'pass') continue;
     result ??= {};
     result[name] = value;
   }

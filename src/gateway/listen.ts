@@ -15,7 +15,10 @@ import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import type { Timer } from '../core/clock.ts';
 import { parseHostname } from '../core/hostname.ts';
+import { writeDebug } from '../core/record.ts';
+import { type Member, NOWHERE, Roster } from '../core/roster.ts';
 import { cleanText } from '../core/untrusted.ts';
+import { AddressUses } from './address-use.ts';
 import {
   type ArrivedRequest,
   type ClientRequest,
@@ -24,10 +27,12 @@ import {
   isHttp2Request,
 } from './client.ts';
 import type { GatewayCore } from './core.ts';
+import { recordFault } from './fault-record.ts';
+import { LateHeads } from './late-heads.ts';
 import { type ClientFault, faultOf, rawReply } from './malformed.ts';
 import { receive } from './pipeline.ts';
 import { gatewayLimits } from './settings.ts';
-import { keepDefaultContext, sniCallback, type TlsParts, tlsRecord } from './tls.ts';
+import { keepDefaultContext, rawSocketOf, sniCallback, type TlsParts, tlsRecord } from './tls.ts';
 import { newTraceId } from '../core/ids.ts';
 import { Transit, type UpgradeRequest } from './transit.ts';
 
@@ -42,21 +47,29 @@ export interface Addresses {
   readonly https: AddressInfo;
 }
 
+interface OpenSocket extends Member {
+  readonly socket: Socket;
+}
+
 export class Listeners {
   readonly #core: GatewayCore;
   readonly #tls: TlsParts;
   readonly #http: Server;
   readonly #https: Http2SecureServer;
-  readonly #sockets = new Set<Socket>();
-  readonly #sessions = new Set<ServerHttp2Session>();
-  readonly #perAddress = new Map<string, number>();
+  readonly #sockets = new Roster<OpenSocket>();
+  /** Connections over HTTP/2, with the socket under each. */
+  readonly #sessions = new Map<ServerHttp2Session, Socket | undefined>();
+  readonly #ending = new WeakSet<ServerHttp2Session>();
+  readonly #uses = new AddressUses();
+  readonly #lateHeads: LateHeads;
   readonly #connections = new WeakMap<object, Connection>();
-  #defaultContext: Timer | undefined;
+  #timers: Timer[] = [];
   #refused = 0;
 
   constructor(core: GatewayCore, tls: TlsParts) {
     this.#core = core;
     this.#tls = tls;
+    this.#lateHeads = new LateHeads(core.settings.headerTimeoutMs);
     const options = serverOptions(core);
     this.#http = createServer({ ...options, shouldUpgradeCallback });
     this.#https = createSecureServer({
@@ -74,8 +87,11 @@ export class Listeners {
       Object.assign(server, { maxHeadersCount: core.settings.maxHeaders + 1 });
       this.#wire(server);
     }
-    this.#https.on('session', (session) => this.#keepSession(session));
-    this.#https.on('tlsClientError', (error) => tlsRecord(tls, 'debug', `handshake: ${error.message}`));
+    this.#https.on('session', (session) => this.#guard(session, () => this.#keepSession(session)));
+    this.#https.on('secureConnection', (socket) => this.#tellHandshake(socket));
+    this.#https.on('tlsClientError', (error, socket) =>
+      this.#guard(socket, () => this.#handshakeError(error, socket)),
+    );
   }
 
   get open(): number {
@@ -88,7 +104,15 @@ export class Listeners {
 
   async listen(): Promise<Addresses> {
     const { bind, httpPort, httpsPort } = this.#core.settings;
-    this.#defaultContext = await keepDefaultContext(this.#https, this.#tls);
+    this.#timers = [
+      await keepDefaultContext(this.#https, this.#tls),
+      this.#core.clock.every(gatewayLimits.lingerMs, () => this.#cutEnded()),
+      this.#core.clock.every(checkMs(this.#core), () =>
+        this.#lateHeads.cut(this.#sessions.keys(), this.#core.clock.now(), (session) =>
+          this.#isBusy(session),
+        ),
+      ),
+    ];
     try {
       const http = await listening(this.#http, httpPort, bind);
       const https = await listening(this.#https, httpsPort, bind);
@@ -101,42 +125,69 @@ export class Listeners {
 
   /** No new connections; idle ones end, HTTP/2 ones after what is under way on them. */
   stop(): void {
-    this.#defaultContext?.cancel();
+    for (const timer of this.#timers) timer.cancel();
     for (const server of [this.#http, this.#https]) if (server.listening) server.close();
-    for (const session of this.#sessions) session.close();
+    for (const session of this.#sessions.keys()) session.close();
   }
 
   destroy(): void {
-    for (const session of this.#sessions) session.destroy();
-    for (const socket of this.#sockets) socket.destroy();
+    for (const session of this.#sessions.keys()) session.destroy();
+    for (const { socket } of this.#sockets) socket.destroy();
   }
 
   #wire(server: Server | Http2SecureServer): void {
     const plain: NetServer = server;
-    plain.on('connection', (socket: Socket) => this.#admit(socket));
-    plain.on('request', (request: ClientRequest, response: ClientResponse) =>
-      this.#receive({ request, response }),
-    );
-    plain.on('checkContinue', (request: ClientRequest, response: ClientResponse) =>
-      this.#receive({ request, response, expectsContinue: true }),
-    );
-    plain.on('checkExpectation', (request: ClientRequest, response: ClientResponse) =>
-      this.#receive({ request, response }),
-    );
+    plain.on('connection', (socket: Socket) => this.#guard(socket, () => this.#admit(socket)));
+    for (const event of ['request', 'checkContinue', 'checkExpectation'])
+      plain.on(event, (request: ClientRequest, response: ClientResponse) =>
+        this.#guard(request.socket, () =>
+          this.#receive({ request, response, expectsContinue: event === 'checkContinue' }),
+        ),
+      );
     plain.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) =>
-      this.#receiveUpgrade(request, { socket, head, protocol: request.headers.upgrade ?? '' }),
+      this.#guard(socket, () =>
+        this.#receiveUpgrade(request, { socket, head, protocol: request.headers.upgrade ?? '' }),
+      ),
     );
-    plain.on('connect', (request: ClientRequest, second: Duplex | Http2ServerResponse, head?: Buffer) => {
-      if (second instanceof Http2ServerResponse) this.#receiveConnect(request as Http2ServerRequest, second);
-      else
-        this.#receiveUpgrade(request as IncomingMessage, {
-          socket: second,
-          head: head ?? NOTHING,
-          protocol: '',
-        });
-    });
+    plain.on('connect', (request: ClientRequest, second: Duplex | Http2ServerResponse, head?: Buffer) =>
+      this.#guard(request.socket, () => {
+        if (second instanceof Http2ServerResponse)
+          this.#receiveConnect(request as Http2ServerRequest, second);
+        else
+          this.#receiveUpgrade(request as IncomingMessage, {
+            socket: second,
+            head: head ?? NOTHING,
+            protocol: '',
+          });
+      }),
+    );
     plain.on('error', (error) => this.#serverError(error));
-    plain.on('clientError', (error: Error, socket: Socket) => this.#clientError(error, socket));
+    plain.on('clientError', (error: Error, socket: Socket) =>
+      this.#guard(socket, () => this.#clientError(error, socket)),
+    );
+  }
+
+  /** A fault of ours ends the connection that it came up on, never the process. */
+  #guard(owner: { destroy(): unknown }, act: () => void): void {
+    try {
+      act();
+    } catch (cause) {
+      owner.destroy();
+      recordFault(this.#core, 'a listener failed', cause);
+    }
+  }
+
+  #tellHandshake(socket: TLSSocket): void {
+    writeDebug(this.#core, 'tls', () => {
+      const { servername, alpnProtocol } = socket;
+      const name = typeof servername === 'string' ? parseHostname(servername) : undefined;
+      const cipher = socket.getCipher().name;
+      return {
+        message: `handshake: ${socket.getProtocol()}, ${cipher}, ${alpnProtocol || 'no ALPN'}, for ${name ?? 'no name'}`,
+        hostname: name,
+        client_address: this.#core.trusted.peer(socket.remoteAddress).address,
+      };
+    });
   }
 
   /** Of the listening socket, such as too many open files. `listen` reports those of the start to its caller too. */
@@ -154,27 +205,29 @@ export class Listeners {
   #admit(socket: Socket): void {
     const { settings, trusted } = this.#core;
     const { address, isTrusted } = trusted.peer(socket.remoteAddress);
-    const count = (this.#perAddress.get(address) ?? 0) + 1;
     // A trusted proxy carries the connections of many.
-    const isOver = !isTrusted && count > settings.maxConnectionsPerAddress;
+    const isOver = !isTrusted && this.#uses.of(address).connections >= settings.maxConnectionsPerAddress;
     if (isOver || this.#sockets.size >= settings.maxConnections) {
       this.#refused++;
+      writeDebug(this.#core, 'gateway', () => ({
+        message: `connection turned away, there are too many ${isOver ? 'of this address' : 'in all'}`,
+        client_address: address,
+      }));
       socket.destroy();
       return;
     }
-    this.#sockets.add(socket);
-    this.#perAddress.set(address, count);
+    const open = { socket, place: NOWHERE };
+    this.#sockets.add(open);
+    this.#uses.connected(address);
     socket.once('close', () => {
-      this.#sockets.delete(socket);
-      const rest = (this.#perAddress.get(address) ?? 1) - 1;
-      if (rest > 0) this.#perAddress.set(address, rest);
-      else this.#perAddress.delete(address);
+      this.#sockets.delete(open);
+      this.#uses.disconnected(address);
     });
   }
 
   /** An idle HTTP/2 connection ends like an idle HTTP/1.1 one. */
   #keepSession(session: ServerHttp2Session): void {
-    this.#sessions.add(session);
+    this.#sessions.set(session, rawSocketOf(session.socket));
     const connection = this.#connectionOf(session, session.socket as TLSSocket);
     session.setTimeout(this.#core.settings.keepAliveTimeoutMs, () => {
       if (connection.pending === 0) session.close();
@@ -184,13 +237,31 @@ export class Listeners {
     if (this.#core.isDraining) session.close();
   }
 
+  /**
+   * An HTTP/2 connection that was ended waits for its client to read and to end its own side, or for a head that was
+   * begun; not for ever. The first sweep finds it, the second cuts it.
+   */
+  #cutEnded(): void {
+    for (const [session, socket] of this.#sessions) {
+      if (this.#isBusy(session) || !(session.closed || session.destroyed)) continue;
+      if (this.#ending.has(session)) socket?.destroy();
+      else this.#ending.add(session);
+    }
+  }
+
+  #isBusy(session: object): boolean {
+    return (this.#connections.get(session)?.pending ?? 0) > 0;
+  }
+
   #connectionOf(key: object, socket: Socket | TLSSocket): Connection {
     const known = this.#connections.get(key);
     if (known) return known;
     const isEncrypted = 'encrypted' in socket;
     const servername = isEncrypted && typeof socket.servername === 'string' ? socket.servername : '';
+    const peer = this.#core.trusted.peer(socket.remoteAddress);
     const connection = {
-      peer: this.#core.trusted.peer(socket.remoteAddress),
+      peer,
+      address: this.#uses.of(peer.address),
       isEncrypted,
       servername: parseHostname(servername),
       pending: 0,
@@ -204,7 +275,8 @@ export class Listeners {
 
   #connectionFor(request: ClientRequest): Connection {
     if (!isHttp2Request(request)) return this.#connectionOf(request.socket, request.socket);
-    const { session } = request.stream;
+    const { session, id } = request.stream;
+    if (session && id !== undefined) this.#lateHeads.isWhole(session, id);
     return session
       ? this.#connectionOf(session, session.socket as TLSSocket)
       : this.#connectionOf(request.stream, request.socket as TLSSocket);
@@ -237,7 +309,7 @@ export class Listeners {
     // Node (24.21) loses what stands behind a request whose Upgrade is not taken up in the same read.
     connection.isLast = request.headers.upgrade !== undefined;
     connection.current = this.#begin(connection, arrived);
-    arrived.response.once('close', () => this.#beginNext(connection, socket));
+    arrived.response.once('close', () => this.#guard(socket, () => this.#beginNext(connection, socket)));
   }
 
   #beginNext(connection: Connection, socket: Socket): void {
@@ -250,8 +322,14 @@ export class Listeners {
 
   #begin(connection: Connection, arrived: ArrivedRequest): Transit {
     const transit = new Transit(this.#core, { ...arrived, connection });
-    if (arrived.upgrade) arrived.upgrade.socket.once('close', () => transit.finish());
-    arrived.response.once('close', () => transit.finish());
+    const { address } = connection;
+    const end = () => {
+      if (!transit.isDone) address.requests--;
+      transit.finish();
+    };
+    if (arrived.upgrade) arrived.upgrade.socket.once('close', end);
+    arrived.response.once('close', end);
+    address.requests++;
     receive(transit);
     return transit;
   }
@@ -306,6 +384,17 @@ export class Listeners {
     socket.end(rawReply(fault, traceId), () => socket.destroy());
   }
 
+  /** Whoever speaks plain HTTP to the HTTPS port typed an address, and is told; other errors are told by an alert. */
+  #handshakeError(error: Error, tlsSocket: TLSSocket): void {
+    tlsRecord(this.#tls, 'debug', `handshake: ${error.message}`);
+    const fault = faultOf(error);
+    const socket = fault && rawSocketOf(tlsSocket);
+    if (!socket) return;
+    const traceId = newTraceId();
+    this.#recordMalformed(this.#connectionOf(socket, socket), fault, traceId);
+    socket.end(rawReply(fault, traceId), () => socket.destroy());
+  }
+
   #recordMalformed({ peer }: Connection, fault: ClientFault, traceId: string): void {
     const { log, clock } = this.#core;
     if (!log.enabled('gateway', 'info')) return;
@@ -331,10 +420,19 @@ export class Listeners {
 const seam = (response: ServerResponse | Http2ServerResponse): ClientResponse =>
   response as unknown as ClientResponse;
 
-/** `Upgrade: h2c`, which some clients send with every request, is no reason to leave HTTP. */
+/** @see {@link https://www.rfc-editor.org/rfc/rfc9110#section-7.8 | RFC 9110 §7.8}: a list, each with a version or without. */
+const OFFERS_HTTP = /(?:^|,)\s*(?:h2c?|https?|tls)\s*(?:\/|,|$)/i;
+
+/**
+ * `Upgrade: h2c`, which some clients send with every request, is no reason to leave HTTP; and what offers, anywhere in
+ * its list, a protocol of further requests is none, since those would go to the upstream past every decision here.
+ */
 function shouldUpgradeCallback({ headers, method }: IncomingMessage): boolean {
-  return method === 'GET' && headers.upgrade !== undefined && !/^\s*h2c?\b/i.test(headers.upgrade);
+  return method === 'GET' && headers.upgrade !== undefined && !OFFERS_HTTP.test(headers.upgrade);
 }
+
+const checkMs = ({ settings }: Pick<GatewayCore, 'settings'>): number =>
+  Math.max(1, Math.min(MAX_CHECK_MS, Math.floor(settings.headerTimeoutMs / 2)));
 
 function serverOptions({ settings }: GatewayCore) {
   return {
@@ -343,10 +441,7 @@ function serverOptions({ settings }: GatewayCore) {
     // The whole of a long upload may take its time; `watch` looks after silence in the middle of it.
     requestTimeout: 0,
     keepAliveTimeout: settings.keepAliveTimeoutMs,
-    connectionsCheckingInterval: Math.max(
-      1,
-      Math.min(MAX_CHECK_MS, Math.floor(settings.headerTimeoutMs / 2)),
-    ),
+    connectionsCheckingInterval: checkMs({ settings }),
     insecureHTTPParser: false,
     requireHostHeader: false,
     noDelay: true,
@@ -361,6 +456,8 @@ function http2Options({ settings }: GatewayCore) {
       enableConnectProtocol: true,
     },
     maxHeaderListPairs: settings.maxHeaders + PSEUDO_FIELDS,
+    // What upstreams repeat is passed on repeated, as over HTTP/1.1.
+    strictSingleValueFields: false,
     maxSessionMemory: gatewayLimits.http2SessionMegabytes,
     maxSessionInvalidFrames: gatewayLimits.http2InvalidFrames,
     streamResetBurst: gatewayLimits.streamResetBurst,

@@ -1,5 +1,6 @@
 /** What the gateway is told from outside, in the units of code. `app.ts` makes it from the configuration. */
 import { MINUTE, SECOND } from '../core/clock.ts';
+import type { Access } from '../core/principal.ts';
 
 const KIB = 1024;
 
@@ -27,16 +28,14 @@ export interface GatewaySettings {
 }
 
 export interface McpGateSettings {
-  readonly access: 'authenticated' | 'public';
+  readonly access: Access;
   /** Canonical hostnames (or `*.parent`) that answer at `/mcp`; empty: every served hostname. */
   readonly hosts: readonly string[];
   readonly allowedOrigins: readonly string[];
   readonly callsPerMinute: number;
   readonly callsPerMinutePerAddress: number;
   readonly failuresPerMinutePerAddress: number;
-  /** Issuers that grant tokens for this resource; empty: left out of the metadata. */
-  readonly authorizationServers: readonly string[];
-  /** What a challenge asks for and the metadata lists: the least that is useful. */
+  /** What a challenge asks for and the metadata lists: the least that is useful (MCP, Authorization, Scope Minimization). */
   readonly scopes: readonly string[];
   /** Shown to people who connect a client. */
   readonly resourceName: string;
@@ -53,6 +52,17 @@ export const gatewayLimits = {
   /** Connections to one upstream, and requests that use or wait for them. */
   connectionsPerUpstream: 1024,
   requestsPerUpstream: 4096,
+  /** Connections to one upstream for a single request each, and tunnels (WebSocket) to it. */
+  singlesPerUpstream: 1024,
+  tunnelsPerUpstream: 8192,
+  /** A request whose body has not begun after this long is sent without waiting for it. */
+  firstPartMs: 50,
+  /** Over the connect timeout, until a request that has no connection counts as one that waits for others to end. */
+  connectGraceMs: 2 * SECOND,
+  /** Waits between attempts to connect to an upstream that refuses: long enough for many to restart. */
+  connectAgainMs: [50, 100, 200, 400],
+  /** Interim responses (102, 103) of an upstream to one request. */
+  interimResponses: 32,
   /** An upstream that nobody asked for this long gives its connections back. */
   upstreamIdleMs: 5 * MINUTE,
   /** An idle connection to an upstream; below the 5 s after which many servers close. */
@@ -62,12 +72,16 @@ export const gatewayLimits = {
   /** Resets of streams that one HTTP/2 connection may do at once, and each second after that (CVE-2023-44487). */
   streamResetBurst: 200,
   streamResetRate: 33,
+  /** Requests that one client address may have under way: as many as fill so many HTTP/2 connections. */
+  fullConnectionsPerAddress: 16,
   /** Requests over HTTP/1.1 that may wait on their connection for the one before them. */
   pipelinedRequests: 128,
   /** Memory that one HTTP/2 connection may hold, in megabytes as Node counts them. */
   http2SessionMegabytes: 10,
   /** Frames that break the protocol before the connection is closed. */
   http2InvalidFrames: 100,
+  /** Credentials of one address that are looked at each minute while its failures are beyond their limit. */
+  checksPerMinute: 3000,
   /** Distinct clients whose rates are kept in mind. */
   rateEntries: 100_000,
   /** Spellings of header names whose meaning is kept in mind. */
@@ -77,3 +91,11 @@ export const gatewayLimits = {
   /** Characters of a User-Agent in an access record. */
   userAgent: 256,
 } as const;
+
+/** How much one upstream gets at once. */
+export interface UpstreamLimits {
+  readonly connectionsPerUpstream: number;
+  readonly requestsPerUpstream: number;
+  readonly singlesPerUpstream: number;
+  readonly tunnelsPerUpstream: number;
+}

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { AppError } from '../core/errors.ts';
 import { matchRequest } from '../routes/match.ts';
-import { caPem, proxyOf, routeOf } from './fixture.test.ts';
+import { caPem, proxyOf, routeOf } from '../../test/support/gateway.ts';
 import { Snapshots } from './snapshot.ts';
 
 const target = 'http://localhost:3000';

@@ -6,10 +6,11 @@
 import { AppError } from '../core/errors.ts';
 import type { Proxy } from '../proxies/schema.ts';
 import { type OwnAddress, targetFault } from '../proxies/target-policy.ts';
-import { applyChange, createTable, type Match, type RoutingTable } from '../routes/match.ts';
+import { applyChange, createTable, isOwnOrigin, type Match, type RoutingTable } from '../routes/match.ts';
 import type { Publisher, Route, RoutingChange } from '../routes/schema.ts';
-import { type CompiledRules, compileRules, type HeaderPlan } from './headers.ts';
-import type { Target, Upstream } from './upstream.ts';
+import { type CompiledRules, compileRules, type HeaderPlan, withoutValues } from './headers.ts';
+import type { Target } from './dialer.ts';
+import type { Upstream } from './upstream.ts';
 
 export interface Snapshot {
   readonly table: RoutingTable;
@@ -85,12 +86,13 @@ export class Snapshots implements Publisher {
 function compile(match: Match, loopToken: string): Plan {
   const { proxy } = match;
   const url = new URL(match.targetUrl);
+  const rules = compileRules(proxy.request_headers);
   return {
     match,
     target: targetOf(url, proxy),
     headers: {
       host: proxy.preserve_host ? undefined : url.host,
-      rules: compileRules(proxy.request_headers),
+      rules: isOwnOrigin(match) ? rules : withoutValues(rules),
       loopToken,
     },
     responseRules: compileRules(proxy.response_headers),

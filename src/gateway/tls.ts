@@ -2,6 +2,7 @@
  * TLS of the HTTPS port: which certificate a client gets. Certificates themselves are made and kept elsewhere; here
  * is only the question.
  */
+import { Socket } from 'node:net';
 import type { SecureContext } from 'node:tls';
 import { type Clock, HOUR, type Timer } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
@@ -18,30 +19,64 @@ export interface TlsParts {
 }
 
 export type SniCallback = (
+  this: unknown,
   servername: string,
   done: (error: Error | null, context?: SecureContext) => void,
 ) => void;
 
 export function sniCallback(parts: TlsParts): SniCallback {
-  return (servername, done) => {
-    void contextFor(parts, servername, done);
+  return function (servername, done) {
+    void answer(parts, { servername, done, tlsSocket: this });
   };
 }
 
-async function contextFor(
-  parts: TlsParts,
-  servername: string,
-  done: Parameters<SniCallback>[1],
-): Promise<void> {
+interface Asked {
+  readonly servername: string;
+  readonly done: Parameters<SniCallback>[1];
+  readonly tlsSocket: unknown;
+}
+
+async function answer(parts: TlsParts, { servername, done, tlsSocket }: Asked): Promise<void> {
+  const found = await contextFor(parts, servername);
+  if ('alert' in found) {
+    rawSocketOf(tlsSocket)?.end(found.alert);
+    done(new Error(found.reason));
+  } else done(null, found);
+}
+
+interface Refused {
+  readonly alert: Uint8Array;
+  readonly reason: string;
+}
+
+async function contextFor(parts: TlsParts, servername: string): Promise<SecureContext | Refused> {
   const hostname = parseHostname(servername);
   try {
     const context = hostname === undefined ? undefined : await parts.selectCertificate(hostname);
-    if (context) done(null, context);
-    else done(new Error('no certificate for this server name'));
+    return context ?? { alert: UNRECOGNIZED_NAME, reason: 'no certificate for this server name' };
   } catch (cause) {
     tlsRecord(parts, 'error', `no certificate for ${hostname}: ${messageOf(cause)}`, hostname);
-    done(new Error('no certificate for this server name', { cause }));
+    return { alert: INTERNAL_ERROR, reason: 'the certificate for this server name can not be used' };
   }
+}
+
+/**
+ * A fatal alert as a record in the clear, which is what every alert before the ServerHello is. Node has no way to send
+ * one and only drops the connection, which browsers take for a broken network.
+ * @see {@link https://www.rfc-editor.org/rfc/rfc8446#section-6 | RFC 8446 §5.1, §6}
+ */
+const fatalAlert = (description: number): Uint8Array => Uint8Array.of(21, 3, 3, 0, 2, 2, description);
+const INTERNAL_ERROR = fatalAlert(80);
+/** @see {@link https://www.rfc-editor.org/rfc/rfc6066#section-3 | RFC 6066 §3} */
+const UNRECOGNIZED_NAME = fatalAlert(112);
+
+/**
+ * The connection under a TLS socket, for what has to be said without TLS. Not in Node's types; tests of what a client
+ * without a handshake gets to read tell when a Node changes this, and then the connection is only closed.
+ */
+export function rawSocketOf(tlsSocket: unknown): Socket | undefined {
+  const { _parent: socket } = tlsSocket as { _parent?: unknown };
+  return socket instanceof Socket && socket.writable ? socket : undefined;
 }
 
 /** What of a TLS server is not in Node's types: the context of clients that send no server name. */

@@ -7,6 +7,7 @@ import { constants } from 'node:http2';
 import type { Duplex } from 'node:stream';
 import type { ErrorCode } from '../core/errors.ts';
 import { anonymous, type Principal } from '../core/principal.ts';
+import type { OAuthPolicy } from '../proxies/auth-policy.ts';
 import type { Match } from '../routes/match.ts';
 import { type Member, NOWHERE } from '../core/roster.ts';
 import { writeAccessRecord } from './access-record.ts';
@@ -17,6 +18,7 @@ import {
   type ClientResponse,
   type Connection,
   cutClient,
+  forgetHead,
   hasBody,
   isHttp2Request,
   isHttp2Response,
@@ -24,16 +26,20 @@ import {
 import type { Peer } from './client-address.ts';
 import type { ClientBody } from './client-body.ts';
 import type { GatewayCore } from './core.ts';
+import { recordFault } from './fault-record.ts';
 import { errorPage, pageHeaders, type Refusal, rpcErrorPage } from './error-page.ts';
 import type { RequestFacts } from './headers.ts';
+import type { Visit } from './protect.ts';
 import type { Snapshot } from './snapshot.ts';
 
-export const kinds = ['proxied', 'upgrade', 'control', 'mcp', 'metadata', 'acme'] as const;
+export const kinds = ['proxied', 'upgrade', 'control', 'mcp', 'oauth', 'site', 'metadata', 'acme'] as const;
 export type Kind = (typeof kinds)[number];
 
 /** What is under way for a request and has to stop when its client is gone, or its credential. */
 export interface Activity {
   abort(reason: Error): void;
+  /** It waits for a connection to its upstream. */
+  readonly isQueued?: boolean;
 }
 
 /** The connection of a request that wants to leave HTTP. */
@@ -48,6 +54,13 @@ export interface UpgradeRequest {
 export interface TransitParts extends ArrivedRequest {
   readonly connection: Connection;
 }
+
+/** Without them a page of another origin that may ask could not read why it was refused; `check-origin` sets them. */
+const forReaders: ReadonlySet<string> = new Set([
+  'access-control-allow-origin',
+  'access-control-expose-headers',
+  'vary',
+]);
 
 /** One for all: every request ends with it, and a stack for each would cost more than the rest of its end. */
 const clientGone = new Error('the client went away');
@@ -71,6 +84,8 @@ export class Transit implements RequestFacts, Member {
   kind: Kind | undefined = undefined;
   traceId = '';
   clientAddress: string;
+  /** By a trusted proxy. */
+  isHandedOn = false;
   scheme: 'http' | 'https';
   hostname = '';
   /** As the client wrote it; undefined when it left it out. */
@@ -79,8 +94,14 @@ export class Transit implements RequestFacts, Member {
   path = '';
   query = '';
   match: Match | undefined = undefined;
+  /** What metadata that is asked for tells of, where that is not MCP. */
+  described: OAuthPolicy | undefined = undefined;
+  visit: Visit | undefined = undefined;
   principal: Principal = anonymous;
   passesCredential = true;
+  identity: readonly string[] = [];
+  /** Nothing stands between it and its upstream any more. */
+  isAuthorised = false;
 
   body: ClientBody | undefined = undefined;
   activity: Activity | undefined = undefined;
@@ -122,9 +143,9 @@ export class Transit implements RequestFacts, Member {
     return this.connection.peer;
   }
 
-  /** Both ends on this machine. */
+  /** Both ends on this machine. What a proxy on this machine hands on came from somewhere else, whatever it says of it. */
   get isLocal(): boolean {
-    return this.peer.isLoopback && this.clientAddress === this.peer.address;
+    return this.peer.isLoopback && !this.isHandedOn;
   }
 
   get isBodyComplete(): boolean {
@@ -157,8 +178,22 @@ export class Transit implements RequestFacts, Member {
     return true;
   }
 
+  /** Never throws: whoever refuses has nobody left to tell. */
   #sendPage(refusal: Refusal): void {
-    const { response, traceId } = this;
+    try {
+      this.#writePage(refusal);
+    } catch (cause) {
+      recordFault(this.core, 'an error page could not be sent', cause, this.traceId);
+      this.cut();
+    }
+    this.discardBody();
+  }
+
+  #writePage(refusal: Refusal): void {
+    const { response, traceId, core } = this;
+    const isOwn = this.kind !== 'proxied' && this.kind !== 'upgrade';
+    // What is there of an upstream's reply could not be written, and is not for our page.
+    forgetHead(response, (name) => isOwn && forReaders.has(name), new Date(core.clock.now()));
     const page =
       this.kind === 'mcp' ? rpcErrorPage(refusal, traceId) : errorPage(refusal, this.headers.accept, traceId);
     const body = Buffer.from(page.body);
@@ -171,7 +206,6 @@ export class Transit implements RequestFacts, Member {
       'x-trace-id': traceId,
     });
     this.end(body);
-    this.discardBody();
   }
 
   /** The rest of the request body is of no use; reading it lets the client get to the reply. */

@@ -9,21 +9,31 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Timer } from '../core/clock.ts';
 import { isHttp2Response, leaveHttp } from './client.ts';
-import { ResponseTimeout, sendSingle } from './forward-single.ts';
+import { refuseFull, upstreamOf } from './destination.ts';
+import { openRequest, ResponseTimeout } from './forward-single.ts';
 import { fieldRecord, requestHeaders, responseHeaders } from './headers.ts';
 import { Relay } from './relay.ts';
 import { relayMessage } from './relay-message.ts';
 import type { Plan } from './snapshot.ts';
 import type { Activity, Transit, UpgradeRequest } from './transit.ts';
 import { refusalOf } from './upstream-failure.ts';
+import type { Upstream } from './upstream.ts';
 
 const KEY_BYTES = 16;
 /** @see {@link https://www.rfc-editor.org/rfc/rfc6455#section-1.3 | RFC 6455 §1.3} */
 const ACCEPT_GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 const SWITCHING_PROTOCOLS = 101;
 
-export function forwardUpgrade(transit: Transit, plan: Plan, upgrade: UpgradeRequest): void {
-  transit.activity = new Upgrading(transit, plan, upgrade);
+export function forwardUpgrade(transit: Transit, plan: Plan, client: UpgradeRequest): void {
+  const upstream = upstreamOf(transit, plan);
+  if (upstream.isFullOf('tunnel')) refuseFull(transit, 'tunnels');
+  else transit.activity = new Upgrading(transit, { plan, client, upstream });
+}
+
+interface UpgradeParts {
+  readonly plan: Plan;
+  readonly client: UpgradeRequest;
+  readonly upstream: Upstream;
 }
 
 class Upgrading implements Activity {
@@ -37,12 +47,12 @@ class Upgrading implements Activity {
   #tunnel: Socket | undefined;
   #isOver = false;
 
-  constructor(transit: Transit, plan: Plan, client: UpgradeRequest) {
+  constructor(transit: Transit, { plan, client, upstream }: UpgradeParts) {
     this.#transit = transit;
     this.#plan = plan;
     this.#client = client;
     this.#key = transit.isExtendedConnect ? randomBytes(KEY_BYTES).toString('base64') : undefined;
-    this.#upstream = sendSingle(transit, plan, this.#headers());
+    this.#upstream = openRequest(transit, plan, { upstream, headers: this.#headers() });
     this.#timer = transit.core.clock.after(plan.match.proxy.response_timeout_ms, () =>
       this.#fail(new ResponseTimeout()),
     );
@@ -50,7 +60,15 @@ class Upgrading implements Activity {
     this.#upstream.once('response', (reply) => this.#refused(reply));
     this.#upstream.once('upgrade', (reply, socket, head) => this.#agreed(reply, socket as Socket, head));
     this.#upstream.end();
+    client.socket.on('readable', this.#onReadable).once('end', this.#onClientEnd);
   }
+
+  /** Nobody reads the connection yet: what came early stays for the upstream, but its end has to be noticed. */
+  readonly #onReadable = (): void => {
+    if (this.#client.socket.readableLength === 0) this.#client.socket.read();
+  };
+
+  readonly #onClientEnd = (): void => void this.#client.socket.destroy();
 
   abort(reason: Error): void {
     this.#timer.cancel();
@@ -90,6 +108,7 @@ class Upgrading implements Activity {
       this.#fail(error instanceof Error ? error : new Error(String(error)));
       return;
     }
+    this.#client.socket.off('readable', this.#onReadable).off('end', this.#onClientEnd);
     join(this.#transit, this.#client, { socket, head });
   }
 
@@ -125,6 +144,10 @@ class Upgrading implements Activity {
   /** The upstream answers as to any other request; the connection ends after that. */
   #refused(reply: IncomingMessage): void {
     this.#timer.cancel();
+    if (this.#key !== undefined && isSuccess(reply)) {
+      this.#fail(new Error('the upstream did not switch protocols'));
+      return;
+    }
     const relay = new Relay(this.#transit, this.#plan);
     if (!relayMessage(reply, relay, (error) => this.#fail(error))) return;
     this.#transit.response.on('drain', () => reply.resume());
@@ -143,6 +166,9 @@ class Upgrading implements Activity {
     this.#transit.refuse(refusalOf(error));
   }
 }
+
+/** Over HTTP/2 any 2xx says that the tunnel is open. @see RFC 8441 §5 */
+const isSuccess = ({ statusCode = 0 }: IncomingMessage): boolean => statusCode >= 200 && statusCode < 300;
 
 interface End {
   readonly socket: Duplex;

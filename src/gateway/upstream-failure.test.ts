@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { ClientGone, tooLarge } from './client-body.ts';
-import { TargetRefused } from './upstream.ts';
+import { TargetRefused } from './dialer.ts';
 import { isStaleConnection, refusalOf } from './upstream-failure.ts';
 
 const failed = (code: string) => Object.assign(new Error(`at 10.0.0.1: ${code}`), { code });

@@ -1,15 +1,16 @@
 /**
  * Finds requests that have stopped moving: a client silent in the middle of its body, a client that does not read, an
- * upstream silent in the middle of its reply, a tunnel in which nothing happens. One sweep for all of them, so that a
- * request costs no timer. (Time to the request head and to the response head is kept by the engines themselves.)
+ * upstream silent in the middle of its reply, a tunnel in which nothing happens, a wait for a connection to an upstream
+ * that has none free. One sweep for all of them, so that a request costs no timer. (Time to the request head and to the response head is kept by the engines themselves.)
  */
 import { type Clock, type Timer } from '../core/clock.ts';
 import { type ClientRequest, isHttp2Request } from './client.ts';
+import { refuseFull } from './destination.ts';
 import { gatewayLimits } from './settings.ts';
 import type { Transit } from './transit.ts';
 
 /** For whom a request waits. */
-type Wait = 'client body' | 'client read' | 'upstream' | 'tunnel' | 'linger';
+type Wait = 'connection' | 'client body' | 'client read' | 'upstream' | 'tunnel' | 'linger';
 
 interface Observation {
   wait: Wait;
@@ -52,6 +53,7 @@ function waitOf(transit: Transit): Wait | undefined {
   if (transit.tunnelBytes !== undefined) return 'tunnel';
   if (response.writableEnded) return response.writableFinished ? 'linger' : 'client read';
   if (response.writableNeedDrain) return 'client read';
+  if (transit.activity?.isQueued) return 'connection';
   if (isWaitingForBody(transit)) return 'client body';
   // Event streams are silent for as long as there is no event.
   return status !== 0 && !isEventStream && transit.kind === 'proxied' ? 'upstream' : undefined;
@@ -71,11 +73,16 @@ function progressOf(transit: Transit): number {
 
 function limitOf(wait: Wait, { match }: Transit, bodyTimeoutMs: number): number {
   if (wait === 'linger') return gatewayLimits.lingerMs;
+  if (wait === 'connection') return (match?.proxy.connect_timeout_ms ?? 0) + gatewayLimits.connectGraceMs;
   const ofClient = wait === 'client body' || wait === 'client read';
   return ofClient ? bodyTimeoutMs : (match?.proxy.idle_timeout_ms ?? bodyTimeoutMs);
 }
 
 function end(transit: Transit, wait: Wait): void {
+  if (wait === 'connection') {
+    refuseFull(transit, 'no connection became free');
+    return;
+  }
   if (wait === 'client body' && !transit.response.headersSent) {
     const message = 'The rest of the request did not come in time.';
     transit.activity?.abort(new Error(message));

@@ -67,6 +67,11 @@ function errorResponses(operations: readonly AnyOperation[]): JsonSchema {
   return Object.fromEntries(entries) as JsonSchema;
 }
 
+/** A setting decides whether what is public needs a credential, so for that one is optional. */
+function securityOf({ permission }: AnyOperation): JsonSchema[] {
+  return permission === 'public' ? [{}, { [SCHEME]: [] }] : [{ [SCHEME]: [permission] }];
+}
+
 function operationObject(operation: AnyOperation): JsonSchema {
   const { fields } = argumentsOf(operation);
   const body = fields.filter(({ place }) => place === 'body');
@@ -75,13 +80,16 @@ function operationObject(operation: AnyOperation): JsonSchema {
     summary: operation.title,
     description: operation.description,
     tags: [operation.toolset],
-    security: operation.permission === 'public' ? [] : [{ [SCHEME]: [operation.permission] }],
+    security: securityOf(operation),
     parameters: [
       ...fields.filter(({ place }) => place !== 'body').map(parameterOf),
       ...headerParameters(operation),
     ],
     ...(body.length > 0 && {
-      requestBody: { required: body.some(({ required }) => required), content: json(bodySchema(body)) },
+      requestBody: {
+        required: body.some(({ required }) => required),
+        content: json(bodySchema(body, operation)),
+      },
     }),
     responses: responsesOf(operation),
   };
@@ -110,13 +118,27 @@ function headerParameters({ input, effect }: AnyOperation): JsonSchema[] {
   ];
 }
 
-function bodySchema(body: readonly Field[]): JsonSchema {
+function bodySchema(body: readonly Field[], operation: AnyOperation): JsonSchema {
   const required = body.filter((field) => field.required).map(({ name }) => name);
   return {
     type: 'object',
-    properties: Object.fromEntries(body.map(({ name, schema }) => [name, schema])),
+    properties: Object.fromEntries(body.map((field) => [field.name, propertyOf(field, operation)])),
     ...(required.length > 0 && { required }),
     additionalProperties: false,
+  };
+}
+
+/**
+ * What is secret is masked where it is typed, and said to be write-only where no answer has it.
+ * @see {@link https://spec.openapis.org/oas/v3.1.0.html#data-type-format | OpenAPI 3.1, Data Type Format}
+ * @see {@link https://json-schema.org/draft/2020-12/json-schema-validation#section-9.4 | JSON Schema Validation §9.4}
+ */
+function propertyOf({ name, secret, schema }: Field, { output }: AnyOperation): JsonSchema {
+  if (!secret) return schema;
+  return {
+    ...schema,
+    ...(schema.type === 'string' && { format: 'password' }),
+    ...(!(name in output.shape) && { writeOnly: true }),
   };
 }
 
@@ -140,7 +162,8 @@ function errorCodesOf({ permission, effect, http, input }: AnyOperation): ErrorC
     'INVALID_INPUT',
     'RATE_LIMITED',
     'INTERNAL',
-    ...(permission === 'public' ? [] : (['UNAUTHENTICATED', 'FORBIDDEN'] as const)),
+    'UNAUTHENTICATED',
+    ...(permission === 'public' ? [] : (['FORBIDDEN'] as const)),
     ...(http.path.includes('{') ? (['NOT_FOUND'] as const) : []),
     ...(effect === 'create' ? (['CONFLICT'] as const) : []),
     ...('version' in input.shape ? (['PRECONDITION_FAILED'] as const) : []),

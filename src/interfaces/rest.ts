@@ -1,7 +1,8 @@
 /**
  * Every operation at `/v1/…`, `/openapi.json`, and a page at `/` for who comes with a browser: the control plane's
  * plain HTTP. Knows how HTTP carries arguments, results and errors, and no operation by name. The gateway calls
- * `handle` with a canonical path and an authenticated principal; permissions are `dispatch`'s business.
+ * `handle` with a canonical path, an origin that may call and an authenticated principal; permissions are `dispatch`'s
+ * business.
  */
 import { RegExpRouter } from 'hono/router/reg-exp-router';
 import { SmartRouter } from 'hono/router/smart-router';
@@ -13,7 +14,7 @@ import { AppError, errorSurface, toAppError } from '../core/errors.ts';
 import type { Exchange, ExchangeHandler } from '../core/exchange.ts';
 import { limits } from '../core/limits.ts';
 import type { AnyOperation } from '../core/operation.ts';
-import type { Principal } from '../core/principal.ts';
+import type { Access, Principal } from '../core/principal.ts';
 import { cleanText } from '../core/untrusted.ts';
 import { argumentsOf, type Arguments, pathParamsOf } from './arguments.ts';
 import { openApiOf } from './openapi.ts';
@@ -34,8 +35,8 @@ export interface RestOptions {
   dispatch: Dispatch;
   /** Of this program, for the OpenAPI document. */
   version: string;
-  /** Web origins, besides the control host's own, whose pages may call. */
-  allowedOrigins?: readonly string[];
+  /** Setting `mcp.access`, for the list of endpoints; `dispatch` decides. */
+  access?: Access;
 }
 
 export interface RestInterface {
@@ -52,7 +53,7 @@ interface Route {
 }
 
 export function createRestInterface(options: RestOptions): RestInterface {
-  const { operations, version, allowedOrigins = [] } = options;
+  const { operations, version, access } = options;
   const openApi = JSON.stringify(openApiOf(operations, version));
   const startPage = createStartPage();
   const match = createMatcher([
@@ -60,12 +61,10 @@ export function createRestInterface(options: RestOptions): RestInterface {
     { method: 'GET', path: OPENAPI_PATH, run: async (exchange) => sendText(exchange, openApi) },
     ...operations.map((operation) => routeOf(operation, options)),
   ]);
-  const origins = new Set(allowedOrigins);
   return {
-    endpoints: endpointsOf(operations),
+    endpoints: endpointsOf(operations, access),
     async handle(exchange, principal) {
       try {
-        checkOrigin(exchange, origins);
         const { run, params } = match(exchange);
         await run(exchange, principal, params);
       } catch (cause) {
@@ -82,9 +81,9 @@ function routeOf(operation: AnyOperation, { operations, dispatch }: RestOptions)
     ...operation.http,
     async run(exchange, principal, params) {
       exchange.note({ operation: operation.name });
-      const input = await readInput(operation, args, exchange, decoded(params, args));
+      const read = () => readInput(operation, args, exchange, decoded(params, args));
       const { traceId, clientAddress, signal, headers } = exchange;
-      const output = await dispatch(operation, input, {
+      const output = await dispatch(operation, read, {
         principal,
         signal,
         traceId,
@@ -169,20 +168,6 @@ class MethodNotAllowed extends AppError {
   }
 }
 
-/** A page of another site gets no answer, even where a browser would send its request without asking first. */
-function checkOrigin({ headers, scheme, authority }: Exchange, allowed: ReadonlySet<string>): void {
-  const { origin } = headers;
-  const isCrossSite = origin === undefined && headers['sec-fetch-site'] === 'cross-site';
-  const isNavigation = headers['sec-fetch-mode'] === 'navigate';
-  if (
-    origin === undefined
-      ? !isCrossSite || isNavigation
-      : origin === `${scheme}://${authority}` || allowed.has(origin)
-  )
-    return;
-  throw new AppError('FORBIDDEN', 'pages of other sites may not call; use the control host itself');
-}
-
 function sendOutput(
   exchange: Exchange,
   output: Record<string, unknown>,
@@ -235,7 +220,7 @@ function sendText(
   else reply.end(text);
 }
 
-function endpointsOf(operations: readonly AnyOperation[]): Endpoint[] {
+function endpointsOf(operations: readonly AnyOperation[], access: Access | undefined): Endpoint[] {
   const fixed = { methods: ['GET', 'HEAD'], hosts: 'control', gate: 'public' } as const;
   return [
     { ...fixed, path: '/', surface: 'web', description: 'What this is and how to connect' },
@@ -247,7 +232,7 @@ function endpointsOf(operations: readonly AnyOperation[]): Endpoint[] {
         path,
         surface: 'rest',
         hosts: 'control',
-        gate: permission,
+        gate: permission === 'public' && access !== 'public' ? 'authenticated' : permission,
         description: title,
       };
     }),

@@ -1,6 +1,7 @@
 /** What a person sees at `/` of the control host: what this is and how to connect. No script, nothing from elsewhere. */
 import { createHash } from 'node:crypto';
 import type { Exchange } from '../core/exchange.ts';
+import { escapeHtml } from '../core/html.ts';
 
 const STYLE =
   'body{font:16px/1.6 system-ui,sans-serif;max-width:42rem;margin:4rem auto;padding:0 1.5rem;color:#1a1a1a;background:#fff}' +
@@ -66,16 +67,4 @@ function htmlPage(origin: string): string {
 </body>
 </html>
 `;
-}
-
-const ENTITIES: Record<string, string> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  '"': '&quot;',
-  "'": '&#39;',
-};
-
-function escapeHtml(text: string): string {
-  return text.replace(/[&<>"']/g, (char) => ENTITIES[char] ?? '');
 }

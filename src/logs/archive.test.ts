@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import type { Worker } from 'node:worker_threads';
 import { ManualClock, MINUTE, SECOND } from '../core/clock.ts';
+import type { LogRecord } from '../core/record.ts';
 import { createLogArchive, type LogArchive, startReaderThread } from './archive.ts';
 import { aRecord, asTexts, NOON, temporaryFolder, until } from './fixtures.test.ts';
 import type { Question } from './messages.ts';
@@ -14,16 +15,23 @@ const aQuestion = (limit = 10): Question => ({
   presentation: { verbose: false, maxCharacters: 100_000 },
 });
 
-function anArchive(t: TestContext): { archive: LogArchive; clock: ManualClock; readers: Worker[] } {
+function anArchive(t: TestContext): {
+  archive: LogArchive;
+  clock: ManualClock;
+  readers: Worker[];
+  records: LogRecord[];
+} {
   const directory = temporaryFolder(t);
   const store = new LogStore(directory);
   store.append(asTexts(...Array.from({ length: 20 }, (_, i) => aRecord({ message: `${i}` }))));
   store.close();
   const clock = new ManualClock(NOON);
   const readers: Worker[] = [];
+  const records: LogRecord[] = [];
   const archive = createLogArchive({
     directory,
     clock,
+    log: { write: (record) => void records.push(record), enabled: () => true },
     startReader(data) {
       const reader = startReaderThread(data);
       readers.push(reader);
@@ -31,7 +39,7 @@ function anArchive(t: TestContext): { archive: LogArchive; clock: ManualClock; r
     },
   });
   t.after(() => archive.close());
-  return { archive, clock, readers };
+  return { archive, clock, readers, records };
 }
 
 test('questions asked at once are each answered, in a thread that the first of them started', async (t) => {
@@ -97,6 +105,33 @@ test('the thread ends when nobody asked for a minute, and comes back for the nex
   assert.equal((await archive.query(aQuestion(), NEVER)).records.length, 10);
   assert.equal(readers.length, 2);
 });
+
+test('a thread that can not be ended is reported, and the next question starts another', async (t) => {
+  const { archive, clock, readers, records } = anArchive(t);
+  const ending: [ask: () => Promise<unknown>, ms: number][] = [
+    [() => archive.query(aQuestion(), NEVER), MINUTE],
+    [() => assert.rejects(lateQuestion(archive, clock), { code: 'TIMEOUT' }), 0],
+  ];
+  for (const [ask, ms] of ending) {
+    const answer = ask();
+    t.mock.method(readers.at(-1)!, 'terminate', () => Promise.reject(new Error('it will not')));
+    await answer;
+    clock.advance(ms);
+    await until('it is reported', () =>
+      records.some(({ message }) => /did not end: it will not/.test(message)),
+    );
+    records.length = 0;
+  }
+  t.mock.restoreAll();
+  await Promise.all(readers.map((reader) => reader.terminate()));
+  assert.equal((await archive.query(aQuestion(), NEVER)).records.length, 10);
+});
+
+function lateQuestion(archive: LogArchive, clock: ManualClock) {
+  const late = archive.query(aQuestion(), NEVER);
+  queueMicrotask(() => clock.advance(15 * SECOND));
+  return late;
+}
 
 test('close refuses what is waiting and ends the thread', async (t) => {
   const { archive } = anArchive(t);

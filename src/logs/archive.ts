@@ -5,6 +5,7 @@
 import type { Worker } from 'node:worker_threads';
 import { type Clock, MINUTE, SECOND, type Timer } from '../core/clock.ts';
 import { AppError, messageOf } from '../core/errors.ts';
+import type { Log } from '../core/record.ts';
 import type { FromReader, Question, ReaderData } from './messages.ts';
 import type { Answer } from './present.ts';
 import { startThread } from './thread.ts';
@@ -25,6 +26,8 @@ export interface LogArchive extends AsyncDisposable {
 export interface LogArchiveOptions {
   directory: string;
   clock: Clock;
+  /** For what goes wrong where nobody waits. */
+  log: Log;
   startReader?: (data: ReaderData) => Worker;
 }
 
@@ -116,7 +119,9 @@ class WorkerArchive implements LogArchive {
 
   #rest(): void {
     this.#reader?.unref();
-    this.#idleTimer = this.#options.clock.after(IDLE_MS, () => void this.#end());
+    this.#idleTimer = this.#options.clock.after(IDLE_MS, () => {
+      this.#end().catch((cause: unknown) => this.#report(cause));
+    });
   }
 
   #start(): Worker {
@@ -143,7 +148,13 @@ class WorkerArchive implements LogArchive {
   #giveUp(): void {
     const reader = this.#reader;
     this.#lose(new AppError('TIMEOUT', 'the log did not answer in time; narrow the question'));
-    void reader?.terminate();
+    reader?.terminate().catch((cause: unknown) => this.#report(cause));
+  }
+
+  #report(cause: unknown): void {
+    const { log, clock } = this.#options;
+    const message = `the log reader did not end: ${messageOf(cause)}`;
+    log.write({ time: clock.now(), kind: 'system', level: 'warn', component: 'system', message });
   }
 
   #lose(error: AppError): void {

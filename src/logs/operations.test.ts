@@ -10,7 +10,7 @@ import { createDispatch } from '../core/dispatch.ts';
 import type { AnyOperation } from '../core/operation.ts';
 import { bundles } from '../core/permissions.ts';
 import { type Principal, system } from '../core/principal.ts';
-import type { LogRecord } from '../core/record.ts';
+import { type LogRecord, silentLog } from '../core/record.ts';
 import { createLogArchive } from './archive.ts';
 import { aRecord, aSink, NOON } from './fixtures.test.ts';
 import { getLogs, listLogLevels, logsOperations, setLogLevel } from './operations.ts';
@@ -20,7 +20,7 @@ import { createLogService } from './service.ts';
 /** Everything as the process has it: sink, threads, service, dispatch. */
 function aSystem(t: TestContext, records: LogRecord[] = []) {
   const { sink, clock, directory } = aSink(t);
-  const archive = createLogArchive({ directory, clock });
+  const archive = createLogArchive({ directory, clock, log: silentLog });
   t.after(() => archive.close());
   const services = { logs: createLogService({ sink, archive, clock }) };
   const dispatch = createDispatch({
@@ -86,6 +86,63 @@ test('every call, refused ones too, is in the log as an audit record', async (t)
       ['list_log_levels', 'OK', 'system'],
     ],
   );
+});
+
+const ofTheControlPlane = (fields: Partial<LogRecord> = {}) => [
+  aRecord({ message: 'a request', hostname: 'app.example.com', status: 200, detail: { request: 'proxied' } }),
+  aRecord({ message: 'a call over MCP', path: '/mcp', status: 200, detail: { request: 'mcp' }, ...fields }),
+  aRecord({ message: 'a call over REST', path: '/v1/x', status: 200, detail: { request: 'control' } }),
+  aRecord({ message: 'a refused call', path: '/mcp', status: 401, detail: { request: 'mcp' } }),
+  aRecord({ message: 'MCP', kind: 'mcp', outcome: 'OK' }),
+  aRecord({ message: 'MCP, refused', kind: 'mcp', outcome: 'INVALID_INPUT' }),
+  aRecord({ message: 'MCP, audited', kind: 'mcp', outcome: 'FORBIDDEN', detail: { tool: 'x' } }),
+  aRecord({ message: 'a read', kind: 'audit', outcome: 'OK', detail: { effect: 'read' } }),
+  aRecord({ message: 'a failed read', kind: 'audit', outcome: 'INTERNAL', detail: { effect: 'read' } }),
+  aRecord({ message: 'a change', kind: 'audit', outcome: 'OK', detail: { effect: 'update' } }),
+  aRecord({ message: 'of the system', kind: 'system' }),
+];
+
+test('what happened is told without what only says that somebody looked', async (t) => {
+  const { logs } = aSystem(t, ofTheControlPlane());
+  const told = async (input: object) => (await logs(input)).records.map(({ message }) => message).sort();
+  assert.deepEqual(await told({}), [
+    'MCP, refused',
+    'a change',
+    'a failed read',
+    'a refused call',
+    'a request',
+    'of the system',
+  ]);
+  assert.deepEqual(await told({ kind: 'access' }), ['a refused call', 'a request']);
+});
+
+test('who asks for reads and MCP calls by kind, caller, operation, path or request gets them', async (t) => {
+  const facts = {
+    trace_id: 'ab'.repeat(16),
+    principal: 'tok_1',
+    client_address: '192.0.2.1',
+    operation: 'x',
+  };
+  const { call, logs } = aSystem(t, ofTheControlPlane(facts));
+  const told = async (input: object) => (await logs(input)).records.map(({ message }) => message);
+  for (const [name, value] of Object.entries({ ...facts, path_prefix: '/mcp' }))
+    assert.ok((await told({ [name]: value })).includes('a call over MCP'), name);
+  assert.ok((await told({ kind: 'mcp' })).includes('MCP'));
+  assert.ok((await told({ kind: 'audit' })).includes('a read'));
+  assert.equal(
+    (await told({ kind: 'all', lines: 100, contains: 'a' })).filter((one) => one.startsWith('a ')).length,
+    7,
+  );
+  await call(listLogLevels, {});
+  assert.ok((await told({ kind: 'audit' })).includes('system list_log_levels: OK'), 'as dispatch marks it');
+  assert.ok(!(await told({})).some((message) => message.includes('list_log_levels')));
+});
+
+test('an empty answer says what it leaves out, where it leaves out anything', async (t) => {
+  const { logs } = aSystem(t);
+  assert.match((await logs({ hostname: 'localhost' })).hint ?? '', /kind all shows/);
+  for (const input of [{ level: 'ERROR', lines: 100 }, { status_min: 500 }, { kind: 'tls', trace_id: 'ab' }])
+    assert.equal((await logs(input)).hint, undefined, JSON.stringify(input));
 });
 
 test('each filter narrows', async (t) => {
@@ -244,12 +301,14 @@ test('who is confined to hostnames sees their records and no others, by no filte
   assert.deepEqual(await messages({ cursor }, confinedTo('example.org')), []);
 });
 
-test('set_log_level changes one component at once; list_log_levels tells', async (t) => {
+test('set_log_level changes one component at once and says until when; list_log_levels tells', async (t) => {
   const { call, sink } = aSystem(t);
   assert.deepEqual(await call(setLogLevel, { component: 'tls', level: 'DEBUG' }), {
     component: 'tls',
     level: 'debug',
+    lasts: 'until the next start, which sets every component to log.level (OHP_LOG_LEVEL)',
   });
+  assert.match(setLogLevel.description, /until the next start/);
   assert.equal(sink.enabled('tls', 'debug'), true);
   assert.equal(sink.enabled('gateway', 'debug'), false);
   const { levels } = (await call(listLogLevels, {})) as { levels: { component: string; level: string }[] };

@@ -36,6 +36,8 @@ export interface LogFilter {
   /** Milliseconds since 1970; `since` is included, `until` is not. */
   since?: number | undefined;
   until?: number | undefined;
+  /** Without what only says that somebody looked: see `isRoutine`. */
+  withoutRoutine?: boolean | undefined;
   /** Confinement: canonical patterns; undefined means everything, an empty list nothing. */
   hostnames?: readonly string[] | undefined;
 }
@@ -206,7 +208,7 @@ export function statementOf(filter: LogFilter, after?: Position): { sql: string;
 }
 
 function conditionsOf(filter: LogFilter): Condition[] {
-  const { traceId, clientAddress, kind, operation, pathPrefix, contains } = filter;
+  const { traceId, clientAddress, kind, operation, pathPrefix, contains, withoutRoutine } = filter;
   return [
     ...when(traceId, (id) => ({ sql: 'trace_id = ?', values: [id], index: 0 })),
     ...when(clientAddress, (address) => ({ sql: 'client_address = ?', values: [address], index: 1 })),
@@ -218,12 +220,25 @@ function conditionsOf(filter: LogFilter): Condition[] {
     ...when(operation, (it) => ({ sql: 'operation = ?', values: [it] })),
     ...when(pathPrefix, (it) => ({ sql: 'substr(path, 1, length(?)) = ?', values: [it, it] })),
     ...when(contains, containsCondition),
+    ...(withoutRoutine ? [notRoutine] : []),
   ];
 }
 
 function when<T>(value: T | undefined, make: (value: T) => Condition): Condition[] {
   return value === undefined ? [] : [make(value)];
 }
+
+/**
+ * What this system logs of being asked: reads that went well, MCP messages that went well or ran an operation (its
+ * audit record tells what came of it), and requests for its own endpoints that were answered. Who asks what happened
+ * would read little else.
+ */
+const isRoutine = `case kind
+  when 'audit' then outcome = 'OK' and json_extract(detail, '$.effect') = 'read'
+  when 'mcp' then outcome = 'OK' or json_extract(detail, '$.tool') is not null
+  when 'access' then status < 400 and json_extract(detail, '$.request') in ('control', 'mcp', 'metadata')
+  end`;
+const notRoutine: Condition = { sql: `(${isRoutine}) is not true`, values: [] };
 
 const ANONYMOUS = 'anonymous';
 

@@ -10,6 +10,7 @@ const PEM = `-----BEGIN EC PRIVATE KEY-----\n${SECRET}\n${SECRET}\n-----END EC P
 const credentials: Record<string, string> = {
   'an API token': `ohp_${SECRET}`,
   'a bearer credential': `Bearer ${SECRET}`,
+  'a bearer credential with characters of every kind': `Bearer correct!$@{${SECRET}`,
   'a bearer credential in a URL': `authorization=bearer%20${SECRET}`,
   'basic credentials': `Basic ${SECRET}==`,
   'a private key': PEM,

@@ -19,7 +19,8 @@ const PATTERNS: readonly (readonly [pattern: RegExp, replacement: string])[] = [
     new RegExp(String.raw`(${SECRET_NAMES})${ASSIGNED}(?:\\?"(?:[^"\\]|\\.)*|[^\s"'&,;}]+)`, 'gi'),
     `$1$2${REDACTED}`,
   ],
-  [/\b(bearer)(?:\s|%20|\+)+[\w.~+/=-]{6,}/gi, `$1 ${REDACTED}`],
+  // The administrator's own may have any printable character.
+  [/\b(bearer)(?:\s|%20|\+)+[^\s"\\]{6,}/gi, `$1 ${REDACTED}`],
   // "basic settings" is English; base64 of a name and a password has a digit, a capital or padding.
   [/\b([Bb]asic) +(?=[a-z]*[\dA-Z+/=])[\w+/=]{8,}/g, `$1 ${REDACTED}`],
   [/ohp_[\w-]{16,}/g, REDACTED],

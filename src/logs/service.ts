@@ -8,11 +8,12 @@ import { SECOND } from '../core/clock.ts';
 import { decodeCursor, encodeCursor, toTimestamp } from '../core/collection.ts';
 import { AppError } from '../core/errors.ts';
 import { parseHostnamePattern } from '../core/hostname.ts';
+import { limits } from '../core/limits.ts';
 import type { OperationContext } from '../core/operation.ts';
 import { mayTouch, type Principal } from '../core/principal.ts';
 import { type LogLevel, logLevels, type RecordKind } from '../core/record.ts';
 import type { LogArchive } from './archive.ts';
-import type { AdjustableComponent } from './levels.ts';
+import { type AdjustableComponent, levelRank } from './levels.ts';
 import type { Answer, Presentation } from './present.ts';
 import type { LogFilter, Position } from './query.ts';
 import type { ComponentLevel, LogEntry, LogPage } from './schema.ts';
@@ -20,10 +21,8 @@ import type { LogSink } from './sink.ts';
 import { parseTime } from './time-range.ts';
 
 const LIST = 'logs';
+const FIRST_FAILED_STATUS = 400;
 const DEFAULT_LINES = 100;
-/** About 4 characters a token: 8,000 tokens at most, 2,000 when nobody asked for a number of lines. */
-const MAX_CHARACTERS = 32_000;
-const DEFAULT_CHARACTERS = 8000;
 /** For the cursor, the hint and the brackets around the records. */
 const ENVELOPE_CHARACTERS = 600;
 /** What was written just before the question is found; a writer that hangs holds nobody up. */
@@ -33,7 +32,7 @@ const FLUSH_MS = SECOND;
 export interface LogQuestion {
   lines?: number | undefined;
   level?: string | undefined;
-  kind?: RecordKind | undefined;
+  kind?: RecordKind | 'all' | undefined;
   hostname?: string | undefined;
   status_min?: number | undefined;
   status_max?: number | undefined;
@@ -69,7 +68,9 @@ export function createLogService({ sink, archive, clock }: LogServiceOptions): L
       const search = { filter, limit: question.lines ?? DEFAULT_LINES, after: positionOf(question.cursor) };
       await sink.flush(FLUSH_MS);
       const answer = await archive.query({ search, presentation: presentationOf(question) }, signal);
-      return pageOf(answer, principal);
+      const page = pageOf(answer, principal);
+      const isBare = page.records.length === 0 && page.hint === undefined;
+      return isBare && filter.withoutRoutine ? { ...page, hint: HINT_ROUTINE } : page;
     },
     setLevel(component, text) {
       const level = parseLevel(text);
@@ -88,7 +89,7 @@ function filterOf(question: LogQuestion, principal: Principal, now: number): Log
   const { level, hostname, since, until, status_min: statusMin, status_max: statusMax } = question;
   const filter: LogFilter = {
     level: level === undefined ? undefined : parseLevel(level),
-    kind: question.kind,
+    kind: question.kind === 'all' ? undefined : question.kind,
     hostname: hostname === undefined ? undefined : parseHost(hostname),
     statusMin,
     statusMax,
@@ -100,11 +101,23 @@ function filterOf(question: LogQuestion, principal: Principal, now: number): Log
     contains: question.contains,
     since: since === undefined ? undefined : parseTime('since', since, now),
     until: until === undefined ? undefined : parseTime('until', until, now),
+    withoutRoutine: !asksForRoutine(question) && !asksForTrouble(question),
     hostnames: principal.hostnames,
   };
   refuseEmptyRanges(filter);
   return filter;
 }
+
+/** Whoever names the kind, the caller or the request wants all of it. */
+function asksForRoutine({ kind, ...question }: LogQuestion): boolean {
+  const { operation, principal, client_address: address, path_prefix: path, trace_id: trace } = question;
+  if (kind === 'all' || kind === 'audit' || kind === 'mcp') return true;
+  return [operation, principal, address, path, trace].some((argument) => argument !== undefined);
+}
+
+/** Nothing that went well is of this level or status. */
+const asksForTrouble = ({ level = 'debug', status_min: status = 0 }: LogQuestion): boolean =>
+  levelRank(parseLevel(level)) >= levelRank('warn') || status >= FIRST_FAILED_STATUS;
 
 /** A range that holds nothing is a mistake, and an empty answer would hide it. */
 function refuseEmptyRanges({ since, until, statusMin, statusMax }: LogFilter): void {
@@ -144,7 +157,7 @@ function positionOf(cursor: string | undefined): Position | undefined {
 }
 
 function presentationOf({ lines, verbose = false }: LogQuestion): Presentation {
-  const characters = lines === undefined ? DEFAULT_CHARACTERS : MAX_CHARACTERS;
+  const characters = lines === undefined ? limits.resultCharactersDefault : limits.resultCharacters;
   return { verbose, maxCharacters: characters - ENVELOPE_CHARACTERS };
 }
 
@@ -157,6 +170,8 @@ function pageOf({ records, next, searchedBackTo, cut }: Answer, principal: Princ
   return { ...page, truncated: true, hint };
 }
 
+const HINT_ROUTINE =
+  'Nothing but, perhaps, reads and MCP calls of this system that went well; kind all shows these too';
 const HINT_SIZE =
   'Size limit reached; narrow with level, kind, hostname, status_min, contains or since, or go on with next_cursor';
 

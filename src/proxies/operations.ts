@@ -1,10 +1,13 @@
 /** What can be done with proxies. */
 import { z } from 'zod';
 import { cursorField, idempotencyKeyField, limitField, versionField } from '../core/collection.ts';
+import { hostname } from '../core/hostname-field.ts';
 import { limits } from '../core/limits.ts';
 import { defineOperation } from '../core/operation.ts';
-import { hostname, proxyChanges, proxyListSchema, proxySchema, proxySettings } from './schema.ts';
+import { questionAbout } from '../core/question.ts';
+import { proxyChanges, proxyListSchema, proxyResult, proxySettings } from './schema.ts';
 import type { ProxyService } from './service.ts';
+import { shownTo } from './shown.ts';
 
 type Services = { proxies: ProxyService };
 
@@ -36,7 +39,8 @@ export const listProxies = defineOperation({
 export const getProxy = defineOperation({
   name: 'get_proxy',
   title: 'Get a proxy',
-  description: 'Shows every setting of one proxy.',
+  description:
+    'Shows every setting of one proxy; values of its request header rules only to who may change them.',
   permission: 'proxies:read',
   confinement: 'filters',
   effect: 'read',
@@ -44,15 +48,16 @@ export const getProxy = defineOperation({
   toolset: 'proxies',
   http: { method: 'GET', path: '/v1/proxies/{hostname}' },
   input: z.object({ hostname: hostnameField }),
-  output: proxySchema,
-  handler: ({ hostname }, context, { proxies }: Services) => proxies.get(hostname, context),
+  output: proxyResult,
+  handler: async ({ hostname }, context, { proxies }: Services) =>
+    shownTo(context.principal, await proxies.get(hostname, context)),
 });
 
 export const createProxy = defineOperation({
   name: 'create_proxy',
   title: 'Create a proxy',
   description:
-    'Serves a hostname, over HTTPS with a certificate at once, and forwards its requests to a target.',
+    'Serves a hostname, over HTTPS with a certificate at once, and forwards its requests to a target. DNS is not changed.',
   permission: 'proxies:write',
   confinement: 'filters',
   effect: 'create',
@@ -60,11 +65,11 @@ export const createProxy = defineOperation({
   toolset: 'proxies',
   http: { method: 'POST', path: '/v1/proxies' },
   input: z.object({
-    hostname: hostname.describe('Such as app.example.com, or *.example.com for one label below'),
+    hostname: hostname.describe('Such as app.example.com; *.example.com: every name one label below'),
     ...proxySettings.shape,
     idempotency_key: idempotencyKeyField,
   }),
-  output: proxySchema,
+  output: proxyResult,
   async handler(input, context, { proxies }: Services) {
     const { idempotency_key: _, ...wanted } = input;
     const proxy = await proxies.create(wanted, context);
@@ -84,7 +89,16 @@ export const updateProxy = defineOperation({
   toolset: 'proxies',
   http: { method: 'PATCH', path: '/v1/proxies/{hostname}' },
   input: z.object({ hostname: hostnameField, ...proxyChanges.shape, version: versionField }),
-  output: proxySchema,
+  output: proxyResult,
+  confirm: (changes) =>
+    questionAbout(`Change the proxy ${changes.hostname}`, [
+      changes.auth?.kind === 'none' && 'Its target is then open to anyone',
+      changes.enabled === false && 'The hostname stops being served',
+      changes.enable_https === false && 'It is no longer served over HTTPS',
+      changes.redirect_to_https === false && 'Requests over plain HTTP are then forwarded, in the clear',
+      changes.target_url !== undefined && `Its requests go to ${changes.target_url}`,
+      changes.verify_upstream_tls === false && 'Any certificate of an https target is then accepted',
+    ]),
   handler: ({ hostname, version, ...changes }, context, { proxies }: Services) =>
     proxies.update(hostname, changes, version, context),
 });

@@ -2,36 +2,20 @@
 import { X509Certificate } from 'node:crypto';
 import { z } from 'zod';
 import { changesOf, nextCursorField, timestamp } from '../core/collection.ts';
-import { parseHostnamePattern } from '../core/hostname.ts';
+import { hostname } from '../core/hostname-field.ts';
 import { limits } from '../core/limits.ts';
-import { permissions } from '../core/permissions.ts';
+import { authChoice, authPolicy, toldPolicy } from './auth-policy.ts';
 
 const SECOND_MS = 1000;
 const MAX_TIMEOUT_MS = 24 * 60 * 60 * SECOND_MS;
 const MAX_HEADER_RULES = 50;
 const MAX_HEADER_VALUE = 4096;
 const MAX_URL = 2048;
-const MAX_HOSTNAME_TEXT = 256;
 const MAX_BODY_BYTES = 1024 ** 4;
 const MAX_PEM = 65_536;
 /** @see {@link https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2 | RFC 9110 §5.6.2} */
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const FIELD_VALUE = /^[\t\x20-\x7e]*$/;
-
-/** An exact hostname or `*.parent`, in canonical form after parsing. */
-export const hostname = canonical(
-  parseHostnamePattern,
-  'a hostname such as app.example.com, or *.example.com',
-);
-
-function canonical(parse: (text: string) => string | undefined, expected: string) {
-  return z
-    .string()
-    .min(1)
-    .max(MAX_HOSTNAME_TEXT)
-    .overwrite((text) => parse(text) ?? text)
-    .refine((text) => parse(text) !== undefined, `has to be ${expected} (no scheme, port or path)`);
-}
 
 export const targetUrl = z
   .string()
@@ -60,13 +44,15 @@ const UNTOUCHABLE: ReadonlySet<string> = new Set([
   'content-length',
   'expect',
   'host',
+  'http2-settings',
   'keep-alive',
-  'proxy-connection',
   'te',
   'trailer',
   'transfer-encoding',
   'upgrade',
 ]);
+
+const BETWEEN_HOPS = /^proxy-/i;
 
 // Refinements, not patterns and lengths: those would be repeated in every schema that a model reads.
 const headerName = z
@@ -76,7 +62,7 @@ const headerName = z
     'has to be a header name such as X-Team',
   )
   .refine(
-    (name) => !UNTOUCHABLE.has(name.toLowerCase()),
+    (name) => !UNTOUCHABLE.has(name.toLowerCase()) && !BETWEEN_HOPS.test(name),
     'is set by the gateway itself, no rule may touch it',
   );
 const headerValue = z
@@ -92,16 +78,14 @@ export const headerRules = z.strictObject({
   set: z
     .record(headerName, headerValue)
     .refine((rules) => Object.keys(rules).length <= MAX_HEADER_RULES, `at most ${MAX_HEADER_RULES} headers`)
+    .refine(hasDistinctNames, 'names one header twice, in other letters')
     .default({}),
 });
+function hasDistinctNames(rules: Readonly<Record<string, string>>): boolean {
+  const names = Object.keys(rules);
+  return new Set(names.map((name) => name.toLowerCase())).size === names.length;
+}
 export type HeaderRules = z.output<typeof headerRules>;
-
-/** Who may reach the target. `token`: an API token with this permission, confined to this hostname or wider. */
-export const authPolicy = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('none') }),
-  z.strictObject({ kind: z.literal('token'), permission: z.enum(permissions) }),
-]);
-export type AuthPolicy = z.output<typeof authPolicy>;
 
 const timeout = (defaultMs: number) => z.int().min(1).max(MAX_TIMEOUT_MS).default(defaultMs);
 
@@ -125,18 +109,19 @@ const rules = (description: string) => headerRules.prefault({}).meta({ descripti
 
 /** All that an owner can set, with defaults. */
 export const proxySettings = z.strictObject({
-  target_url: targetUrl.describe(
-    'Where requests go, e.g. http://localhost:3000; a path in it is put in front',
-  ),
-  enabled: z.boolean().default(true).describe('false: the hostname is not served'),
+  target_url: targetUrl.describe('Where requests go, such as http://localhost:3000; its path goes in front'),
+  enabled: z.boolean().default(true).describe('false: not served'),
   enable_http: z.boolean().default(true).describe('Serve plain HTTP'),
   enable_https: z.boolean().default(true).describe('Serve HTTPS'),
-  redirect_to_https: z.boolean().default(true).describe('Redirect plain HTTP to HTTPS'),
+  redirect_to_https: z
+    .boolean()
+    .default(true)
+    .describe('Redirect plain HTTP to HTTPS, where HTTPS is served'),
   preserve_host: z.boolean().default(true).describe("Send the client's Host; false: the target's"),
-  request_headers: rules('Applied to requests: remove, then set'),
+  request_headers: rules('Applied to requests: remove, then set; set only for the origin of target_url'),
   response_headers: rules('Applied to responses'),
-  connect_timeout_ms: timeout(10 * SECOND_MS).describe('For connecting to the target'),
-  response_timeout_ms: timeout(60 * SECOND_MS).describe('For the head of its response'),
+  connect_timeout_ms: timeout(10 * SECOND_MS).describe('To connect to the target'),
+  response_timeout_ms: timeout(60 * SECOND_MS).describe('Until its response begins'),
   idle_timeout_ms: timeout(300 * SECOND_MS).describe('Longest silence of an open stream'),
   max_body_bytes: z
     .int()
@@ -144,15 +129,19 @@ export const proxySettings = z.strictObject({
     .max(MAX_BODY_BYTES)
     .default(1024 ** 3)
     .describe('Largest request body'),
-  verify_upstream_tls: z.boolean().default(true).describe('false: accept any certificate of an https target'),
+  verify_upstream_tls: z.boolean().default(true).describe('false: trust any certificate of the target'),
   upstream_ca_pem: z
     .string()
     .max(MAX_PEM)
     .refine(isCertificates, 'has to be certificates in PEM')
     .optional()
-    .describe('CA that an https target is verified against'),
-  auth: authPolicy.prefault({ kind: 'none' }).describe('Who gets through to the target'),
-  serve_mcp: z.boolean().default(true).describe("Answer /mcp here; false: the target's own"),
+    .describe('PEM; the only CA to trust for an https target'),
+  auth: authChoice
+    .prefault({ kind: 'none' })
+    .describe(
+      'Who gets through. token: holders of an API token with this permission that is valid for this hostname',
+    ),
+  serve_mcp: z.boolean().default(true).describe("/mcp here is this system's; false: the target's own"),
 });
 export type ProxySettings = z.output<typeof proxySettings>;
 
@@ -161,7 +150,7 @@ export const proxyChanges = z.strictObject({
   ...changesOf(proxySettings.shape),
   upstream_ca_pem: proxySettings.shape.upstream_ca_pem
     .nullable()
-    .describe('CA of an https target; null: none'),
+    .describe('PEM; the only CA to trust for an https target; null: the usual ones'),
 });
 export type ProxyChanges = z.output<typeof proxyChanges>;
 
@@ -170,6 +159,7 @@ export const proxySchema = z.strictObject({
   id: z.string(),
   hostname,
   ...proxySettings.shape,
+  auth: authPolicy.prefault({ kind: 'none' }),
   owner: z.string(),
   version: z.int(),
   created_at: timestamp,
@@ -177,8 +167,11 @@ export const proxySchema = z.strictObject({
 });
 export type Proxy = z.output<typeof proxySchema>;
 
+/** As it is told. */
+export const proxyResult = proxySchema.extend({ auth: toldPolicy });
+
 /** A row of a list: what tells proxies apart; the rest is stripped. `get_proxy` has it. */
-const listedProxySchema = proxySchema
+export const listedProxySchema = proxyResult
   .pick({
     id: true,
     hostname: true,

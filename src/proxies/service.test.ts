@@ -459,6 +459,39 @@ test('a null takes the upstream CA off', async (t) => {
   assert.equal('upstream_ca_pem' in proxy && proxy.upstream_ca_pem !== undefined, false);
 });
 
+test('a person is asked before a change that opens a hostname, switches it off or sends it elsewhere, and before no other', () => {
+  const { confirm, input } = proxyOperations.find(({ name }) => name === 'update_proxy') as AnyOperation;
+  const question = (changes: object) => confirm?.(input.parse({ hostname: app.hostname, ...changes }));
+  const asked: [changes: object, says: RegExp][] = [
+    [{ auth: { kind: 'none' } }, /app\.example\.com.* anyone/],
+    [{ enabled: false }, /app\.example\.com.* stops being served/],
+    [{ enable_https: false }, /HTTPS/],
+    [{ redirect_to_https: false }, /clear/],
+    [{ target_url: 'http://localhost:9' }, /http:\/\/localhost:9/],
+    [{ verify_upstream_tls: false }, /Any certificate/],
+    [{ enabled: false, auth: { kind: 'none' } }, /anyone.*stops being served/],
+  ];
+  for (const [changes, says] of asked) assert.match(question(changes) ?? '', says, JSON.stringify(changes));
+  const harmless = [
+    {},
+    { enabled: true, enable_https: true, redirect_to_https: true, verify_upstream_tls: true },
+    { auth: { kind: 'token', permission: 'logs:read' } },
+    { connect_timeout_ms: 5, version: 1, request_headers: { set: { 'X-A': 'secret' } } },
+  ];
+  for (const changes of harmless) assert.equal(question(changes), undefined, JSON.stringify(changes));
+});
+
+test('what is served neither over HTTP nor over HTTPS is refused, with the setting that switches it off', async (t) => {
+  const { call, rows } = await setUp(t);
+  const nowhere = failsWith('INVALID_INPUT', /enable_http and enable_https.*enabled: false/);
+  await assert.rejects(call('create_proxy', { ...app, enable_http: false, enable_https: false }), nowhere);
+  assert.deepEqual(await rows(), []);
+  await call('create_proxy', { ...app, enable_http: false });
+  const update = (changes: object) => call('update_proxy', { hostname: app.hostname, ...changes });
+  await assert.rejects(update({ enable_https: false }), nowhere);
+  assert.equal((await update({ enable_http: true, enable_https: false })).enable_https, false);
+});
+
 test('every field has a description, and destroying says what will happen', () => {
   for (const { name, effect, input, confirm } of proxyOperations as readonly AnyOperation[]) {
     for (const [field, schema] of Object.entries<any>(input.shape))

@@ -5,25 +5,38 @@
  * operations of this folder, and by the composition root for `load`.
  */
 import type { Clock } from '../core/clock.ts';
-import { decodeCursor, encodeCursor, requireVersion, toTimestamp } from '../core/collection.ts';
-import { AppError, messageOf } from '../core/errors.ts';
+import {
+  changesIn,
+  decodeCursor,
+  encodeCursor,
+  pageOf,
+  requireVersion,
+  takeOneMore,
+  toTimestamp,
+} from '../core/collection.ts';
+import { AppError } from '../core/errors.ts';
 import type { Events } from '../core/events.ts';
 import { parseHostname } from '../core/hostname.ts';
 import { newId } from '../core/ids.ts';
 import type { OperationContext } from '../core/operation.ts';
 import { mayTouch, type Principal, requireHostname } from '../core/principal.ts';
 import type { Log } from '../core/record.ts';
+import { inPortions, readRow } from '../core/rows.ts';
 import type { Sealer } from '../core/sealer.ts';
-import { cleanText } from '../core/untrusted.ts';
 import type { Publisher, RoutingChange } from '../routes/schema.ts';
 import type { Database, Reader } from '../store/database.ts';
+import type { AuthPolicy } from './auth-policy.ts';
 import { closedProxy, type ProxyRow, parseRow, toRow } from './row.ts';
-import { type Proxy, type ProxyChanges, type ProxySettings, proxySchema } from './schema.ts';
+import {
+  listedProxySchema,
+  type Proxy,
+  type ProxyChanges,
+  type ProxySettings,
+  proxySchema,
+} from './schema.ts';
 import { type OwnAddress, targetFault } from './target-policy.ts';
 
 const MAX_PROXIES = 100_000;
-/** Rows read at once while a list is filtered. */
-const SCAN_ROWS = 500;
 
 export interface ProxyServiceOptions {
   database: Database;
@@ -38,7 +51,7 @@ export interface ProxyServiceOptions {
 }
 
 export interface ListQuery {
-  limit: number;
+  limit?: number | undefined;
   cursor?: string | undefined;
   filter?: string | undefined;
 }
@@ -63,14 +76,13 @@ export class ProxyService {
   /** By hostname. */
   async list(query: ListQuery, { principal }: Pick<Caller, 'principal'>) {
     const [after] = query.cursor === undefined ? [''] : decodeCursor('proxies', ['string'], query.cursor);
-    const proxies: Proxy[] = [];
-    for await (const proxy of this.#visible(after, query.filter?.toLowerCase() ?? '', principal)) {
-      proxies.push(proxy);
-      if (proxies.length > query.limit) break;
-    }
-    const page = proxies.slice(0, query.limit);
-    const last = proxies.length > query.limit ? page.at(-1) : undefined;
-    return { proxies: page, ...(last && { next_cursor: encodeCursor('proxies', [last.hostname]) }) };
+    const visible = this.#visible(after, query.filter?.toLowerCase() ?? '', principal);
+    const found = await takeOneMore(visible, query.limit);
+    const cursorOf = ({ hostname }: Proxy) => encodeCursor('proxies', [hostname]);
+    const { items, ...more } = pageOf(found, query.limit, cursorOf, (proxy) =>
+      listedProxySchema.parse(proxy),
+    );
+    return { proxies: items, ...more };
   }
 
   async get(hostname: string, { principal }: Pick<Caller, 'principal'>): Promise<Proxy> {
@@ -84,6 +96,7 @@ export class ProxyService {
     requireHostname(context.principal, hostname);
     this.#requireServable(hostname);
     this.#requireTarget(settings.target_url);
+    requireScheme(settings);
     return this.#options.database.change(context, async (tx, afterCommit) => {
       await this.#requireFree(tx, hostname);
       const now = toTimestamp(this.#options.clock.now());
@@ -109,19 +122,38 @@ export class ProxyService {
     version: number | undefined,
     context: Caller,
   ): Promise<Proxy> {
-    const given = Object.entries(changes).filter(([, value]) => value !== undefined);
+    return this.#change(hostname, version, context, () => {
+      if (changes.target_url !== undefined) this.#requireTarget(changes.target_url);
+      return changesIn('update_proxy', changes);
+    });
+  }
+
+  /** Any policy, also those that `update` does not take. */
+  setPolicy(
+    hostname: string,
+    auth: AuthPolicy,
+    version: number | undefined,
+    context: Caller,
+  ): Promise<Proxy> {
+    return this.#change(hostname, version, context, () => ({ auth }));
+  }
+
+  #change(
+    hostname: string,
+    version: number | undefined,
+    context: Caller,
+    changesTo: () => Readonly<Record<string, unknown>>,
+  ): Promise<Proxy> {
     return this.#options.database.change(context, async (tx, afterCommit) => {
       const current = this.#readable(await this.#find(tx, hostname, context.principal));
       requireVersion(hostname, version, current.version);
-      if (given.length === 0)
-        throw new AppError('INVALID_INPUT', 'update_proxy: name at least one setting to change');
-      if (changes.target_url !== undefined) this.#requireTarget(changes.target_url);
       const proxy = proxySchema.parse({
         ...current,
-        ...Object.fromEntries(given.map(([name, value]) => [name, value ?? undefined])),
+        ...changesTo(),
         version: current.version + 1,
         updated_at: toTimestamp(this.#options.clock.now()),
       });
+      requireScheme(proxy);
       const publish = this.#prepare({ putProxies: [proxy] }, hostname);
       const { id, ...row } = toRow(proxy, this.#options.sealer);
       await tx.updateTable('proxies').set(row).where('id', '=', id).execute();
@@ -170,20 +202,13 @@ export class ProxyService {
     }
   }
 
-  async *#rowsAfter(hostname: string): AsyncGenerator<ProxyRow> {
-    let last = hostname;
-    let rows: ProxyRow[];
-    do {
-      rows = await this.#options.database.read
-        .selectFrom('proxies')
-        .selectAll()
-        .where('hostname', '>', last)
-        .orderBy('hostname')
-        .limit(SCAN_ROWS)
-        .execute();
-      yield* rows;
-      last = rows.at(-1)?.hostname ?? last;
-    } while (rows.length === SCAN_ROWS);
+  #rowsAfter(hostname: string): AsyncGenerator<ProxyRow> {
+    const query = this.#options.database.read.selectFrom('proxies').selectAll().orderBy('hostname');
+    return inPortions(
+      hostname,
+      (row: ProxyRow) => row.hostname,
+      (after, limit) => query.where('hostname', '>', after).limit(limit).execute(),
+    );
   }
 
   /** What a principal may not touch does not exist for it. */
@@ -236,18 +261,16 @@ export class ProxyService {
   }
 
   #parsed(row: ProxyRow): Proxy | undefined {
-    try {
-      return parseRow(row, this.#options.sealer);
-    } catch (cause) {
-      this.#options.log.write({
-        time: this.#options.clock.now(),
-        kind: 'system',
-        level: 'error',
-        component: 'store',
-        hostname: row.hostname,
-        message: `proxy ${row.id} can't be read and is not served: ${cleanText(messageOf(cause))}`,
-      });
-      return undefined;
-    }
+    const { hostname } = row;
+    const message = `proxy ${row.id} can't be read and is not served`;
+    return readRow(() => parseRow(row, this.#options.sealer), this.#options, { message, hostname });
   }
+}
+
+function requireScheme({ enable_http, enable_https }: Pick<Proxy, 'enable_http' | 'enable_https'>): void {
+  if (enable_http || enable_https) return;
+  throw new AppError(
+    'INVALID_INPUT',
+    'enable_http and enable_https are both false, so that it would answer nobody; to stop serving it, set enabled: false',
+  );
 }

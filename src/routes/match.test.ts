@@ -6,10 +6,9 @@ import { type Proxy, proxySchema } from '../proxies/schema.ts';
 import {
   applyChange,
   createTable,
+  isOwnOrigin,
   matchRequest,
   schemeDecision,
-  servesHostname,
-  servesMcp,
   upstreamPath,
 } from './match.ts';
 import { comparablePath, normaliseTarget } from './normalise.ts';
@@ -57,8 +56,8 @@ test('an exact hostname beats a wildcard, and a wildcard covers exactly one labe
 test('a disabled proxy serves nothing, and no wildcard takes its hostname over', () => {
   const table = createTable([proxy('*.example.com'), { ...app, enabled: false }], []);
   assert.equal(matchRequest(table, 'app.example.com', 'GET', '/'), undefined);
-  assert.equal(servesHostname(table, 'app.example.com'), false);
-  assert.equal(servesHostname(table, 'other.example.com'), true);
+  assert.equal(table.proxyOf('app.example.com'), undefined);
+  assert.equal(table.proxyOf('other.example.com')?.hostname, '*.example.com');
   assert.deepEqual([...table.hostnames()], ['*.example.com']);
 });
 
@@ -215,6 +214,25 @@ test('a match is the same object until its proxy or route changes, also across o
   for (const path of ['/', '/one', '/g']) assert.notEqual(get(fourth, path), get(first, path), path);
 });
 
+test('a target is the proxy’s own origin by scheme, host and port, however they are spelled', () => {
+  const own = proxy('app.example.com', { target_url: 'http://Back.example.net:80/base' });
+  const isOwn = (target_url: string) => {
+    const table = createTable([own], [route('r1', 'app.example.com', '/x', { target_url })]);
+    const match = matchRequest(table, 'app.example.com', 'GET', '/x');
+    return match && isOwnOrigin(match);
+  };
+  for (const same of ['http://back.example.net', 'http://BACK.example.net:80/other'])
+    assert.equal(isOwn(same), true, same);
+  for (const other of [
+    'https://back.example.net:80',
+    'http://back.example.net:8080',
+    'http://back.example.net.',
+    'http://back.example.net.evil.example',
+    'http://evil.example/back.example.net',
+  ])
+    assert.equal(isOwn(other), false, other);
+});
+
 test('plain HTTP is redirected only where HTTPS is served', () => {
   assert.equal(schemeDecision(app, 'http'), 'redirect');
   assert.equal(schemeDecision(app, 'https'), 'serve');
@@ -222,15 +240,6 @@ test('plain HTTP is redirected only where HTTPS is served', () => {
   assert.equal(schemeDecision({ ...app, enable_https: false }, 'http'), 'serve');
   assert.equal(schemeDecision({ ...app, enable_https: false }, 'https'), 'refuse');
   assert.equal(schemeDecision({ ...app, enable_http: false }, 'http'), 'refuse');
-});
-
-test('/mcp is this system’s own unless the proxy or the setting says otherwise', () => {
-  for (const path of ['/mcp', '/mcp/']) assert.equal(servesMcp(app, app.hostname, path, []), true);
-  for (const path of ['/mcp/x', '/mcpx', '/', '/MCP'])
-    assert.equal(servesMcp(app, app.hostname, path, []), false);
-  assert.equal(servesMcp({ ...app, serve_mcp: false }, app.hostname, '/mcp', []), false);
-  assert.equal(servesMcp(app, app.hostname, '/mcp', ['example.org']), false);
-  assert.equal(servesMcp(app, app.hostname, '/mcp', ['*.example.com']), true);
 });
 
 const hostnames = ['a.example.com', 'b.example.com', '*.example.com', 'example.org'];
@@ -320,7 +329,7 @@ test('after any changes a table matches by the rules, and the tables before it a
           const wanted = expected(proxies, routes, request);
           assert.equal(match?.proxy, wanted?.proxy);
           assert.equal(match?.route, wanted?.route);
-          assert.equal(servesHostname(table, request.hostname), wanted !== undefined);
+          assert.equal(table.proxyOf(request.hostname) !== undefined, wanted !== undefined);
         }
     }),
   );

@@ -5,8 +5,8 @@
  *
  * A disabled proxy keeps its hostname: a wildcard beside it does not take over. A disabled route is as if absent.
  */
-import { coversHostname } from '../core/hostname.ts';
-import type { AuthPolicy, Proxy } from '../proxies/schema.ts';
+import type { AuthPolicy } from '../proxies/auth-policy.ts';
+import type { Proxy } from '../proxies/schema.ts';
 import { comparablePath } from './normalise.ts';
 import { PersistentMap } from './persistent-map.ts';
 import { MAX_PATH, type Route, type RoutingChange } from './schema.ts';
@@ -91,6 +91,17 @@ export class RoutingTable {
     return this.#hostOf(hostname)?.fallback?.proxy;
   }
 
+  /** Whether anything of this hostname is for browsers that have signed in. */
+  asksForSignIn(hostname: string): boolean {
+    const host = this.#hostOf(hostname);
+    if (!host?.fallback) return false;
+    const isAsked = (auth: AuthPolicy | undefined) => auth?.kind === 'oauth' && auth.mode !== 'bearer';
+    return (
+      isAsked(host.fallback.auth) ||
+      [...host.candidates, ...this.#globalRanking.candidates].some(({ route }) => isAsked(route.auth))
+    );
+  }
+
   match(hostname: string, method: string, path: string): Match | undefined {
     const host = this.#hostOf(hostname);
     if (!host?.fallback) return undefined;
@@ -142,10 +153,6 @@ export function matchRequest(
   return table.match(hostname, method, path);
 }
 
-export function servesHostname(table: RoutingTable, hostname: string): boolean {
-  return table.proxyOf(hostname) !== undefined;
-}
-
 /** The path that the upstream gets: `stripPrefix` off, the target's own path in front. */
 export function upstreamPath({ stripPrefix, targetPath }: Match, path: string): string {
   const rest = stripPrefix === '' ? path : withoutSegments(path, stripPrefix);
@@ -163,25 +170,19 @@ function withoutSegments(path: string, prefix: string): string {
   return path.slice(end);
 }
 
+/**
+ * Whether the request goes to the origin that the proxy itself names. What an owner set for that origin, which may be a
+ * credential, must not go to one that whoever makes routes has chosen.
+ */
+export function isOwnOrigin({ proxy, targetUrl }: Match): boolean {
+  return new URL(targetUrl).origin === new URL(proxy.target_url).origin;
+}
+
 /** What a proxy does with a request of this scheme: `refuse` when it is not served over it at all. */
 export function schemeDecision(proxy: Proxy, scheme: 'http' | 'https'): 'serve' | 'redirect' | 'refuse' {
   if (scheme === 'https') return proxy.enable_https ? 'serve' : 'refuse';
   if (!proxy.enable_http) return 'refuse';
   return proxy.redirect_to_https && proxy.enable_https ? 'redirect' : 'serve';
-}
-
-/**
- * Whether this system's own MCP endpoint answers at this canonical path, rather than the upstream. `mcpHosts` is the
- * setting `mcp.hosts`: empty means every served hostname.
- */
-export function servesMcp(
-  proxy: Proxy,
-  hostname: string,
-  path: string,
-  mcpHosts: readonly string[],
-): boolean {
-  if ((path !== '/mcp' && path !== '/mcp/') || !proxy.serve_mcp) return false;
-  return mcpHosts.length === 0 || mcpHosts.some((pattern) => coversHostname(pattern, hostname));
 }
 
 /**

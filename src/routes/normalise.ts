@@ -105,6 +105,12 @@ export interface Authority {
   port: number | undefined;
 }
 
+/** What `parseAuthority` reads: IPv6 in brackets, the port only where it is not the scheme's own. */
+export function authorityOf(hostname: string, port: number | undefined, scheme: 'http' | 'https'): string {
+  const host = hostname.includes(':') ? `[${hostname}]` : hostname;
+  return port === undefined || port === (scheme === 'https' ? 443 : 80) ? host : `${host}:${port}`;
+}
+
 const AUTHORITY = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::([1-9][0-9]{0,4}))?$/;
 /** Canonical by the look of it: `parseHostname` would return it as it is. `xn--` labels need its closer look. */
 const PLAIN_HOSTNAME =

@@ -1,14 +1,15 @@
 /** What can be done with routes. */
 import { z } from 'zod';
 import { cursorField, idempotencyKeyField, limitField, versionField } from '../core/collection.ts';
+import { hostname } from '../core/hostname-field.ts';
 import { limits } from '../core/limits.ts';
 import { defineOperation } from '../core/operation.ts';
-import { hostname } from '../proxies/schema.ts';
+import { questionAbout } from '../core/question.ts';
 import {
   httpMethod,
   routeChanges,
   routeListSchema,
-  routeSchema,
+  routeResult,
   routeSettings,
   routeTestSchema,
 } from './schema.ts';
@@ -54,7 +55,7 @@ export const createRoute = defineOperation({
     ...routeSettings.shape,
     idempotency_key: idempotencyKeyField,
   }),
-  output: routeSchema,
+  output: routeResult,
   async handler(input, context, { routes }: Services) {
     const { idempotency_key: _, ...wanted } = input;
     const route = await routes.create(wanted, context);
@@ -74,7 +75,14 @@ export const updateRoute = defineOperation({
   toolset: 'routes',
   http: { method: 'PATCH', path: '/v1/routes/{id}' },
   input: z.object({ id: idField, ...routeChanges.shape, version: versionField }),
-  output: routeSchema,
+  output: routeResult,
+  confirm: (changes) =>
+    questionAbout(`Change the route ${changes.id}`, [
+      changes.auth?.kind === 'none' && 'Its paths are then open to anyone',
+      changes.auth === null && 'Its paths are then under the policy of its proxy',
+      changes.enabled === false && 'Its requests go to what matches next, under the policy that holds there',
+      changes.target_url !== undefined && `Its requests go to ${changes.target_url}`,
+    ]),
   handler: ({ id, version, ...changes }, context, { routes }: Services) =>
     routes.update(id, changes, version, context),
 });
@@ -108,7 +116,7 @@ export const testRoute = defineOperation({
   http: { method: 'GET', path: '/v1/route-test' },
   input: z.object({
     url: z.string().min(1).max(MAX_URL).describe('Such as https://app.example.com/api'),
-    method: httpMethod.default('GET').describe('In capitals'),
+    method: httpMethod.default('GET').describe('HTTP method, in capitals'),
   }),
   output: routeTestSchema,
   handler: async ({ url, method }, context, { routes }: Services) => routes.test(url, method, context),

@@ -1,7 +1,9 @@
 /** What a route is: requests of some paths of a proxy (or of every proxy) that go to another target. */
 import { z } from 'zod';
 import { changesOf, nextCursorField, timestamp } from '../core/collection.ts';
-import { authPolicy, hostname, type Proxy, targetUrl } from '../proxies/schema.ts';
+import { hostname } from '../core/hostname-field.ts';
+import { authChoice, authPolicy, toldPolicy } from '../proxies/auth-policy.ts';
+import { type Proxy, targetUrl } from '../proxies/schema.ts';
 import { comparablePath, normaliseTarget } from './normalise.ts';
 
 export const MAX_PATH = 1024;
@@ -40,9 +42,15 @@ export const routeSettings = z.strictObject({
   methods: z.array(httpMethod).max(MAX_METHODS).default([]).describe('Empty: all; GET includes HEAD'),
   /** Higher wins; among equals exact before prefix, then the longer path, then proxy before global, then the older. */
   priority: z.int().min(0).max(MAX_PRIORITY).default(DEFAULT_PRIORITY).describe('Higher wins'),
-  target_url: targetUrl.describe('Where these requests go'),
-  strip_prefix: z.boolean().default(false).describe('Leave path out of what is forwarded'),
-  auth: authPolicy.optional().describe("Who gets through; absent: the proxy's policy"),
+  target_url: targetUrl.describe(
+    'Where these requests go; of another origin, it gets no headers that the proxy sets',
+  ),
+  strip_prefix: z.boolean().default(false).describe('Forward without path: of /api/x only /x'),
+  auth: authChoice
+    .optional()
+    .describe(
+      "Who gets through, as in a proxy; absent: the proxy's policy. Another than a proxy's needs proxies:write",
+    ),
   enabled: z.boolean().default(true).describe('false: as if it did not exist'),
 });
 export type RouteSettings = z.output<typeof routeSettings>;
@@ -50,11 +58,12 @@ export type RouteSettings = z.output<typeof routeSettings>;
 /** What an update may name; `null` gives the proxy's policy back. */
 export const routeChanges = z.strictObject({
   ...changesOf(routeSettings.shape),
-  auth: authPolicy.nullable().optional().describe("null: the proxy's policy"),
+  auth: authChoice.nullable().optional().describe("null: the proxy's policy"),
 });
 export type RouteChanges = z.output<typeof routeChanges>;
 
 export const routeSchema = routeSettings.extend({
+  auth: authPolicy.optional(),
   id: z.string(),
   /** Hostname of the proxy it belongs to; null: global. */
   hostname: hostname.nullable(),
@@ -65,7 +74,10 @@ export const routeSchema = routeSettings.extend({
 });
 export type Route = z.output<typeof routeSchema>;
 
-export const routeListSchema = z.object({ routes: z.array(routeSchema), next_cursor: nextCursorField });
+/** As it is told. */
+export const routeResult = routeSchema.extend({ auth: toldPolicy.optional() });
+
+export const routeListSchema = z.object({ routes: z.array(routeResult), next_cursor: nextCursorField });
 
 /** What a request would get, found by the code that serves. Null: does not apply, or is not the caller's to see. */
 export const routeTestSchema = z.object({
@@ -81,7 +93,7 @@ export const routeTestSchema = z.object({
   route: z
     .object({ id: z.string(), hostname: hostname.nullable(), path: z.string(), priority: z.int() })
     .nullable(),
-  auth: authPolicy.nullable(),
+  auth: toldPolicy.nullable(),
   target_url: z.string().nullable().describe('The URL that is requested of the upstream'),
 });
 export type RouteTest = z.output<typeof routeTestSchema>;

@@ -74,7 +74,7 @@ async function setUp(t: test.TestContext, more: Partial<RouteServiceOptions> = {
     table: () => gateway.table,
     controlHosts: ['localhost'],
     mcpHosts: [],
-    httpsPort: () => 8443,
+    ports: () => ({ http: 8080, https: 8443 }),
     publisher: {
       prepare(change) {
         if (gateway.refuse) throw new AppError('PRECONDITION_FAILED', gateway.refuse);
@@ -469,6 +469,21 @@ test('test_route tells where plain HTTP ends, and for MCP that it does before th
   ]);
 });
 
+test('test_route names what the gateway would do: to a method, a port, a probe, a name that looks like an address', async (t) => {
+  const { call } = await setUp(t);
+  const ask = async (url: string, method = 'GET') => {
+    const { outcome, redirect_to } = await call('test_route', { url, method });
+    return [outcome, redirect_to];
+  };
+  for (const method of ['TRACE', 'CONNECT'])
+    assert.deepEqual(await ask('https://app.example.com/x', method), ['not_served', null]);
+  const elsewhere = await ask('http://app.example.com:9999/x');
+  assert.deepEqual(elsewhere, ['redirect', 'https://app.example.com/x'], 'not a port of ours');
+  for (const host of ['127.0.0.1.example.com', '127.1.example.com'])
+    assert.deepEqual(await ask(`https://${host}/x`), ['not_served', null]);
+  assert.deepEqual(await ask('http://localhost/healthz'), ['system', null]);
+});
+
 test('mcp.hosts narrows where test_route says that MCP answers', async (t) => {
   const { call } = await setUp(t, { mcpHosts: ['a.dev.example.com'] });
   const answers = async (url: string) => (await call('test_route', { url })).mcp_answers;
@@ -491,6 +506,25 @@ test('test_route keeps from a confined principal what decides outside of its hos
   assert.deepEqual([narrow.outcome, narrow.proxy, narrow.target_url], ['forward', null, null]);
   for (const answer of [global, narrow])
     assert.doesNotMatch(JSON.stringify(answer), new RegExp(`${id}|localhost:`));
+});
+
+test('a person is asked before a change that opens a route, switches it off or sends it elsewhere, and before no other', () => {
+  const { confirm, input } = routeOperations.find(({ name }) => name === 'update_route') as AnyOperation;
+  const question = (changes: object) => confirm?.(input.parse({ id: 'rte_1', ...changes }));
+  const asked: [changes: object, says: RegExp][] = [
+    [{ auth: { kind: 'none' } }, /rte_1.* anyone/],
+    [{ auth: null }, /rte_1.* the policy of its proxy/],
+    [{ enabled: false }, /rte_1.* what matches next/],
+    [{ target_url: 'http://localhost:9' }, /http:\/\/localhost:9/],
+  ];
+  for (const [changes, says] of asked) assert.match(question(changes) ?? '', says, JSON.stringify(changes));
+  for (const changes of [
+    {},
+    { enabled: true },
+    { priority: 5, version: 1 },
+    { auth: { kind: 'token', permission: 'logs:read' } },
+  ])
+    assert.equal(question(changes), undefined, JSON.stringify(changes));
 });
 
 test('every field has a description, and destroying says what will happen', () => {

@@ -5,17 +5,28 @@
  * of this folder, and by the composition root for `load`.
  */
 import type { Clock } from '../core/clock.ts';
-import { decodeCursor, encodeCursor, requireVersion, toTimestamp } from '../core/collection.ts';
-import { AppError, messageOf } from '../core/errors.ts';
+import {
+  changesIn,
+  decodeCursor,
+  encodeCursor,
+  pageOf,
+  requireVersion,
+  takeOneMore,
+  toTimestamp,
+} from '../core/collection.ts';
+import { AppError } from '../core/errors.ts';
 import type { Events } from '../core/events.ts';
-import { parseHostname, parseHostnamePattern } from '../core/hostname.ts';
+import { parseHostname } from '../core/hostname.ts';
 import { newId } from '../core/ids.ts';
 import type { OperationContext } from '../core/operation.ts';
 import { isConfined, mayTouch, type Principal, requireHostname } from '../core/principal.ts';
 import type { Log } from '../core/record.ts';
-import { cleanText } from '../core/untrusted.ts';
+import { inPortions, readRow } from '../core/rows.ts';
 import type { Database, Reader } from '../store/database.ts';
+import type { AuthPolicy } from '../proxies/auth-policy.ts';
+import type { Ports } from './decide.ts';
 import type { RoutingTable } from './match.ts';
+import { requireMayDecide } from './policy.ts';
 import { closedRoute, parseRow, type RouteRow, toRow } from './row.ts';
 import {
   type Publisher,
@@ -31,8 +42,6 @@ import { testRequest } from './test-request.ts';
 /** A request is compared with the routes of its proxy and the global ones, one after the other. */
 const MAX_ROUTES_PER_PROXY = 500;
 const MAX_GLOBAL_ROUTES = 100;
-/** Rows read at once while a list is filtered. */
-const SCAN_ROWS = 500;
 
 export interface RouteServiceOptions {
   database: Database;
@@ -45,14 +54,14 @@ export interface RouteServiceOptions {
   /** The table that serves at this moment. */
   table: () => RoutingTable;
   controlHosts: readonly string[];
-  /** Setting `mcp.hosts`. */
+  /** Setting `mcp.hosts`, canonical. */
   mcpHosts: readonly string[];
-  /** The port that a redirect to HTTPS names. */
-  httpsPort: () => number;
+  /** Where this process listens: what a redirect to HTTPS names. */
+  ports: () => Ports;
 }
 
 export interface RouteQuery {
-  limit: number;
+  limit?: number | undefined;
   cursor?: string | undefined;
   hostname?: string | undefined;
 }
@@ -62,12 +71,10 @@ type Caller = Pick<OperationContext, 'principal' | 'idempotency'>;
 export class RouteService {
   readonly #options: RouteServiceOptions;
   readonly #controlHosts: ReadonlySet<string>;
-  readonly #mcpHosts: readonly string[];
 
   constructor(options: RouteServiceOptions) {
     this.#options = options;
     this.#controlHosts = new Set(options.controlHosts.map((host) => parseHostname(host) ?? host));
-    this.#mcpHosts = options.mcpHosts.map((host) => parseHostnamePattern(host) ?? host);
   }
 
   /** Every route, for the start. One that can't be read is reported, and closes the paths it was for. */
@@ -79,15 +86,9 @@ export class RouteService {
   /** By id. Global ones are seen by principals that are not confined. */
   async list(query: RouteQuery, { principal }: Pick<Caller, 'principal'>) {
     const [after] = query.cursor === undefined ? [''] : decodeCursor('routes', ['string'], query.cursor);
-    const routes: Route[] = [];
-    for await (const row of this.#rowsAfter(after, query.hostname)) {
-      const route = maySee(principal, row.hostname) ? this.#parsed(row) : undefined;
-      if (route) routes.push(route);
-      if (routes.length > query.limit) break;
-    }
-    const page = routes.slice(0, query.limit);
-    const last = routes.length > query.limit ? page.at(-1) : undefined;
-    return { routes: page, ...(last && { next_cursor: encodeCursor('routes', [last.id]) }) };
+    const found = await takeOneMore(this.#visible(after, query.hostname, principal), query.limit);
+    const { items, ...more } = pageOf(found, query.limit, (last) => encodeCursor('routes', [last.id]));
+    return { routes: items, ...more };
   }
 
   async create(
@@ -109,6 +110,7 @@ export class RouteService {
         created_at: now,
         updated_at: now,
       };
+      await requireMayDecide(tx, route, context.principal);
       const publish = this.#prepare({ putRoutes: [route] }, hostname);
       await tx.insertInto('routes').values(toRow(route)).execute();
       afterCommit(publish);
@@ -122,19 +124,49 @@ export class RouteService {
     version: number | undefined,
     context: Caller,
   ): Promise<Route> {
-    const given = Object.entries(changes).filter(([, value]) => value !== undefined);
+    return this.#change(id, version, context, () => {
+      if (changes.target_url !== undefined) this.#requireTarget(changes.target_url);
+      return changesIn('update_route', changes);
+    });
+  }
+
+  async get(id: string, { principal }: Pick<Caller, 'principal'>): Promise<Route> {
+    return this.#readable(await find(this.#options.database.read, id, principal));
+  }
+
+  /** All of one proxy. */
+  async ofHostname(hostname: string, { principal }: Pick<Caller, 'principal'>): Promise<Route[]> {
+    const routes: Route[] = [];
+    for await (const route of this.#visible('', hostname, principal)) routes.push(route);
+    return routes;
+  }
+
+  /** Any policy, also those that `update` does not take; undefined: the proxy's. */
+  setPolicy(
+    id: string,
+    auth: AuthPolicy | undefined,
+    version: number | undefined,
+    context: Caller,
+  ): Promise<Route> {
+    return this.#change(id, version, context, () => ({ auth }));
+  }
+
+  #change(
+    id: string,
+    version: number | undefined,
+    context: Caller,
+    changesTo: () => Readonly<Record<string, unknown>>,
+  ): Promise<Route> {
     return this.#options.database.change(context, async (tx, afterCommit) => {
       const current = this.#readable(await find(tx, id, context.principal));
       requireVersion(id, version, current.version);
-      if (given.length === 0)
-        throw new AppError('INVALID_INPUT', 'update_route: name at least one setting to change');
-      if (changes.target_url !== undefined) this.#requireTarget(changes.target_url);
       const route = routeSchema.parse({
         ...current,
-        ...Object.fromEntries(given.map(([name, value]) => [name, value ?? undefined])),
+        ...changesTo(),
         version: current.version + 1,
         updated_at: toTimestamp(this.#options.clock.now()),
       });
+      await requireMayDecide(tx, route, context.principal);
       const publish = this.#prepare({ putRoutes: [route] }, route.hostname);
       const { id: _, ...row } = toRow(route);
       await tx.updateTable('routes').set(row).where('id', '=', id).execute();
@@ -160,8 +192,8 @@ export class RouteService {
     return testRequest(url, method, principal, {
       table: this.#options.table(),
       controlHosts: this.#controlHosts,
-      mcpHosts: this.#mcpHosts,
-      httpsPort: this.#options.httpsPort(),
+      mcpHosts: this.#options.mcpHosts,
+      ports: this.#options.ports(),
     });
   }
 
@@ -174,20 +206,24 @@ export class RouteService {
     };
   }
 
-  async *#rowsAfter(id: string, hostname: string | undefined): AsyncGenerator<RouteRow> {
+  async *#visible(id: string, hostname: string | undefined, principal: Principal): AsyncGenerator<Route> {
+    for await (const row of this.#rowsAfter(id, hostname)) {
+      const route = maySee(principal, row.hostname) ? this.#parsed(row) : undefined;
+      if (route) yield route;
+    }
+  }
+
+  #rowsAfter(id: string, hostname: string | undefined): AsyncGenerator<RouteRow> {
     const query = this.#options.database.read
       .selectFrom('routes')
       .selectAll()
       .$if(hostname !== undefined, (all) => all.where('hostname', '=', hostname ?? ''))
-      .orderBy('id')
-      .limit(SCAN_ROWS);
-    let last = id;
-    let rows: RouteRow[];
-    do {
-      rows = await query.where('id', '>', last).execute();
-      yield* rows;
-      last = rows.at(-1)?.id ?? last;
-    } while (rows.length === SCAN_ROWS);
+      .orderBy('id');
+    return inPortions(
+      id,
+      (row: RouteRow) => row.id,
+      (after, limit) => query.where('id', '>', after).limit(limit).execute(),
+    );
   }
 
   #requireTarget(url: string): void {
@@ -205,19 +241,8 @@ export class RouteService {
   }
 
   #parsed(row: RouteRow): Route | undefined {
-    try {
-      return parseRow(row);
-    } catch (cause) {
-      this.#options.log.write({
-        time: this.#options.clock.now(),
-        kind: 'system',
-        level: 'error',
-        component: 'store',
-        hostname: row.hostname ?? undefined,
-        message: `route ${row.id} can't be read; its paths are closed: ${cleanText(messageOf(cause))}`,
-      });
-      return undefined;
-    }
+    const message = `route ${row.id} can't be read; its paths are closed`;
+    return readRow(() => parseRow(row), this.#options, { message, hostname: row.hostname ?? undefined });
   }
 }
 

@@ -1,47 +1,44 @@
 /**
- * What a request would get, told without sending it: the same normalising and matching that serves, on the table that
- * serves. Pure. Called by `RouteService.test`.
+ * What a request would get, told without sending it: the decisions of the gateway itself (`decide.ts`) on the table
+ * that serves. A name of loopback is asked for by this machine, any other by a client elsewhere. Pure. Called by
+ * `RouteService.test`.
  */
 import { AppError } from '../core/errors.ts';
 import { isConfined, mayTouch, type Principal, requireHostname } from '../core/principal.ts';
 import {
-  type Match,
-  matchRequest,
-  type RoutingTable,
-  schemeDecision,
-  servesMcp,
-  upstreamPath,
-} from './match.ts';
+  comesAnyhow,
+  httpsUrl,
+  isControlHost,
+  isMethodServed,
+  type Location,
+  passageOf,
+  type Ports,
+  servedBy,
+  type ServedBy,
+  type ServingRules,
+} from './decide.ts';
+import { isOwnOrigin, type Match, upstreamPath } from './match.ts';
+import { isLoopbackAddress } from './own.ts';
 import { normaliseTarget, parseAuthority } from './normalise.ts';
 import type { RouteTest } from './schema.ts';
 
-export interface TestSettings {
-  table: RoutingTable;
+export interface TestSettings extends ServingRules {
   controlHosts: ReadonlySet<string>;
-  /** Setting `mcp.hosts`: empty means every served hostname. */
-  mcpHosts: readonly string[];
-  /** The port that a redirect to HTTPS names. */
-  httpsPort: number;
+  /** Where this process listens: what a redirect to HTTPS names. */
+  ports: Ports;
 }
 
-interface TestedRequest {
+interface TestedRequest extends Location {
   scheme: 'http' | 'https';
   method: string;
-  hostname: string;
-  port: number | undefined;
-  path: string;
-  query: string;
+  isLocal: boolean;
 }
 
-const HTTP_PORT = 80;
-/** Not a hostname that can be proxied: the control plane, for this machine. */
-const LOOPBACK = /^127\.|^::1$/;
-const HTTPS_PORT = 443;
 /** Not `URL`: it would resolve what the gateway has to see as the client sends it. A fragment is never sent. */
 const REQUEST_URL = /^(https?):\/\/([^/?#]*)([^#]*)/i;
-const CHALLENGE = '/.well-known/acme-challenge/';
 const OUTSIDE = 'decided by a proxy or route outside of what this credential may see';
-const METADATA = /^\/\.well-known\/oauth-protected-resource(?:\/mcp\/?)?$/;
+
+const NEEDS_HTTPS = 'the control plane and MCP need HTTPS, except from this machine';
 
 const nothing = {
   hostname: null,
@@ -64,103 +61,126 @@ export function testRequest(
   const [, scheme = '', authority = '', rest = ''] = REQUEST_URL.exec(url) ?? [];
   if (scheme === '')
     throw new AppError('INVALID_INPUT', 'url: has to be a whole URL such as https://app.example.com/api?x=1');
+  // In the order of the gateway's steps.
+  if (!isMethodServed(method))
+    return {
+      ...nothing,
+      outcome: 'not_served',
+      reason: `${method} is a method that the gateway refuses (405)`,
+    };
   const host = parseAuthority(authority);
   if (!host) return badRequest('its host is not a hostname or address the gateway accepts');
   const { hostname } = host;
   requireHostname(principal, hostname);
   const target = normaliseTarget(rest.startsWith('/') ? rest : `/${rest}`);
   if (!target) return badRequest('its path or query is one the gateway refuses (400)');
-  const request = { scheme: schemeOf(scheme), method, ...host, ...target };
-  const { match, ...verdict } = decide(request, settings);
-  const facts = { ...nothing, ...verdict, hostname, path: target.path };
-  return match ? { ...facts, ...factsOf(match, request, verdict), ...hidden(match, principal) } : facts;
+  const request = { scheme: schemeOf(scheme), method, isLocal: isLocalName(hostname), ...host, ...target };
+  const served = servedBy(request, isControlHost(settings.controlHosts, hostname, request.isLocal), settings);
+  const facts = { ...nothing, hostname, path: target.path };
+  if (!served) return { ...facts, outcome: 'not_served', reason: `no enabled proxy serves ${hostname}` };
+  const answer = answerOf(served, request, settings);
+  return { ...facts, ...answer, ...partsOf(served, request, answer), ...hidden(served, principal) };
 }
 
 const schemeOf = (text: string): 'http' | 'https' => (text.toLowerCase() === 'http' ? 'http' : 'https');
 
 const badRequest = (reason: string): RouteTest => ({ ...nothing, outcome: 'bad_request', reason });
 
-type Verdict = Pick<RouteTest, 'outcome' | 'reason'> &
-  Partial<Pick<RouteTest, 'mcp_answers' | 'redirect_to'>> & {
-    /** Absent when no proxy has a part in it. */
-    match?: Match;
-  };
+/** @see {@link https://www.rfc-editor.org/rfc/rfc6761#section-6.3 | RFC 6761 §6.3} */
+const isLocalName = (hostname: string): boolean =>
+  hostname === 'localhost' || hostname.endsWith('.localhost') || isLoopbackAddress(hostname);
 
-/** In the order of the gateway's own steps. */
-function decide(request: TestedRequest, { table, controlHosts, mcpHosts, httpsPort }: TestSettings): Verdict {
-  const { hostname, path, method, scheme } = request;
-  if (path.startsWith(CHALLENGE)) return { outcome: 'system', reason: 'certificate challenges stay here' };
-  if (controlHosts.has(hostname) || LOOPBACK.test(hostname)) return decideControl(request);
-  const match = matchRequest(table, hostname, method, path);
-  if (!match) return { outcome: 'not_served', reason: `no enabled proxy serves ${hostname}` };
-  const decision = schemeDecision(match.proxy, scheme);
-  if (decision === 'refuse')
-    return { outcome: 'not_served', reason: `enable_${scheme} of the proxy is false`, match };
-  const mcp_answers = servesMcp(match.proxy, hostname, path, mcpHosts);
-  const isOwn = mcp_answers || (METADATA.test(path) && servesMcp(match.proxy, hostname, '/mcp', mcpHosts));
-  if (isOwn && scheme === 'http') return { ...decidePlain(request, httpsPort), mcp_answers, match };
-  if (mcp_answers) return { outcome: 'mcp', reason: 'serve_mcp of the proxy is true', mcp_answers, match };
-  if (isOwn) return { outcome: 'system', reason: 'metadata of the MCP endpoint', match };
-  if (decision === 'redirect')
-    return {
-      outcome: 'redirect',
-      reason: 'redirect_to_https of the proxy is true',
-      redirect_to: httpsUrl(request, httpsPort),
-      match,
-    };
-  const reason = match.route ? `route ${match.route.id} matches` : 'no route matches: the proxy decides';
-  return { outcome: 'forward', reason, match };
+type Answer = Pick<RouteTest, 'outcome' | 'reason' | 'mcp_answers' | 'redirect_to'>;
+
+function answerOf(served: ServedBy, request: TestedRequest, { ports }: TestSettings): Answer {
+  const { kind, match } = served;
+  const isOwn = kind !== 'proxied';
+  const passage = comesAnyhow(kind) ? 'serve' : passageOf({ ...request, match }, isOwn);
+  const mcp_answers = kind === 'mcp' && passage !== 'unserved';
+  const told = { mcp_answers, redirect_to: null };
+  switch (passage) {
+    case 'serve':
+      return { ...told, ...servedAs(served, request) };
+    case 'redirect':
+      return {
+        ...told,
+        outcome: 'redirect',
+        reason: isOwn ? NEEDS_HTTPS : 'redirect_to_https of the proxy is true',
+        redirect_to: httpsUrl(request, ports),
+      };
+    case 'unserved':
+      return { ...told, outcome: 'not_served', reason: `enable_${request.scheme} of the proxy is false` };
+    case 'unsafe':
+      return { ...told, outcome: 'not_served', reason: NEEDS_HTTPS };
+  }
 }
 
-function decideControl({ hostname, path, scheme }: TestedRequest): Verdict {
-  const mcp_answers = path === '/mcp' || path === '/mcp/';
+function servedAs(
+  served: ServedBy,
+  { hostname, scheme }: TestedRequest,
+): Pick<RouteTest, 'outcome' | 'reason'> {
+  const { kind, match } = served;
   const where = scheme === 'http' ? ', in the clear for this machine only' : '';
-  return {
-    outcome: mcp_answers ? 'mcp' : 'system',
-    reason: `${hostname} is the control host${where}`,
-    mcp_answers,
-  };
+  switch (kind) {
+    case 'acme':
+      return { outcome: 'system', reason: 'certificate challenges stay here' };
+    case 'probe':
+      return { outcome: 'system', reason: 'a probe of the control host' };
+    case 'control':
+      return { outcome: 'system', reason: `${hostname} is the control host${where}` };
+    case 'metadata':
+      return {
+        outcome: 'system',
+        reason: `metadata of ${'policy' in served ? 'what is protected' : 'the MCP endpoint'}${where}`,
+      };
+    case 'site':
+      return { outcome: 'system', reason: `sign-in of browsers${where}` };
+    case 'mcp':
+      return {
+        outcome: 'mcp',
+        reason: `${match ? 'serve_mcp of the proxy is true' : `${hostname} is the control host`}${where}`,
+      };
+    case 'proxied':
+      return { outcome: 'forward', reason: reasonOf(served.match) };
+  }
 }
 
-/** What asks for credentials is not served in the clear to other machines. */
-function decidePlain(request: TestedRequest, httpsPort: number): Verdict {
-  return request.method === 'GET' || request.method === 'HEAD'
-    ? { outcome: 'redirect', reason: 'MCP needs HTTPS', redirect_to: httpsUrl(request, httpsPort) }
-    : { outcome: 'not_served', reason: 'MCP needs HTTPS, except from this machine' };
+function reasonOf(match: Match): string {
+  if (!match.route) return 'no route matches: the proxy decides';
+  const found = `route ${match.route.id} matches`;
+  const setsHeaders = Object.keys(match.proxy.request_headers.set).length > 0;
+  return setsHeaders && !isOwnOrigin(match)
+    ? `${found}; its target is of another origin than the proxy's, so no header that the proxy sets goes there`
+    : found;
 }
 
-/** Who named a port of ours is sent to another one of ours; who named none came through a front. */
-function httpsUrl({ hostname, port, path, query }: TestedRequest, httpsPort: number): string {
-  const isFront = port === undefined || port === HTTP_PORT || httpsPort === HTTPS_PORT;
-  return `https://${authorityOf(hostname)}${isFront ? '' : `:${httpsPort}`}${path}${queryOf(query)}`;
-}
-
-const authorityOf = (hostname: string): string => (hostname.includes(':') ? `[${hostname}]` : hostname);
 const queryOf = (query: string): string => (query === '' ? '' : `?${query}`);
 
-/** The target is told for what reaches it, at once or after the redirect. */
-function factsOf(
-  match: Match,
+/** Proxy, route and target, where they have a part in it: the target for what reaches it, at once or redirected. */
+function partsOf(
+  { kind, match }: ServedBy,
   { path, query }: TestedRequest,
-  { outcome, mcp_answers }: Verdict,
+  { outcome }: Answer,
 ): Partial<RouteTest> {
-  const { proxy, route, auth } = match;
+  if (!match) return {};
+  const { proxy, route, auth, targetUrl } = match;
   const told = { proxy: { id: proxy.id, hostname: proxy.hostname } };
-  if (mcp_answers || (outcome !== 'forward' && outcome !== 'redirect')) return told;
+  if (kind !== 'proxied' || outcome === 'not_served') return told;
   return {
     ...told,
     route: route
       ? { id: route.id, hostname: route.hostname, path: route.path, priority: route.priority }
       : null,
     auth,
-    target_url: `${new URL(match.targetUrl).origin}${upstreamPath(match, path)}${queryOf(query)}`,
+    target_url: `${new URL(targetUrl).origin}${upstreamPath(match, path)}${queryOf(query)}`,
   };
 }
 
 /** A wildcard's proxy or a global route may decide for a hostname without being the principal's to see. */
-function hidden({ proxy, route }: Match, principal: Principal): Partial<RouteTest> {
-  const seesProxy = mayTouch(principal, proxy.hostname);
-  const seesRoute = !isConfined(principal) || (route?.hostname !== null && seesProxy);
+function hidden({ match }: ServedBy, principal: Principal): Partial<RouteTest> {
+  if (!match) return {};
+  const seesProxy = mayTouch(principal, match.proxy.hostname);
+  const seesRoute = !isConfined(principal) || (match.route?.hostname !== null && seesProxy);
   return {
     ...(!seesProxy && { proxy: null }),
     ...(!seesRoute && { route: null, auth: null, target_url: null, reason: OUTSIDE }),

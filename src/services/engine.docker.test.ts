@@ -11,6 +11,7 @@ import test, { after, before, suite, type TestContext } from 'node:test';
 import Docker from 'dockerode';
 import { ManualClock, SECOND, systemClock } from '../core/clock.ts';
 import { AppError, type ErrorCode } from '../core/errors.ts';
+import { silentLog } from '../core/record.ts';
 import { engineContract } from './engine.contract.ts';
 import { createDockerEngine } from './engine.docker.ts';
 
@@ -53,7 +54,7 @@ function withRealEngine(): void {
   });
 
   engineContract('engine.docker', async () => ({
-    engine: createDockerEngine({ socket, clock: systemClock }),
+    engine: createDockerEngine({ socket, clock: systemClock, log: silentLog }),
     async create({ name, image, secret }) {
       await client.createContainer({
         name,
@@ -123,7 +124,7 @@ async function setUp(t: TestContext, listener: RequestListener) {
     if (server.listening) await close(server);
     rmSync(folder, { recursive: true, force: true });
   });
-  return { engine: createDockerEngine({ socket, clock }), clock, socket, server };
+  return { engine: createDockerEngine({ socket, clock, log: silentLog }), clock, socket, server };
 }
 
 async function close(server: Server): Promise<void> {
@@ -160,7 +161,11 @@ test('a container without names or ports is listed all the same', async (t) => {
 });
 
 test('without a socket nothing is connected, and the reason says how to connect an engine', async () => {
-  const engine = createDockerEngine({ socket: '/no/such/docker.sock', clock: new ManualClock() });
+  const engine = createDockerEngine({
+    socket: '/no/such/docker.sock',
+    clock: new ManualClock(),
+    log: silentLog,
+  });
   const state = await engine.ping();
   assert.ok(!state.connected);
   assert.match(state.reason, /no \/no\/such\/docker\.sock; set OHP_DOCKER_SOCKET .* read and write it/);
@@ -198,14 +203,12 @@ test('an engine that does not answer in time, or stops in the middle, is UNAVAIL
 test('an answer that breaks off is UNAVAILABLE at the latest when the time is up', async (t) => {
   const broken = Promise.withResolvers<void>();
   const { engine, clock } = await setUp(t, (_request, response) => {
-    response.writeHead(200, { 'content-length': 100 }).write('[', () => {
-      response.destroy();
-      broken.resolve();
-    });
+    response.once('close', () => broken.resolve());
+    response.writeHead(200, { 'content-length': 100 }).write('[', () => response.destroy());
   });
   const pending = assert.rejects(engine.listContainers({ all: true }), refusedAs('UNAVAILABLE', /./));
   await broken.promise;
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  await new Promise(setImmediate);
   clock.advance(5 * SECOND);
   await pending;
 });

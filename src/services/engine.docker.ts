@@ -3,7 +3,8 @@ import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { z } from 'zod';
 import { type Clock, SECOND } from '../core/clock.ts';
-import { AppError } from '../core/errors.ts';
+import { AppError, messageOf } from '../core/errors.ts';
+import { type Log, writeDebug } from '../core/record.ts';
 import { cleanText } from '../core/untrusted.ts';
 import type { Container, ContainerEngine } from './engine.ts';
 
@@ -41,20 +42,21 @@ export interface DockerEngineOptions {
   /** Path of the Unix socket. */
   socket: string;
   clock: Clock;
+  log: Log;
 }
 
 /** Connects when it is first asked, and again each time: an engine may come and go. */
-export function createDockerEngine({ socket, clock }: DockerEngineOptions): ContainerEngine {
-  const ask = createAsk(socket, clock);
+export function createDockerEngine(options: DockerEngineOptions): ContainerEngine {
+  const ask = createAsk(options);
   return {
     async ping() {
-      const state = await socketState(socket);
+      const state = await socketState(options);
       if (!state.connected) return state;
       const { Version } = await ask(versionSchema, (client, abortSignal) => client.version({ abortSignal }));
       return { connected: true, version: cleanText(Version) };
     },
     async listContainers({ all }) {
-      const state = await socketState(socket);
+      const state = await socketState(options);
       if (!state.connected) throw new AppError('UNAVAILABLE', state.reason);
       const found = await ask(containersSchema, (client, abortSignal) =>
         client.listContainers({ ...(all ? ALL : RUNNING), abortSignal }),
@@ -72,12 +74,19 @@ interface Client {
 type Request = (client: Client, abortSignal: AbortSignal) => Promise<unknown>;
 
 /** One request: bounded in time, its answer checked, its failure told in words of ours. */
-function createAsk(socket: string, clock: Clock) {
+function createAsk(options: DockerEngineOptions) {
+  const { socket, clock } = options;
   let client: Promise<Client> | undefined;
   return async function ask<Answer>(schema: z.ZodType<Answer>, request: Request): Promise<Answer> {
+    const began = clock.now();
+    const tell = (message: string) =>
+      writeDebug(options, 'services', () => ({ message, duration_ms: clock.now() - began }));
     try {
-      return parse(schema, await inTime(await (client ??= connect(socket)), request, clock));
+      const answer = await inTime(await (client ??= connect(socket)), request, clock);
+      tell(`${socket} answered`);
+      return parse(schema, answer);
     } catch (cause) {
+      tell(`${socket} failed: ${cleanText(messageOf(cause))}`);
       throw failure(cause);
     }
   };
@@ -107,12 +116,14 @@ async function connect(socketPath: string): Promise<Client> {
 }
 
 async function socketState(
-  socket: string,
+  options: DockerEngineOptions,
 ): Promise<{ connected: true } | { connected: false; reason: string }> {
+  const { socket } = options;
   try {
     await access(socket, constants.R_OK | constants.W_OK);
     return { connected: true };
   } catch (cause) {
+    writeDebug(options, 'services', () => ({ message: `${socket} can't be used: ${messageOf(cause)}` }));
     return { connected: false, reason: `${reasonOf(cause, socket)}; ${HOW_TO_CONNECT}` };
   }
 }

@@ -1,5 +1,5 @@
 /** The containers of this machine, as a list that can be searched and paged. Keeps nothing: the engine knows. */
-import { decodeCursor, encodeCursor, toTimestamp } from '../core/collection.ts';
+import { decodeCursor, encodeCursor, pageOf, toTimestamp } from '../core/collection.ts';
 import { cleanText } from '../core/untrusted.ts';
 import type { Container, ContainerEngine } from './engine.ts';
 import type { Service, ServiceList } from './schema.ts';
@@ -19,7 +19,7 @@ export interface ServiceDirectory {
   /** @throws AppError UNAVAILABLE without an engine. */
   list(query: {
     filter?: string | undefined;
-    limit: number;
+    limit?: number | undefined;
     cursor?: string | undefined;
   }): Promise<ServiceList>;
 }
@@ -33,10 +33,8 @@ export function createServiceDirectory(engine: ContainerEngine): ServiceDirector
         .filter((service) => matches(service, filter?.toLowerCase()))
         .sort((a, b) => order(keyOf(a), keyOf(b)))
         .filter((service) => after === undefined || order(keyOf(service), after) > 0);
-      const services = wanted.slice(0, limit);
-      const last = services.at(-1);
-      const more = last !== undefined && wanted.length > services.length;
-      return { services, ...(more && { next_cursor: encodeCursor(LIST, keyOf(last)) }) };
+      const { items, ...more } = pageOf(wanted, limit, (last) => encodeCursor(LIST, keyOf(last)));
+      return { services: items, ...more };
     },
   };
 }

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { sql } from 'kysely';
 import { ManualClock } from '../core/clock.ts';
 import { openSqlite } from '../store/sqlite.ts';
 import type { SessionStore } from '../interfaces/mcp/session-store.ts';
@@ -62,6 +63,18 @@ test('the caps make the longest unused go: first of the principal, then of all',
   assert.equal(await store.find('b1'), undefined);
 });
 
+test('beyond the total the kind that is named goes first, whoever was used last', async () => {
+  await using opened = await open();
+  const { store } = opened;
+  await store.create(session('a1', 'a', 1), caps);
+  await store.create(session('n1', 'nobody 1', 2), caps);
+  await store.create(session('n2', 'nobody 2', 3), caps);
+  const full = { perPrincipal: 9, total: 3, firstToGo: 'nobody ' };
+  assert.deepEqual(await store.create(session('n3', 'nobody 3', 4), full), ['n1']);
+  assert.deepEqual(await store.create(session('b1', 'b', 5), { ...full, total: 2 }), ['n2', 'n3']);
+  assert.deepEqual(await store.create(session('b2', 'b', 6), { ...full, total: 2 }), ['a1']);
+});
+
 test('the new session is never the one that goes', async () => {
   await using opened = await open();
   await opened.store.create(session('new', 'a', 9), caps);
@@ -86,6 +99,43 @@ test('a sweep removes idle sessions, old events, and the events of what it remov
   const after = async (sessionId: string) =>
     (await store.eventsAfter({ sessionId, streamId: 'g', sequence: 0 }, 10)).map(({ sequence }) => sequence);
   assert.deepEqual([await after('old'), await after('new')], [[], [2]]);
+});
+
+test('a sweep of very many removes them all, and lets others run in between', async () => {
+  await using opened = await open();
+  const { store } = opened;
+  for (let i = 0; i < 120; i += 1) await store.create(session(`s${i}`, `p${i}`, 1), { ...caps, total: 1000 });
+  const events = Array.from({ length: 2600 }, (_, i) => ({
+    sessionId: 's0',
+    streamId: 'g',
+    sequence: i,
+    message: '{}',
+  }));
+  await store.append(events, 1);
+  let isSwept = false;
+  const sweeping = store.sweep(5, 5).finally(() => (isSwept = true));
+  let turns = 0;
+  while (!isSwept) {
+    await new Promise(setImmediate);
+    turns += 1;
+    if (turns === 2) await store.create(session('new', 'a', 10), { ...caps, total: 1000 });
+  }
+  assert.equal((await sweeping).length, 120);
+  assert.ok(turns > 5, `${turns} turns of the event loop`);
+  assert.ok(await store.find('new'));
+  assert.deepEqual(await store.eventsAfter({ sessionId: 's0', streamId: 'g', sequence: 0 }, 10), []);
+});
+
+test('a sweep finds what is old by an index, however much is kept', async () => {
+  await using database = await openSqlite(':memory:', clock);
+  for (const [table, column] of [
+    ['session_events', 'created_at'],
+    ['sessions', 'last_seen_at'],
+  ]) {
+    const { rows } = await sql<{ detail: string }>`explain query plan select 1 from ${sql.table(table ?? '')}
+      where ${sql.ref(column ?? '')} < 5`.execute(database.read);
+    assert.match(rows.map(({ detail }) => detail).join(), /SEARCH .* INDEX .*age/);
+  }
 });
 
 test('events come in order, after a position, of one stream of one session, up to a limit', async () => {

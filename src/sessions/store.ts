@@ -2,9 +2,14 @@
  * Legacy MCP sessions and the events of their streams, in the database. It satisfies the port that the MCP interface
  * declares (`interfaces/mcp/session-store.ts`) by shape. It knows nothing of the protocol; `app.ts` makes it.
  */
+import { setImmediate } from 'node:timers/promises';
 import { z } from 'zod';
 import type { Sealer } from '../core/sealer.ts';
 import type { Database, Writer } from '../store/database.ts';
+
+/** Removed in one transaction, during which nothing else runs. */
+const EVENTS_AT_ONCE = 500;
+const SESSIONS_AT_ONCE = 50;
 
 const documentSchema = z.object({
   initialize: z.record(z.string(), z.unknown()),
@@ -30,6 +35,7 @@ interface StoredEvent {
 interface Caps {
   readonly perPrincipal: number;
   readonly total: number;
+  readonly firstToGo?: string | undefined;
 }
 
 /** What a stream told may hold a secret that is shown once, so events are sealed at rest. */
@@ -40,9 +46,10 @@ export function createSessionStore(database: Database, sealer: Sealer) {
     create: (session: StoredSession, caps: Caps): Promise<string[]> =>
       database.change({}, async (tx) => {
         await insert(tx, session);
-        const own = await beyond(tx, caps.perPrincipal, session.id, session.principalId);
+        const { id, principalId } = session;
+        const own = await beyond(tx, { cap: caps.perPrincipal, newest: id, principalId });
         await removeAll(tx, own);
-        const rest = await beyond(tx, caps.total, session.id);
+        const rest = await beyond(tx, { cap: caps.total, newest: id, firstToGo: caps.firstToGo });
         await removeAll(tx, rest);
         return [...own, ...rest];
       }),
@@ -68,18 +75,16 @@ export function createSessionStore(database: Database, sealer: Sealer) {
           await tx.updateTable('sessions').set({ last_seen_at }).where('id', '=', id).execute();
       }),
 
-    sweep: (idleBefore: number, eventsBefore: number): Promise<string[]> =>
-      database.change({}, async (tx) => {
-        await tx.deleteFrom('session_events').where('created_at', '<', eventsBefore).execute();
-        const idle = await tx
-          .selectFrom('sessions')
-          .select('id')
-          .where('last_seen_at', '<', idleBefore)
-          .execute();
-        const ids = idle.map(({ id }) => id);
-        await removeAll(tx, ids);
-        return ids;
-      }),
+    async sweep(idleBefore: number, eventsBefore: number): Promise<string[]> {
+      const removed: string[] = [];
+      await inSlices(EVENTS_AT_ONCE, () => database.change({}, (tx) => removeEvents(tx, eventsBefore)));
+      await inSlices(SESSIONS_AT_ONCE, async () => {
+        const ids = await database.change({}, (tx) => removeIdle(tx, idleBefore));
+        removed.push(...ids);
+        return ids.length;
+      });
+      return removed;
+    },
 
     append: (events: readonly StoredEvent[], now: number): Promise<void> =>
       database.change({}, async (tx) => {
@@ -105,6 +110,44 @@ export function createSessionStore(database: Database, sealer: Sealer) {
   };
 }
 
+/** Until one removed less than it could. Whoever waits for the event loop or for a change of its own comes in between. */
+async function inSlices(size: number, remove: () => Promise<number>): Promise<void> {
+  while ((await remove()) >= size) await setImmediate();
+}
+
+/** Returns how many; at most `EVENTS_AT_ONCE`. */
+async function removeEvents(tx: Writer, before: number): Promise<number> {
+  const { numDeletedRows } = await tx
+    .deleteFrom('session_events')
+    .where((expression) =>
+      expression(
+        expression.refTuple('session_id', 'stream_id', 'sequence'),
+        'in',
+        expression
+          .selectFrom('session_events')
+          .select(['session_id', 'stream_id', 'sequence'])
+          .where('created_at', '<', before)
+          .limit(EVENTS_AT_ONCE)
+          .$asTuple('session_id', 'stream_id', 'sequence'),
+      ),
+    )
+    .executeTakeFirst();
+  return Number(numDeletedRows);
+}
+
+/** Returns their ids; at most `SESSIONS_AT_ONCE`. */
+async function removeIdle(tx: Writer, before: number): Promise<string[]> {
+  const idle = await tx
+    .selectFrom('sessions')
+    .select('id')
+    .where('last_seen_at', '<', before)
+    .limit(SESSIONS_AT_ONCE)
+    .execute();
+  const ids = idle.map(({ id }) => id);
+  await removeAll(tx, ids);
+  return ids;
+}
+
 async function insert(tx: Writer, session: StoredSession): Promise<void> {
   const { id, principalId, initialize, version, createdAt, lastSeenAt } = session;
   await tx
@@ -119,8 +162,16 @@ async function insert(tx: Writer, session: StoredSession): Promise<void> {
     .execute();
 }
 
+interface Counted {
+  readonly cap: number;
+  readonly newest: string;
+  /** Undefined: the sessions of all. */
+  readonly principalId?: string;
+  readonly firstToGo?: string | undefined;
+}
+
 /** Ids that exceed the cap, longest unused first; never the new one. */
-async function beyond(tx: Writer, cap: number, newest: string, principalId?: string): Promise<string[]> {
+async function beyond(tx: Writer, { cap, newest, principalId, firstToGo = '' }: Counted): Promise<string[]> {
   const all = tx.selectFrom('sessions');
   const some = principalId === undefined ? all : all.where('principal_id', '=', principalId);
   const counted = await some.select((e) => e.fn.countAll<number>().as('count')).executeTakeFirst();
@@ -129,6 +180,7 @@ async function beyond(tx: Writer, cap: number, newest: string, principalId?: str
   const rows = await some
     .select('id')
     .where('id', '!=', newest)
+    .orderBy((e) => e('principal_id', 'like', `${firstToGo}%`), 'desc')
     .orderBy('last_seen_at')
     .orderBy('created_at')
     .limit(excess)

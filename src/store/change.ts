@@ -1,17 +1,29 @@
 /** How a change runs, on every database: one at a time, its idempotency result inside, its news after the commit. */
 import type { Kysely } from 'kysely';
 import { type Clock, DAY } from '../core/clock.ts';
-import { AppError } from '../core/errors.ts';
+import { AppError, messageOf } from '../core/errors.ts';
+import { type Log, writeDebug } from '../core/record.ts';
 import type { ChangeContext, Database, Writer } from './database.ts';
 import type { Tables } from './schema.ts';
 
 /** A key may be used anew after this long. */
 export const IDEMPOTENCY_KEPT_MS = DAY;
 
-export function createChange(db: Kysely<Tables>, clock: Clock): Database['change'] {
+export interface ChangeParts {
+  db: Kysely<Tables>;
+  clock: Clock;
+  log: Log;
+}
+
+export function createChange(parts: ChangeParts): Database['change'] {
+  const { clock, log } = parts;
   let last: Promise<unknown> = Promise.resolve();
   return function change(context, work) {
-    const next = last.then(() => runChange(db, clock, context, work));
+    const asked = clock.now();
+    const next = last.then(async () => {
+      if (!log.enabled('store', 'debug')) return runChange(parts, context, work);
+      return timed(parts, asked, () => runChange(parts, context, work));
+    });
     // The queue goes on whatever came of this change; its caller gets the error from `next`.
     last = next.catch(() => undefined);
     return next;
@@ -19,19 +31,53 @@ export function createChange(db: Kysely<Tables>, clock: Clock): Database['change
 }
 
 async function runChange<T>(
-  db: Kysely<Tables>,
-  clock: Clock,
+  parts: ChangeParts,
   context: ChangeContext,
   work: (tx: Writer, afterCommit: (run: () => void) => void) => Promise<T>,
 ): Promise<T> {
   const news: (() => void)[] = [];
-  const result = await db.transaction().execute(async (tx) => {
+  const result = await parts.db.transaction().execute(async (tx) => {
     const value = await work(tx, (run) => void news.push(run));
-    await keepResult(tx, clock, context, value);
+    await keepResult(tx, parts.clock, context, value);
     return value;
   });
-  for (const tell of news) tell();
+  for (const run of news) tell(run, parts);
   return result;
+}
+
+/** The change is kept, whatever comes of its news: who asked for it must not read that it failed. */
+function tell(run: () => void, { log, clock }: ChangeParts): void {
+  try {
+    run();
+  } catch (cause) {
+    log.write({
+      time: clock.now(),
+      kind: 'system',
+      level: 'error',
+      component: 'store',
+      message: `a change is kept, but what follows from it failed, and shows after a restart: ${messageOf(cause)}`,
+      detail: { cause: cause instanceof Error ? cause.stack : undefined },
+    });
+  }
+}
+
+/** Tells how long a change waited for those before it, and how long it took. */
+async function timed<T>(parts: ChangeParts, asked: number, run: () => Promise<T>): Promise<T> {
+  const began = parts.clock.now();
+  const record = (message: string) =>
+    writeDebug(parts, 'store', () => ({
+      message,
+      duration_ms: parts.clock.now() - began,
+      detail: { waited_ms: began - asked },
+    }));
+  try {
+    const result = await run();
+    record('change committed');
+    return result;
+  } catch (cause) {
+    record(`change rolled back: ${cause instanceof AppError ? cause.code : messageOf(cause)}`);
+    throw cause;
+  }
 }
 
 async function keepResult(

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { DAY, type ManualClock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
+import type { Log, LogRecord } from '../core/record.ts';
 import type { Database } from './database.ts';
 import { createIdempotencyStore } from './idempotency.ts';
 
@@ -19,7 +20,7 @@ const plain = { seal: (text: string) => text, open: (text: string) => text };
 export function databaseContract(
   adapter: string,
   clock: ManualClock,
-  open: () => Promise<{ database: Database; reopen: () => Promise<Database> }>,
+  open: (log?: Log) => Promise<{ database: Database; reopen: () => Promise<Database> }>,
 ): void {
   const title = (requirement: string) => `${adapter}: ${requirement}`;
 
@@ -63,6 +64,30 @@ export function databaseContract(
       assert.deepEqual(order, ['a begins', 'a told', 'b begins', 'b told']);
     },
   );
+
+  test(title('news that fails is reported and hides neither the change nor the other news'), async () => {
+    const records: LogRecord[] = [];
+    const log: Log = { write: (record) => void records.push(record), enabled: () => false };
+    await using database = (await open(log)).database;
+    const told: string[] = [];
+    const result = await database.change({}, async (tx, afterCommit) => {
+      await tx.insertInto('meta').values({ key: 'x', value: '' }).execute();
+      afterCommit(() => void told.push('first'));
+      afterCommit(() => {
+        throw new Error('the second could not be told');
+      });
+      afterCommit(() => void told.push('third'));
+      return 'the result';
+    });
+    assert.equal(result, 'the result');
+    assert.deepEqual(told, ['first', 'third']);
+    assert.deepEqual(await keys(database), ['x']);
+    assert.deepEqual(
+      records.map(({ level, component }) => [level, component]),
+      [['error', 'store']],
+    );
+    assert.match(records[0]?.message ?? '', /the second could not be told/);
+  });
 
   test(title('a lost update is not possible: read and write inside one change'), async () => {
     await using database = (await open()).database;

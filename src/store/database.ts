@@ -20,7 +20,8 @@ export interface Database extends AsyncDisposable {
    * Runs `work` in one durable transaction. Changes run one after the other, so that what is read inside stays true
    * until the commit. What `work` returns is kept as the result of the call's idempotency key, in the same
    * transaction: leave secrets out of it. `afterCommit` runs at once after the commit, before the next change begins;
-   * use it for what must be seen in the same order as the changes (publishing a snapshot, emitting an event).
+   * use it for what must be seen in the same order as the changes (publishing a snapshot, emitting an event). What
+   * fails there is reported; the change stands.
    */
   change<T>(
     context: ChangeContext,

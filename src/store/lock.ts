@@ -2,14 +2,13 @@
  * One process per data directory. The lock is an exclusive lock that the operating system holds on a file and drops
  * when the process ends, however it ends, so there is no stale lock to clean up. The pid beside it is for people.
  */
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import BetterSqlite3 from 'better-sqlite3';
 import { AppError } from '../core/errors.ts';
-import { createPrivateFile } from './private-file.ts';
+import { createPrivateFile, writePrivateFile } from './private-file.ts';
 
-const OWNER_ONLY = 0o600;
-const LOCK_FILE = 'lock.sqlite';
+export const LOCK_FILE = 'lock.sqlite';
 const PID_FILE = 'ohp.pid';
 
 /** @throws AppError CONFLICT with the pid of the process that holds the directory. */
@@ -22,13 +21,19 @@ export function lockDirectory(directory: string): Disposable {
     connection.exec('BEGIN EXCLUSIVE');
   } catch (cause) {
     connection.close();
+    if (!isBusy(cause)) throw cause;
     throw new AppError(
       'CONFLICT',
       `${directory} is in use by the process with pid ${readPid(pidFile)}; stop it first, or set OHP_DATA_DIR to another folder`,
       { cause },
     );
   }
-  writeFileSync(pidFile, `${process.pid}\n`, { mode: OWNER_ONLY });
+  try {
+    writePrivateFile(pidFile, `${process.pid}\n`);
+  } catch (cause) {
+    connection.close();
+    throw cause;
+  }
   return {
     [Symbol.dispose]() {
       rmSync(pidFile, { force: true });
@@ -36,6 +41,9 @@ export function lockDirectory(directory: string): Disposable {
     },
   };
 }
+
+const isBusy = (cause: unknown): boolean =>
+  cause instanceof BetterSqlite3.SqliteError && cause.code === 'SQLITE_BUSY';
 
 function readPid(pidFile: string): string {
   try {

@@ -1,5 +1,7 @@
 /** Each step once, in order, in its own transaction; the number of the last one is kept in the database itself. */
 import { type Kysely, sql } from 'kysely';
+import { AppError } from '../core/errors.ts';
+import { oauth } from './migrations.oauth.ts';
 import type { Tables } from './schema.ts';
 
 export interface Migration {
@@ -105,17 +107,31 @@ async function createSessionTables({ schema }: Kysely<Tables>): Promise<void> {
     .execute();
 }
 
-export const migrations: readonly Migration[] = [first];
+/** The sweeps of sessions and their events look for what is old, and nothing else. */
+const ages: Migration = {
+  name: '0002-session-ages',
+  async up({ schema }) {
+    await schema.createIndex('session_events_age').on('session_events').column('created_at').execute();
+    await schema.createIndex('sessions_age').on('sessions').column('last_seen_at').execute();
+  },
+  async down({ schema }) {
+    await schema.dropIndex('sessions_age').execute();
+    await schema.dropIndex('session_events_age').execute();
+  },
+};
+
+export const migrations: readonly Migration[] = [first, ages, oauth];
 
 const VERSION_KEY = 'schema_version';
 
-/** @throws Error when the database was written by a newer version of this program. */
+/** @throws AppError PRECONDITION_FAILED when the database was written by a newer version of this program. */
 export async function migrate(db: Kysely<Tables>, steps: readonly Migration[] = migrations): Promise<void> {
   await sql`create table if not exists meta (key text primary key, value text not null)`.execute(db);
   const row = await db.selectFrom('meta').select('value').where('key', '=', VERSION_KEY).executeTakeFirst();
   const current = Number(row?.value ?? 0);
   if (!(current <= steps.length))
-    throw new Error(
+    throw new AppError(
+      'PRECONDITION_FAILED',
       `the data is at schema version ${current}; this program knows ${steps.length}: run the newer program`,
     );
   for (const [index, step] of steps.entries()) {

@@ -32,6 +32,61 @@ export interface Tables {
     message: string;
     created_at: number;
   };
+  /** Of the authorization server: codes, tokens, grants, clients, its sessions. Ids are hashed, payloads sealed. */
+  oauth_records: {
+    id: string;
+    model: string;
+    grant_id: string | null;
+    uid: string | null;
+    user_code: string | null;
+    account_id: string | null;
+    client_id: string | null;
+    payload: string;
+    created_at: number;
+    expires_at: number | null;
+    consumed_at: number | null;
+  };
+  signing_keys: { id: string; state: string; public_jwk: string; key_sealed: string; created_at: number };
+  /** What a user has agreed to: this client, with answers to this redirect URI. */
+  consents: {
+    user_id: string;
+    client_id: string;
+    redirect_uri: string;
+    grant_id: string;
+    created_at: number;
+  };
+  users: {
+    id: string;
+    /** In lower case. */
+    username: string;
+    document: string;
+    /** argon2id, in its own encoding; null: no password. */
+    password_hash: string | null;
+    created_at: number;
+    last_seen_at: number | null;
+    version: number;
+  };
+  /** Who a user is at an upstream provider. */
+  identities: { issuer: string; subject: string; user_id: string; created_at: number };
+  passkeys: {
+    id: string;
+    user_id: string;
+    document: string;
+    counter: number;
+    created_at: number;
+    last_used_at: number | null;
+  };
+  /** The id is the hash of the link's code. */
+  invites: { id: string; user_id: string; created_at: number; expires_at: number };
+  /** Signed-in browsers: at the issuer, and at each protected hostname. The id is the hash of the cookie. */
+  browser_sessions: {
+    id: string;
+    user_id: string;
+    hostname: string;
+    document: string;
+    created_at: number;
+    expires_at: number;
+  };
   idempotency: {
     principal_id: string;
     operation: string;

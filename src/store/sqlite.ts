@@ -1,31 +1,55 @@
 /** The embedded database: SQLite in WAL mode, fully synchronous, one file of mode 0600. */
 import BetterSqlite3 from 'better-sqlite3';
-import { Kysely, SqliteDialect } from 'kysely';
+import { Kysely, type SqliteDatabase, SqliteDialect } from 'kysely';
 import type { Clock } from '../core/clock.ts';
+import { type Log, silentLog } from '../core/record.ts';
 import { createChange } from './change.ts';
 import type { Database } from './database.ts';
 import { migrate } from './migrations.ts';
 import { createPrivateFile } from './private-file.ts';
 import type { Tables } from './schema.ts';
+import { storageFault } from './storage-fault.ts';
 
 const BUSY_TIMEOUT_MS = 5000;
 
-export async function openSqlite(path: string, clock: Clock): Promise<Database> {
+/** @throws AppError PRECONDITION_FAILED when the file is damaged, newer than this program, or can't be written. */
+export async function openSqlite(path: string, clock: Clock, log: Log = silentLog): Promise<Database> {
+  try {
+    return await open(path, clock, log);
+  } catch (cause) {
+    throw storageFault(path, cause) ?? cause;
+  }
+}
+
+async function open(path: string, clock: Clock, log: Log): Promise<Database> {
   if (path !== ':memory:') createPrivateFile(path);
   const connection = new BetterSqlite3(path, { timeout: BUSY_TIMEOUT_MS });
-  connection.pragma('journal_mode = WAL');
-  connection.pragma('synchronous = FULL');
-  connection.pragma('foreign_keys = ON');
-  const read = new Kysely<Tables>({ dialect: new SqliteDialect({ database: connection }) });
+  const read = new Kysely<Tables>({ dialect: new SqliteDialect({ database: forKysely(connection) }) });
   try {
+    connection.pragma('journal_mode = WAL');
+    connection.pragma('synchronous = FULL');
+    connection.pragma('foreign_keys = ON');
     await migrate(read);
   } catch (cause) {
     await read.destroy();
+    // Kysely closes only what it has used.
+    connection.close();
     throw cause;
   }
   return {
     read,
-    change: createChange(read, clock),
+    change: createChange({ db: read, clock, log }),
     [Symbol.asyncDispose]: () => read.destroy(),
   };
 }
+
+const NOTHING = 'select 1 where false';
+
+/**
+ * Of some faults, such as a full disk, SQLite rolls back by itself; the rollback that Kysely then asks for would fail
+ * and hide the fault. @see {@link https://www.sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction}
+ */
+const forKysely = (connection: BetterSqlite3.Database): SqliteDatabase => ({
+  prepare: (text) => connection.prepare(text === 'rollback' && !connection.inTransaction ? NOTHING : text),
+  close: () => connection.close(),
+});

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { hashOf, isDamaged, newCredential, parseCredential } from './credential.ts';
+import { chosenFault, hashOf, newCredential, parseCredential } from './credential.ts';
 
 test('a new credential has the documented shape and its checksum fits', () => {
   const made = Array.from({ length: 200 }, newCredential);
@@ -42,7 +42,7 @@ test('a credential with one character changed, or cut, is not well formed', () =
       fc.pre(credential[at] !== character);
       const changed = credential.slice(0, at) + character + credential.slice(at + 1);
       assert.equal(parseCredential(changed), undefined);
-      assert.equal(isDamaged(changed), true);
+      assert.match(chosenFault(changed) ?? '', /mistyped or cut/);
       assert.equal(parseCredential(credential.slice(0, at)), undefined);
     }),
   );
@@ -52,9 +52,31 @@ test('any other text is not a credential of ours, and is not called damaged unle
   fc.assert(
     fc.property(fc.string(), (text) => {
       assert.equal(parseCredential(text), undefined);
-      assert.equal(isDamaged(text), text.startsWith('ohp_'));
+      const chosen = `${text.replace(/[^\x21-\x7e]/g, '')}${'-'.repeat(32)}`;
+      assert.equal(chosenFault(chosen) === undefined, !chosen.startsWith('ohp_'));
     }),
   );
+});
+
+test('a person may choose any 32 to 512 characters that HTTP carries unchanged; why not others is said without them', () => {
+  for (const text of [
+    'correct-horse-battery-staple!$@2026-xyz',
+    'a passphrase, with "spaces" = allowed',
+    newCredential(),
+  ])
+    assert.equal(chosenFault(text), undefined, text);
+  const long = '-'.repeat(512);
+  assert.equal(chosenFault(long), undefined);
+  for (const text of [long.slice(0, 31), `${long}-`])
+    assert.match(chosenFault(text) ?? '', /32 to 512 characters/);
+  for (const odd of [
+    `pass-${long.slice(0, 64)} `,
+    `pass-\u00fc${long.slice(0, 64)}`,
+    `pass-\n${long.slice(0, 64)}`,
+  ]) {
+    assert.match(chosenFault(odd) ?? '', /printable ASCII/);
+    assert.doesNotMatch(chosenFault(odd) ?? '', /pass-/);
+  }
 });
 
 test('what is kept of a credential is its SHA-256', () => {

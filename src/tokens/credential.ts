@@ -5,6 +5,7 @@
  */
 import { hash, randomBytes } from 'node:crypto';
 import { crc32 } from 'node:zlib';
+import { isCredential } from '../core/bearer.ts';
 
 const PREFIX = 'ohp_';
 const SECRET_BYTES = 32;
@@ -14,8 +15,9 @@ const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 const BASE = BigInt(ALPHABET.length);
 const SHAPE = /^ohp_([0-9A-Za-z]{43})([0-9A-Za-z]{6})$/;
 
-/** Longest credential that is looked at; the administrator's own may be any text up to this. */
-export const MAX_CREDENTIAL = 512;
+/** Characters of a secret that a person chose; ours are shorter than the most. */
+export const MIN_CHOSEN = 32;
+export const MAX_CHOSEN = 512;
 
 export function newCredential(): string {
   const digits = base62(BigInt(`0x${randomBytes(SECRET_BYTES).toString('hex')}`), SECRET_DIGITS);
@@ -28,9 +30,16 @@ export function parseCredential(text: string): string | undefined {
   return digits !== undefined && checksum === checksumOf(digits) ? text : undefined;
 }
 
-/** What is meant to be one of ours but isn't was mistyped or cut. */
-export const isDamaged = (text: string): boolean =>
-  text.startsWith(PREFIX) && parseCredential(text) === undefined;
+/** Why a text that a person chose can't be a token's secret; undefined when it can. The text is not in the answer. */
+export function chosenFault(text: string): string | undefined {
+  if (text.length < MIN_CHOSEN || text.length > MAX_CHOSEN)
+    return `has to have ${MIN_CHOSEN} to ${MAX_CHOSEN} characters`;
+  if (!isCredential(text))
+    return 'has to be printable ASCII without spaces at its ends, because nothing else reaches a server over HTTP as it was written';
+  if (text.startsWith(PREFIX) && parseCredential(text) === undefined)
+    return `begins with ${PREFIX} but is not a whole token (its checksum is wrong): it was mistyped or cut`;
+  return undefined;
+}
 
 /** What is kept of a credential: its SHA-256, hex. Random text of 256 bits needs neither salt nor stretching. */
 export const hashOf = (credential: string): string => hash('sha256', credential, 'hex');

@@ -4,7 +4,7 @@ import { DAY, MINUTE } from '../core/clock.ts';
 import { cursorField, idempotencyKeyField, limitField, versionField } from '../core/collection.ts';
 import { parseDuration } from '../core/duration.ts';
 import { AppError } from '../core/errors.ts';
-import { parseHostnamePattern } from '../core/hostname.ts';
+import { hostname } from '../core/hostname-field.ts';
 import { limits } from '../core/limits.ts';
 import { defineOperation } from '../core/operation.ts';
 import {
@@ -19,7 +19,6 @@ import { tokenListSchema, tokenSchema } from './schema.ts';
 import type { TokenService } from './service.ts';
 
 const MAX_HOSTNAMES = 100;
-const MAX_HOSTNAME_TEXT = 256;
 const MAX_DURATION_TEXT = 40;
 const MIN_EXPIRY_MS = MINUTE;
 const MAX_EXPIRY_MS = 3650 * DAY;
@@ -37,16 +36,6 @@ const nameField = z
     'has to be printable, without spaces around it',
   )
   .describe('What it is for, e.g. "deploy job"');
-
-const hostnamePattern = z
-  .string()
-  .min(1)
-  .max(MAX_HOSTNAME_TEXT)
-  .overwrite((text) => parseHostnamePattern(text) ?? text)
-  .refine(
-    (text) => parseHostnamePattern(text) !== undefined,
-    'has to be a hostname such as app.example.com, or *.example.com',
-  );
 
 const expiresInField = z
   .string()
@@ -107,9 +96,14 @@ export const createToken = defineOperation({
       .max(permissions.length)
       .optional()
       .describe('What it may do; write includes read'),
-    bundle: z.enum(bundleNames).optional().describe('Instead of permissions'),
+    bundle: z
+      .enum(bundleNames)
+      .optional()
+      .describe(
+        'Instead of permissions. viewer reads; operator also changes proxies, routes, certificates; admin: all',
+      ),
     hostnames: z
-      .array(hostnamePattern)
+      .array(hostname)
       .min(1, 'has to name a hostname; leave it out for all hostnames')
       .max(MAX_HOSTNAMES)
       .optional()

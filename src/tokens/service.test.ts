@@ -89,9 +89,7 @@ const refused = (code: ErrorCode, message: RegExp) => (error: unknown) => {
 test('the first start makes one administrator: from the given secret, or with a generated one that is told once', async (t) => {
   const given = await start(t);
   assert.deepEqual(await given.tokens.ensureAdministrator(ADMIN), { created: true });
-  assert.deepEqual(await given.tokens.ensureAdministrator('another-secret-of-32-characters-or-more'), {
-    created: false,
-  });
+  assert.deepEqual(await given.tokens.ensureAdministrator(ADMIN), { created: false });
   assert.ok(isLastingAdministrator(given.tokens.authenticate(ADMIN)!));
 
   const generated = await start(t);
@@ -108,9 +106,61 @@ test('two first starts at once make one administrator', async (t) => {
   assert.equal((await database.read.selectFrom('tokens').select('id').execute()).length, 1);
 });
 
+test("a later start says that a secret it was given is ignored, unless it is an administrator's", async (t) => {
+  const { tokens, make, call, admin } = await withAdministrator(t);
+  const ignored = { created: false, ignored: true };
+  assert.deepEqual(await tokens.ensureAdministrator('another-secret-of-32-characters-or-more'), ignored);
+  const second = await make({ bundle: 'admin' });
+  const viewer = await make({ bundle: 'viewer' });
+  assert.deepEqual(await tokens.ensureAdministrator(second.secret), { created: false });
+  assert.deepEqual(await tokens.ensureAdministrator(viewer.secret), ignored);
+  await call('revoke_token', admin, { id: second.token.id });
+  assert.deepEqual(await tokens.ensureAdministrator(second.secret), ignored);
+});
+
+test("who lost the administrator's token gets a new one, once; the lost one, rotated or not, ends with its streams", async (t) => {
+  for (const rotated of [false, true]) {
+    const { tokens, admin, call, make, revoked } = await withAdministrator(t);
+    const lost = rotated ? ((await call('rotate_token', admin, { id: admin.id })).secret ?? '') : ADMIN;
+    const other = await make({ bundle: 'admin', name: 'a colleague' });
+    revoked.length = 0;
+    const { secret = '', token, revoked: ended } = await tokens.resetAdministrator();
+    assert.ok(isLastingAdministrator(tokens.authenticate(secret)!));
+    assert.deepEqual(
+      [token.name, token.owner, ended, revoked],
+      ['administrator', 'system', [admin.id], [admin.id]],
+    );
+    assert.equal(tokens.authenticate(lost), undefined);
+    assert.ok(tokens.authenticate(other.secret), 'tokens that were given to others stay');
+    assert.deepEqual((await tokens.resetAdministrator()).revoked, [token.id]);
+  }
+});
+
+test("a new administrator's secret may be chosen, but not one that is or was in use, and is then not told", async (t) => {
+  const { tokens, admin, records } = await withAdministrator(t);
+  const chosen = 'another-secret-of-32-characters-or-more';
+  const made = await tokens.resetAdministrator(chosen);
+  assert.ok(!('secret' in made));
+  assert.equal(tokens.authenticate(chosen)?.id, made.token.id);
+  for (const used of [ADMIN, chosen])
+    await assert.rejects(
+      tokens.resetAdministrator(used),
+      refused('CONFLICT', /is or was .*nothing was changed/),
+    );
+  await assert.rejects(tokens.resetAdministrator('short'), refused('INVALID_INPUT', /has to have 32 to/));
+  assert.equal(tokens.authenticate(chosen)?.id, made.token.id);
+  assert.equal(tokens.authenticate(ADMIN), undefined);
+  assert.deepEqual(
+    records
+      .filter(({ kind, operation }) => kind === 'audit' && operation === 'reset_admin_token')
+      .map(({ outcome, principal, detail }) => [outcome, principal, detail?.made, detail?.revoked]),
+    [['OK', 'system', made.token.id, [admin.id]]],
+  );
+});
+
 test("an administrator's secret that is too short, or one of ours cut short, stops the first start", async (t) => {
   const { tokens } = await start(t);
-  await assert.rejects(tokens.ensureAdministrator('short'), /OHP_ADMIN_TOKEN has to have 32 to 512/);
+  await assert.rejects(tokens.ensureAdministrator('short'), /token has to have 32 to 512/);
   await assert.rejects(tokens.ensureAdministrator(newCredential().slice(0, -1)), /mistyped or cut/);
   assert.deepEqual(await tokens.ensureAdministrator(newCredential()), { created: true });
 });

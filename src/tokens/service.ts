@@ -5,17 +5,16 @@
  */
 import { timingSafeEqual } from 'node:crypto';
 import { type Clock, DAY, MINUTE, SECOND, type Timer } from '../core/clock.ts';
-import { decodeCursor, encodeCursor, requireVersion } from '../core/collection.ts';
+import { decodeCursor, encodeCursor, pageOf, requireVersion } from '../core/collection.ts';
 import { AppError, messageOf } from '../core/errors.ts';
 import type { Events } from '../core/events.ts';
-import type { Authenticate } from '../core/exchange.ts';
 import { newId } from '../core/ids.ts';
 import type { OperationContext } from '../core/operation.ts';
 import { permissions } from '../core/permissions.ts';
 import { type Principal, system } from '../core/principal.ts';
 import type { Log } from '../core/record.ts';
 import type { Database, Writer } from '../store/database.ts';
-import { HASH_LENGTH, hashOf, isDamaged, MAX_CREDENTIAL, newCredential } from './credential.ts';
+import { chosenFault, HASH_LENGTH, MAX_CHOSEN, hashOf, newCredential } from './credential.ts';
 import { createEntry, type Entry, parseRow, replaceHash, toRow, toToken } from './entry.ts';
 import { type Grants, isLastingAdministrator, maySee, outranks, requireGrantable } from './grants.ts';
 import type { Token } from './schema.ts';
@@ -25,7 +24,6 @@ const FLUSH_MS = MINUTE;
 /** Revoked and expired tokens are kept this long, so that a list and the log can be read together. */
 const KEPT_DEAD_MS = 90 * DAY;
 const MAX_TOKENS = 10_000;
-const MIN_ADMIN_SECRET = 32;
 /** The answer to who revoked or rotated the token of the call itself travels on a stream that the news would cut. */
 const OWN_STREAMS_MS = SECOND / 2;
 
@@ -63,8 +61,8 @@ export class TokenService implements AsyncDisposable {
   }
 
   /** Undefined when it is unknown, revoked or expired. The same token gives the same principal object every time. */
-  readonly authenticate: Authenticate = (credential) => {
-    if (credential.length > MAX_CREDENTIAL) return undefined;
+  readonly authenticate = (credential: string): Principal | undefined => {
+    if (credential.length > MAX_CHOSEN) return undefined;
     const hash = hashOf(credential);
     const entry = this.#byHash.get(hash);
     if (!entry || !sameHash(entry, hash)) return undefined;
@@ -91,25 +89,44 @@ export class TokenService implements AsyncDisposable {
 
   /**
    * At the first start only: makes the administrator's token. `secret` comes back only when it was generated, to be
-   * printed once.
+   * printed once; `ignored` when one was given later that opens nothing an administrator's token would.
    */
-  async ensureAdministrator(secret?: string): Promise<{ created: boolean; secret?: string }> {
-    const credential = secret ?? newCredential();
-    const entry = this.#newEntry(credential, system, {
-      name: 'administrator',
-      permissions: new Set(permissions),
-      hostnames: undefined,
-      lifeMs: undefined,
-    });
+  async ensureAdministrator(chosen?: string): Promise<{ created: boolean; secret?: string; ignored?: true }> {
+    const secret = chosen ?? newCredential();
+    const entry = this.#newAdministrator(secret);
     const created = await this.#options.database.change({}, async (tx, afterCommit) => {
       const any = await tx.selectFrom('tokens').select('id').limit(1).executeTakeFirst();
       if (any) return false;
-      requireUsableSecret(credential);
+      requireUsableSecret(secret);
       await tx.insertInto('tokens').values(toRow(entry)).execute();
       afterCommit(() => this.#put(entry));
       return true;
     });
-    return { created, ...(created && secret === undefined && { secret: credential }) };
+    if (created) return { created, ...(chosen === undefined && { secret }) };
+    const kept = this.#byHash.get(entry.hash);
+    const ignored = chosen !== undefined && !(kept && isLastingAdministrator(kept.principal));
+    return { created, ...(ignored && { ignored }) };
+  }
+
+  /**
+   * For whoever has the data folder but lost the token: a new administrator's token, and the end of what the first
+   * start (or an earlier reset) made. Tokens that were given to others stay. `secret` comes back only when it was generated.
+   * @throws AppError CONFLICT when the chosen secret is or was that of another token.
+   */
+  async resetAdministrator(chosen?: string): Promise<{ token: Token; revoked: string[]; secret?: string }> {
+    const secret = chosen ?? newCredential();
+    requireUsableSecret(secret);
+    const entry = this.#newAdministrator(secret);
+    const revoked = await this.#options.database.change({}, async (tx, afterCommit) => {
+      await requireUnused(tx, entry.hash);
+      const lost = [...this.#byHash.values()].filter(({ owner }) => owner === system.id);
+      for (const one of lost) await this.#end(one, system, tx, afterCommit);
+      await tx.insertInto('tokens').values(toRow(entry)).execute();
+      afterCommit(() => this.#put(entry));
+      return lost.map(({ id }) => id);
+    });
+    this.#auditReset({ made: entry.id, revoked });
+    return { token: toToken(entry), revoked, ...(chosen === undefined && { secret }) };
   }
 
   /** The secret is in the answer and nowhere else: the result kept for an idempotency key is without it. */
@@ -133,7 +150,7 @@ export class TokenService implements AsyncDisposable {
       limit,
       cursor,
       includeRevoked,
-    }: { limit: number; cursor?: string | undefined; includeRevoked: boolean },
+    }: { limit?: number | undefined; cursor?: string | undefined; includeRevoked: boolean },
     { principal }: Pick<Caller, 'principal'>,
   ): { tokens: Token[]; next_cursor?: string } {
     const [at, id] =
@@ -143,12 +160,9 @@ export class TokenService implements AsyncDisposable {
       .filter((entry) => maySee(principal, entry.principal))
       .filter((entry) => entry.createdAt > at || (entry.createdAt === at && entry.id > id))
       .sort((a, b) => a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1));
-    const page = found.slice(0, limit);
-    const last = found.length > limit ? page.at(-1) : undefined;
-    return {
-      tokens: page.map(toToken),
-      ...(last && { next_cursor: encodeCursor('tokens', [last.createdAt, last.id]) }),
-    };
+    const cursorOf = (last: Entry) => encodeCursor('tokens', [last.createdAt, last.id]);
+    const { items, ...more } = pageOf(found, limit, cursorOf, toToken);
+    return { tokens: items.map(toToken), ...more };
   }
 
   /** Revoking what is revoked changes nothing. */
@@ -158,14 +172,7 @@ export class TokenService implements AsyncDisposable {
       if (entry.revokedAt !== undefined) return toToken(entry);
       if (!outranks(context.principal, entry.principal)) throw tooPowerful(id, 'revoke');
       this.#requireAnotherAdministrator(entry);
-      const revoked: Entry = {
-        ...entry,
-        revokedAt: this.#options.clock.now(),
-        version: entry.version + 1,
-      };
-      await write(tx, revoked);
-      afterCommit(() => this.#replace(entry, revoked, context.principal));
-      return toToken(revoked);
+      return toToken(await this.#end(entry, context.principal, tx, afterCommit));
     });
   }
 
@@ -215,6 +222,27 @@ export class TokenService implements AsyncDisposable {
     this.#flushing.cancel();
     for (const timer of this.#news) timer.cancel();
     await this.flush();
+  }
+
+  async #end(
+    entry: Entry,
+    by: Principal,
+    tx: Writer,
+    afterCommit: (run: () => void) => void,
+  ): Promise<Entry> {
+    const revoked: Entry = { ...entry, revokedAt: this.#options.clock.now(), version: entry.version + 1 };
+    await write(tx, revoked);
+    afterCommit(() => this.#replace(entry, revoked, by));
+    return revoked;
+  }
+
+  #newAdministrator(secret: string): Entry {
+    return this.#newEntry(secret, system, {
+      name: 'administrator',
+      permissions: new Set(permissions),
+      hostnames: undefined,
+      lifeMs: undefined,
+    });
   }
 
   #newEntry(secret: string, owner: Principal, { name, lifeMs, ...wanted }: NewToken): Entry {
@@ -307,6 +335,22 @@ export class TokenService implements AsyncDisposable {
     return dead.length;
   }
 
+  /** No operation does it, so that `dispatch` can't write this. Nothing is called "token", which the log would redact. */
+  #auditReset(detail: Record<string, unknown>): void {
+    const { log, clock } = this.#options;
+    log.write({
+      time: clock.now(),
+      kind: 'audit',
+      level: 'warn',
+      component: 'audit',
+      message: `${system.name} reset_admin_token: OK`,
+      principal: system.id,
+      operation: 'reset_admin_token',
+      outcome: 'OK',
+      detail,
+    });
+  }
+
   #report(message: string): void {
     const { log, clock } = this.#options;
     log.write({ time: clock.now(), kind: 'system', level: 'error', component: 'system', message });
@@ -322,12 +366,17 @@ function sameHash({ hashBytes }: Entry, hash: string): boolean {
 }
 
 function requireUsableSecret(secret: string): void {
-  if (isDamaged(secret))
-    throw new Error(
-      'OHP_ADMIN_TOKEN begins with ohp_ but is not a whole token (its checksum is wrong): it was mistyped or cut',
-    );
-  if (secret.length < MIN_ADMIN_SECRET || secret.length > MAX_CREDENTIAL)
-    throw new Error(`OHP_ADMIN_TOKEN has to have ${MIN_ADMIN_SECRET} to ${MAX_CREDENTIAL} characters`);
+  const fault = chosenFault(secret);
+  if (fault !== undefined) throw new AppError('INVALID_INPUT', `the administrator's token ${fault}`);
+}
+
+async function requireUnused(tx: Writer, hash: string): Promise<void> {
+  const taken = await tx.selectFrom('tokens').select('id').where('hash', '=', hash).executeTakeFirst();
+  if (!taken) return;
+  throw new AppError(
+    'CONFLICT',
+    `that secret is or was the one of ${taken.id}; choose another one, or none to have one made (nothing was changed)`,
+  );
 }
 
 async function write(tx: Writer, entry: Entry): Promise<void> {

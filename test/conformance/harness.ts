@@ -1,13 +1,14 @@
 /**
  * The MCP interface on node:http with a minimal gate: what the gateway does for it, as far as the protocol's tests
- * need it. Credentials are principal ids. Used by the tests of `interfaces/mcp`, by the suite here and by `bench/`.
+ * need it. Credentials are principal ids. Used by the tests of `interfaces/mcp` and of the surfaces.
  */
+import { strict as assert } from 'node:assert';
 import { randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
-import { createDispatch } from '../../src/core/dispatch.ts';
-import type { Exchange } from '../../src/core/exchange.ts';
+import { createDispatch, type Dispatch } from '../../src/core/dispatch.ts';
+import type { Exchange, Gate } from '../../src/core/exchange.ts';
 import { newTraceId } from '../../src/core/ids.ts';
 import { LiveStreams } from '../../src/core/live-streams.ts';
 import { type AnyOperation, toolsets } from '../../src/core/operation.ts';
@@ -24,6 +25,8 @@ import { openSqlite } from '../../src/store/sqlite.ts';
 export interface HarnessOptions {
   operations?: readonly AnyOperation[];
   services?: unknown;
+  /** Absent: one of its own, over `services`. */
+  dispatch?: Dispatch;
   settings?: Partial<McpSettings>;
   clock?: Clock;
   database?: Database;
@@ -32,10 +35,8 @@ export interface HarnessOptions {
   principals?: readonly Principal[];
   /** Writes no records. */
   quiet?: boolean;
-  /** Makes records and throws them away, for measuring. */
-  discard?: boolean;
-  /** A further step of the gate; false refuses. */
-  gateCost?: (principalId: string) => boolean;
+  /** What further calls of one request cost, as `Gate.charge`. */
+  charge?: Gate['charge'];
 }
 
 export interface Harness extends AsyncDisposable {
@@ -47,6 +48,8 @@ export interface Harness extends AsyncDisposable {
   records: LogRecord[];
   notes: Record<string, unknown>[];
   principals: Map<string, Principal>;
+  /** What a fixture's `toolsChanged` does; needs `extend`. */
+  toolsChanged(): void;
   /** Stops the HTTP server and the interface; the database stays. */
   stop(): Promise<void>;
 }
@@ -74,6 +77,7 @@ export const defaultSettings: McpSettings = {
   maxSessions: 10_000,
   maxSessionsPerPrincipal: 100,
   maxEventStreams: 2000,
+  maxEventStreamsPerPrincipal: 200,
 };
 
 const SECRET_BYTES = 32;
@@ -83,18 +87,21 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   const database = options.database ?? (await openSqlite(':memory:', clock));
   const records: LogRecord[] = [];
   const notes: Record<string, unknown>[] = [];
-  const keep = options.quiet || options.discard ? () => {} : (record: LogRecord) => void records.push(record);
-  const log: Log = { write: keep, enabled: () => !options.quiet };
+  const keep = options.quiet ? () => {} : (record: LogRecord) => void records.push(record);
+  const log: Log = { write: keep, enabled: (_component, level) => !options.quiet && level !== 'debug' };
   const live = new LiveStreams(clock);
   const idempotency = { find: () => Promise.resolve(undefined), seal: (text: string) => text };
+  let toolsChanged = (): void => assert.fail('the harness was started without `extend`');
+  const extend: McpOptions['extend'] = (sdk, own) => {
+    toolsChanged = () => own.toolsChanged();
+    options.extend?.(sdk, own);
+  };
   const mcp = createMcpInterface({
     operations: options.operations ?? [],
-    dispatch: createDispatch({
-      services: options.services ?? {},
-      log,
-      clock,
-      idempotency,
-    }),
+    isOff: ({ offBy }) => offBy?.(options.services ?? {}) !== undefined,
+    dispatch:
+      options.dispatch ??
+      createDispatch({ services: options.services ?? {}, access: 'public', log, clock, idempotency }),
     clock,
     log,
     live,
@@ -102,19 +109,19 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     secret: options.secret ?? randomBytes(SECRET_BYTES),
     settings: { ...defaultSettings, ...options.settings },
     version: '0.1.0',
-    extend: options.extend,
+    extend: options.extend && extend,
   });
   const principals = new Map((options.principals ?? [admin]).map((principal) => [principal.id, principal]));
   const server = createServer((request, response) => {
     const principal = gate(request, response, principals);
-    if (principal && options.gateCost?.(principal.id) === false) response.writeHead(429).end();
-    else if (principal) void mcp.handle(exchangeOf(request, response, notes), principal);
+    if (principal)
+      void mcp.handle(exchangeOf(request, response, gateOf(principal, options), notes), principal);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;
   const stop = async () => {
     await mcp[Symbol.asyncDispose]();
-    live.closeAll();
+    live[Symbol.dispose]();
     server.closeAllConnections();
     await new Promise((resolve) => server.close(resolve));
   };
@@ -127,6 +134,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     records,
     notes,
     principals,
+    toolsChanged: () => toolsChanged(),
     stop,
     async [Symbol.asyncDispose]() {
       await stop();
@@ -152,9 +160,18 @@ function gate(
   return principal;
 }
 
-export function exchangeOf(
+function gateOf(principal: Principal, { charge = () => 0 }: HarnessOptions): Gate {
+  return {
+    caller: principal.id,
+    charge,
+    challenge: (scopes) => `Bearer scope="${scopes.join(' ')}"`,
+  };
+}
+
+function exchangeOf(
   request: IncomingMessage,
   response: ServerResponse,
+  gate: Gate,
   notes?: Record<string, unknown>[],
 ): Exchange {
   const controller = new AbortController();
@@ -176,5 +193,6 @@ export function exchangeOf(
     reply: response as Exchange['reply'],
     signal: controller.signal,
     note: (facts) => void notes?.push(facts),
+    gate,
   };
 }

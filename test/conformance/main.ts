@@ -1,5 +1,6 @@
 /** `node tools/run.mjs test/conformance/main.ts [--url URL --token TOKEN]`: the product and what is behind it, or that server. */
 import { parseArgs } from 'node:util';
+import { conformanceOfAuthorization } from './authorization.ts';
 import { conformanceOfProduct, conformanceThroughGateway } from './gateway.ts';
 import { runConformance } from './run.ts';
 
@@ -10,5 +11,6 @@ process.exitCode = (await run(values)) ? 0 : 1;
 async function run({ url, token = '' }: { url?: string; token?: string }): Promise<boolean> {
   if (url !== undefined) return runConformance({ url, token }, print);
   const own = await conformanceOfProduct(print);
-  return (await conformanceThroughGateway(print)) && own;
+  const authorization = await conformanceOfAuthorization(print);
+  return (await conformanceThroughGateway(print)) && own && authorization;
 }

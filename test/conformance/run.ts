@@ -4,20 +4,9 @@
  */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer, request as forward, type Server } from 'node:http';
-import { request as forwardTls } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-
-export interface Target {
-  url: string;
-  token: string;
-  /** PEM of the authority that a target with TLS is checked against. */
-  ca?: string | undefined;
-  /** Sent as Host where the suite means the server's own name; absent: the suite's own Host goes through. */
-  host?: string | undefined;
-}
+import { startForwarder, type Target } from './forwarder.ts';
 
 const runs: readonly (readonly string[])[] = [
   ['--requirements', '2025-11-25'],
@@ -76,38 +65,4 @@ function runSuite(url: string, options: readonly string[], output: string) {
     child.once('error', reject);
     child.once('close', (code) => resolve({ code, output: Buffer.concat(chunks).toString() }));
   });
-}
-
-/** Host and Origin pass through unchanged: the suite tests how they are checked. */
-export async function startForwarder({
-  url,
-  token,
-  ca,
-  host,
-}: Target): Promise<AsyncDisposable & { url: string }> {
-  const target = new URL(url);
-  const secure = target.protocol === 'https:';
-  const server: Server = createServer((incoming, outgoing) => {
-    const headers = { ...incoming.headers, authorization: `Bearer ${token}` };
-    if (host !== undefined && /^localhost:\d+$/.test(headers.host ?? '')) headers.host = host;
-    // A target with TLS goes by its name; one without sees the suite's own Host.
-    const options = { method: incoming.method, headers, ...(secure && { ca, servername: target.hostname }) };
-    const upstream = (secure ? forwardTls : forward)(target, options, (reply) => {
-      outgoing.writeHead(reply.statusCode ?? 500, reply.headers);
-      outgoing.flushHeaders();
-      reply.pipe(outgoing);
-    });
-    upstream.once('error', () => outgoing.destroy());
-    outgoing.once('close', () => upstream.destroy());
-    incoming.pipe(upstream);
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  return {
-    url: `http://localhost:${port}${target.pathname}`,
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
-    },
-  };
 }

@@ -1,112 +1,86 @@
 /** `kill -9` in the middle of changes: what was acknowledged is there, nothing is half there, the session goes on. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { openEvents, post, rpc } from '../conformance/wire.ts';
+import { configFile, generous, openSession } from '../support/callers.ts';
+import { Mutator, observe } from '../support/mutator.ts';
 import { type Product, startProduct } from '../support/product.ts';
 
 const CALLS = 1000;
 const WORKERS = 8;
 const KILL_AFTER = [137, 419, 803];
+/** The calls are chosen at random, the same in every run; what a kill hits is not. */
+const SEED = 20261122;
+const VERSION = '2025-11-25';
 
 test(`kill -9 during ${CALLS} mutating calls loses no acknowledged change and leaves none half done`, async (t) => {
-  let product = await startProduct();
+  let product = await startProduct({ env: { OHP_CONFIG: configFile(generous) } });
   t.after(() => product[Symbol.asyncDispose]());
-  const session = await openSession(product);
-  const acknowledged = new Map<string, string>();
-  const attempted = new Set<string>();
-  let next = 0;
+  const session = await openSession(product, product.adminToken, {
+    version: VERSION,
+    capabilities: { elicitation: { form: {} } },
+  });
+  const workers = Array.from({ length: WORKERS }, (_, i) => new Mutator(`w${i}`, random(SEED + i)));
+  let acknowledged = 0;
   for (const stopAt of [...KILL_AFTER, CALLS]) {
     const killed = Promise.withResolvers<void>();
-    const worker = async () => {
-      while (next < CALLS && acknowledged.size < stopAt) {
-        const hostname = `h${next++}.example.com`;
-        attempted.add(hostname);
-        const status = await mutate(product, hostname).catch(() => 0);
-        if (status === 0) return;
-        assert.equal(status, 201);
-        acknowledged.set(hostname, 'created');
-        if (acknowledged.size === stopAt && stopAt !== CALLS) killed.resolve(product.kill());
+    const work = async (worker: Mutator) => {
+      while (acknowledged < stopAt) {
+        if (!(await worker.change(product))) return;
+        acknowledged += 1;
+        if (acknowledged === stopAt && stopAt !== CALLS) killed.resolve(product.kill());
       }
     };
-    await Promise.all(Array.from({ length: WORKERS }, worker));
-    if (stopAt === CALLS || next >= CALLS) break;
+    await Promise.all(workers.map(work));
+    if (stopAt === CALLS) break;
     await killed.promise;
     product = await product.restart();
-    await check(product, acknowledged, attempted);
-    await sessionContinues(product, session);
+    await check(product, workers);
+    await sessionGoesOn(product, session, `asked-${stopAt}.example.com`);
   }
-  await check(product, acknowledged, attempted);
+  const world = await observe(product);
+  for (const worker of workers) worker.check(world);
+  t.diagnostic(`${acknowledged} changes, ${world.proxies.size} proxies, ${world.routes.length} routes`);
 });
 
-const mutate = async (product: Product, hostname: string): Promise<number> => {
-  const { status } = await product.api('POST', '/v1/proxies', {
-    hostname,
-    target_url: `http://127.0.0.1:9/${hostname}`,
-    request_headers: { set: { 'x-a': hostname } },
-  });
-  return status;
-};
-
-async function check(
-  product: Product,
-  acknowledged: Map<string, string>,
-  attempted: Set<string>,
-): Promise<void> {
-  const found = new Set<string>();
-  let cursor = '';
-  do {
-    const { body } = await product.api('GET', `/v1/proxies?limit=200${cursor && `&cursor=${cursor}`}`);
-    for (const proxy of body.proxies) {
-      assert.ok(attempted.has(proxy.hostname));
-      assert.equal(proxy.target_url, `http://127.0.0.1:9/${proxy.hostname}`);
-      found.add(proxy.hostname);
-    }
-    cursor = body.next_cursor ?? '';
-  } while (cursor);
-  for (const hostname of acknowledged.keys())
-    assert.ok(found.has(hostname), `${hostname} was acknowledged and is gone`);
-  for (const hostname of [...found].slice(-WORKERS)) {
-    const { body } = await product.api('GET', `/v1/proxies/${hostname}`);
-    assert.equal(body.request_headers.set['x-a'], hostname, 'whole or not at all');
-  }
-  const [some = ''] = acknowledged.keys();
-  assert.equal(
-    (await product.get(some, '/')).status,
-    502,
-    'it is served again, and its dead upstream is said to be so',
-  );
+async function check(product: Product, workers: readonly Mutator[]): Promise<void> {
+  const world = await observe(product);
+  for (const worker of workers) worker.check(world);
+  for (const worker of workers) await worker.goOn(product, world);
+  for (const worker of workers) await worker.checkTokens(product);
+  const served = workers.map((worker) => worker.served).find((hostname) => hostname !== undefined);
+  assert.ok(served);
+  const { status } = await product.get(served, '/');
+  assert.equal(status, 502, 'it is served again, and its dead upstream is said to be so');
 }
 
-const mcp = (product: Product, body: unknown, headers: Record<string, string> = {}) =>
-  fetch(`http://localhost:${product.httpPort}/mcp`, {
-    method: 'POST',
-    headers: {
-      authorization: `Bearer ${product.adminToken}`,
-      'content-type': 'application/json',
-      accept: 'application/json, text/event-stream',
-      ...headers,
-    },
-    body: JSON.stringify(body),
-  });
+/** The session of before lists the tools, asks a person, and hears the answer. */
+async function sessionGoesOn(product: Product, session: string, hostname: string): Promise<void> {
+  const wire = { url: `http://localhost:${product.httpPort}/mcp`, token: product.adminToken };
+  const headers = { 'mcp-session-id': session, 'mcp-protocol-version': VERSION };
+  const { status, text } = await post(wire, rpc('tools/list'), headers);
+  assert.equal(status, 200, text);
+  assert.match(text, /"create_proxy"/);
+  const created = await product.api('POST', '/v1/proxies', { hostname, target_url: 'http://127.0.0.1:9' });
+  assert.equal(created.status, 201);
+  const body = rpc('tools/call', { name: 'delete_proxy', arguments: { hostname } }, 'delete');
+  const stream = await openEvents(wire, { method: 'POST', headers, body });
+  const question = await stream.next();
+  assert.equal(question?.json.method, 'elicitation/create', 'what the client can do is remembered');
+  assert.equal((await product.api('GET', `/v1/proxies/${hostname}`)).status, 200, 'nothing is done unasked');
+  const answer = { action: 'accept', content: { confirm: true } };
+  await post(wire, { jsonrpc: '2.0', id: question?.json.id, result: answer }, headers);
+  assert.deepEqual((await stream.next())?.json.result.structuredContent, { hostname, deleted_routes: 0 });
+  assert.equal((await product.api('GET', `/v1/proxies/${hostname}`)).status, 404);
+}
 
-async function openSession(product: Product): Promise<string> {
-  const params = {
-    protocolVersion: '2025-06-18',
-    capabilities: { elicitation: {} },
-    clientInfo: { name: 'killer', version: '1' },
+/** Mulberry32: small, and enough to choose by. */
+function random(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   };
-  const response = await mcp(product, { jsonrpc: '2.0', id: 0, method: 'initialize', params });
-  await response.text();
-  const session = response.headers.get('mcp-session-id') ?? assert.fail('no session');
-  await mcp(product, { jsonrpc: '2.0', method: 'notifications/initialized' }, { 'mcp-session-id': session });
-  return session;
-}
-
-async function sessionContinues(product: Product, session: string): Promise<void> {
-  const response = await mcp(
-    product,
-    { jsonrpc: '2.0', id: 1, method: 'tools/list' },
-    { 'mcp-session-id': session, 'mcp-protocol-version': '2025-06-18' },
-  );
-  assert.equal(response.status, 200);
-  assert.match(await response.text(), /"create_proxy"/);
 }

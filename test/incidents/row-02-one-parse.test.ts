@@ -316,6 +316,20 @@ test('incident 02: MCP: the narrowing of the URL can only take away', async () =
   const wrapped = call('call_operation', `{"name":"delete_proxy","arguments":${victim}}`);
   for (const query of ['?read_only=true', '?read_only', '?read_only=false&read_only=true', '?toolsets=logs'])
     for (const body of [call('delete_proxy', victim), wrapped]) refused(await asAdmin(query, body), query);
-  for (const query of ['?read_only=maybe', '?toolsets=Proxies', '?toolsets='])
+  const mistaken = ['?read_only=maybe', '?toolsets=Proxies', '?toolsets='];
+  for (const query of [
+    ...mistaken,
+    '?readonly=1',
+    '?readOnly=true',
+    '?read-only',
+    '?READ_ONLY=1',
+    '?toolset=logs',
+  ]) {
     refused(await asAdmin(query, call('delete_proxy', victim)), query);
+    const headers = modernHeaders('tools/call', 'delete_proxy');
+    const body = call('delete_proxy', victim, meta);
+    refused(await postMcp(product, { token: product.adminToken, query, body, headers }), query);
+    const begun = await asAdmin(query, '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}');
+    assert.equal(begun.status, 400, `${query}: told when the client begins`);
+  }
 });

@@ -21,15 +21,32 @@ interface Call {
   path: string;
   surface: string;
 }
-const places: Record<string, string> = { hostname: SERVED, id: 'tok_0', component: 'mcp', token: 'x' };
-const calls: Call[] = (await product.api('GET', '/v1/endpoints')).body.endpoints.flatMap(
-  ({ methods, path, surface }: { methods: string[]; path: string; surface: string }) =>
+const places: Record<string, string> = {
+  hostname: SERVED,
+  id: 'tok_0',
+  component: 'mcp',
+  token: 'x',
+  path: 'x',
+};
+interface Listed {
+  methods: string[];
+  path: string;
+  surface: string;
+  hosts: string;
+  gate: string;
+}
+const listed = (await product.api('GET', '/v1/endpoints?limit=200')).body.endpoints as Listed[];
+// What is at protected hostnames only is not there at the control host. Pages of the authorization server are opened
+// from anywhere; their forms are row 6's.
+const calls: Call[] = listed
+  .filter(({ hosts, gate }) => hosts !== 'protected' && gate !== 'oauth')
+  .flatMap(({ methods, path, surface }) =>
     methods.map((method) => ({
       method,
       surface: path === '/healthz' || path === '/readyz' ? 'probe' : surface,
       path: path.replace(/\{(\w+)\}/g, (_, name: string) => places[name] ?? assert.fail(name)),
     })),
-);
+  );
 const port = product.httpPort;
 const AT_ONCE = 50;
 

@@ -56,6 +56,29 @@ function nobodyLearned(secret: string): void {
   assert.ok(!seen.includes(secret), `the secret reached an upstream: ${seen}`);
 }
 
+/** Asks for a WebSocket and takes whatever comes for an answer. */
+async function upgradeTo(path: string, headers: Record<string, string> = {}): Promise<void> {
+  const upgrade = https.request({
+    host: '127.0.0.1',
+    port: product.httpsPort,
+    path,
+    servername: open,
+    ca: product.ca,
+    agent: false,
+    headers: {
+      host: open,
+      connection: 'upgrade',
+      upgrade: 'websocket',
+      'sec-websocket-version': '13',
+      'sec-websocket-key': Buffer.alloc(16).toString('base64'),
+      ...headers,
+    },
+  });
+  upgrade.end();
+  await once(upgrade, 'response');
+  upgrade.destroy();
+}
+
 const bearers = (secret: string) => [
   `Bearer ${secret}`,
   `bearer ${secret}`,
@@ -114,24 +137,7 @@ test('incident 13: the same over HTTP/2 and for WebSocket', async () => {
   });
   assert.equal(await text(stream), 'own');
   session.close();
-  const upgrade = https.request({
-    host: '127.0.0.1',
-    port: product.httpsPort,
-    servername: open,
-    ca: product.ca,
-    agent: false,
-    headers: {
-      host: open,
-      connection: 'upgrade',
-      upgrade: 'websocket',
-      'sec-websocket-version': '13',
-      'sec-websocket-key': Buffer.alloc(16).toString('base64'),
-      authorization: `Bearer ${token}`,
-    },
-  });
-  upgrade.end();
-  await once(upgrade, 'response');
-  upgrade.destroy();
+  await upgradeTo('/', { authorization: `Bearer ${token}` });
   assert.equal(own.requests.length, 2);
   nobodyLearned(token);
 });
@@ -197,11 +203,56 @@ test('incident 13: no header, host or target of a request changes where a stored
   assert.ok(valuesOf('x-upstream-key').length >= 3 * names.length);
 });
 
+test('incident 13: whoever may only make routes can not have a stored credential sent to a target of their own', async () => {
+  const router = (await grant(product, { permissions: ['routes:read', 'routes:write'] })).secret;
+  const asRouter = { authorization: `Bearer ${router}` };
+  const answer = async (path: string, more: object = {}) => {
+    const made = await product.api('POST', '/v1/routes', { hostname: open, path, ...more }, asRouter);
+    assert.equal(made.status, 201, JSON.stringify(made.body));
+    return made.body.id as string;
+  };
+  const ids = [
+    await answer('/elsewhere', { target_url: stranger.url }),
+    await answer('/everywhere', { hostname: null, target_url: `http://localhost:${stranger.port}` }),
+    await answer('/changed', { target_url: own.url }),
+  ];
+  const changed = await product.api('PATCH', `/v1/routes/${ids[2]}`, { target_url: stranger.url }, asRouter);
+  assert.equal(changed.status, 200);
+  const mine = { 'x-upstream-key': 'mine', x_upstream_key: 'mine' };
+  for (const path of ['/elsewhere', '/everywhere', '/changed', '/elsewhere/deeper?x=1'])
+    for (const headers of [{}, mine]) await product.get(open, path, { headers });
+  await upgradeTo('/elsewhere');
+  assert.equal(stranger.requests.length, 9);
+  nobodyLearned(STORED);
+  const seen = stranger.requests.flatMap(({ headers }) => Object.keys(headers));
+  assert.ok(!seen.some((name) => /^x[-_]upstream[-_]key$/.test(name)), 'nor does a client take its place');
+  const paths = [await answer('/beside', { target_url: `${own.url}/deep` }), ...ids];
+  await product.get(open, '/beside');
+  assert.deepEqual(valuesOf('x-upstream-key'), [STORED], 'to the origin it is kept for it goes');
+  for (const id of paths) await product.api('DELETE', `/v1/routes/${id}`);
+});
+
+test('incident 13: test_route tells where a stored credential is not sent, and never what it is', async () => {
+  const made = await product.api('POST', '/v1/routes', {
+    hostname: open,
+    path: '/told',
+    target_url: stranger.url,
+  });
+  const ask = async (path: string) =>
+    (await product.api('GET', `/v1/route-test?url=https://${open}${path}`)).body;
+  const [there, here] = [await ask('/told'), await ask('/')];
+  assert.match(there.reason, /another origin than the proxy's, so no header that the proxy sets goes there/);
+  assert.doesNotMatch(here.reason, /origin/);
+  assert.ok(!JSON.stringify([there, here]).includes(STORED));
+  await product.api('DELETE', `/v1/routes/${made.body.id}`);
+});
+
 test('incident 13: a stored credential replaces what a client sends in its place, and is in no answer of ours', async () => {
   const answer = await product.get(open, '/', {
-    headers: { 'x-upstream-key': ['mine', 'too'], 'X-UPSTREAM-KEY': 'MINE' },
+    headers: { 'x-upstream-key': ['mine', 'too'], 'X-UPSTREAM-KEY': 'MINE', X_Upstream_Key: 'mine' },
   });
   assert.deepEqual(valuesOf('x-upstream-key'), [STORED]);
+  assert.deepEqual(valuesOf('x_upstream_key'), [], 'which CGI and WSGI would take for the same');
   const answers = [
     answer,
     await product.get(guarded, '/'),

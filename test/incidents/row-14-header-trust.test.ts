@@ -31,7 +31,11 @@ before(async () => {
   });
   for (const one of [product, trusting]) {
     const bodies = [
-      { hostname: OPEN, target_url: upstream.url },
+      {
+        hostname: OPEN,
+        target_url: upstream.url,
+        request_headers: { set: { 'X-Tenant': 'acme' }, remove: ['X-Debug'] },
+      },
       {
         hostname: CLOSED,
         target_url: upstream.url,
@@ -115,6 +119,26 @@ const identity = [
   'X-Ssl-Client-S-Dn',
   'X-Ssl-Cert',
   'X-Arr-Clientcert',
+  'X-Appengine-User-Email',
+  'X-Appengine-User-Is-Admin',
+  'X-Appengine-Inbound-Appid',
+  'WL-Proxy-Client-IP',
+  'WL-Proxy-Client-Cert',
+  'X-Amzn-Mtls-Clientcert',
+  'X-Amzn-Mtls-Clientcert-Subject',
+  'X-Amzn-Request-Context',
+  'X-MS-Token-Aad-Id-Token',
+  'X-Endpoint-Api-Userinfo',
+  'X-Userinfo',
+  'X-Remote-Uid',
+  'X-Envoy-Internal',
+  'OIDC-Access-Token',
+  'Shib-Session-Id',
+  'Mellon-Name-Id',
+  'OAM-Remote-User',
+  'SM-User',
+  'IV-User',
+  '$WSRU',
 ];
 /** Where a request came from and what it was for. */
 const origin = [
@@ -173,6 +197,9 @@ const spellings = (name: string): string[] => {
       lower.replaceAll('-', '_'),
       name.toUpperCase().replaceAll('-', '_'),
       name.replaceAll('-', '.'),
+      name.replaceAll('-', '!'),
+      lower.replace('-', '~'),
+      lower.replaceAll('-', "'"),
       lower.replace('-', '_'),
       lower.replace(/-(?=[^-]*$)/, '_'),
       name.replace(/-(?=[^-]*$)/, '.'),
@@ -235,10 +262,17 @@ test('incident 14: who a client is, nobody may say: not even a trusted proxy', a
   assert.deepEqual(await leaks(trusting, identity.flatMap(spellings)), []);
 });
 
+test('incident 14: what a rule sets or removes no client may say in another spelling', async () => {
+  for (const one of [product, trusting]) {
+    assert.deepEqual(await leaks(one, ['X-Tenant', 'X-Debug'].flatMap(spellings)), []);
+    assert.equal(upstream.requests.at(-1)?.headers['x-tenant'], 'acme');
+  }
+});
+
 test('incident 14: of a trusted proxy the forwarding headers count in their own spelling only', async () => {
   const aliases = ['X-Forwarded-For', 'X-Forwarded-Host', 'X-Forwarded-Proto', 'Forwarded']
     .flatMap(spellings)
-    .filter((name) => /[_.]/.test(name));
+    .filter((name) => /[^-a-z]/i.test(name));
   assert.deepEqual(await leaks(trusting, aliases), []);
 });
 
@@ -313,6 +347,51 @@ test('incident 14: a stranger on plain HTTP is not on HTTPS because a header say
     .write(`GET /plain HTTP/1.1\r\nHost: ${OPEN}\r\nX-Forwarded-Proto: https\r\n\r\n`)
     .reply();
   assert.equal(believed?.status, 200);
+});
+
+test('incident 14: what a proxy on this machine hands on is not local, whatever it says of the client', async () => {
+  const ping = '{"jsonrpc":"2.0","id":1,"method":"ping"}';
+  const ask = async (host: string, fields: string) => {
+    using wire = await wireHttp(trusting);
+    wire.write(
+      `POST /mcp HTTP/1.1\r\nHost: ${host}\r\n${fields}Authorization: Bearer ${trusting.adminToken}\r\n` +
+        'Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n' +
+        `Content-Length: ${ping.length}\r\nConnection: close\r\n\r\n${ping}`,
+    );
+    return (await wire.reply())?.status;
+  };
+  for (const host of ['localhost', `127.0.0.1:${trusting.httpPort}`]) {
+    assert.equal(await ask(host, ''), 200, 'a client on this machine');
+    for (const fields of [
+      'X-Forwarded-For: 203.0.113.9\r\n',
+      'Forwarded: for=198.51.100.1\r\nX-Forwarded-For: 203.0.113.9\r\n',
+      'X-Forwarded-For: 127.0.0.1\r\n',
+      'X-Forwarded-For: unknown\r\n',
+      'Forwarded: for=_hidden\r\n',
+      'X-Forwarded-Host: localhost\r\n',
+      'X-Forwarded-Port: 80\r\n',
+      'X-Forwarded-Proto: http\r\n',
+      'X-Real-IP: 127.0.0.1\r\n',
+      'True-Client-IP: 127.0.0.1\r\n',
+      'Via: 1.1 front\r\n',
+    ]) {
+      const status = await ask(host, fields);
+      assert.ok(status === 403 || status === 404 || status === 421, `${host} ${fields} ${status}`);
+    }
+  }
+});
+
+test('incident 14: of several schemes the nearest counts, which the trusted proxy wrote', async () => {
+  for (const [told, expected] of [
+    ['https', 200],
+    ['http, https', 200],
+    ['https, http', 308],
+    ['https,', 308],
+  ] as const) {
+    using wire = await wireHttp(trusting);
+    wire.write(`GET /scheme HTTP/1.1\r\nHost: ${OPEN}\r\nX-Forwarded-Proto: ${told}\r\n\r\n`);
+    assert.equal((await wire.reply())?.status, expected, told);
+  }
 });
 
 test('incident 14: a space before the colon, or a name that is none, is refused', async () => {

@@ -356,6 +356,33 @@ test('incident 16: what follows an upgrade that is not made is read from where t
   });
 });
 
+test('incident 16: no upgrade that would carry further requests is offered to the upstream, wherever it stands in the list', async () => {
+  const lists = [
+    'h2c',
+    'x, h2c',
+    'websocket,H2C',
+    'x ,\th2c , y',
+    'h2',
+    'x, HTTP/2.0',
+    'TLS/1.0, HTTP/1.1',
+    'x\r\nUpgrade: h2c',
+  ];
+  for (const list of lists) {
+    using wire = await wireHttps(product, HOST);
+    wire.write(`GET /offer HTTP/1.1\r\nHost: ${HOST}\r\nConnection: Upgrade\r\nUpgrade: ${list}\r\n\r\n`);
+    assert.equal((await wire.reply())?.body, 'answer to /offer', list);
+    const { target, fields } = upstream.seen.at(-1) ?? assert.fail();
+    assert.equal(target, '/offer');
+    assert.deepEqual(
+      fields
+        .filter(([name]) => /^(?:upgrade|connection)$/i.test(name))
+        .map(([, value]) => value.toLowerCase()),
+      fields.some(([name]) => /^connection$/i.test(name)) ? ['keep-alive'] : [],
+      list,
+    );
+  }
+});
+
 test('incident 16: fields that Connection names stay here, and Connection can not take away what the gateway writes', async () => {
   using wire = await wireHttps(product, HOST);
   const named =

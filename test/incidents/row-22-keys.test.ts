@@ -231,9 +231,9 @@ test('incident 22: a private key that was imported is in no answer, record, erro
     const { body } = await product.api('GET', '/v1/logs?kind=audit&operation=import_certificate&lines=1000');
     return body.records.length >= mistakes.length ? true : undefined;
   }, 'audit records of the imports');
-  await rest('GET', '/v1/logs?lines=1000&verbose=true&level=debug');
+  await rest('GET', '/v1/logs?kind=all&lines=1000&verbose=true&level=debug');
   await rest('GET', '/v1/logs?lines=1000&verbose=true&kind=audit');
-  await mcp('get_logs', { lines: 1000, verbose: true });
+  await mcp('get_logs', { kind: 'all', lines: 1000, verbose: true });
   assert.ok(answers.length > 40);
   const leaks = [
     ...answers.flatMap((answer, i) => found(`answer ${i}`, Buffer.from(answer), keys)),

@@ -252,6 +252,7 @@ test('incident 29: (planting) in requests that are not well-formed, and over HTT
   const socket = connect({ host: '127.0.0.1', port: product.httpsPort });
   socket
     .on('error', () => undefined)
+    .resume()
     .end(`GET /?q=${secret} HTTP/1.1\r\nAuthorization: Bearer ${secret}\r\n\r\n`);
   await once(socket, 'close');
   const session = http2.connect(`https://${hostname}`, {
@@ -395,7 +396,7 @@ async function everyLogPage(): Promise<Buffer> {
   const pages: string[] = [];
   let cursor: string | undefined;
   do {
-    const query = `lines=1000&level=debug&verbose=true${cursor === undefined ? '' : `&cursor=${encodeURIComponent(cursor)}`}`;
+    const query = `kind=all&lines=1000&level=debug&verbose=true${cursor === undefined ? '' : `&cursor=${encodeURIComponent(cursor)}`}`;
     const reply = await send(product, { path: `/v1/logs?${query}`, token: adminToken });
     assert.equal(reply.status, 200, reply.text);
     pages.push(reply.text);

@@ -21,12 +21,12 @@ export const generous = {
   },
 };
 
-/** Path of a file of settings for OHP_CONFIG (JSON is YAML). Gone when the test process ends. */
-export function configFile(settings: object): string {
+/** Path of a file of settings for OHP_CONFIG, as text or as what it holds (JSON is YAML). Gone when the test process ends. */
+export function configFile(settings: object | string): string {
   const folder = mkdtempSync(join(tmpdir(), 'ohp-config-'));
   process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
   const path = join(folder, 'config.yaml');
-  writeFileSync(path, JSON.stringify(settings));
+  writeFileSync(path, typeof settings === 'string' ? settings : JSON.stringify(settings));
   return path;
 }
 

@@ -59,6 +59,15 @@ export interface ProductOptions {
 
 export async function startProduct(options: ProductOptions = {}): Promise<Product> {
   const dataDir = options.dataDir ?? mkdtempSync(join(tmpdir(), 'ohp-e2e-'));
+  try {
+    return await startIn(dataDir, options);
+  } catch (cause) {
+    if (options.dataDir === undefined) rmSync(dataDir, { recursive: true, force: true });
+    throw cause;
+  }
+}
+
+async function startIn(dataDir: string, options: ProductOptions): Promise<Product> {
   const adminToken = options.env?.OHP_ADMIN_TOKEN ?? 'administrator-token-of-the-tests-0123456789';
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', main], {
     env: {
@@ -74,9 +83,13 @@ export async function startProduct(options: ProductOptions = {}): Promise<Produc
   let printed = '';
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => void (printed += chunk));
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => void (printed += chunk));
-  const { httpPort, httpsPort } = await ready(child, () => printed);
-  const ca = readFileSync(join(dataDir, 'ca.pem'));
   const gone = once(child, 'exit') as Promise<[number | null]>;
+  const { httpPort, httpsPort } = await ready(child, () => printed).catch(async (cause: unknown) => {
+    child.kill('SIGKILL');
+    await gone;
+    throw cause;
+  });
+  const ca = readFileSync(join(dataDir, 'ca.pem'));
   const end = async (signal: NodeJS.Signals) => {
     child.kill(signal);
     return (await gone)[0];
@@ -114,8 +127,8 @@ async function ready(
     ]);
     await new Promise(setImmediate);
   }
-  const [, httpPort] = /http:\/\/localhost:(\d+)\/mcp/.exec(printed()) ?? [];
-  const [, httpsPort] = /https:\/\/localhost:(\d+)\/mcp/.exec(printed()) ?? [];
+  const [, httpPort] = /http:\/\/[^\s/]+:(\d+)\/mcp/.exec(printed()) ?? [];
+  const [, httpsPort] = /https:\/\/[^\s/]+:(\d+)\/mcp/.exec(printed()) ?? [];
   return { httpPort: Number(httpPort), httpsPort: Number(httpsPort) };
 }
 

@@ -1,10 +1,11 @@
+import { isProbePath } from '../../routes/own.ts';
 import type { GatewayCore } from '../core.ts';
 import type { Transit } from '../transit.ts';
 
 /** For probes: alive at all, and ready to serve. Nothing about what is served. */
 export function answerHealth(transit: Transit): boolean {
   const { path, method, core } = transit;
-  if (path !== '/healthz' && path !== '/readyz') return false;
+  if (!isProbePath(path)) return false;
   if (method !== 'GET' && method !== 'HEAD')
     return transit.refuse({
       status: 405,

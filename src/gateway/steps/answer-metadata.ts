@@ -1,6 +1,6 @@
-import { baseUrlOf } from '../bearer.ts';
+import { METADATA_PATH } from '../../routes/own.ts';
+import { baseUrlOf, issuerOf } from '../bearer.ts';
 import type { Transit } from '../transit.ts';
-import { METADATA_PATH } from '../well-known.ts';
 
 const MAX_AGE_SECONDS = 60;
 
@@ -17,11 +17,13 @@ export function answerMetadata(transit: Transit): boolean {
       message: 'Only GET is served here.',
       headers: { allow: 'GET, HEAD, OPTIONS' },
     });
-  const { authorizationServers, scopes, resourceName } = core.settings.mcp;
+  const { scopes, resourceName } = transit.described
+    ? { scopes: transit.described.scopes, resourceName: transit.hostname }
+    : core.settings.mcp;
   const body = Buffer.from(
     JSON.stringify({
       resource: `${baseUrlOf(transit)}${path.slice(METADATA_PATH.length)}`,
-      ...(authorizationServers.length > 0 ? { authorization_servers: authorizationServers } : {}),
+      authorization_servers: [issuerOf(transit)],
       scopes_supported: scopes,
       bearer_methods_supported: ['header'],
       resource_name: resourceName,

@@ -1,46 +1,87 @@
 /** Whether the principal may go on. What can't be read denies. */
-import { mayTouch, type Principal } from '../../core/principal.ts';
-import type { AuthPolicy } from '../../proxies/schema.ts';
+import { mayTouch } from '../../core/principal.ts';
+import type { AuthPolicy } from '../../proxies/auth-policy.ts';
+import { matchRequest } from '../../routes/match.ts';
+import { scopeChallenge } from '../bearer.ts';
+import type { GatewayCore } from '../core.ts';
+import { admissionOf, challengeOf, isPublic, type Visit, visitOf } from '../protect.ts';
 import type { Transit } from '../transit.ts';
+import { forwardedMethod } from './identify.ts';
 
 /** A credential that is confined to hostnames opens `/mcp` on those, and on the control host. */
 export function authoriseMcp(transit: Transit): boolean {
-  const { match, principal, hostname } = transit;
+  const { core, match, principal, hostname } = transit;
   if (!match || principal.kind === 'anonymous' || mayTouch(principal, hostname)) return false;
   return transit.refuse({
     status: 403,
     code: 'FORBIDDEN',
     message: 'This credential is confined to other hostnames.',
+    headers: { 'www-authenticate': scopeChallenge(transit, core.settings.mcp.scopes) },
   });
 }
 
 export function authoriseProxied(transit: Transit): boolean {
-  const { match, principal, hostname, core } = transit;
-  if (!match || !isAllowed(match.auth, principal, hostname)) return deny(transit, match?.auth);
-  if (match.auth.kind !== 'none')
+  const { match, principal, core } = transit;
+  if (!match || !isAllowed(match.auth, transit)) return deny(transit, match?.auth);
+  if (principal.kind !== 'anonymous')
     transit.release = core.live.add(principal, () => endWithCredential(transit));
+  if (match.auth.kind === 'oauth' && principal.kind !== 'anonymous')
+    transit.identity = core.protection.identityOf(match.auth, principal, visitOf(transit, match.auth).site);
+  transit.isAuthorised = true;
   return false;
 }
 
-function isAllowed(policy: AuthPolicy, principal: Principal, hostname: string): boolean {
+function isAllowed(policy: AuthPolicy, transit: Transit): boolean {
+  const { principal, hostname, path } = transit;
   switch (policy.kind) {
     case 'none':
       return true;
     case 'token':
       return principal.permissions.has(policy.permission) && mayTouch(principal, hostname);
+    case 'oauth':
+      return isPublic(policy, path) || admissionOf(transit, visitOf(transit, policy), principal) === 'in';
     default:
       // The types know no other kind; what was read from a newer store might be one.
       return false;
   }
 }
 
+/** After a change of what is served: what is open and would be refused now is closed. */
+export function reviewOpen({ inFlight, snapshots }: GatewayCore): void {
+  const { table } = snapshots.current;
+  for (const transit of inFlight) {
+    const { hostname, path, match } = transit;
+    if (!transit.isAuthorised) continue;
+    const now = matchRequest(table, hostname, forwardedMethod(transit), path);
+    // What is served no more ends by itself: requests in flight finish on what they began with.
+    if (now === undefined || now.auth === match?.auth || isAllowed(now.auth, transit)) continue;
+    transit.close('FORBIDDEN', 'the policy has changed');
+  }
+}
+
 function deny(transit: Transit, policy: AuthPolicy | undefined): true {
+  if (policy?.kind === 'oauth') return denyVisit(transit, visitOf(transit, policy));
   const scope = policy?.kind === 'token' ? `, scope="${policy.permission}"` : '';
   return transit.refuse({
     status: 403,
     code: 'FORBIDDEN',
     message: 'This credential does not open this hostname.',
     headers: { 'www-authenticate': `Bearer error="insufficient_scope"${scope}` },
+  });
+}
+
+const NOT_FOR_YOU =
+  'Whoever you are signed in as is not let in here. To sign in as somebody else, open /.ohp/sign-out first.';
+
+/** All scopes at once: who asks for them one by one never gets there (MCP 2026-07-28, Scope Challenge Handling). */
+export function denyVisit(transit: Transit, visit: Visit): true {
+  const lacksScopes = admissionOf(transit, visit, transit.principal) === 'lacks-scopes';
+  return transit.refuse({
+    status: 403,
+    code: 'FORBIDDEN',
+    message: lacksScopes ? 'This token lacks scopes that are needed here.' : NOT_FOR_YOU,
+    reason: lacksScopes ? 'insufficient scope' : 'not in the allow-list',
+    headers: lacksScopes ? { 'www-authenticate': challengeOf(visit, 'insufficient_scope') } : {},
   });
 }
 

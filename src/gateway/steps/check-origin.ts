@@ -9,15 +9,24 @@ const LOCAL_ORIGIN = /^https?:\/\/(?:localhost|127\.0\.0\.1|\[::1\])(?::[1-9]\d{
 const PREFLIGHT_SECONDS = 600;
 
 const ALLOWED_HEADERS =
-  'authorization, content-type, accept, mcp-protocol-version, mcp-session-id, mcp-method, mcp-name, last-event-id, traceparent';
-const EXPOSED_HEADERS = 'WWW-Authenticate, Mcp-Session-Id, Mcp-Protocol-Version';
+  'authorization, dpop, content-type, accept, mcp-protocol-version, mcp-session-id, mcp-method, mcp-name, last-event-id, traceparent';
+const EXPOSED_HEADERS = 'WWW-Authenticate, Mcp-Session-Id, Mcp-Protocol-Version, X-Trace-Id';
 const MCP_METHODS = 'GET, POST, DELETE, OPTIONS';
 
 /** For REST and web: pages of the control host itself and no others. */
 export function checkOrigin(transit: Transit): boolean {
-  const { headers } = transit;
-  if (headers.origin === undefined || isOwnOrigin(transit, headers.origin)) return false;
-  return refuse(transit);
+  const { origin } = transit.headers;
+  const isOwn = origin === undefined ? !isFetchedByOtherSite(transit) : isOwnOrigin(transit, origin);
+  return isOwn ? false : refuse(transit);
+}
+
+/**
+ * Browsers leave Origin out where a page reads without asking first, as for an image, and say so here. Who follows a
+ * link is a person. @see {@link https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header | Fetch Metadata §2.4}
+ */
+function isFetchedByOtherSite({ headers, method }: Transit): boolean {
+  if (headers['sec-fetch-site'] !== 'cross-site') return false;
+  return headers['sec-fetch-mode'] !== 'navigate' || (method !== 'GET' && method !== 'HEAD');
 }
 
 /** For `/mcp`: also the origins that are set, and local pages where both ends are local. */

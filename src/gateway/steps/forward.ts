@@ -1,14 +1,11 @@
 import { forward } from '../forward.ts';
-import { forwardSingle, needsSingle } from '../forward-single.ts';
 import type { Transit } from '../transit.ts';
 import { forwardUpgrade } from '../upgrade.ts';
 
 export function forwardProxied(transit: Transit): boolean {
   const { match, core } = transit;
   if (!match) return false;
-  const plan = core.snapshots.planOf(match);
-  if (needsSingle(transit)) forwardSingle(transit, plan);
-  else forward(transit, plan);
+  forward(transit, core.snapshots.planOf(match));
   return true;
 }
 

@@ -3,10 +3,13 @@ import type { Exchange, ExchangeHandler } from '../../core/exchange.ts';
 import { messageOf } from '../../core/errors.ts';
 import type { Principal } from '../../core/principal.ts';
 import { GatewayExchange } from '../exchange.ts';
+import { recordFault } from '../fault-record.ts';
 import type { Transit } from '../transit.ts';
 
 export const handToControl = (transit: Transit): boolean => handOver(transit, transit.core.handlers.control);
 export const handToMcp = (transit: Transit): boolean => handOver(transit, transit.core.handlers.mcp);
+export const handToSites = (transit: Transit): boolean => handOver(transit, transit.core.handlers.sites);
+export const handToOAuth = (transit: Transit): boolean => handOver(transit, transit.core.handlers.oauth);
 
 function handOver(transit: Transit, handler: ExchangeHandler): true {
   if (transit.upgrade)
@@ -27,21 +30,11 @@ async function call(handler: ExchangeHandler, exchange: Exchange, principal: Pri
 }
 
 function failed(transit: Transit, cause: unknown): void {
-  const { core, traceId } = transit;
-  const reason = `the handler failed: ${messageOf(cause)}`;
-  core.log.write({
-    time: core.clock.now(),
-    kind: 'system',
-    level: 'error',
-    component: 'gateway',
-    message: reason,
-    trace_id: traceId,
-    detail: { cause: cause instanceof Error ? cause.stack : undefined },
-  });
+  recordFault(transit.core, 'the handler failed', cause, transit.traceId);
   transit.refuse({
     status: 500,
     code: 'INTERNAL',
     message: 'Internal error. The trace id finds it in the log.',
-    reason,
+    reason: `the handler failed: ${messageOf(cause)}`,
   });
 }

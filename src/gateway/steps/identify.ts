@@ -1,11 +1,10 @@
 /** Brings host and path into their one canonical form and finds out what kind of request it is. */
-import { matchRequest } from '../../routes/match.ts';
-import { type Authority, normaliseTarget, parseAuthority } from '../../routes/normalise.ts';
+import { isOAuthPath } from '../../oauth/paths.ts';
+import { type ServedBy, servedBy } from '../../routes/decide.ts';
+import { type Authority, authorityOf, normaliseTarget, parseAuthority } from '../../routes/normalise.ts';
 import { countOf } from '../bearer.ts';
 import { isHttp2Request } from '../client.ts';
-import { authorityOf } from '../control-hosts.ts';
 import type { Kind, Transit } from '../transit.ts';
-import { ACME_PREFIX, mcpPaths, metadataPaths } from '../well-known.ts';
 
 /** @see {@link https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2 | RFC 9112 §3.2.2} */
 const ABSOLUTE_FORM = /^https?:\/\/([^/?#]*)(.*)$/i;
@@ -53,26 +52,37 @@ const isSame = (a: Authority, b: Authority | undefined): boolean =>
   a.hostname === b?.hostname && a.port === b.port;
 
 function kindOf(transit: Transit): Kind | undefined {
-  const { core, hostname, path, isLocal } = transit;
-  if (path.startsWith(ACME_PREFIX)) return 'acme';
-  if (core.hosts.isControl(hostname, isLocal)) {
-    if (mcpPaths.has(path)) return 'mcp';
-    return metadataPaths.has(path) ? 'metadata' : 'control';
-  }
-  return servedKind(transit);
+  const { core, hostname, path, isLocal, snapshot } = transit;
+  const served = servedBy(
+    { hostname, path, method: forwardedMethod(transit) },
+    core.hosts.isControl(hostname, isLocal),
+    { table: snapshot.table, mcpHosts: core.settings.mcp.hosts },
+  );
+  transit.match = served?.match;
+  if (served && 'policy' in served) transit.described = served.policy;
+  return served && columnOf(served, transit);
 }
 
-function servedKind(transit: Transit): Kind | undefined {
-  const { core, hostname, path, method, snapshot } = transit;
-  const match = matchRequest(snapshot.table, hostname, method, path);
-  if (!match) return undefined;
-  transit.match = match;
-  if (match.proxy.serve_mcp && core.hosts.answersMcp(hostname)) {
-    if (mcpPaths.has(path)) return 'mcp';
-    if (metadataPaths.has(path)) return 'metadata';
+/** The kind of request that the pipeline has a column for. */
+function columnOf({ kind }: ServedBy, { upgrade, path }: Transit): Kind {
+  switch (kind) {
+    case 'proxied':
+      return upgrade ? 'upgrade' : 'proxied';
+    case 'control':
+      return isOAuthPath(path) ? 'oauth' : 'control';
+    case 'probe':
+      return 'control';
+    case 'acme':
+    case 'mcp':
+    case 'site':
+    case 'metadata':
+      return kind;
   }
-  return transit.upgrade ? 'upgrade' : 'proxied';
 }
+
+/** What the upstream gets, which is what routes are about: an extended CONNECT becomes the GET of HTTP/1.1 (RFC 8441 §5). */
+export const forwardedMethod = ({ isExtendedConnect, method }: Transit): string =>
+  isExtendedConnect ? 'GET' : method;
 
 function badRequest(transit: Transit, message: string): true {
   return transit.refuse({ status: 400, code: 'INVALID_INPUT', message, reason: message });

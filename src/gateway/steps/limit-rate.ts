@@ -1,7 +1,16 @@
-/** How often one client address, and one principal, may ask the control plane. */
+/** How much one client address may have under way, and how often it and one principal may ask the control plane. */
 import { rateKey } from '../client-address.ts';
+import { gatewayLimits } from '../settings.ts';
 import type { Transit } from '../transit.ts';
 import { SECOND } from '../../core/clock.ts';
+
+/** One client over HTTP/2 could take all that an upstream has. A trusted proxy in front carries the requests of many. */
+export function limitUnderWay(transit: Transit): boolean {
+  const { connection, core } = transit;
+  const max = gatewayLimits.fullConnectionsPerAddress * core.settings.maxStreamsPerConnection;
+  if (connection.address.requests <= max || connection.peer.isTrusted) return false;
+  return tooMany(transit, SECOND, 'requests of this address at once');
+}
 
 export function limitAddress(transit: Transit): boolean {
   const { core, clientAddress } = transit;

@@ -1,9 +1,8 @@
+import { isMethodServed } from '../../routes/decide.ts';
 import { isHttp2Request } from '../client.ts';
 import type { Transit } from '../transit.ts';
 
-const METHOD = /^[A-Z][A-Z-]{0,31}$/;
-/** A reverse proxy makes no tunnels, and TRACE would show what was added for the upstream. */
-const notServed: ReadonlySet<string> = new Set(['CONNECT', 'TRACE']);
+const VERSIONS: ReadonlySet<string> = new Set(['1.0', '1.1']);
 const LENGTH = /^\d{1,15}$/;
 
 /**
@@ -12,6 +11,9 @@ const LENGTH = /^\d{1,15}$/;
  */
 export function refuseMalformed(transit: Transit): boolean {
   const { rawHeaders, core, request } = transit;
+  // The engine reads some more of what a client may write in the request line (RFC 9110 §2.5, §15.6.6).
+  if (!isHttp2Request(request) && !VERSIONS.has(request.httpVersion))
+    return malformed(transit, 505, 'Only HTTP/1.1 and HTTP/1.0 are spoken like this.');
   // Over HTTP/1.1 Node drops what is beyond the limit it was given, which is one more than is allowed.
   if (
     isHttp2Request(request)
@@ -45,11 +47,22 @@ const ambiguous = (transit: Transit): true => malformed(transit, 400, 'The lengt
 
 function refuseMethod(transit: Transit): boolean {
   const { method, isExtendedConnect } = transit;
-  if (isExtendedConnect || (METHOD.test(method) && !notServed.has(method))) return false;
+  if (isExtendedConnect) return refuseProtocol(transit);
+  if (isMethodServed(method)) return false;
   return transit.refuse({
     status: 405,
     code: 'INVALID_INPUT',
     message: 'The method is not served here.',
+  });
+}
+
+/** Only a WebSocket has a form in HTTP/1.1 that it can be turned into. @see RFC 8441 §5 */
+function refuseProtocol(transit: Transit): boolean {
+  if (transit.upgrade?.protocol === 'websocket') return false;
+  return transit.refuse({
+    status: 501,
+    code: 'INVALID_INPUT',
+    message: 'Over HTTP/2 only WebSocket is tunnelled.',
   });
 }
 

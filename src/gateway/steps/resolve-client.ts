@@ -1,11 +1,14 @@
+import { tellsOfHops } from '../headers.ts';
 import type { Transit } from '../transit.ts';
 
-const PROTO = /^\s*(https?)\s*(?:,|$)/i;
+/** The nearest: what stands before it was written further out, where a stranger may have begun the list. */
+const PROTO = /(?:^|,)\s*(https?)\s*$/i;
 
 /** Address and scheme as a trusted proxy in front tells them; of anyone else, the connection's own. */
 export function resolveClient(transit: Transit): boolean {
-  const { peer, headers, core } = transit;
+  const { peer, headers, rawHeaders, core } = transit;
   if (!peer.isTrusted) return false;
+  transit.isHandedOn = tellsOfHops(rawHeaders);
   transit.clientAddress = core.trusted.clientAddress(
     peer,
     textOf(headers['x-forwarded-for']),

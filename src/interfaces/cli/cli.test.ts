@@ -192,6 +192,30 @@ test('where nobody can be asked, what destroys needs --yes', async () => {
   assert.equal(world.things.all.size, 1);
 });
 
+test('what an operation asks about only with some arguments needs --yes with those only', async () => {
+  const operations = thingOperations.map((operation) =>
+    operation.name === 'update_thing'
+      ? { ...operation, confirm: ({ on }: { on?: boolean }) => (on === false ? 'Off?' : undefined) }
+      : operation,
+  );
+  await using world = await startWorld(operations);
+  world.things.all.set('lamp', { ...lamp });
+  const update = (...args: string[]) =>
+    ohp(['update', 'thing', 'lamp', ...args], { ...asAdmin(world), operations });
+  assert.equal((await update('--size', '5')).code, 0);
+  assert.equal((await update('--no-on')).code, errorSurface.CONFIRMATION_REQUIRED.exit);
+  assert.equal((await update('--no-on', '--yes')).code, 0);
+});
+
+test('where a setting of the server decides who is asked, having typed the command is the yes', async () => {
+  const operations = thingOperations.map((operation) =>
+    operation.name === 'delete_thing' ? { ...operation, confirmIf: () => true } : operation,
+  );
+  await using world = await startWorld(operations);
+  world.things.all.set('lamp', { ...lamp });
+  assert.equal((await ohp(['delete', 'thing', 'lamp'], { ...asAdmin(world), operations })).code, 0);
+});
+
 test('a secret comes from a file or standard input, never from the command line', async (t) => {
   await using world = await startWorld();
   const cwd = folder(t);
@@ -248,7 +272,7 @@ test('login refuses a token that the server refuses, or that is none, and keeps 
   const home = folder(t);
   const login = (stdin: string) => ohp(['login', world.url], { home, stdin });
   assert.equal((await login('ohp_wrong')).code, errorSurface.UNAUTHENTICATED.exit);
-  for (const text of ['', 'two words', 'é'])
+  for (const text of ['', 'two\nlines', 'é'])
     assert.equal((await login(text)).code, errorSurface.INVALID_INPUT.exit);
   assert.throws(() => statSync(join(home, '.config')));
 });
@@ -327,49 +351,99 @@ test('a server that is away or is something else is told apart', async (t) => {
   assert.equal(odd.code, errorSurface.UPSTREAM_FAILED.exit);
 });
 
-test('a server of this machine is trusted by the CA in its data directory, others by a CA that is named', async (t) => {
+test('a code that every object has is no error code of ours: a refused call never looks like a good one', async (t) => {
+  for (const code of ['constructor', 'toString', '__proto__', 'hasOwnProperty', 'OK', '']) {
+    const error = { code, message: 'refused' };
+    const url = await listen(t, (_request, response) =>
+      response.writeHead(403).end(JSON.stringify({ error })),
+    );
+    const { code: exit, stderr } = await ohp(['list', 'things', '--url', url], { env: { OHP_TOKEN: 'x' } });
+    assert.equal(exit, errorSurface.UPSTREAM_FAILED.exit, code);
+    assert.match(stderr, /^UPSTREAM_FAILED: /);
+  }
+});
+
+test('nothing that a server answers reaches the terminal as a control, neither values nor names', async (t) => {
+  const answer = { things: [], 'na\u001b[2Jme\u202e': 'va\u001b[2Jlue', '\ufe0fx': 1 };
+  const url = await listen(t, (_request, response) => response.end(JSON.stringify(answer)));
+  for (const more of [[], ['--json']]) {
+    const { stdout, stderr } = await ohp(['list', 'things', '--url', url, ...more], {
+      env: { OHP_TOKEN: 'x' },
+    });
+    assert.match(`${stdout}${stderr}`, /lue/);
+    assert.doesNotMatch(`${stdout}${stderr}`, /\p{Cc}(?<!\n)|\u202e|\ufe0f/u);
+  }
+});
+
+/** A server with a certificate of its own, `cert.pem` in its folder, that answers every call. */
+async function startTls(t: TestContext): Promise<{ url: string; folder: string; cert: Buffer }> {
   const cwd = folder(t);
-  mkdirSync(join(cwd, 'data'));
-  const make = [
-    'req',
-    '-x509',
-    '-newkey',
-    'ec',
-    '-pkeyopt',
-    'ec_paramgen_curve:P-256',
-    '-nodes',
-    '-days',
-    '2',
-  ];
-  execFileSync(
-    'openssl',
-    [
-      ...make,
-      '-keyout',
-      'key.pem',
-      '-out',
-      'cert.pem',
-      '-subj',
-      '/CN=localhost',
-      '-addext',
-      'subjectAltName=DNS:localhost',
-    ],
-    { cwd, stdio: 'ignore' },
-  );
-  const [key, cert] = ['key.pem', 'cert.pem'].map((file) => readFileSync(join(cwd, file)));
+  const make =
+    'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout key.pem -out cert.pem';
+  const name = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
+  execFileSync('openssl', [...make.split(' '), ...name], { cwd, stdio: 'ignore' });
+  const [key, cert] = [readFileSync(join(cwd, 'key.pem')), readFileSync(join(cwd, 'cert.pem'))];
   const server = createTlsServer({ key, cert }, (_request, response) => response.end('{"things":[]}'));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   t.after(() => server.close());
-  const env = { OHP_TOKEN: 'x', OHP_URL: `https://localhost:${(server.address() as AddressInfo).port}` };
+  return { url: `https://localhost:${(server.address() as AddressInfo).port}`, folder: cwd, cert };
+}
+
+test('a server of this machine is trusted by the CA in its data directory, others by a CA that is named', async (t) => {
+  const { url, folder: cwd, cert } = await startTls(t);
+  mkdirSync(join(cwd, 'data'));
+  const env = { OHP_TOKEN: 'x', OHP_URL: url };
 
   const refused = await ohp(['list', 'things'], { cwd, env });
   assert.equal(refused.code, errorSurface.UNAVAILABLE.exit);
   assert.match(refused.stderr, /is not trusted .*--ca-file/);
   assert.equal((await ohp(['list', 'things', '--ca-file', 'cert.pem'], { cwd, env })).code, 0);
   assert.equal((await ohp(['list', 'things'], { cwd, env: { ...env, OHP_CA_FILE: 'cert.pem' } })).code, 0);
-  writeFileSync(join(cwd, 'data/ca.pem'), cert!);
+  writeFileSync(join(cwd, 'data/ca.pem'), cert);
   assert.equal((await ohp(['list', 'things'], { cwd, env })).code, 0);
   assert.equal((await ohp(['list', 'things', '--ca-file', 'nowhere.pem'], { cwd, env })).code, 2);
+});
+
+test('the CA that login was given is trusted by later commands, for that server only', async (t) => {
+  const home = folder(t);
+  const [first, second] = [await startTls(t), await startTls(t)];
+  const login = (url: string, ...more: string[]) =>
+    ohp(['login', url, ...more], { home, cwd: first.folder, stdin: tokens.admin });
+  assert.equal((await login(first.url, '--ca-file', 'cert.pem')).code, 0);
+  for (const args of [[], ['--url', first.url]])
+    assert.equal((await ohp(['list', 'things', ...args], { home })).code, 0);
+  assert.match((await ohp(['list', 'things', '--url', second.url], { home })).stderr, /is not trusted/);
+  assert.equal((await ohp(['logout', first.url], { home })).code, 0);
+  assert.match((await ohp(['list', 'things', '--url', first.url], { home })).stderr, /is not trusted/);
+});
+
+test('what an earlier version kept at login can be read', async (t) => {
+  await using world = await startWorld();
+  const home = folder(t);
+  mkdirSync(join(home, '.config/ohp'), { recursive: true, mode: 0o700 });
+  const kept = { current: world.url, tokens: { [world.url]: tokens.admin } };
+  writeFileSync(join(home, '.config/ohp/credentials.json'), JSON.stringify(kept), { mode: 0o600 });
+  assert.equal((await ohp(['list', 'things'], { home })).code, 0);
+});
+
+test("the administrator's token is reset only after a yes; the secret is in the output and what to do beside it", async () => {
+  let resets = 0;
+  const resetAdminToken = async () => ({ id: 'tok_new', secret: 'ohp_new', revoked: [`tok_${++resets}`] });
+  const run = (args: string[], setting: CliSetting = {}) =>
+    ohp(['reset', 'admin-token', ...args], { resetAdminToken, ...setting });
+  const terminal = { columns: 80 };
+  assert.equal((await run([], { terminal, stdin: 'n\n' })).code, errorSurface.CONFIRMATION_REQUIRED.exit);
+  assert.match((await run([])).stderr, /ends the administrator's token .*\n.*repeat with --yes/);
+  assert.equal(resets, 0);
+  const asked = await run([], { terminal, stdin: 'y\n' });
+  assert.deepEqual([asked.code, asked.stdout], [0, 'id:      tok_new\nsecret:  ohp_new\nrevoked: tok_1\n']);
+  assert.match(asked.stderr, /shown this once/);
+  assert.deepEqual(JSON.parse((await run(['--yes', '--json'])).stdout).revoked, ['tok_2']);
+  assert.match(
+    (await run(['--yes'], { resetAdminToken: async () => ({ id: 'tok_new', revoked: [] }) })).stderr,
+    /is the one in OHP_ADMIN_TOKEN/,
+  );
+  assert.match((await ohp(['--help'])).stdout, /^ {2}reset +admin-token$/m);
 });
 
 test('an unknown shell is answered with the known ones', async () => {

@@ -4,28 +4,33 @@
  * `src/cli.ts` calls it with the process's streams; tests call it with theirs.
  */
 import { Command, CommanderError } from 'commander';
+import { isCredential } from '../../core/bearer.ts';
 import { parseInput } from '../../core/dispatch.ts';
 import { AppError, errorSurface, toAppError } from '../../core/errors.ts';
 import type { AnyOperation } from '../../core/operation.ts';
+import { DEFAULT_SCOPE } from '../../core/permissions.ts';
 import { cleanLines } from '../../core/untrusted.ts';
 import { argumentsOf } from '../arguments.ts';
 import { addArguments, commandWordsOf, readArguments } from './arguments.ts';
 import { call, type Server } from './client.ts';
 import { completionScript, shells } from './completion.ts';
-import { addConnectionOptions, type ConnectionOptions, resolveServer } from './connection.ts';
-import { forgetToken, storeToken } from './credentials.ts';
+import { addConnectionOptions, type ConnectionOptions, resolveServer, valueOf } from './connection.ts';
+import { forgetLogin, readCredentials, storeLogin } from './credentials.ts';
+import { loginByDevice } from './device-login.ts';
 import type { CliIo } from './io.ts';
 import { renderJson, renderOutput, tableShapeOf } from './output.ts';
-import { askSecret, askYesNo } from './prompt.ts';
+import { askSecret, askYesNo, questionOf } from './prompt.ts';
+import { addReset, RESET, type ResetAdminToken } from './reset.ts';
+import { revoke } from './session.ts';
 
 const MAX_MESSAGE = 4000;
-const MAX_TOKEN = 4096;
 const HELP_WIDTH = 100;
 const USAGE = errorSurface.INVALID_INPUT.exit;
 
 export interface CliOptions {
   operations: readonly AnyOperation[];
   version: string;
+  resetAdminToken: ResetAdminToken;
 }
 
 /** Returns the exit code; never throws and never ends the process. */
@@ -72,6 +77,7 @@ function createProgram(io: CliIo, options: CliOptions): Command {
   for (const operation of options.operations) addOperation(program, operation, io, options);
   addLogin(program, io, options);
   addLogout(program, io);
+  addReset(verbGroup(program, RESET.verb), { io, reset: options.resetAdminToken, confirm });
   program
     .command('completion')
     .argument('<shell>', shells.join(', '))
@@ -98,13 +104,15 @@ function addOperation(
   const args = argumentsOf(operation);
   addArguments(command, args);
   addConnectionOptions(command).option('--json', 'print the answer as JSON');
-  if (operation.confirm) command.option('--yes', 'do not ask for confirmation');
+  const question = questionOf(operation);
+  if (question) command.option('--yes', 'do not ask for confirmation');
   command.action(async () => {
     const given = await readArguments(command, args, io);
     const input = parseInput(operation, given);
     const options = command.opts<ConnectionOptions & { json?: boolean; yes?: boolean }>();
     const server = await resolveServer(options, io);
-    if (operation.confirm && options.yes !== true) await confirm(operation.confirm(input), io);
+    const message = options.yes === true ? undefined : question?.(input);
+    if (message !== undefined) await confirm(message, io);
     const output = await call(server, operation, given, io.signal);
     if (options.json === true) io.stdout.write(renderJson(output));
     else print(io, renderOutput(output, tableShapeOf(operation, operations), widthOf(io)));
@@ -134,22 +142,37 @@ async function confirm(message: string, io: CliIo): Promise<void> {
     throw new AppError('CONFIRMATION_REQUIRED', 'not confirmed; nothing was done');
 }
 
+interface LoginOptions extends ConnectionOptions {
+  device?: boolean;
+  scope: string;
+}
+
 function addLogin(program: Command, io: CliIo, { operations }: CliOptions): void {
   const command = program
     .command('login')
     .argument('[url]', 'the control host, such as https://localhost:8443')
-    .description('Asks for an API token, checks it with the server and keeps it in a file only you can read');
-  addConnectionOptions(command).action(async (url: string | undefined, options: ConnectionOptions) => {
+    .description(
+      'Asks for an API token, or signs a person in; keeps what comes of it in a file only you can read',
+    )
+    .option('--device', 'sign in with a browser, here or elsewhere, in the place of an API token')
+    .option('--scope <scopes>', 'with --device: what to ask for, such as "operator"', DEFAULT_SCOPE);
+  addConnectionOptions(command).action(async (url: string | undefined, options: LoginOptions) => {
     const server = await resolveServer(url === undefined ? options : { ...options, url }, io, {
       anonymous: true,
     });
-    const token = (await askSecret(io, `API token for ${server.url.origin}: `)).trim();
-    if (token === '' || token.length > MAX_TOKEN || !/^[\x21-\x7e]+$/.test(token))
-      throw new AppError('INVALID_INPUT', 'that is not a token: it has to be one line of printable ASCII');
+    const { token, session } = options.device
+      ? await loginByDevice(server, options.scope, io)
+      : { token: await askToken(server, io), session: undefined };
     await checkToken({ ...server, token }, operations, io.signal);
-    const path = storeToken(io, server.url.origin, token);
+    const path = storeLogin(io, { origin: server.url.origin, token, caFile: server.caFile, session });
     io.stderr.write(`signed in to ${server.url.origin}; the token is kept in ${path}\n`);
   });
+}
+
+async function askToken({ url }: Server, io: CliIo): Promise<string> {
+  const token = (await askSecret(io, `API token for ${url.origin}: `)).trim();
+  if (isCredential(token)) return token;
+  throw new AppError('INVALID_INPUT', 'that is not a token: it has to be one line of printable ASCII');
 }
 
 /** Any call that needs a credential tells whether this is one; being refused for a permission tells it too. */
@@ -174,15 +197,19 @@ function addLogout(program: Command, io: CliIo): void {
   const command = program
     .command('logout')
     .argument('[url]', 'the control host')
-    .description('Forgets the kept token; the token itself stays valid until it is revoked');
+    .description(
+      'Forgets the kept token. A sign-in ends with it; an API token stays valid until it is revoked',
+    );
   addConnectionOptions(command).action(async (url: string | undefined, options: ConnectionOptions) => {
     const server = await resolveServer(url === undefined ? options : { ...options, url }, io, {
       anonymous: true,
     });
-    const found = forgetToken(io, server.url.origin);
-    io.stderr.write(
-      found ? `forgot the token for ${server.url.origin}\n` : `no token was kept for ${server.url.origin}\n`,
-    );
+    const { origin } = server.url;
+    const session = valueOf(readCredentials(io).sessions, origin);
+    const found = forgetLogin(io, origin);
+    io.stderr.write(found ? `forgot the token for ${origin}\n` : `no token was kept for ${origin}\n`);
+    if (session && !(await revoke(server, session, io.signal)))
+      io.stderr.write(`the server did not end the sign-in; end it with: ohp list grants, ohp revoke grant\n`);
   });
 }
 

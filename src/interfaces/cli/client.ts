@@ -1,14 +1,16 @@
 /** One call of one operation over REST. Follows no redirect and tries nothing twice: the person at the terminal decides. */
 import { type IncomingMessage, request as httpRequest, type RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import { AppError, type ErrorCode, errorSurface } from '../../core/errors.ts';
+import { AppError, isErrorCode } from '../../core/errors.ts';
 import type { AnyOperation } from '../../core/operation.ts';
 import { cleanText } from '../../core/untrusted.ts';
 import { carriesBody, pathParamsOf } from '../arguments.ts';
 
 const CONNECT_TIMEOUT_MS = 15_000;
 const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
-const [FIRST_ERROR, FIRST_REDIRECT] = [400, 300] as const;
+const [FIRST_ERROR, FIRST_REDIRECT, OK] = [400, 300, 200] as const;
+const JSON_TYPE = 'application/json';
+const FORM_TYPE = 'application/x-www-form-urlencoded';
 
 export interface Server {
   url: URL;
@@ -34,11 +36,41 @@ export async function call(
   const { status, headers, text } = await send(
     server,
     { method: operation.http.method, path: query === '' ? path : `${path}?${query}`, signal },
-    body ? JSON.stringify(Object.fromEntries(rest)) : undefined,
+    body ? { type: JSON_TYPE, text: JSON.stringify(Object.fromEntries(rest)) } : undefined,
   );
   const answer = parse(text);
   if (status < FIRST_REDIRECT && answer) return answer;
   throw errorOf(server, status, answer, headers.location);
+}
+
+/** What the server says of itself to everyone; undefined when it says nothing that is JSON. */
+export async function getDocument(
+  server: Server,
+  path: string,
+  signal: AbortSignal,
+): Promise<Record<string, unknown> | undefined> {
+  const { status, text } = await send(
+    { ...server, token: undefined },
+    { method: 'GET', path, signal },
+    undefined,
+  );
+  return status === OK ? parse(text) : undefined;
+}
+
+/** A form to the authorization server, which has its own words for what went wrong (RFC 6749 §5.2). */
+export async function postForm(
+  server: Server,
+  path: string,
+  form: Readonly<Record<string, string>>,
+  signal: AbortSignal,
+): Promise<{ status: number; answer: Record<string, unknown> | undefined }> {
+  const body = { type: FORM_TYPE, text: new URLSearchParams(form).toString() };
+  const { status, text } = await send(
+    { ...server, token: undefined },
+    { method: 'POST', path, signal },
+    body,
+  );
+  return { status, answer: parse(text) };
 }
 
 function queryOf(entries: [string, unknown][]): string {
@@ -58,15 +90,15 @@ interface Answer {
 function send(
   { url, token, ca }: Server,
   options: RequestOptions,
-  body: string | undefined,
+  body: { type: string; text: string } | undefined,
 ): Promise<Answer> {
   const headers = {
     accept: 'application/json',
     'user-agent': 'ohp',
     ...(token !== undefined && { authorization: `Bearer ${token}` }),
     ...(body !== undefined && {
-      'content-type': 'application/json',
-      'content-length': Buffer.byteLength(body),
+      'content-type': body.type,
+      'content-length': Buffer.byteLength(body.text),
     }),
   };
   const secure = url.protocol === 'https:';
@@ -84,7 +116,7 @@ function send(
     request.on('response', (response) => {
       collect(response).then(resolve, (cause: unknown) => reject(networkError(url, cause)));
     });
-    request.end(body);
+    request.end(body?.text);
   });
 }
 
@@ -121,8 +153,8 @@ function errorOf(
   location: string | undefined,
 ): AppError {
   const { code, message, details, trace_id } = (answer?.error ?? {}) as Record<string, unknown>;
-  if (typeof code === 'string' && code in errorSurface)
-    return new AppError(code as ErrorCode, String(message), {
+  if (isErrorCode(code))
+    return new AppError(code, String(message), {
       details: { ...(details as Record<string, unknown> | undefined), trace_id },
     });
   if (status >= FIRST_REDIRECT && status < FIRST_ERROR)
@@ -143,9 +175,11 @@ function networkError({ origin }: URL, cause: unknown): AppError {
   const { code = '', message } = cause as NodeJS.ErrnoException;
   if (code === 'ABORT_ERR') return new AppError('CANCELLED', 'cancelled', { cause });
   if (code === 'ECONNREFUSED')
-    return new AppError('UNAVAILABLE', `nothing listens at ${origin}; is the server running? (npm start)`, {
-      cause,
-    });
+    return new AppError(
+      'UNAVAILABLE',
+      `nothing listens at ${origin}; is the server running (npm start)? Another one is named by --url or OHP_URL`,
+      { cause },
+    );
   if (UNTRUSTED.test(code))
     return new AppError(
       'UNAVAILABLE',

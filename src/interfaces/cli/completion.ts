@@ -3,6 +3,8 @@ import { AppError } from '../../core/errors.ts';
 import type { AnyOperation } from '../../core/operation.ts';
 import { argumentsOf } from '../arguments.ts';
 import { commandWordsOf, flagsOf, optionsOf } from './arguments.ts';
+import { questionOf } from './prompt.ts';
+import { RESET } from './reset.ts';
 
 export const shells = ['bash', 'zsh', 'fish'] as const;
 
@@ -30,12 +32,13 @@ function grammarOf(operations: readonly AnyOperation[]): Grammar {
     ['login', new Map([['', ['--url', '--ca-file']]])],
     ['logout', new Map([['', ['--url']]])],
     ['completion', new Map(shells.map((shell) => [shell, []]))],
+    [RESET.verb, new Map([[RESET.noun, [...RESET.options]]])],
   ]);
   for (const operation of operations) {
     const [verb, noun = ''] = commandWordsOf(operation);
     const nouns = grammar.get(verb) ?? new Map<string, string[]>();
     const options = optionsOf(argumentsOf(operation)).flatMap(flagsOf);
-    grammar.set(verb, nouns.set(noun, [...options, ...COMMON, ...(operation.confirm ? ['--yes'] : [])]));
+    grammar.set(verb, nouns.set(noun, [...options, ...COMMON, ...(questionOf(operation) ? ['--yes'] : [])]));
   }
   return grammar;
 }

@@ -5,8 +5,9 @@ import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { AppError, messageOf } from '../../core/errors.ts';
 import type { Server } from './client.ts';
-import { readCredentials } from './credentials.ts';
+import { type Credentials, readCredentials, storeTokens } from './credentials.ts';
 import type { CliIo } from './io.ts';
+import { isStale, refresh } from './session.ts';
 
 const DEFAULT_URL = 'https://localhost:8443';
 const DEFAULT_DATA_DIR = './data';
@@ -27,16 +28,38 @@ export async function resolveServer(
   options: ConnectionOptions,
   io: CliIo,
   { anonymous = false } = {},
-): Promise<Server> {
-  const { env } = io;
-  const text = options.url ?? env.OHP_URL;
-  const stored = text === undefined || env.OHP_TOKEN === undefined ? readCredentials(io) : { tokens: {} };
-  const url = parseUrl(text ?? stored.current ?? DEFAULT_URL);
-  const kept = Object.hasOwn(stored.tokens, url.origin) ? stored.tokens[url.origin] : undefined;
-  const token = anonymous ? undefined : (env.OHP_TOKEN ?? kept);
-  if (url.protocol === 'http:' && !isLoopback(url.hostname))
-    throw new AppError('INVALID_INPUT', `${url.origin}: a token would travel in clear; use https://`);
-  return { url, token, ca: readCa(options, url, io) };
+): Promise<Server & { caFile: string | undefined }> {
+  const { OHP_URL, OHP_TOKEN, OHP_CA_FILE } = io.env;
+  const [text, namedCa] = [options.url ?? OHP_URL, options.caFile ?? OHP_CA_FILE];
+  // A file that nothing is needed from can't stand in the way.
+  const isComplete = text !== undefined && OHP_TOKEN !== undefined && namedCa !== undefined;
+  const kept = isComplete ? NOTHING : readCredentials(io);
+  const url = parseUrl(text ?? kept.current ?? DEFAULT_URL);
+  const trust = trustFor(url, namedCa ?? valueOf(kept.ca_files, url.origin) ?? ownCa(url, io), io);
+  const server = { url, token: undefined, ...trust };
+  return { ...server, token: anonymous ? undefined : (OHP_TOKEN ?? (await keptToken(server, kept, io))) };
+}
+
+const NOTHING: Credentials = { tokens: {}, ca_files: {}, sessions: {} };
+
+/** Renewed where it has run out: a sign-in lasts longer than its tokens. */
+async function keptToken(server: Server, kept: Credentials, io: CliIo): Promise<string | undefined> {
+  const { origin } = server.url;
+  const session = valueOf(kept.sessions, origin);
+  if (!session || !isStale(session, Date.now())) return valueOf(kept.tokens, origin);
+  const fresh = await refresh(server, session, io.signal);
+  storeTokens(io, origin, fresh);
+  return fresh.token;
+}
+
+/** An origin is text of a person, and no name of a property. */
+export const valueOf = <Value>(record: Readonly<Record<string, Value>>, origin: string): Value | undefined =>
+  Object.hasOwn(record, origin) ? record[origin] : undefined;
+
+function trustFor({ protocol }: URL, caFile: string | undefined, { cwd }: CliIo) {
+  if (caFile === undefined || protocol === 'http:') return { caFile: undefined, ca: undefined };
+  const path = resolve(cwd, caFile);
+  return { caFile: path, ca: readPem(path) };
 }
 
 function parseUrl(text: string): URL {
@@ -54,15 +77,15 @@ function parseUrl(text: string): URL {
       'INVALID_INPUT',
       'url: has to be scheme, host and port only, such as https://localhost:8443',
     );
+  if (url.protocol === 'http:' && !isLoopback(url.hostname))
+    throw new AppError('INVALID_INPUT', `${url.origin}: a token would travel in clear; use https://`);
   return url;
 }
 
 /** The CA that a server in this directory has just made is trusted for this machine only. */
-function readCa({ caFile }: ConnectionOptions, url: URL, { env, cwd }: CliIo): string | undefined {
-  const named = caFile ?? env.OHP_CA_FILE;
-  if (named !== undefined) return readPem(resolve(cwd, named));
+function ownCa(url: URL, { env, cwd }: CliIo): string | undefined {
   const own = resolve(cwd, env.OHP_DATA_DIR ?? DEFAULT_DATA_DIR, CA_FILE);
-  return isLoopback(url.hostname) && existsSync(own) ? readPem(own) : undefined;
+  return isLoopback(url.hostname) && existsSync(own) ? own : undefined;
 }
 
 function readPem(path: string): string {

@@ -10,7 +10,7 @@ const MAX_CELL = 60;
 const LEAST_CUT = 20;
 const MAX_VALUE = 64 * 1024;
 /** What a terminal could obey or hide; inside JSON strings it can be written as an escape, so nothing is lost. */
-const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Surrogate}\u2028\u2029]/gu;
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}\p{Surrogate}\u2028\u2029]/gu;
 
 type Row = Record<string, unknown>;
 
@@ -65,7 +65,9 @@ export function renderOutput(
     ...(rows.length === 0 ? [`no ${shape.rows}`] : []),
     ...(hidden.length > 0 ? [`not shown: ${hidden.join(', ')} (--json has everything)`] : []),
     ...rest.map(([name, value]) =>
-      name === 'next_cursor' ? `more: --cursor ${cellOf(value, MAX_VALUE)}` : `${name}: ${cellOf(value)}`,
+      name === 'next_cursor'
+        ? `more: --cursor ${cellOf(value, MAX_VALUE)}`
+        : `${cleanText(name)}: ${cellOf(value)}`,
     ),
   ];
   return { text, notes: notes.map((note) => `${note}\n`).join('') };

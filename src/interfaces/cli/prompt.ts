@@ -1,6 +1,7 @@
 /** What is read from the person or from standard input. Questions go to standard error: output stays output. */
 import type { Readable } from 'node:stream';
 import { AppError } from '../../core/errors.ts';
+import type { AnyOperation } from '../../core/operation.ts';
 import { cleanLines } from '../../core/untrusted.ts';
 import type { CliIo } from './io.ts';
 
@@ -24,6 +25,10 @@ export async function readAll(stream: Readable): Promise<string> {
   }
   return Buffer.concat(chunks, size).toString('utf8');
 }
+
+/** What a person is asked first. Where a setting of the server decides that, having typed the command is the yes. */
+export const questionOf = ({ confirm, confirmIf }: AnyOperation): AnyOperation['confirm'] =>
+  confirmIf ? undefined : confirm;
 
 export async function askYesNo(io: CliIo, question: string): Promise<boolean> {
   io.stderr.write(`${cleanLines(question, MAX_QUESTION)}\nGo on? [y/N] `);

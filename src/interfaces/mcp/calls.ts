@@ -1,11 +1,15 @@
 /** One tools/call, whichever era and path it came by: find the operation, dispatch it, shape the result. */
-import type { CallContext, Dispatch } from '../../core/dispatch.ts';
+import { type CallContext, type Dispatch, mayRun } from '../../core/dispatch.ts';
 import { AppError, toAppError } from '../../core/errors.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import type { AnyOperation, Progress } from '../../core/operation.ts';
-import type { Principal } from '../../core/principal.ts';
+import { permissions } from '../../core/permissions.ts';
+import { isConfined, type Principal } from '../../core/principal.ts';
 import type { Confirm } from './confirm.ts';
+import type { RpcId } from './message.ts';
+import type { PostReply } from './post-reply.ts';
 import type { Facts } from './record.ts';
+import { Refusal } from './refusal.ts';
 import { failureOf, successOf, type ToolResult } from './results.ts';
 import { parseCall } from './search.ts';
 import { isCallOperation, type View } from './views.ts';
@@ -16,6 +20,12 @@ export interface Scope {
   readonly principal: Principal;
   readonly view: View;
   readonly facts: Facts;
+  /** Whether a person can be asked through the client while this request is served. */
+  readonly canAsk: boolean;
+  /** Whether the client's version of the protocol has icons. */
+  readonly knowsIcons: boolean;
+  /** Set by a call for which the credential lacks a permission: how to say so where the reply has not begun. */
+  denied?: Refusal | undefined;
 }
 
 export interface CallOptions {
@@ -31,9 +41,9 @@ export function findTool({ view }: Scope, name: string): AnyOperation | typeof C
 
 export const CALL = Symbol('call_operation');
 
-/** Whether nothing can be asked in the middle of it, so that no SDK server is needed. */
-export const isPlain = (tool: AnyOperation | typeof CALL): tool is AnyOperation =>
-  tool !== CALL && tool.confirm === undefined;
+/** Whether nobody will be asked in the middle of it, so that no SDK server is needed. */
+export const isPlain = (tool: AnyOperation | typeof CALL, { canAsk }: Scope): tool is AnyOperation =>
+  tool !== CALL && (tool.confirm === undefined || !canAsk);
 
 export async function callTool(
   dispatch: Dispatch,
@@ -42,19 +52,27 @@ export async function callTool(
   options: CallOptions,
 ): Promise<ToolResult> {
   const { exchange, facts } = scope;
+  let operation: AnyOperation | undefined;
   try {
-    const { operation, raw } =
-      call.tool === CALL ? innerCall(scope, call.raw) : { ...call, operation: call.tool };
+    const called = call.tool === CALL ? innerCall(scope, call.raw) : { ...call, operation: call.tool };
+    operation = called.operation;
     facts.tool = operation.name;
-    const output = await dispatch(operation, raw, contextOf(scope, options));
+    const output = await dispatch(operation, called.raw, contextOf(scope, options));
     const result = successOf(operation, output, exchange.traceId);
     facts.outcome = result.error?.code ?? 'OK';
     return result;
   } catch (cause) {
     const error = toAppError(cause);
     facts.outcome = error.code;
+    scope.denied = operation && denialOf(error, operation, scope);
     return failureOf(error, exchange.traceId);
   }
+}
+
+/** By HTTP where the caller may not make the call, else with its result. */
+export function answerCall(reply: PostReply, { denied }: Scope, id: RpcId, message: string): void {
+  if (denied) reply.refuse(denied, id, message);
+  else reply.answer(message);
 }
 
 function innerCall({ view }: Scope, raw: unknown): { operation: AnyOperation; raw: unknown } {
@@ -65,6 +83,24 @@ function innerCall({ view }: Scope, raw: unknown): { operation: AnyOperation; ra
     'NOT_FOUND',
     'there is no operation of this name on this connection; find_operations lists what there is',
   );
+}
+
+/**
+ * A client can ask its person for a permission that its credential lacks, if it is told so by HTTP. It is told those
+ * that it has as well, because clients of the legacy era replace what they had by what they are told. What the handler
+ * refused, or what no further permission would change, stays an error of the tool.
+ * @see MCP 2025-11-25 and 2026-07-28, Authorization, Scope Challenge Handling
+ */
+function denialOf(
+  error: AppError,
+  operation: AnyOperation,
+  { principal, exchange }: Scope,
+): Refusal | undefined {
+  const { permission, confinement } = operation;
+  const isBarred = principal.kind !== 'anonymous' && confinement === 'refused' && isConfined(principal);
+  if (isBarred || mayRun(operation, principal)) return undefined;
+  const scopes = permissions.filter((one) => one === permission || principal.permissions.has(one));
+  return Refusal.of(error, { 'www-authenticate': exchange.gate.challenge(scopes) });
 }
 
 function contextOf({ principal, exchange, facts }: Scope, options: CallOptions): CallContext {

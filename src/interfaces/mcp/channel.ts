@@ -5,9 +5,16 @@
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../core/clock.ts';
 import { messageOf } from '../../core/errors.ts';
+import { EventBudget } from './event-budget.ts';
 import type { EventStream } from './event-stream.ts';
 import type { SessionStore, StoredEvent } from './session-store.ts';
-import { MAX_EVENT_QUEUE_CHARACTERS, MAX_REPLAY, PRIMING_SINCE, RETRY_MS } from './settings.ts';
+import {
+  MAX_EVENT_CHARACTERS,
+  MAX_EVENT_QUEUE_CHARACTERS,
+  MAX_REPLAY,
+  PRIMING_SINCE,
+  RETRY_MS,
+} from './settings.ts';
 
 /** Writes events in batches, in order, off the request path. */
 export class EventLog {
@@ -16,17 +23,26 @@ export class EventLog {
   readonly #onError: (message: string) => void;
   #queue: StoredEvent[] = [];
   #queued = 0;
+  readonly #budget: EventBudget;
+  #isOver = false;
   #writing: Promise<void> | undefined;
 
   constructor(store: SessionStore, clock: Clock, onError: (message: string) => void) {
     this.#store = store;
     this.#clock = clock;
     this.#onError = onError;
+    this.#budget = new EventBudget(clock, MAX_EVENT_CHARACTERS);
   }
 
   append(event: StoredEvent): void {
-    if (this.#queued + event.message.length > MAX_EVENT_QUEUE_CHARACTERS)
-      return this.#onError('the event log is full; an event was not kept');
+    const wasOver = this.#isOver;
+    this.#isOver =
+      !this.#budget.take(event.message.length) ||
+      this.#queued + event.message.length > MAX_EVENT_QUEUE_CHARACTERS;
+    if (this.#isOver) {
+      if (!wasOver) this.#onError('events are not kept, there are too many; streams can not be resumed');
+      return;
+    }
     this.#queue.push(event);
     this.#queued += event.message.length;
     this.#writing ??= this.#write();

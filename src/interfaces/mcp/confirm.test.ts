@@ -202,6 +202,32 @@ test('when-possible: a client that offers no forms is not asked', async () => {
   assert.deepEqual(kit.removed, ['a', 'b']);
 });
 
+const HANGS_MS = 20_000;
+
+test('a client that takes no event stream cannot be asked, so it is not kept waiting', {
+  timeout: HANGS_MS,
+}, async () => {
+  for (const confirm of ['when-possible', 'always'] as const) {
+    await using kit = await start({ settings: { confirm } });
+    const session = await openSession(kit.harness, { capabilities });
+    const { json } = await post(kit.harness, remove, { ...session, accept: 'application/*' });
+    if (confirm === 'always') assert.match(json.result.content[0].text, /^CONFIRMATION_REQUIRED: /);
+    assert.deepEqual(kit.removed, confirm === 'always' ? [] : ['a']);
+  }
+});
+
+test('a question for which there is no stream left is refused, not skipped', {
+  timeout: HANGS_MS,
+}, async () => {
+  await using kit = await start({ settings: { maxEventStreamsPerPrincipal: 1 } });
+  const session = await openSession(kit.harness, { capabilities });
+  const stream = await openEvents(kit.harness, { headers: session });
+  const { json } = await post(kit.harness, remove, session);
+  assert.match(json.result.content[0].text, /^RATE_LIMITED: 1 event streams of yours are open/);
+  assert.deepEqual(kit.removed, []);
+  await stream.cancel();
+});
+
 test('always: a client that cannot be asked is refused', async () => {
   await using kit = await start({ settings: { confirm: 'always' } });
   const session = await openSession(kit.harness);
@@ -228,7 +254,7 @@ test('a question is not asked of who may not do it', async () => {
   await using kit = await start({ principals: [viewer] });
   const wire = { ...kit.harness, token: 'viewer' };
   const { json } = await modernCall(wire, 'remove_thing', { name: 'a' }, { capabilities });
-  assert.match(json.result.content[0].text, /^FORBIDDEN: /);
+  assert.equal(json.error.data.code, 'FORBIDDEN');
 });
 
 for (const mode of ['legacy', 'auto'] as const) {

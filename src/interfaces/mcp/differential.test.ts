@@ -49,11 +49,13 @@ function bareSdk() {
     version: '0.1.0',
   };
   const view = createViews(kitchenOperations, defaultSettings, profile).for(admin, '');
-  const scope = (): Scope => ({
+  const scopeOf = (version: string): Scope => ({
     exchange: { traceId: TRACE, clientAddress: '127.0.0.1' } as Scope['exchange'],
     principal: admin,
     view,
     facts: { started: 0, method: '', outcome: 'OK' },
+    canAsk: false,
+    knowsIcons: version >= '2025-11-25',
   });
   const createServer = createSdkServers({
     options,
@@ -61,14 +63,17 @@ function bareSdk() {
     states: createRequestStates(secret, systemClock),
     onError: () => {},
     toolsChanged: () => {},
+    stopping: new AbortController().signal,
   });
-  const modern: McpHttpHandler = createMcpHandler(() => createServer('modern', scope), { legacy: 'reject' });
+  const modern: McpHttpHandler = createMcpHandler(() => createServer('modern', () => scopeOf('2026-07-28')), {
+    legacy: 'reject',
+  });
   async function legacy(version: string) {
     const transport = new WebStandardStreamableHTTPServerTransport({
       sessionIdGenerator: () => 'session',
       enableJsonResponse: true,
     });
-    await createServer('legacy', scope, {}).connect(transport);
+    await createServer('legacy', () => scopeOf(version)).connect(transport);
     const send = (body: unknown) =>
       transport.handleRequest(
         new Request('http://localhost/mcp', {

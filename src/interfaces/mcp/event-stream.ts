@@ -84,14 +84,29 @@ export interface Unanswered {
   cut(): void;
 }
 
+interface OpenStream {
+  /** As the gate names it. */
+  readonly caller: string;
+  readonly isStanding: boolean;
+  readonly close: () => void;
+  readonly comment: () => void;
+}
+
+interface StreamLimits {
+  readonly total: number;
+  readonly perCaller: number;
+}
+
 export class Streams {
   readonly #live: LiveStreams;
-  readonly #max: number;
-  readonly #open = new Set<{ close: () => void; comment: () => void }>();
+  readonly #max: StreamLimits;
+  readonly #open = new Set<OpenStream>();
+  readonly #perCaller = new Map<string, number>();
   readonly #unanswered = new Set<Unanswered>();
   readonly #timer: Timer;
+  #isEnding = false;
 
-  constructor({ live, clock, max }: { live: LiveStreams; clock: Clock; max: number }) {
+  constructor({ live, clock, max }: { live: LiveStreams; clock: Clock; max: StreamLimits }) {
     this.#live = live;
     this.#max = max;
     this.#timer = clock.every(KEEP_ALIVE_MS, () => this.#keepAlive());
@@ -101,19 +116,33 @@ export class Streams {
     return this.#open.size;
   }
 
-  /** @throws AppError UNAVAILABLE: too many streams that stay open by themselves. */
-  requireRoom(): void {
-    if (this.#open.size < this.#max) return;
-    throw new AppError(
-      'UNAVAILABLE',
-      `${this.#max} event streams are open, no more are allowed; try again later`,
-    );
+  /** `leaving`: how many of the caller's streams end when the new one begins. @throws AppError when there is no room. */
+  requireRoom(caller: string, leaving = 0): void {
+    const { total, perCaller } = this.#max;
+    if (this.#isEnding) throw new AppError('UNAVAILABLE', 'the server is shutting down; connect again later');
+    if ((this.#perCaller.get(caller) ?? 0) - leaving >= perCaller)
+      throw new AppError(
+        'RATE_LIMITED',
+        `${perCaller} event streams of yours are open, no more are allowed; close one first`,
+      );
+    if (this.#open.size - leaving >= total)
+      throw new AppError(
+        'UNAVAILABLE',
+        `${total} event streams are open, no more are allowed; try again later`,
+      );
   }
 
-  open({ reply }: Exchange, principal: Principal, onGone: () => void): EventStream {
-    const entry = { close: () => stream.end(), comment: () => stream.comment('keep-alive') };
-    const unlist = this.track(principal, entry);
-    const stream: EventStream = new EventStream(reply, () => {
+  hasRoom(caller: string): boolean {
+    return (this.#perCaller.get(caller) ?? 0) < this.#max.perCaller && this.#open.size < this.#max.total;
+  }
+
+  /** `isStanding`: does not end by itself. */
+  open(exchange: Exchange, principal: Principal, onGone: () => void, isStanding = false): EventStream {
+    const close = () => stream.end();
+    const comment = () => stream.comment('keep-alive');
+    const { caller } = exchange.gate;
+    const unlist = this.track(principal, { caller, isStanding, close, comment });
+    const stream: EventStream = new EventStream(exchange.reply, () => {
       unlist();
       onGone();
     });
@@ -121,13 +150,20 @@ export class Streams {
   }
 
   /** For a stream that something else writes. Returns what takes it off the list. */
-  track(principal: Principal, entry: { close: () => void; comment: () => void }): () => void {
+  track(principal: Principal, entry: OpenStream): () => void {
     this.#open.add(entry);
+    this.#count(entry.caller, 1);
     const unlist = this.#live.add(principal, entry.close);
     return () => {
-      this.#open.delete(entry);
+      if (this.#open.delete(entry)) this.#count(entry.caller, -1);
       unlist();
     };
+  }
+
+  /** From now on none that would not end by itself. What is being answered goes on. */
+  endStanding(): void {
+    this.#isEnding = true;
+    for (const { isStanding, close } of this.#open) if (isStanding) close();
   }
 
   /** `keepWaiting` is called when it has waited a keep-alive interval, and again. */
@@ -143,6 +179,12 @@ export class Streams {
   close(): void {
     this.#timer.cancel();
     for (const { close } of this.#open) close();
+  }
+
+  #count(caller: string, change: number): void {
+    const count = (this.#perCaller.get(caller) ?? 0) + change;
+    if (count > 0) this.#perCaller.set(caller, count);
+    else this.#perCaller.delete(caller);
   }
 
   #keepAlive(): void {

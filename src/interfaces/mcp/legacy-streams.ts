@@ -29,10 +29,12 @@ export async function serveGet(
   const position = lastEventId === undefined ? undefined : parseEventId(lastEventId);
   if (lastEventId !== undefined && !position)
     throw refusals.invalid('Bad Request: Last-Event-ID is not one of ours');
-  parts.streams.requireRoom();
-  if (!position) return stand(parts, exchange, principal, session.openStanding());
-  if (position.kind === 'p') return resumeCall(parts, exchange, principal, { session, position });
-  return resumeStanding(parts, exchange, principal, { session, position });
+  const own = session.standing?.stream;
+  parts.streams.requireRoom(exchange.gate.caller, own?.isOpen === true && position?.kind !== 'p' ? 1 : 0);
+  if (position?.kind === 'p') return resumeCall(parts, exchange, principal, { session, position });
+  if (position) await resumeStanding(parts, exchange, principal, { session, position });
+  else stand(parts, exchange, principal, session.openStanding());
+  session.news.pass();
 }
 
 export async function serveDelete(
@@ -66,16 +68,16 @@ function end({ reply }: Exchange): void {
 
 /** A client has one standing stream; a newer one takes over, since the older may be dead without anyone knowing. */
 function stand(parts: StreamParts, exchange: Exchange, principal: Principal, channel: Channel): void {
-  channel.attach(openFor(parts, exchange, principal, channel));
+  channel.attach(openFor(parts, exchange, principal, { channel, isStanding: true }));
 }
 
 function openFor(
   { streams }: StreamParts,
   exchange: Exchange,
   principal: Principal,
-  channel: Channel | undefined,
+  { channel, isStanding }: { channel: Channel | undefined; isStanding: boolean },
 ): EventStream {
-  const stream: EventStream = streams.open(exchange, principal, () => channel?.lost(stream));
+  const stream: EventStream = streams.open(exchange, principal, () => channel?.lost(stream), isStanding);
   return stream;
 }
 
@@ -93,7 +95,7 @@ async function resumeCall(
 ): Promise<void> {
   const call = runningCall(session, position.streamId);
   const channel = call?.reply.channel;
-  const stream = openFor(parts, exchange, principal, channel);
+  const stream = openFor(parts, exchange, principal, { channel, isStanding: false });
   if (channel) await channel.resume(stream, position.sequence);
   else await replay(parts, stream, { session, position });
   // Finished in the meantime, so nothing else ends it.
@@ -113,7 +115,7 @@ async function resumeStanding(
   { session, position }: Resumption,
 ): Promise<void> {
   const channel = session.openStanding();
-  const stream = openFor(parts, exchange, principal, channel);
+  const stream = openFor(parts, exchange, principal, { channel, isStanding: true });
   if (channel.streamId === position.streamId) return channel.resume(stream, position.sequence);
   await replay(parts, stream, { session, position });
   await channel.resume(stream, 0);

@@ -15,8 +15,9 @@ import type { Exchange } from '../../core/exchange.ts';
 import type { AnyOperation } from '../../core/operation.ts';
 import type { Principal } from '../../core/principal.ts';
 import { type Accepted, readAccept } from './accept.ts';
-import { callTool, findTool, isPlain, type Scope } from './calls.ts';
+import { answerCall, callTool, findTool, isPlain, type Scope } from './calls.ts';
 import type { EventLog } from './channel.ts';
+import { confirmWith, offersForms } from './confirm.ts';
 import type { Streams } from './event-stream.ts';
 import { hasOnly, isRecord, type JsonObject, type PlainMessage, type RpcId } from './message.ts';
 import { PostReply } from './post-reply.ts';
@@ -32,6 +33,7 @@ import {
   BATCH_VERSION,
   DEFAULT_INITIALIZE_VERSION,
   DEFAULT_LEGACY_VERSION,
+  ICONS_SINCE,
   LEGACY_VERSIONS,
   MAX_BATCH,
   MAX_INITIALIZE_CHARACTERS,
@@ -78,8 +80,11 @@ export function createLegacy(parts: LegacyParts): Legacy {
       options.settings.strictAccept,
       message?.id !== undefined || Array.isArray(incoming.body),
     );
-    if (message?.method === 'initialize' && message.id !== undefined)
+    if (message?.method === 'initialize' && message.id !== undefined) {
+      // A URL that means nothing is refused where a client begins, not at its first call.
+      views.for(principal, exchange.query);
       return initialize(parts, incoming, message.id, accepted);
+    }
     const session = await findSession(parts.sessions, exchange, principal);
     if (session) {
       facts.session = session.hash;
@@ -88,7 +93,9 @@ export function createLegacy(parts: LegacyParts): Legacy {
     requireVersion(exchange);
     if (!message) return other(parts, incoming, session, accepted);
     if (message.id === undefined) return notify(incoming, message, session);
-    const scope = { exchange, principal, facts, view: views.for(principal, exchange.query) };
+    const scope = scopeOf(views, incoming, session, accepted);
+    if (message.method === 'tools/list') session?.news.listed(scope.view);
+    else session?.news.compare(scope.view);
     const request = { scope, session, accepted, id: message.id };
     const plain = answerPlain(parts, request, message);
     // Its shape was checked member by member.
@@ -97,6 +104,28 @@ export function createLegacy(parts: LegacyParts): Legacy {
 
   return { post };
 }
+
+/** A question goes out on the stream of the call, so whoever takes no stream can't be asked. */
+function scopeOf(
+  views: Views,
+  { exchange, principal, facts }: Incoming,
+  session: Session | undefined,
+  accepted: Accepted,
+): Scope {
+  const view = views.for(principal, exchange.query);
+  const canAsk = accepted.events && offersForms(session?.initialize.capabilities);
+  return {
+    exchange,
+    principal,
+    facts,
+    view,
+    canAsk,
+    knowsIcons: versionOf(exchange, session) >= ICONS_SINCE,
+  };
+}
+
+const versionOf = (exchange: Exchange, session: Session | undefined): string =>
+  session?.version ?? headerOf(exchange, 'mcp-protocol-version')?.trim() ?? DEFAULT_LEGACY_VERSION;
 
 /** @throws Refusal when no kind of reply that fits is accepted. Where nothing will be answered, nothing has to fit. */
 function requireAccept(accepted: Accepted, strict: boolean, expectsAnswer: boolean): void {
@@ -131,17 +160,18 @@ export function requireVersion(exchange: Exchange): void {
 /** A stale session id on an initialize is not looked at: clients send it after a 404. */
 async function initialize(
   { sessions, streams, profile, capabilities }: LegacyParts,
-  { exchange, principal, facts, body }: Incoming,
+  incoming: Incoming,
   id: RpcId,
   accepted: Accepted,
 ): Promise<void> {
+  const { exchange, principal, facts, body } = incoming;
   const params = completed(isRecord(body) ? body.params : undefined);
   if (!isInitializeRequest({ jsonrpc: '2.0', id, method: 'initialize', params }))
     throw refusals.params('initialize: protocolVersion, capabilities or clientInfo has the wrong shape');
   const [newest = DEFAULT_INITIALIZE_VERSION] = LEGACY_VERSIONS;
   const asked = params.protocolVersion;
   const version = typeof asked === 'string' && LEGACY_VERSIONS.includes(asked) ? asked : newest;
-  const session = await sessions.create(principal, kept(params), version);
+  const session = await sessions.create(incoming, kept(params), version);
   facts.session = session.hash;
   facts.client = session.client;
   const result = { protocolVersion: version, capabilities, serverInfo: profile, instructions: INSTRUCTIONS };
@@ -186,24 +216,24 @@ async function other(
   session: Session | undefined,
   accepted: Accepted,
 ): Promise<void> {
-  const { exchange, principal, facts, body } = incoming;
+  const { exchange, body } = incoming;
   if (isJSONRPCResponse(body) || isJSONRPCNotification(body)) {
     await session?.tell(body);
     return sendNothing(exchange, 202);
   }
   const messages: unknown[] = Array.isArray(body) ? body : [body];
-  if (Array.isArray(body)) requireBatch(body, session, headerOf(exchange, 'mcp-protocol-version'));
+  if (Array.isArray(body)) requireBatch(body, session, exchange);
   const requests = messages.filter((message) => isJSONRPCRequest(message));
   for (const message of messages)
     if (!isJSONRPCRequest(message)) await session?.tell(message as JSONRPCMessage);
   if (requests.length === 0) return sendNothing(exchange, 202);
-  const scope = { exchange, principal, facts, view: parts.views.for(principal, exchange.query) };
+  const scope = scopeOf(parts.views, incoming, session, accepted);
   return relay(parts, { scope, session, accepted, batch: Array.isArray(body) }, requests);
 }
 
-function requireBatch(body: unknown[], session: Session | undefined, header: string | undefined): void {
-  const version = session?.version ?? header ?? DEFAULT_LEGACY_VERSION;
-  if (version !== BATCH_VERSION)
+/** @throws Refusal for a batch that may not be, or is more calls than the caller may make now. */
+function requireBatch(body: unknown[], session: Session | undefined, exchange: Exchange): void {
+  if (versionOf(exchange, session) !== BATCH_VERSION)
     throw refusals.invalid(
       `Invalid Request: JSON-RPC batches exist in ${BATCH_VERSION} only; send one message`,
     );
@@ -211,6 +241,9 @@ function requireBatch(body: unknown[], session: Session | undefined, header: str
     throw refusals.invalid(`Invalid Request: Batch must not exceed ${MAX_BATCH} messages`);
   if (body.some((message) => isRecord(message) && message.method === 'initialize'))
     throw refusals.invalid('Invalid Request: Only one initialization request is allowed');
+  // The gate has counted the request, which is the first of them.
+  const wait = body.length > 1 ? exchange.gate.charge(body.length - 1) : 0;
+  if (wait > 0) throw refusals.tooMany(body.length, wait);
 }
 
 interface LegacyRequest {
@@ -235,10 +268,13 @@ function answerPlain(
   if (params !== undefined && !hasOnly(params, PAGE_PARAMS)) return undefined;
   if (method === 'ping') sendJson(scope.exchange, 200, resultMessage('{}', id));
   else if (method === 'tools/list' && !parts.options.extend)
-    sendPrepared(scope.exchange, scope.view.legacyList, id);
+    sendPrepared(scope.exchange, legacyListFor(scope), id);
   else return undefined;
   return Promise.resolve();
 }
+
+const legacyListFor = ({ view, knowsIcons }: Scope): Buffer =>
+  knowsIcons ? view.legacyList : view.legacyListWithoutIcons;
 
 function callPlain(
   parts: LegacyParts,
@@ -250,7 +286,7 @@ function callPlain(
   const raw = params.arguments;
   if (raw !== undefined && (!isRecord(raw) || Object.hasOwn(raw, '__proto__'))) return undefined;
   const tool = findTool(request.scope, name);
-  if (tool === undefined || !isPlain(tool)) return undefined;
+  if (tool === undefined || !isPlain(tool, request.scope)) return undefined;
   const progressToken = isRecord(params._meta) ? params._meta.progressToken : undefined;
   return runPlain(parts, request, { tool, raw, progressToken });
 }
@@ -265,9 +301,10 @@ async function runPlain(
   const reply = openReply(parts, request);
   const { signal, done } = session ? begin(session, { id, reply, scope }) : alone(scope.exchange);
   const progress = throttledProgress(options.clock, progressToken, (text) => reply.notify(text));
-  const result = await callTool(options.dispatch, scope, { tool, raw }, { signal, progress });
+  const confirm = confirmWith(options.settings.confirm, undefined);
+  const result = await callTool(options.dispatch, scope, { tool, raw }, { signal, progress, confirm });
   done();
-  reply.answer(resultMessage(toJson(result, '', ''), id));
+  answerCall(reply, scope, id, resultMessage(toJson(result, '', ''), id));
 }
 
 /** A client that is gone may come back for the answer, so only cancelling and the session's end abort the call. */
@@ -308,6 +345,9 @@ async function relay(
   try {
     for (const message of messages) await session.request(message, { id: message.id, reply, scope });
     await reply.done();
+  } catch (cause) {
+    reply.release();
+    throw cause;
   } finally {
     scope.exchange.signal.removeEventListener('abort', onGone);
     if (!request.session) await session.close();
@@ -315,7 +355,7 @@ async function relay(
 }
 
 function passingSession({ sessionParts, options }: LegacyParts, { exchange, principal }: Scope): Session {
-  const version = headerOf(exchange, 'mcp-protocol-version') ?? DEFAULT_LEGACY_VERSION;
+  const version = versionOf(exchange, undefined);
   const now = options.clock.now();
   const initialize = { ...completed(undefined), protocolVersion: version };
   const stored = { id: '', principalId: principal.id, initialize, version, createdAt: now, lastSeenAt: now };

@@ -208,8 +208,9 @@ test('the list is filtered by what the principal may run, in an order that stays
   assert.deepEqual(names(modern), first);
 });
 
-test('a tool tells its hints, its title and schemas without a dialect', async () => {
-  const { tools } = (await post(harness, rpc('tools/list'))).json.result;
+test('a tool tells its hints, its title, its icon and schemas without a dialect', async () => {
+  const session = await openSession(harness, { version: '2025-11-25' });
+  const { tools } = (await post(harness, rpc('tools/list'), session)).json.result;
   const byName = new Map<string, any>(tools.map((tool: any) => [tool.name, tool]));
   const hints = (name: string) => Object.values(byName.get(name).annotations).slice(1);
   assert.deepEqual(hints('list_things'), [true, false, true, false]);
@@ -217,9 +218,28 @@ test('a tool tells its hints, its title and schemas without a dialect', async ()
   assert.deepEqual(hints('get_logs'), [true, false, true, true]);
   for (const tool of tools) {
     assert.ok(tool.title && tool.description, tool.name);
+    assert.match(tool.icons[0].src, /^data:image\/svg\+xml;base64,/);
     assert.equal(tool.inputSchema.type, 'object');
     assert.ok(!JSON.stringify(tool).includes('$schema'), tool.name);
   }
+});
+
+test('icons are sent to who knows them: from 2025-11-25 on, and nothing else differs', async () => {
+  const list = async (headers: Record<string, string>, meta?: object) =>
+    (await post(harness, rpc('tools/list', meta && { _meta: meta }), headers)).json.result.tools as any[];
+  const [newest, ...tools] = await Promise.all([
+    list(modernHeaders('tools/list'), envelope()),
+    list(await openSession(harness, { version: '2025-11-25' })),
+    list({ 'mcp-protocol-version': '2025-11-25' }),
+  ]);
+  assert.ok(newest?.every(({ icons }) => icons.length === 1));
+  for (const same of tools) assert.deepEqual(same, newest);
+  const bare = newest?.map(({ icons: _icons, ...tool }) => tool);
+  for (const version of ['2025-06-18', '2025-03-26', '2024-11-05']) {
+    assert.deepEqual(await list(await openSession(harness, { version })), bare, version);
+    assert.deepEqual(await list({ 'mcp-protocol-version': version }), bare, version);
+  }
+  assert.deepEqual(await list({}), bare);
 });
 
 test('a URL narrows what is listed and what can be called, and never widens it', async () => {
@@ -265,8 +285,9 @@ test('find_operations finds what is not listed, by the words of its name and des
     return reply.json.result.structuredContent.operations;
   };
   const [found] = await find(asAdmin, 'axis things');
-  assert.equal(found.name, 'rotate_thing');
-  assert.deepEqual(found.input_schema.required, ['name']);
+  assert.deepEqual([found.name, found.required, found.input_schema], ['rotate_thing', ['name'], undefined]);
+  const [named] = await find(asAdmin, 'rotate_thing');
+  assert.deepEqual(named.input_schema.required, ['name']);
   assert.deepEqual(
     (await find(asViewer, 'rotate')).map(({ name }: any) => name),
     [],
@@ -274,6 +295,28 @@ test('find_operations finds what is not listed, by the words of its name and des
 });
 
 const asAdmin = { ...harness, token: 'admin' };
+
+test('what a setting turned off is not listed or found, and calling it names the setting', async () => {
+  const all = operations.map((one) =>
+    one.name === 'rotate_thing' || one.name === 'list_things'
+      ? { ...one, offBy: () => 'things.mode: off' }
+      : one,
+  );
+  await using narrowed = await startHarness({ operations: all });
+  const call = async (name: string, args: object) =>
+    (await post(narrowed, rpc('tools/call', { name, arguments: args }))).json.result;
+  assert.ok(!names(await post(narrowed, rpc('tools/list'))).includes('list_things'));
+  const { operations: found } = (await call('find_operations', { query: 'rotate_thing' })).structuredContent;
+  assert.ok(!found.some(({ name }: any) => name === 'rotate_thing'));
+  for (const [name, args] of [
+    ['list_things', {}],
+    ['call_operation', { name: 'rotate_thing', arguments: { name: 'x' } }],
+  ] as const)
+    assert.match(
+      (await call(name, args)).content[0].text,
+      /^FORBIDDEN: \w+_things? is turned off by the setting things\.mode: off$/,
+    );
+});
 
 test('call_operation runs an operation with one audit record, of that operation', async () => {
   const before = harness.records.length;
@@ -291,11 +334,7 @@ test('call_operation runs an operation with one audit record, of that operation'
 test('a call without the permission is refused by dispatch and audited', async () => {
   const before = harness.records.length;
   const reply = await post(asViewer, rpc('tools/call', { name: 'rotate_thing', arguments: { name: 'x' } }));
-  assert.equal(reply.json.result.isError, true);
-  assert.match(
-    reply.json.result.content[0].text,
-    /^FORBIDDEN: rotate_thing needs the permission proxies:write/,
-  );
+  assert.match(reply.json.error.message, /^rotate_thing needs the permission proxies:write/);
   const [audit] = harness.records.slice(before).filter(({ kind }) => kind === 'audit');
   assert.equal(audit?.outcome, 'FORBIDDEN');
 });
@@ -390,7 +429,7 @@ test('with public access anyone may shake hands, echo and search nothing', async
   assert.deepEqual(names({ json: await send(rpc('tools/list')) }), ['echo']);
   assert.equal((await send(rpc('tools/call', { name: 'echo', arguments: {} }))).result.isError, undefined);
   const refused = await send(rpc('tools/call', { name: 'list_things', arguments: {} }));
-  assert.match(refused.result.content[0].text, /^UNAUTHENTICATED: /);
+  assert.equal(refused.error.data.code, 'UNAUTHENTICATED');
   assert.equal(
     (await send(rpc('tools/call', { name: 'call_operation', arguments: {} }))).error.code,
     -32_602,
@@ -416,26 +455,6 @@ test('every request leaves an mcp record without arguments or session ids', asyn
   const text = JSON.stringify([records, harness.notes]);
   assert.ok(!text.includes('canary-argument') && !text.includes(session['mcp-session-id']));
   assert.equal(records[2]?.detail?.client, 'wire/1');
-});
-
-test('a list that changed is told to who listens, in both eras', async () => {
-  const session = await openSession(harness);
-  const standing = await openEvents(harness, { headers: session });
-  const listening = await openEvents(harness, {
-    method: 'POST',
-    headers: modernHeaders('subscriptions/listen'),
-    body: rpc(
-      'subscriptions/listen',
-      { notifications: { toolsListChanged: true }, _meta: envelope() },
-      'sub',
-    ),
-  });
-  assert.equal((await listening.next())?.json.method, 'notifications/subscriptions/acknowledged');
-  harness.mcp.toolsChanged();
-  for (const stream of [standing, listening]) {
-    assert.equal((await stream.next())?.json.method, 'notifications/tools/list_changed');
-    await stream.cancel();
-  }
 });
 
 test('the endpoints it serves are told for the registry, with and without the slash', () => {

@@ -8,10 +8,11 @@ import { AppError, messageOf } from '../../core/errors.ts';
 import type { Exchange, ExchangeHandler } from '../../core/exchange.ts';
 import { limits } from '../../core/limits.ts';
 import type { Principal } from '../../core/principal.ts';
+import { writeDebug } from '../../core/record.ts';
 import { classifyInboundRequest, isJsonContentType } from '@modelcontextprotocol/server';
+import { parseJson, readBody } from '../json-body.ts';
 import { EventLog } from './channel.ts';
 import { Streams } from './event-stream.ts';
-import { parseJson, readBody } from './json.ts';
 import { createLegacy, headerOf, type Incoming, type LegacyParts } from './legacy.ts';
 import { serveDelete, serveGet } from './legacy-streams.ts';
 import { echoableId, META, plainMessage, type PlainMessage, type RpcId } from './message.ts';
@@ -30,18 +31,17 @@ export type { McpOptions } from './settings.ts';
 
 export interface McpInterface extends AsyncDisposable {
   readonly handle: ExchangeHandler;
-  /** Tells every client that listens that the list of tools is another one. */
-  toolsChanged(): void;
   /** For a credential that is gone: its sessions end, what runs in them is aborted, their streams are cut. */
   closeSessionsOf(principalId: string): void;
+  /** At the beginning of the end: standing streams end politely, open questions are withdrawn, calls go on. */
+  drain(): Promise<void>;
   stats(): { sessions: number; streams: number };
   readonly endpoints: readonly Endpoint[];
 }
 
-const LIST_CHANGED = JSON.stringify({ jsonrpc: '2.0', method: 'notifications/tools/list_changed' });
-
 export function createMcpInterface(options: McpOptions): McpInterface {
-  const parts = createParts(options, toolsChanged);
+  const stopping = new AbortController();
+  const parts = createParts(options, toolsChanged, stopping.signal);
   const { sessions, streams, eventLog, report } = parts;
   const legacy = createLegacy(parts);
   const modern = createModern(parts);
@@ -64,15 +64,19 @@ export function createMcpInterface(options: McpOptions): McpInterface {
   }
 
   function toolsChanged(): void {
-    modern.toolsChanged();
-    for (const session of sessions) session.announce(LIST_CHANGED);
+    modern.subscriptions.tellAll();
+    for (const session of sessions) session.tellListChanged();
   }
 
   return {
     handle,
-    toolsChanged,
     closeSessionsOf(principalId) {
       sessions.endOf(principalId).catch((cause: unknown) => report(new Error(messageOf(cause), { cause })));
+    },
+    async drain() {
+      stopping.abort();
+      streams.endStanding();
+      await modern.subscriptions.end();
     },
     stats: () => ({ sessions: sessions.size, streams: streams.size }),
     endpoints,
@@ -85,27 +89,37 @@ export function createMcpInterface(options: McpOptions): McpInterface {
   };
 }
 
+/**
+ * What the SDK says of itself; the rest is about what a client sent, which has a record of its own. A stranger must not
+ * be able to fill the operator's screen.
+ */
+const FAULT_OF_OURS = /^(?:Uncaught error|Failed to encode)/;
+
 type Parts = LegacyParts & ModernParts & { readonly report: (error: Error) => void };
 
-function createParts(options: McpOptions, toolsChanged: () => void): Parts {
+function createParts(options: McpOptions, toolsChanged: () => void, stopping: AbortSignal): Parts {
   const { clock, log, live, settings, sessions: store } = options;
   const report = ({ message }: Error) => {
     log.write({ time: clock.now(), kind: 'system', level: 'warn', component: 'mcp', message });
   };
   // Behind its first colon the SDK quotes what the client sent, which may be anything.
-  const onError = ({ message }: Error) => report(new Error(message.split(':', 1)[0]));
+  const onError = ({ message }: Error) => {
+    const [what = ''] = message.split(':', 1);
+    if (FAULT_OF_OURS.test(what)) report(new Error(what));
+    else writeDebug({ log, clock }, 'mcp', () => ({ message: what }));
+  };
   const profile = createProfile(options.version);
   const states = createRequestStates(options.secret, clock);
-  const createServer = createSdkServers({ options, profile, states, onError, toolsChanged });
+  const createServer = createSdkServers({ options, profile, states, onError, toolsChanged, stopping });
   const eventLog = new EventLog(store, clock, (message) => report(new Error(message)));
-  const sessionParts = { createServer, log: eventLog, clock };
+  const sessionParts = { createServer, log: eventLog, clock, onError };
   return {
     options,
     profile,
     capabilities: declaredBy(createServer),
-    views: createViews(options.operations, settings, profile),
-    streams: new Streams({ live, clock, max: settings.maxEventStreams }),
-    sessions: new Sessions({ store, clock, settings, parts: sessionParts, onError: report }),
+    views: createViews(options.operations, settings, profile, options.isOff),
+    streams: new Streams({ live, clock, max: streamLimitsOf(settings) }),
+    sessions: new Sessions({ store, clock, log, settings, parts: sessionParts, onError: report }),
     sessionParts,
     eventLog,
     createServer,
@@ -113,6 +127,11 @@ function createParts(options: McpOptions, toolsChanged: () => void): Parts {
     report,
   };
 }
+
+const streamLimitsOf = ({ maxEventStreams, maxEventStreamsPerPrincipal }: McpOptions['settings']) => ({
+  total: maxEventStreams,
+  perCaller: maxEventStreamsPerPrincipal,
+});
 
 /** What the SDK server declares, with the fixtures of `extend`, so that both paths say the same. */
 function declaredBy(createServer: CreateSdkServer): unknown {
@@ -161,9 +180,10 @@ async function readMessage(exchange: Exchange): Promise<unknown> {
   if (type !== 'application/json' && !isJsonContentType(type ?? null)) throw refusals.mediaType();
   const body = await readBody(exchange);
   if (body.kind === 'gone') return GONE;
+  if (body.kind === 'refused') throw body.error;
   if (body.kind === 'too-large') throw refusals.tooLarge(limits.controlBodyBytes);
   const parsed = parseJson(body.bytes);
-  if (!parsed.ok) throw refusals.parse(parsed.message);
+  if (!parsed.ok) throw refusals.parse(`Parse error: ${parsed.message}`);
   return parsed.value;
 }
 
@@ -185,7 +205,7 @@ const claimsModern = ({ meta }: PlainMessage): boolean => meta !== undefined && 
 
 function refuse(exchange: Exchange, cause: unknown, facts: Facts, id: RpcId | null): void {
   if (cause instanceof Refusal) {
-    facts.outcome = cause.status === 404 ? 'NOT_FOUND' : 'INVALID_INPUT';
+    facts.outcome = cause.outcome;
     const headers = cause.headers && { headers: cause.headers };
     return sendError(exchange, cause.status, cause.error, { id, ...headers });
   }

@@ -3,75 +3,79 @@
  * above all everything that is wrong, by the SDK's handler, which words the refusals.
  * @see MCP 2026-07-28, Transports, Streamable HTTP
  */
-import { createMcpHandler, type McpHttpHandler } from '@modelcontextprotocol/server';
 import type { Exchange } from '../../core/exchange.ts';
-import { callTool, findTool, isPlain, type Scope } from './calls.ts';
+import { answerCall, callTool, findTool, isPlain, type Scope } from './calls.ts';
+import { confirmWith, offersForms } from './confirm.ts';
 import { isPlainEnvelope } from './envelope.ts';
-import { EVENT_HEADERS, type Streams } from './event-stream.ts';
+import type { Streams } from './event-stream.ts';
 import type { Incoming } from './legacy.ts';
-import { headerOf } from './legacy.ts';
-import { hasOnly, isRecord, type JsonObject, META, type PlainMessage, type RpcId } from './message.ts';
+import {
+  echoableId,
+  hasOnly,
+  isRecord,
+  type JsonObject,
+  META,
+  type PlainMessage,
+  type RpcId,
+} from './message.ts';
 import { PostReply } from './post-reply.ts';
 import { INSTRUCTIONS, type ServerProfile } from './profile.ts';
 import { throttledProgress } from './progress.ts';
 import { clientName } from './record.ts';
 import { prepare, resultMessage, sendPrepared } from './reply.ts';
 import { toJson } from './results.ts';
-import type { CreateSdkServer } from './sdk-server.ts';
-import { DISCOVER_TTL_MS, KEEP_ALIVE_MS, MODERN_VERSION, type McpOptions } from './settings.ts';
-import { pump } from './web-response.ts';
+import { createSdkHandler, type SdkHandler, type SdkHandlerParts } from './sdk-handler.ts';
+import { DISCOVER_TTL_MS, MODERN_VERSION, type McpOptions } from './settings.ts';
+import { SUBSCRIBE, Subscriptions } from './subscriptions.ts';
+import { isEventStream, messagesOf } from './web-response.ts';
 import type { Views } from './views.ts';
 
-export interface ModernParts {
+export interface ModernParts extends SdkHandlerParts {
   readonly options: McpOptions;
   readonly profile: ServerProfile;
   readonly capabilities: unknown;
   readonly views: Views;
   readonly streams: Streams;
-  readonly createServer: CreateSdkServer;
-  readonly onError: (error: Error) => void;
 }
 
 export interface Modern {
   post(incoming: Incoming): Promise<void>;
-  toolsChanged(): void;
+  readonly subscriptions: Pick<Subscriptions, 'tellAll' | 'end'>;
   close(): Promise<void>;
 }
 
 export function createModern(parts: ModernParts): Modern {
   const { options, views } = parts;
-  const scopes = new WeakMap<Request, Scope>();
-  const sdk = createMcpHandler(
-    ({ requestInfo }) => parts.createServer('modern', () => scopeOf(scopes, requestInfo)),
-    {
-      legacy: 'reject',
-      onerror: parts.onError,
-      keepAliveMs: KEEP_ALIVE_MS,
-      maxSubscriptions: options.settings.maxEventStreams,
-    },
-  );
+  const sdk = createSdkHandler(parts);
+  const subscriptions = new Subscriptions({ ...parts, clock: options.clock });
   const discovered = prepare(discoverResult(parts));
 
   async function post(incoming: Incoming): Promise<void> {
-    const { exchange, principal, facts, message } = incoming;
+    const { exchange, principal, facts, body, message } = incoming;
     facts.era = 'modern';
     facts.client = clientName(message?.meta?.[META.clientInfo]);
     const view = views.for(principal, exchange.query);
-    const scope: Scope = { exchange, principal, facts, view };
+    const canAsk = offersForms(capabilitiesIn(body));
+    const scope: Scope = { exchange, principal, facts, view, canAsk, knowsIcons: true };
+    if (isRecord(body) && body.method === SUBSCRIBE) return subscriptions.serve(body, scope);
+    subscriptions.compare(principal.id, view);
     const plain = message && plainRequest(exchange, message);
-    return (
-      (plain && answerPlain(parts, scope, plain, discovered)) ??
-      relay(parts, { sdk, scopes }, incoming, scope)
-    );
+    return (plain && answerPlain(parts, scope, plain, discovered)) ?? relay(parts, sdk, body, scope);
   }
 
-  return { post, toolsChanged: () => sdk.notify.toolsChanged(), close: () => sdk.close() };
+  return {
+    post,
+    subscriptions,
+    async close() {
+      await Promise.all([subscriptions.end(), sdk.close()]);
+    },
+  };
 }
 
-function scopeOf(scopes: WeakMap<Request, Scope>, request: Request | undefined): Scope {
-  const scope = request && scopes.get(request);
-  if (!scope) throw new Error('a handler runs for a request of this endpoint');
-  return scope;
+function capabilitiesIn(body: unknown): unknown {
+  const params = isRecord(body) ? body.params : undefined;
+  const meta = isRecord(params) ? params._meta : undefined;
+  return isRecord(meta) ? meta[META.clientCapabilities] : undefined;
 }
 
 /** As the SDK's handler answers it. */
@@ -135,7 +139,7 @@ function callPlain(parts: ModernParts, scope: Scope, request: PlainRequest): Pro
   if (scope.exchange.headers['mcp-name'] !== name || name.startsWith(ENCODED)) return undefined;
   if (raw !== undefined && (!isRecord(raw) || Object.hasOwn(raw, '__proto__'))) return undefined;
   const tool = findTool(scope, name);
-  if (tool === undefined || !isPlain(tool)) return undefined;
+  if (tool === undefined || !isPlain(tool, scope)) return undefined;
   return runPlain(parts, scope, request, { tool, raw });
 }
 
@@ -150,9 +154,10 @@ async function runPlain(
   // Closing the connection is how a client cancels. @see MCP 2026-07-28, Cancellation
   const { signal } = exchange;
   const progress = throttledProgress(options.clock, meta.progressToken, (text) => reply.notify(text));
-  const result = await callTool(options.dispatch, scope, call, { signal, progress });
+  const confirm = confirmWith(options.settings.confirm, undefined);
+  const result = await callTool(options.dispatch, scope, call, { signal, progress, confirm });
   const json = toJson(result, metaOf(profile), ',"resultType":"complete"');
-  reply.answer(resultMessage(json, id));
+  answerCall(reply, scope, id, resultMessage(json, id));
 }
 
 /** Of both types one may be sent at will; the SDK does not look at Accept in this era either. */
@@ -168,62 +173,36 @@ function metaOf(profile: ServerProfile): string {
   return made;
 }
 
-interface Sdk {
-  readonly sdk: McpHttpHandler;
-  readonly scopes: WeakMap<Request, Scope>;
-}
-
-/** Never the credential: what handles the message has no use for it. */
-const RELAYED = /^(?:accept|content-type|mcp-.*)$/;
-
-async function relay(
-  { streams }: ModernParts,
-  { sdk, scopes }: Sdk,
-  { exchange, principal, facts, body }: Incoming,
-  scope: Scope,
-): Promise<void> {
-  const controller = new AbortController();
-  const onGone = () => controller.abort();
-  exchange.signal.addEventListener('abort', onGone, { once: true });
-  const headers = Object.keys(exchange.headers)
-    .filter((name) => RELAYED.test(name))
-    .map((name): [string, string] => [name, headerOf(exchange, name) ?? '']);
-  const request = new Request('http://localhost/mcp', { method: 'POST', headers, signal: controller.signal });
-  scopes.set(request, scope);
+/** What the SDK's handler answers goes out by the same reply as what is answered here. */
+async function relay({ streams }: ModernParts, sdk: SdkHandler, body: unknown, scope: Scope): Promise<void> {
+  const { exchange, principal, facts } = scope;
+  const reply = new PostReply({ exchange, principal, streams, accepted: EITHER });
   try {
-    const response = await sdk.fetch(request, { parsedBody: body });
+    const response = await sdk.fetch(body, scope);
     if (!response.ok) facts.outcome = response.status >= 500 ? 'INTERNAL' : 'INVALID_INPUT';
-    await send({ response, exchange, principal, streams, abort: onGone });
+    if (isEventStream(response)) for await (const message of messagesOf(response)) pass(reply, message);
+    else replyWith(reply, response.status, await response.text(), { scope, id: echoableId(body) });
   } finally {
-    exchange.signal.removeEventListener('abort', onGone);
+    reply.abandon();
   }
 }
 
-interface Sending {
-  response: Response;
-  exchange: Exchange;
-  principal: Scope['principal'];
-  streams: Streams;
-  abort: () => void;
+function replyWith(
+  reply: PostReply,
+  status: number,
+  text: string,
+  { scope: { denied }, id }: { scope: Scope; id: RpcId | null },
+): void {
+  if (denied && id !== null) reply.refuse(denied, id, text);
+  else if (status === OK) reply.answer(text);
+  else reply.replace(status, text);
 }
 
-async function send({ response, exchange, principal, streams, abort }: Sending): Promise<void> {
-  const type = response.headers.get('content-type');
-  if (!type?.startsWith('text/event-stream')) {
-    if (exchange.signal.aborted) return;
-    const body = Buffer.from(await response.arrayBuffer());
-    exchange.reply.writeHead(response.status, {
-      ...(type && { 'content-type': type }),
-      'content-length': body.length,
-    });
-    exchange.reply.end(body);
-    return;
-  }
-  const unlist = streams.track(principal, { close: abort, comment: () => {} });
-  try {
-    exchange.reply.writeHead(response.status, EVENT_HEADERS);
-    await pump(response, exchange);
-  } finally {
-    unlist();
-  }
+const OK = 200;
+
+/** What names a method is on the way to the answer; the answer names none. */
+function pass(reply: PostReply, text: string): void {
+  const message: unknown = JSON.parse(text);
+  if (isRecord(message) && 'method' in message) reply.notify(text);
+  else reply.answer(text);
 }

@@ -1,61 +1,15 @@
 /** The readers of what clients send, on their own. */
 import { strict as assert } from 'node:assert';
-import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { isJSONRPCNotification, isJSONRPCRequest } from '@modelcontextprotocol/server';
-import type { Exchange } from '../../core/exchange.ts';
 import { ManualClock } from '../../core/clock.ts';
-import { limits } from '../../core/limits.ts';
 import { readAccept } from './accept.ts';
 import { parseEventId } from './channel.ts';
 import { offersForms } from './confirm.ts';
-import { parseJson, readBody } from './json.ts';
 import { plainMessage } from './message.ts';
 import { throttled } from './progress.ts';
 import { createRequestStates } from './request-state.ts';
-
-const parse = (text: string) => parseJson(Buffer.from(text));
-
-test('property: any JSON document is read as JSON.parse reads it', () => {
-  fc.assert(
-    fc.property(fc.json({ maxDepth: 5 }), (text) => {
-      assert.deepEqual(parse(text), { ok: true, value: JSON.parse(text) });
-    }),
-  );
-});
-
-test('property: any bytes are JSON or a parse error, never an exception', () => {
-  fc.assert(
-    fc.property(fc.uint8Array({ maxLength: 64 }), (bytes) => {
-      const parsed = parseJson(Buffer.from(bytes));
-      assert.ok(parsed.ok || parsed.message.startsWith('Parse error'));
-    }),
-  );
-});
-
-test('property: nesting is counted outside of strings only, up to the limit', () => {
-  const inner = fc.string({ unit: fc.constantFrom('[', '{', '"', '\\', 'x') });
-  fc.assert(
-    fc.property(fc.nat(limits.jsonDepth * 2), inner, (depth, text) => {
-      const document = `${'['.repeat(depth)}${JSON.stringify(text)}${']'.repeat(depth)}`;
-      assert.equal(parse(document).ok, depth <= limits.jsonDepth);
-    }),
-  );
-});
-
-test('a body is read whole, and not beyond the limit', async () => {
-  const read = (chunks: Buffer[]) => readBody({ body: Readable.from(chunks) } as unknown as Exchange);
-  const whole = await read([Buffer.from('a'), Buffer.from('b')]);
-  assert.deepEqual(whole, { kind: 'bytes', bytes: Buffer.from('ab') });
-  const limit = Buffer.alloc(limits.controlBodyBytes);
-  assert.equal((await read([limit])).kind, 'bytes');
-  assert.equal((await read([limit, Buffer.from('x')])).kind, 'too-large');
-  const broken = new Readable({ read() {} });
-  const gone = readBody({ body: broken } as unknown as Exchange);
-  broken.destroy();
-  assert.equal((await gone).kind, 'gone');
-});
 
 test('Accept is read with ranges, parameters and refusals', () => {
   const cases: [string | undefined, boolean, boolean, boolean][] = [

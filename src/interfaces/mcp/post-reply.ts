@@ -2,12 +2,15 @@
  * The reply to one POST: one JSON body when nothing has to come before the answer, an event stream as soon as
  * something does. A batch is answered as one array, or as events as they come.
  */
+import { AppError } from '../../core/errors.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import type { Principal } from '../../core/principal.ts';
 import type { Accepted } from './accept.ts';
 import type { Channel } from './channel.ts';
 import type { EventStream, Streams } from './event-stream.ts';
-import { sendJson, sendNothing } from './reply.ts';
+import type { RpcId } from './message.ts';
+import type { Refusal } from './refusal.ts';
+import { errorMessage, sendJson, sendNothing } from './reply.ts';
 
 export interface PostReplyOptions {
   readonly exchange: Exchange;
@@ -34,7 +37,6 @@ export class PostReply {
     this.#options = options;
     this.#left = options.answers ?? 1;
     this.#unlist = options.streams.await(this, options.principal);
-    if (!options.accepted.json) this.#upgrade();
   }
 
   get channel(): Channel | undefined {
@@ -46,11 +48,19 @@ export class PostReply {
     return this.#left === 0 ? Promise.resolve() : new Promise((resolve) => (this.#onDone = resolve));
   }
 
-  /** A message that comes before the answer. Where the client accepts no stream it is dropped. */
+  /** A message that comes before the answer. Where there can be no stream it is dropped. */
   notify(message: string): void {
     if (this.#left === 0) return;
     this.#upgrade();
     if (this.#isStreaming) this.#send(message);
+  }
+
+  /** A question, without whose answer there is none of ours. @throws AppError when there can be no stream. */
+  ask(message: string): void {
+    const { streams, exchange } = this.#options;
+    if (!this.#isStreaming) streams.requireRoom(exchange.gate.caller);
+    this.notify(message);
+    if (!this.#isStreaming) throw new AppError('CANCELLED', 'the client that would be asked is gone');
   }
 
   answer(message: string): void {
@@ -58,6 +68,27 @@ export class PostReply {
     if (this.#isStreaming) this.#send(message);
     else this.#collected.push(message);
     this.#settle();
+  }
+
+  /** An answer with a status of its own. Where the reply has begun, or is for others too, `message` is sent instead. */
+  refuse({ status, error, headers }: Refusal, id: RpcId, message: string): void {
+    this.replace(status, errorMessage(error, id), { headers, message });
+  }
+
+  /** The whole reply, with its status. Where it can't have one any more, `message` is the answer instead. */
+  replace(
+    status: number,
+    body: string,
+    { headers, message = body }: { headers?: Record<string, string> | undefined; message?: string } = {},
+  ): void {
+    const { exchange, batch } = this.#options;
+    if (this.#isStreaming || batch) return this.answer(message);
+    if (this.#left === 0) return;
+    this.#left = 0;
+    this.#unlist?.();
+    if (body === '') sendNothing(exchange, status);
+    else sendJson(exchange, status, body, headers);
+    this.#onDone?.();
   }
 
   /** A call that gets no answer, because it was cancelled. */
@@ -87,6 +118,12 @@ export class PostReply {
     this.#channel?.detach();
   }
 
+  /** The request failed before it reached anyone: who called answers that. */
+  release(): void {
+    this.#left = 0;
+    this.#unlist?.();
+  }
+
   /** Gives up: no answer will come. */
   abandon(): void {
     if (this.#left === 0) return;
@@ -105,8 +142,10 @@ export class PostReply {
 
   #finish(): void {
     this.#unlist?.();
-    const { exchange, batch } = this.#options;
+    const { exchange, batch, accepted } = this.#options;
     const [first] = this.#collected;
+    // Room or not: it ends as soon as it has begun.
+    if (first !== undefined && !accepted.json) this.#open();
     if (this.#isStreaming) (this.#channel?.stream ?? this.#stream)?.end();
     else if (first === undefined) sendNothing(exchange, 202);
     else sendJson(exchange, 200, batch ? `[${this.#collected.join(',')}]` : first);
@@ -114,8 +153,13 @@ export class PostReply {
   }
 
   #upgrade(): void {
+    const { streams, exchange } = this.#options;
+    if (this.#left > 0 && streams.hasRoom(exchange.gate.caller)) this.#open();
+  }
+
+  #open(): void {
     const { accepted, exchange, principal, streams, openChannel } = this.#options;
-    if (this.#stream || this.#left === 0 || !accepted.events || exchange.signal.aborted) return;
+    if (this.#stream || !accepted.events || exchange.signal.aborted) return;
     const channel = openChannel?.();
     const stream: EventStream = streams.open(exchange, principal, () => channel?.lost(stream));
     this.#stream = stream;

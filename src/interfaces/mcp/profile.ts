@@ -1,21 +1,19 @@
 /** What the server says about itself. */
+import { type Icon, serverIcon } from './icons.ts';
+
 export interface ServerProfile {
   readonly name: string;
   readonly title: string;
   readonly version: string;
-  readonly icons: { src: string; mimeType: string; sizes: string[] }[];
+  readonly icons: Icon[];
 }
 
-/** A data URI, because an icon has to come from the server's own origin or from itself. @see MCP 2026-07-28, Icons */
-const ICON = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" fill="none" stroke="#36c" stroke-width="2"><path d="M4 4v16M8 12h12m-5-5 5 5-5 5"/></svg>`;
-
 export function createProfile(version: string): ServerProfile {
-  const src = `data:image/svg+xml;base64,${Buffer.from(ICON).toString('base64')}`;
   return {
     name: 'OAuth-HTTPS-Proxy-MCP',
     title: 'OAuth HTTPS Proxy',
     version,
-    icons: [{ src, mimeType: 'image/svg+xml', sizes: ['any'] }],
+    icons: [serverIcon],
   };
 }
 

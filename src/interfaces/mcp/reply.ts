@@ -17,7 +17,7 @@ export const RPC = {
   methodNotFound: -32_601,
   invalidParams: -32_602,
   internal: -32_603,
-  /** Of the transport of the legacy era, where the SDK uses it too. */
+  /** Both of the transport of the legacy era, where the SDK uses them too. */
   transport: -32_000,
   sessionNotFound: -32_001,
 } as const;
@@ -64,15 +64,15 @@ export function sendError(
   sendJson(exchange, status, errorMessage(error, extra.id ?? null), extra.headers);
 }
 
+export const rpcErrorOf = ({ code, message, details }: AppError): RpcError => ({
+  code: errorSurface[code].jsonrpc,
+  message,
+  data: { code, ...details },
+});
+
 export function sendAppError(exchange: Exchange, cause: unknown, id: RpcId | null): AppError {
   const error = toAppError(cause);
-  const { status, jsonrpc } = errorSurface[error.code];
-  sendError(
-    exchange,
-    status,
-    { code: jsonrpc, message: error.message, data: { code: error.code, ...error.details } },
-    { id },
-  );
+  sendError(exchange, errorSurface[error.code].status, rpcErrorOf(error), { id });
   return error;
 }
 

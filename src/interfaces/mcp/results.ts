@@ -1,5 +1,5 @@
 /** What a call came to, as a tool result: for the wire directly, and as the object that the SDK wants. */
-import { type AppError, errorSurface } from '../../core/errors.ts';
+import { type AppError, errorSurface, isErrorCode } from '../../core/errors.ts';
 import { cleanLines } from '../../core/untrusted.ts';
 import type { AnyOperation } from '../../core/operation.ts';
 import { MAX_RESULT_CHARACTERS } from './settings.ts';
@@ -42,42 +42,67 @@ export function successOf(
   output: Record<string, unknown>,
   traceId: string,
 ): ToolResult {
-  const json = JSON.stringify(output);
-  if (json.length > MAX_RESULT_CHARACTERS && operation.effect === 'read')
-    return tooLarge(operation, json.length, traceId);
-  const text = json.length > MAX_RESULT_CHARACTERS ? `${json.slice(0, MAX_RESULT_CHARACTERS)}…` : json;
+  const whole = JSON.stringify(output);
+  const json = whole.length <= MAX_JSON_CHARACTERS ? whole : shortened(operation, output);
+  if (json === undefined) return tooLarge(operation, whole.length, traceId);
   return {
-    texts: operation.untrusted ? [UNTRUSTED_NOTICE, text] : [text],
+    texts: operation.untrusted ? [UNTRUSTED_NOTICE, json] : [json],
     structured: json,
     error: undefined,
   };
 }
 
-/** Only for reads: nothing has happened, so saying "ask for less" loses nothing. */
+const MAX_JSON_CHARACTERS = MAX_RESULT_CHARACTERS - UNTRUSTED_NOTICE.length;
+
+/** Undefined when the operation has no shorter form of its result. */
+function shortened(
+  { shorten, output: schema }: AnyOperation,
+  output: Record<string, unknown>,
+): string | undefined {
+  const short = shorten && JSON.stringify(schema.parse(shorten(output, MAX_JSON_CHARACTERS)));
+  return short && short.length <= MAX_JSON_CHARACTERS ? short : undefined;
+}
+
 function tooLarge(operation: AnyOperation, length: number, traceId: string): ToolResult {
   const narrowing = Object.keys(operation.input.shape).filter((name) => NARROWING_ARGUMENTS.has(name));
-  const hint =
-    narrowing.length > 0 ? `ask for less with ${narrowing.join(', ')}` : 'ask for one item at a time';
+  const size = `the result has ${length} characters, at most ${MAX_RESULT_CHARACTERS} are returned`;
   return {
-    texts: [
-      `TOO_LARGE: the result has ${length} characters, at most ${MAX_RESULT_CHARACTERS} are returned; ${hint}`,
-    ],
+    texts: [`TOO_LARGE: ${size}; ${hintFor(operation, narrowing)}`],
     structured: undefined,
     error: { code: 'TOO_LARGE', details: { characters: length, narrow_with: narrowing }, traceId },
   };
 }
 
-/** `CODE: message`, then the details as JSON, since a model reads the text only. */
+function hintFor({ effect }: AnyOperation, narrowing: readonly string[]): string {
+  if (effect !== 'read')
+    return 'the call has taken effect, so do not repeat it: read what it changed, in parts';
+  return narrowing.length > 0 ? `ask for less with ${narrowing.join(', ')}` : 'ask for one item at a time';
+}
+
+/** `CODE: message`, then as JSON the details that it does not say already, since a model reads the text only. */
 export function failureOf(error: AppError, traceId: string): ToolResult {
-  const details =
-    error.code === 'INTERNAL' ? { ...error.details, trace_id: traceId } : (error.details ?? undefined);
+  const details = error.code === 'INTERNAL' ? { ...error.details, trace_id: traceId } : error.details;
   const message = `${error.code}: ${cleanLines(error.message, MAX_RESULT_CHARACTERS)}`;
-  const text = details === undefined ? message : `${message}\n${JSON.stringify(details)}`;
+  const unsaid = Object.entries(details ?? {}).filter(([, value]) => !says(message, value));
+  const text = unsaid.length === 0 ? message : `${message}\n${JSON.stringify(Object.fromEntries(unsaid))}`;
   return {
     texts: [text.slice(0, MAX_RESULT_CHARACTERS)],
     structured: undefined,
     error: { code: error.code, details, traceId },
   };
+}
+
+const WORD_PART = /[\p{L}\p{N}_]/u;
+
+/** Whether a message has every text and number of a value in it, as words of their own. */
+function says(message: string, value: unknown): boolean {
+  if (Array.isArray(value)) return value.every((item) => says(message, item));
+  if (typeof value !== 'string' && typeof value !== 'number') return false;
+  const word = String(value);
+  for (let at = message.indexOf(word); word !== '' && at >= 0; at = message.indexOf(word, at + 1))
+    if (!WORD_PART.test(message[at - 1] ?? '') && !WORD_PART.test(message[at + word.length] ?? ''))
+      return true;
+  return false;
 }
 
 /** `extra` are members for the end of the result: `,"name":value`. */
@@ -97,7 +122,7 @@ function metaJson(error: ToolResult['error'], metaExtra: string): string {
 
 const metaOf = ({ code, details, traceId }: NonNullable<ToolResult['error']>) => ({
   code,
-  status: code in errorSurface ? errorSurface[code as keyof typeof errorSurface].status : undefined,
+  status: isErrorCode(code) ? errorSurface[code].status : undefined,
   details,
   trace_id: traceId,
 });

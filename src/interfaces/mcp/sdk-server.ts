@@ -19,8 +19,8 @@ import type { Clock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
 import type { Progress } from '../../core/operation.ts';
 import { callTool, findTool, type Scope } from './calls.ts';
-import { type Answer, type Ask, confirmationForm, confirmWith, offersForms } from './confirm.ts';
-import { isId, type JsonObject, META } from './message.ts';
+import { type Answer, type Ask, confirmationForm, confirmWith } from './confirm.ts';
+import { isId } from './message.ts';
 import { CAPABILITIES, INSTRUCTIONS, type ServerProfile } from './profile.ts';
 import type { Receipt, RequestStates } from './request-state.ts';
 import { type ToolResult, toObject } from './results.ts';
@@ -31,6 +31,7 @@ import { ANSWER_MS, DISCOVER_TTL_MS, LEGACY_VERSIONS, LIST_TTL_MS, type McpOptio
 export interface OwnHandlers {
   listTools(context: ServerContext): ListToolsResult;
   callTool(request: CallToolRequest, context: ServerContext): Promise<CallToolResult | InputRequiredResult>;
+  /** Tells every client that listens; for fixtures, whose tools no list knows. */
   toolsChanged(): void;
 }
 
@@ -40,16 +41,17 @@ export interface SdkServerParts {
   readonly states: RequestStates;
   readonly onError: (error: Error) => void;
   readonly toolsChanged: () => void;
+  /** Aborts when no answer to a question can come any more, because the process is about to stop. */
+  readonly stopping: AbortSignal;
 }
 
 export type CreateSdkServer = (
   era: 'modern' | 'legacy',
   scopeOf: (context: ServerContext) => Scope,
-  capabilities?: unknown,
 ) => Server;
 
 export function createSdkServers({ options, profile, states, ...parts }: SdkServerParts): CreateSdkServer {
-  return (era, scopeOf, capabilities) => {
+  return (era, scopeOf) => {
     const server = new Server(profile, {
       capabilities: CAPABILITIES,
       instructions: INSTRUCTIONS,
@@ -61,9 +63,12 @@ export function createSdkServers({ options, profile, states, ...parts }: SdkServ
     });
     server.onerror = parts.onError;
     const own: OwnHandlers = {
-      listTools: (context) => ({ tools: [...scopeOf(context).view.tools] }),
+      listTools(context) {
+        const { view, knowsIcons } = scopeOf(context);
+        return { tools: [...(knowsIcons ? view.tools : view.toolsWithoutIcons)] };
+      },
       callTool: (request, context) => {
-        const asking = era === 'modern' ? askByResult(states, options) : askByRequest(capabilities);
+        const asking = era === 'modern' ? askByResult(states) : askByRequest(parts.stopping);
         return serveCall(options, { scope: scopeOf(context), request, context, asking });
       },
       toolsChanged: parts.toolsChanged,
@@ -109,7 +114,7 @@ async function serveCall(
     scope.facts.outcome = 'NOT_FOUND';
     throw new ProtocolError(ProtocolErrorCode.InvalidParams, `Unknown tool: ${JSON.stringify(params.name)}`);
   }
-  const { confirm, pending } = asking.ask(scope, context);
+  const { confirm, pending } = mayAsk(settings, scope) ? asking.ask(scope, context) : NOBODY;
   const result = await callTool(
     dispatch,
     scope,
@@ -123,6 +128,11 @@ async function serveCall(
   const question = pending?.();
   return question ? askInResult(question) : resultOf(result);
 }
+
+const NOBODY: ReturnType<Asking['ask']> = { confirm: undefined };
+
+const mayAsk = ({ confirm }: McpOptions['settings'], { canAsk }: Scope): boolean =>
+  canAsk && confirm !== 'never';
 
 const resultOf = (result: ToolResult): CallToolResult => toObject(result);
 
@@ -142,12 +152,12 @@ function progressOf(context: ServerContext, clock: Clock): ((update: Progress) =
 }
 
 /** Legacy era: a request of ours on the stream of the call, answered while the call waits. */
-function askByRequest(capabilities: unknown): Asking {
-  if (!offersForms(capabilities)) return { ask: () => ({ confirm: undefined }) };
+function askByRequest(stopping: AbortSignal): Asking {
   return {
     ask: (_scope, { mcpReq }) => ({
       confirm: async ({ message }): Promise<Answer> => {
-        const { id: relatedRequestId, signal } = mcpReq;
+        const { id: relatedRequestId } = mcpReq;
+        const signal = AbortSignal.any([mcpReq.signal, stopping]);
         try {
           return await mcpReq.elicitInput(confirmationForm(message), {
             relatedRequestId,
@@ -155,6 +165,8 @@ function askByRequest(capabilities: unknown): Asking {
             timeout: ANSWER_MS,
           });
         } catch (cause) {
+          // Of our own side: it was never asked.
+          if (cause instanceof AppError) throw cause;
           throw new AppError('CONFIRMATION_REQUIRED', 'the question was not answered; nothing was done', {
             cause,
           });
@@ -168,12 +180,9 @@ function askByRequest(capabilities: unknown): Asking {
 const QUESTION = 'confirmation';
 
 /** Modern era: the call ends with the question and comes again with the answer. */
-function askByResult(states: RequestStates, { settings }: McpOptions): Asking {
+function askByResult(states: RequestStates): Asking {
   return {
     ask({ principal }, { mcpReq }) {
-      const envelope: JsonObject | undefined = mcpReq.envelope;
-      const capabilities = envelope?.[META.clientCapabilities];
-      if (settings.confirm === 'never' || !offersForms(capabilities)) return { confirm: undefined };
       const receipt = readState(states, mcpReq.requestState(), principal.id);
       const answer = inputResponse(mcpReq.inputResponses, QUESTION);
       let pending: Pending | undefined;

@@ -1,6 +1,7 @@
 /** Port: legacy sessions and the events of their streams, so that both outlive a restart. */
 export interface StoredSession {
   readonly id: string;
+  /** Whose sessions are counted together. */
   readonly principalId: string;
   /** `params` of the `initialize` request, replayed to bring the session back. */
   readonly initialize: Readonly<Record<string, unknown>>;
@@ -20,6 +21,8 @@ export interface StoredEvent {
 export interface SessionCaps {
   readonly perPrincipal: number;
   readonly total: number;
+  /** Beyond the total those whose `principalId` begins like this make room before any other. */
+  readonly firstToGo?: string | undefined;
 }
 
 export interface SessionStore {

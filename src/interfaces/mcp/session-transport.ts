@@ -8,6 +8,7 @@ import type {
   TransportSendOptions,
 } from '@modelcontextprotocol/server';
 import { assert } from '../../core/assert.ts';
+import { answerCall } from './calls.ts';
 import { PRIMING_SINCE } from './settings.ts';
 import { isRecord } from './message.ts';
 import type { PostReply } from './post-reply.ts';
@@ -24,7 +25,7 @@ export interface SdkLink {
 export async function connectSession(session: Session, createServer: CreateSdkServer): Promise<SdkLink> {
   const transport = new SessionTransport(session);
   const scopeOf = ({ mcpReq }: { mcpReq: { id: string | number } }) => callOf(session, mcpReq.id).scope;
-  const server: Server = createServer('legacy', scopeOf, session.initialize.capabilities);
+  const server: Server = createServer('legacy', scopeOf);
   await server.connect(transport);
   await transport.initialize();
   return { receive: (message, reply) => transport.receive(message, reply), close: () => server.close() };
@@ -82,7 +83,13 @@ class SessionTransport implements Transport {
     );
     const key = options?.relatedRequestId;
     if (key === undefined) this.#session.announce(text);
-    else if (typeof key === 'number') this.#session.calls.get(key)?.reply.notify(text);
+    else if (typeof key === 'number')
+      this.#sendTo(this.#session.calls.get(key)?.reply, text, 'id' in message);
+  }
+
+  #sendTo(reply: PostReply | undefined, text: string, isQuestion: boolean): void {
+    if (isQuestion) reply?.ask(text);
+    else reply?.notify(text);
   }
 
   async close(): Promise<void> {
@@ -98,7 +105,7 @@ class SessionTransport implements Transport {
     this.#session.calls.delete(key);
     if ('error' in message && call.scope.facts.outcome === 'OK')
       call.scope.facts.outcome = outcomeOf(message.error.code);
-    call.reply.answer(JSON.stringify({ ...message, id: call.id }));
+    answerCall(call.reply, call.scope, call.id, JSON.stringify({ ...message, id: call.id }));
   }
 
   /** The message with the SDK's own number, or undefined when it answers no question of this server. */

@@ -6,15 +6,18 @@
 import { createHash } from 'node:crypto';
 import type { JSONRPCMessage, JSONRPCRequest } from '@modelcontextprotocol/server';
 import type { Clock } from '../../core/clock.ts';
+import { AppError } from '../../core/errors.ts';
 import { Channel, type ChannelOwner, type EventLog } from './channel.ts';
 import type { Scope } from './calls.ts';
+import { EventBudget } from './event-budget.ts';
+import { ListNews } from './list-news.ts';
 import type { JsonObject, RpcId } from './message.ts';
 import type { PostReply } from './post-reply.ts';
 import { clientName } from './record.ts';
-import { errorMessage } from './reply.ts';
+import { errorMessage, rpcErrorOf } from './reply.ts';
 import type { CreateSdkServer } from './sdk-server.ts';
 import type { StoredSession } from './session-store.ts';
-import { EVENTS_KEPT_MS, MAX_SESSION_EVENT_CHARACTERS } from './settings.ts';
+import { MAX_SESSION_EVENT_CHARACTERS } from './settings.ts';
 import { connectSession, type SdkLink } from './session-transport.ts';
 
 /** A request that is being served. Its own id may repeat; the key in `Session.calls` does not. */
@@ -29,6 +32,8 @@ export interface SessionParts {
   readonly createServer: CreateSdkServer;
   readonly log: EventLog;
   readonly clock: Clock;
+  /** For what goes wrong where nobody waits. */
+  readonly onError: (error: Error) => void;
 }
 
 export class Session implements ChannelOwner {
@@ -38,15 +43,17 @@ export class Session implements ChannelOwner {
   readonly initialize: Readonly<JsonObject>;
   readonly client: string | undefined;
   readonly calls = new Map<number, Call>();
+  readonly news: ListNews;
   lastSeenAt: number;
   readonly #parts: SessionParts;
   #hash: string | undefined;
   #nextCall = 1;
-  #kept = { characters: 0, since: 0 };
+  readonly #budget: EventBudget;
   #standing: Channel | undefined;
   #link: Promise<SdkLink> | undefined;
 
-  constructor(stored: StoredSession, parts: SessionParts) {
+  /** `isOld`: not used since the process was started. */
+  constructor(stored: StoredSession, parts: SessionParts, isOld = false) {
     this.id = stored.id;
     this.principalId = stored.principalId;
     this.version = stored.version;
@@ -54,6 +61,8 @@ export class Session implements ChannelOwner {
     this.lastSeenAt = stored.lastSeenAt;
     this.client = clientName(stored.initialize.clientInfo);
     this.#parts = parts;
+    this.news = new ListNews({ clock: parts.clock, tell: () => this.tellListChanged(), isOld });
+    this.#budget = new EventBudget(parts.clock, MAX_SESSION_EVENT_CHARACTERS);
   }
 
   /** For the log: tells sessions apart and opens none. */
@@ -81,10 +90,7 @@ export class Session implements ChannelOwner {
   }
 
   mayKeep(characters: number): boolean {
-    const now = this.#parts.clock.now();
-    if (this.#kept.since + EVENTS_KEPT_MS <= now) this.#kept = { characters: 0, since: now };
-    this.#kept.characters += characters;
-    return this.#kept.characters <= MAX_SESSION_EVENT_CHARACTERS;
+    return this.#budget.take(characters);
   }
 
   begin(call: Call): number {
@@ -105,20 +111,29 @@ export class Session implements ChannelOwner {
     if (!call) return;
     this.calls.delete(key);
     call.scope.facts.outcome = 'CANCELLED';
-    call.reply.withdraw(errorMessage({ code: CANCELLED_CODE, message: 'cancelled' }, call.id));
+    call.reply.withdraw(errorMessage(CANCELLED, call.id));
   }
 
   /** Hands a request to the SDK server; its answer goes to `call.reply`. */
   async request(message: JSONRPCRequest, call: Omit<Call, 'cancel'>): Promise<void> {
     const key = this.begin({ ...call, cancel: (reason) => this.#cancelInSdk(key, reason) });
-    const link = await this.#connect();
+    const link = await this.#connect().catch((cause: unknown) => {
+      this.calls.delete(key);
+      throw cause;
+    });
     link.receive({ ...message, id: key }, call.reply);
   }
 
   /** A notification, or the answer to a question of ours. Nobody waits for them where no server was needed yet. */
   async tell(message: JSONRPCMessage): Promise<void> {
-    const link = await this.#link;
+    const link = await this.#linked();
     link?.receive(message);
+  }
+
+  /** Returns whether somebody hears it, now or by coming back. */
+  tellListChanged(): boolean {
+    this.announce(LIST_CHANGED);
+    return this.#standing !== undefined;
   }
 
   /** A message of ours that belongs to no call. Without a reader, now or before, it goes nowhere. */
@@ -133,21 +148,34 @@ export class Session implements ChannelOwner {
       call.reply.abandon();
     }
     this.calls.clear();
-    const link = await this.#link;
+    const link = await this.#linked();
     await link?.close();
   }
 
   #cancelInSdk(key: number, reason: string): void {
     this.withdraw(key);
     const cancelled = { method: 'notifications/cancelled', params: { requestId: key, reason } };
-    void this.tell({ jsonrpc: '2.0', ...cancelled });
+    this.tell({ jsonrpc: '2.0', ...cancelled }).catch(this.#parts.onError);
   }
 
+  /** One that could not be made is not kept: the next message makes another. */
   #connect(): Promise<SdkLink> {
-    this.#link ??= connectSession(this, this.#parts.createServer);
+    this.#link ??= connectSession(this, this.#parts.createServer).catch((cause: unknown) => {
+      this.#link = undefined;
+      throw cause;
+    });
     return this.#link;
+  }
+
+  async #linked(): Promise<SdkLink | undefined> {
+    try {
+      return await this.#link;
+    } catch {
+      return undefined; // It could not be made, which the call that needed it has heard.
+    }
   }
 }
 
 const HASH_CHARACTERS = 12;
-const CANCELLED_CODE = -32_016;
+const LIST_CHANGED = JSON.stringify({ jsonrpc: '2.0', method: 'notifications/tools/list_changed' });
+const CANCELLED = rpcErrorOf(new AppError('CANCELLED', 'cancelled'));

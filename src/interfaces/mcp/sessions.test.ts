@@ -30,7 +30,7 @@ const operations = kitchenOperations;
 const two = [principalOf('admin'), principalOf('other')];
 
 const start = (options: HarnessOptions = {}): Promise<Harness> =>
-  startHarness({ operations, services: createKitchen(), principals: two, ...options });
+  startHarness({ operations, services: createKitchen(), principals: two, extend: () => {}, ...options });
 
 const asOther = (harness: Harness) => ({ ...harness, token: 'other' });
 const echo = rpc('tools/call', { name: 'echo', arguments: { message: 'x' } });
@@ -130,7 +130,7 @@ test('a GET stream says something at once, and a newer one takes over', async ()
   const newer = await openEvents(harness, { headers: session });
   assert.equal(await older.next(), undefined);
   assert.equal(older.raw[0], ': open');
-  harness.mcp.toolsChanged();
+  harness.toolsChanged();
   assert.equal((await newer.next())?.json.method, 'notifications/tools/list_changed');
   assert.deepEqual(harness.mcp.stats(), { sessions: 1, streams: 1 });
   await newer.cancel();
@@ -142,7 +142,7 @@ test('a stream that says nothing is kept alive', async () => {
   const session = await openSession(harness);
   const stream = await openEvents(harness, { headers: session });
   clock.advance(15 * SECOND);
-  harness.mcp.toolsChanged();
+  harness.toolsChanged();
   await stream.next();
   assert.ok(stream.raw.includes(': keep-alive'), stream.raw.join());
   await stream.cancel();
@@ -186,7 +186,7 @@ test('2025-11-25: streams begin with an event to resume from; older versions get
   ] as const) {
     const session = await openSession(harness, { version });
     const stream = await openEvents(harness, { headers: session });
-    harness.mcp.toolsChanged();
+    harness.toolsChanged();
     const event = await stream.next();
     assert.equal(
       stream.raw.some((block) => /^id: g[0-9a-f]{16}\.1\nretry: \d+\ndata:/.test(block)),
@@ -203,12 +203,12 @@ test('a standing stream is resumed with what was missed, also after a restart', 
   const first = await start({ database });
   const session = await openSession(first, { version: '2025-11-25' });
   const stream = await openEvents(first, { headers: session });
-  first.mcp.toolsChanged();
+  first.toolsChanged();
   const seen = await stream.next();
   await stream.cancel();
   await gone(first);
-  first.mcp.toolsChanged();
-  first.mcp.toolsChanged();
+  first.toolsChanged();
+  first.toolsChanged();
   const lastEventId = { 'last-event-id': seen?.id ?? '' };
   const resumed = await openEvents(first, { headers: { ...session, ...lastEventId } });
   const missed = [await resumed.next(), await resumed.next()];
@@ -226,7 +226,7 @@ test('a standing stream is resumed with what was missed, also after a restart', 
     [(await again.next())?.id, (await again.next())?.id],
     missed.map((event) => event?.id),
   );
-  second.mcp.toolsChanged();
+  second.toolsChanged();
   assert.equal((await again.next())?.json.method, 'notifications/tools/list_changed');
   await again.cancel();
   await second.stop();
@@ -266,7 +266,7 @@ test("[incident 25] another session's event id resumes nothing", async () => {
   await using harness = await start();
   const mine = await openSession(harness, { version: '2025-11-25' });
   const stream = await openEvents(harness, { headers: mine });
-  harness.mcp.toolsChanged();
+  harness.toolsChanged();
   const event = await stream.next();
   await stream.cancel();
   const theirs = await openSession(asOther(harness), { version: '2025-11-25' });
@@ -334,6 +334,36 @@ test('an idle session leaves memory and comes back when it is used', async () =>
   assert.equal(harness.mcp.stats().sessions, 1);
 });
 
+test('a session whose SDK server could not be made tries again, can be cancelled, and leaves memory like any other', async (t) => {
+  const lost = t.mock.fn();
+  process.on('unhandledRejection', lost);
+  t.after(() => process.off('unhandledRejection', lost));
+  const clock = new ManualClock();
+  let isBroken = false;
+  const extend = () => {
+    if (isBroken) throw new Error('no server today');
+  };
+  await using harness = await start({ clock, extend });
+  const session = await openSession(harness);
+  const other = await openSession(harness);
+  isBroken = true;
+  const inner = { name: 'remove_thing', arguments: { name: 'a' } };
+  const call = rpc('tools/call', { name: 'call_operation', arguments: inner });
+  assert.equal((await post(harness, call, session)).status, 500);
+  const failed = await post(harness, call, other);
+  assert.deepEqual([failed.status, failed.json.error.code], [500, -32_603]);
+  const cancelled = { jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: 1 } };
+  assert.equal((await post(harness, cancelled, session)).status, 202);
+  isBroken = false;
+  assert.equal((await post(harness, call, session)).status, 200);
+  while (harness.mcp.stats().sessions > 0) {
+    clock.advance(MINUTE);
+    await post(harness, rpc('ping'));
+  }
+  await new Promise(setImmediate);
+  assert.equal(lost.mock.callCount(), 0);
+});
+
 test('more event streams than allowed are refused with 503', async () => {
   await using harness = await start({ settings: { maxEventStreams: 1 } });
   const session = await openSession(harness);
@@ -358,7 +388,7 @@ test('[incident 30] a credential that is gone takes its streams of both eras wit
   harness.live.cut('admin');
   assert.equal(await standing.next(), undefined);
   assert.equal(await listening.next(), undefined);
-  harness.mcp.toolsChanged();
+  harness.toolsChanged();
   assert.ok(await theirs.next());
   await theirs.cancel();
 });

@@ -1,11 +1,14 @@
 /**
  * The legacy sessions: those in memory, and through the store those of before a restart. Each belongs to one
- * principal; to everyone else it does not exist. Idle ones leave memory first and the store later.
+ * principal; to everyone else it does not exist. All callers without a credential are one principal, but what one
+ * network of them opens makes no room among the others'. Idle ones leave memory first and the store later.
  */
 import type { Clock, Timer } from '../../core/clock.ts';
 import { messageOf } from '../../core/errors.ts';
 import { newId } from '../../core/ids.ts';
-import type { Principal } from '../../core/principal.ts';
+import type { Exchange } from '../../core/exchange.ts';
+import { anonymous, type Principal } from '../../core/principal.ts';
+import { type Log, writeDebug } from '../../core/record.ts';
 import type { JsonObject } from './message.ts';
 import { Session, type SessionParts } from './session.ts';
 import type { SessionStore } from './session-store.ts';
@@ -17,16 +20,31 @@ export interface SessionsOptions {
   readonly settings: McpSettings;
   readonly parts: SessionParts;
   readonly onError: (error: Error) => void;
+  readonly log: Log;
 }
+
+interface Opener {
+  readonly principal: Principal;
+  readonly exchange: Pick<Exchange, 'gate'>;
+}
+
+const anonymousPrefix = `${anonymous.id} `;
+const isAnonymous = ({ kind }: Principal): boolean => kind === 'anonymous';
+
+/** A client without a credential may come from another network than before: it is known by the id of its session. */
+const isOf = ({ principalId }: Session, principal: Principal): boolean =>
+  isAnonymous(principal) ? principalId.startsWith(anonymousPrefix) : principalId === principal.id;
 
 export class Sessions {
   readonly #options: SessionsOptions;
   readonly #sessions = new Map<string, Session>();
   readonly #touched = new Set<Session>();
   readonly #timer: Timer;
+  readonly #startedAt: number;
 
   constructor(options: SessionsOptions) {
     this.#options = options;
+    this.#startedAt = options.clock.now();
     this.#timer = options.clock.every(SWEEP_MS, () => void this.#sweep());
   }
 
@@ -39,12 +57,12 @@ export class Sessions {
   }
 
   /** Kept durably before it is answered, so that a client never holds an id that a crash makes unknown. */
-  async create(principal: Principal, initialize: JsonObject, version: string): Promise<Session> {
+  async create({ principal, exchange }: Opener, initialize: JsonObject, version: string): Promise<Session> {
     const { store, clock, settings, parts } = this.#options;
     const now = clock.now();
     const stored = {
       id: newId('ses'),
-      principalId: principal.id,
+      principalId: isAnonymous(principal) ? `${anonymousPrefix}${exchange.gate.caller}` : principal.id,
       initialize,
       version,
       createdAt: now,
@@ -55,9 +73,11 @@ export class Sessions {
     const gone = await store.create(stored, {
       perPrincipal: settings.maxSessionsPerPrincipal,
       total: settings.maxSessions,
+      firstToGo: anonymousPrefix,
     });
     const session = new Session(stored, parts);
     this.#sessions.set(session.id, session);
+    this.#tell(session, () => `opened, ${version}${gone.length > 0 ? `; ${gone.length} made room` : ''}`);
     await Promise.all(gone.map((id) => this.#forget(id)));
     return session;
   }
@@ -65,8 +85,7 @@ export class Sessions {
   /** Undefined when there is none, or none of this principal. */
   async find(id: string, principal: Principal): Promise<Session | undefined> {
     const session = this.#sessions.get(id) ?? (await this.#recall(id));
-    if (!session || session.principalId !== principal.id || this.#isExpired(session.lastSeenAt))
-      return undefined;
+    if (!session || !isOf(session, principal) || this.#isExpired(session.lastSeenAt)) return undefined;
     session.lastSeenAt = this.#options.clock.now();
     this.#touched.add(session);
     return session;
@@ -75,8 +94,7 @@ export class Sessions {
   /** As `find`, without waiting, when it is in memory. */
   peek(id: string, principal: Principal): Session | undefined {
     const session = this.#sessions.get(id);
-    if (!session || session.principalId !== principal.id || this.#isExpired(session.lastSeenAt))
-      return undefined;
+    if (!session || !isOf(session, principal) || this.#isExpired(session.lastSeenAt)) return undefined;
     session.lastSeenAt = this.#options.clock.now();
     this.#touched.add(session);
     return session;
@@ -104,9 +122,20 @@ export class Sessions {
     const stored = await this.#options.store.find(id);
     if (!stored) return undefined;
     // Another request may have brought it back while this one waited.
-    const session = this.#sessions.get(id) ?? new Session(stored, this.#options.parts);
+    const isOld = stored.lastSeenAt < this.#startedAt;
+    const session = this.#sessions.get(id) ?? new Session(stored, this.#options.parts, isOld);
     this.#sessions.set(id, session);
+    this.#tell(session, () => 'brought back from the store');
     return session;
+  }
+
+  /** By its hash: the id is the client's. */
+  #tell(session: Session, what: () => string): void {
+    writeDebug(this.#options, 'mcp', () => ({
+      message: `session ${session.hash} ${what()}`,
+      principal: session.principalId,
+      detail: { client: session.client, in_memory: this.#sessions.size },
+    }));
   }
 
   #isExpired(lastSeenAt: number): boolean {
@@ -118,6 +147,7 @@ export class Sessions {
     if (!session) return;
     this.#sessions.delete(id);
     this.#touched.delete(session);
+    this.#tell(session, () => 'left memory');
     await session.close();
   }
 
@@ -153,6 +183,7 @@ export class Sessions {
 
   #dropIdle(now: number): void {
     for (const session of this.#sessions.values())
-      if (!session.isBusy && session.lastSeenAt + IN_MEMORY_IDLE_MS <= now) void this.#forget(session.id);
+      if (!session.isBusy && session.lastSeenAt + IN_MEMORY_IDLE_MS <= now)
+        this.#forget(session.id).catch(this.#options.onError);
   }
 }

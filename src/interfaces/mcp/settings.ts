@@ -2,6 +2,7 @@
 import type { Server } from '@modelcontextprotocol/server';
 import { MINUTE, SECOND, type Clock } from '../../core/clock.ts';
 import type { Dispatch } from '../../core/dispatch.ts';
+import { limits } from '../../core/limits.ts';
 import type { LiveStreams } from '../../core/live-streams.ts';
 import type { AnyOperation, Toolset } from '../../core/operation.ts';
 import type { Log } from '../../core/record.ts';
@@ -19,10 +20,14 @@ export interface McpSettings {
   readonly maxSessions: number;
   readonly maxSessionsPerPrincipal: number;
   readonly maxEventStreams: number;
+  /** Of those, of one principal; without a credential, of one client network. */
+  readonly maxEventStreamsPerPrincipal: number;
 }
 
 export interface McpOptions {
   readonly operations: readonly AnyOperation[];
+  /** Whether a setting turned it off: then it is not listed, and calling it says so. Absent: nothing is off. */
+  readonly isOff?: ((operation: AnyOperation) => boolean) | undefined;
   readonly dispatch: Dispatch;
   readonly clock: Clock;
   readonly log: Log;
@@ -50,6 +55,8 @@ export const DEFAULT_INITIALIZE_VERSION = '2025-06-18';
 export const BATCH_VERSION = '2025-03-26';
 /** From here on an event with empty data primes a stream for resumption (SEP-1699). */
 export const PRIMING_SINCE = '2025-11-25';
+/** From here on a tool may have icons (SEP-973); for clients of before they would be nothing but length. */
+export const ICONS_SINCE = '2025-11-25';
 
 export const KEEP_ALIVE_MS = 15 * SECOND;
 /** How long a client waits before it reconnects a stream that ended (SEP-1699). */
@@ -66,8 +73,7 @@ export const PROGRESS_EVERY_MS = SECOND / 10;
 /** Unsent bytes of one event stream before it is cut; the client resumes it. */
 export const STREAM_BUFFER_BYTES = 1024 * 1024;
 export const MAX_BATCH = 100;
-/** About 8,000 tokens at four characters each. */
-export const MAX_RESULT_CHARACTERS = 32_000;
+export const MAX_RESULT_CHARACTERS = limits.resultCharacters;
 export const LIST_TTL_MS = 30 * SECOND;
 export const DISCOVER_TTL_MS = 5 * MINUTE;
 export const CLIENT_NAME_CHARACTERS = 64;
@@ -79,5 +85,7 @@ export const MAX_REPLAY = 1000;
 export const MAX_EVENT_QUEUE_CHARACTERS = 16 * 1024 * 1024;
 /** Characters of events kept for one session while events are kept; more are not resumable. */
 export const MAX_SESSION_EVENT_CHARACTERS = 1024 * 1024;
+/** The same for all sessions together; more than one principal may have by default. */
+export const MAX_EVENT_CHARACTERS = 256 * 1024 * 1024;
 /** What is kept of an initialize request, as JSON. */
 export const MAX_INITIALIZE_CHARACTERS = 16 * 1024;

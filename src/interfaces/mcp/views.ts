@@ -10,6 +10,7 @@ import { type Permission, permissions } from '../../core/permissions.ts';
 import { isConfined, type Principal } from '../../core/principal.ts';
 import { META } from './message.ts';
 import type { ServerProfile } from './profile.ts';
+import { refuseMisspelt } from './misspelt.ts';
 import { prepare } from './reply.ts';
 import { CALL_OPERATION, callOperationDefinition, createFindOperations } from './search.ts';
 import { LIST_TTL_MS, MAX_VIEWS, type McpSettings } from './settings.ts';
@@ -23,14 +24,16 @@ export interface View {
   readonly operations: ReadonlyMap<string, AnyOperation>;
   readonly hasCallOperation: boolean;
   readonly tools: readonly ToolDefinition[];
+  readonly toolsWithoutIcons: readonly ToolDefinition[];
   /** tools/list of the legacy era, ready to send. */
   readonly legacyList: Buffer;
+  readonly legacyListWithoutIcons: Buffer;
   /** tools/list of the modern era, ready to send. */
   readonly modernList: Buffer;
 }
 
 export interface Views {
-  /** @throws AppError INVALID_INPUT when the query names no toolset or mode that exists. */
+  /** @throws AppError INVALID_INPUT when the query names no toolset or mode that exists, or misspells that it narrows. */
   for(principal: Principal, query: string): View;
 }
 
@@ -44,7 +47,9 @@ export function createViews(
   operations: readonly AnyOperation[],
   settings: Pick<McpSettings, 'toolsets' | 'readOnly'>,
   profile: ServerProfile,
+  isOff: (operation: AnyOperation) => boolean = () => false,
 ): Views {
+  const off = new Set(operations.filter(isOff));
   const definitions = new Map(operations.map((operation) => [operation, definitionOf(operation)]));
   const views = new Map<string, View>();
   const narrowings = new Map<string, Narrowing>();
@@ -56,7 +61,7 @@ export function createViews(
 
   function viewOf(principal: Principal, narrowing: Narrowing): View {
     return remember(views, `${grantsOf(principal)}/${narrowing.key}`, () =>
-      buildView({ operations, definitions, principal, narrowing, profile }),
+      buildView({ operations, off, definitions, principal, narrowing, profile }),
     );
   }
 
@@ -93,15 +98,16 @@ function grantsOf(principal: Principal): string {
 
 interface ViewSource {
   operations: readonly AnyOperation[];
+  off: ReadonlySet<AnyOperation>;
   definitions: ReadonlyMap<AnyOperation, ToolDefinition>;
   principal: Principal;
   narrowing: Narrowing;
   profile: ServerProfile;
 }
 
-function buildView({ operations, definitions, principal, narrowing, profile }: ViewSource): View {
+function buildView({ operations, off, definitions, principal, narrowing, profile }: ViewSource): View {
   const served = operations.filter((operation) => isServed(operation, narrowing));
-  const permitted = served.filter((operation) => mayRun(operation, principal));
+  const permitted = served.filter((operation) => !off.has(operation) && mayRun(operation, principal));
   const find = createFindOperations(permitted);
   const hasSearch = mayRun(find, principal);
   const listed = permitted.filter(({ mcp }) => mcp === 'listed');
@@ -109,6 +115,7 @@ function buildView({ operations, definitions, principal, narrowing, profile }: V
     ...listed.map((operation) => definitions.get(operation) ?? definitionOf(operation)),
     ...(hasSearch ? [definitionOf(find), callOperationDefinition(narrowing.readOnly)] : []),
   ];
+  const toolsWithoutIcons = tools.map(({ icons: _icons, ...tool }): ToolDefinition => tool);
   const list = JSON.stringify(tools);
   const cache = `"ttlMs":${LIST_TTL_MS},"cacheScope":"private"`;
   const meta = JSON.stringify({ [META.serverInfo]: profile });
@@ -116,7 +123,9 @@ function buildView({ operations, definitions, principal, narrowing, profile }: V
     operations: new Map([...served, find].map((operation) => [operation.name, operation])),
     hasCallOperation: hasSearch,
     tools,
+    toolsWithoutIcons,
     legacyList: prepare(`{"tools":${list}}`),
+    legacyListWithoutIcons: prepare(JSON.stringify({ tools: toolsWithoutIcons })),
     modernList: prepare(`{"tools":${list},"resultType":"complete",${cache},"_meta":${meta}}`),
   };
 }
@@ -126,6 +135,7 @@ const isServed = (operation: AnyOperation, narrowing: Narrowing): boolean =>
 
 function parseNarrowing(query: string, settings: Pick<McpSettings, 'toolsets' | 'readOnly'>): Narrowing {
   const parameters = new URLSearchParams(query);
+  refuseMisspelt(parameters.keys());
   const asked = parameters.getAll('toolsets').flatMap((names) => names.split(','));
   const wanted = asked.length === 0 ? settings.toolsets : asked.map(requireToolset);
   const kept = settings.toolsets.filter((toolset) => wanted.includes(toolset));

@@ -1,6 +1,23 @@
-/** Copies the body of a web `Response` to a reply, no faster than it is read. */
+/** The body of a web `Response` of the SDK: copied to a reply as it is, or taken apart into its messages. */
 import type { Exchange } from '../../core/exchange.ts';
 
+export const isEventStream = ({ headers }: Response): boolean =>
+  headers.get('content-type')?.startsWith('text/event-stream') === true;
+
+/** The data of each event of an event stream. What the SDK writes has one line of it. */
+export async function* messagesOf({ body }: Response): AsyncGenerator<string> {
+  let rest = '';
+  for await (const text of body?.pipeThrough(new TextDecoderStream()) ?? []) {
+    const events = (rest + text).split('\n\n');
+    rest = events.pop() ?? '';
+    for (const event of events) {
+      const data = /^data: (.+)$/m.exec(event)?.[1];
+      if (data !== undefined) yield data;
+    }
+  }
+}
+
+/** No faster than it is read. */
 export async function pump({ body }: Response, { reply, signal }: Exchange): Promise<void> {
   const reader = body?.getReader();
   if (!reader) return void reply.end();

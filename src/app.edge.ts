@@ -1,0 +1,169 @@
+/**
+ * The part of the composition root that makes the gateway and what it serves. Its handlers come later, from the
+ * surfaces, which stand on it.
+ */
+import { gatewaySettings } from './app.settings.ts';
+import { openCertificates } from './certificates/service.ts';
+import type { Config } from './config/config.ts';
+import type { Clock } from './core/clock.ts';
+import type { Events } from './core/events.ts';
+import type { Authenticate, ExchangeHandler } from './core/exchange.ts';
+import type { LiveStreams } from './core/live-streams.ts';
+import type { Log } from './core/record.ts';
+import type { Sealer } from './core/sealer.ts';
+import type { Protection } from './gateway/core.ts';
+import { createGateway, type Gateway } from './gateway/gateway.ts';
+import { ownUrls } from './gateway/own-urls.ts';
+import { closed } from './gateway/protect.ts';
+import { ProxyService } from './proxies/service.ts';
+import { targetFault } from './proxies/target-policy.ts';
+import { scopesAt } from './routes/decide.ts';
+import { answersMcp } from './routes/own.ts';
+import { RouteService } from './routes/service.ts';
+import type { Database } from './store/database.ts';
+import type { TokenService } from './tokens/service.ts';
+
+export interface EdgeParts {
+  readonly database: Database;
+  readonly sealer: Sealer;
+  readonly clock: Clock;
+  readonly events: Events;
+  readonly log: Log;
+  readonly live: LiveStreams;
+  readonly caFile: string;
+  readonly tokens: TokenService;
+}
+
+/** The gateway with what it serves, not yet listening. Its handlers are filled in when the surfaces exist. */
+export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisposableStack) {
+  const { database, sealer, clock, events, log, live, caFile, tokens } = base;
+  const controlHosts = config.control.hosts;
+  const handlers = laterHandlers(tokens);
+  const gateway: Gateway = createGateway({
+    settings: gatewaySettings(config),
+    clock,
+    log,
+    selectCertificate: (servername) => certificates.select(servername),
+    live,
+    ...callersOf(handlers),
+  });
+  stack.use(gateway);
+  const table = () => gateway.snapshot().table;
+  const certificates = stack.use(
+    await openCertificates({
+      database,
+      sealer,
+      clock,
+      log,
+      events,
+      caFile,
+      controlHosts,
+      servedName: (hostname) => table().proxyOf(hostname)?.hostname,
+      servedHostnames: () => table().hostnames(),
+    }),
+  );
+  const own = () => gateway.own();
+  let bound: Awaited<ReturnType<Gateway['listen']>> | undefined;
+  const proxies = new ProxyService({
+    database,
+    sealer,
+    events,
+    clock,
+    log,
+    own,
+    controlHosts,
+    publisher: gateway.publisher,
+  });
+  const routes = new RouteService({
+    database,
+    publisher: gateway.publisher,
+    events,
+    clock,
+    log,
+    targetFault: (url) => targetFault(url, own()),
+    table,
+    controlHosts,
+    mcpHosts: config.mcp.hosts,
+    ports: () => portsOf(config, bound),
+  });
+  return {
+    gateway,
+    certificates,
+    proxies,
+    routes,
+    handlers,
+    siteIssuer: (scheme: 'http' | 'https') => gateway.siteIssuer(scheme),
+    asked: { ...questionsTo(table, config), ownOrigin: () => ownOrigin(config, bound) },
+    listeners: () => listenersOf(bound),
+    async open() {
+      const loaded = await proxies.load();
+      gateway.load(loaded, await routes.load());
+      await certificates.ensure(controlHosts);
+      bound = await gateway.listen();
+      return { ...bound, proxies: loaded.length };
+    },
+  };
+}
+
+const portsOf = (config: Config, bound: Awaited<ReturnType<Gateway['listen']>> | undefined) => ({
+  http: bound?.http.port ?? config.http_port,
+  https: bound?.https.port ?? config.https_port,
+});
+
+/** What the authorization server asks about hostnames. */
+const questionsTo = (table: () => ReturnType<Gateway['snapshot']>['table'], { mcp }: Config) => ({
+  answersMcp: (hostname: string) => {
+    const proxy = table().proxyOf(hostname);
+    return proxy !== undefined && answersMcp(proxy, hostname, mcp.hosts);
+  },
+  protectedScopes: (hostname: string, path: string) => scopesAt(table(), hostname, path),
+  asksForSignIn: (hostname: string) => table().asksForSignIn(hostname),
+});
+
+/** For a link to a page: the name that others know, or this machine's own without a certificate that nobody trusts. */
+function ownOrigin(config: Config, bound: Awaited<ReturnType<Gateway['listen']>> | undefined): string {
+  if (!bound) throw new Error('a link was made before the listeners were open');
+  const { plain, secure, isFronted } = ownUrls(gatewaySettings(config), bound);
+  return !isFronted && config.control.hosts[0] === 'localhost' ? (plain ?? secure) : secure;
+}
+
+/** What the surfaces answer with, once they exist. */
+function laterHandlers(tokens: TokenService) {
+  const notReady: ExchangeHandler = async () => {
+    throw new Error('a request came before the surfaces were ready');
+  };
+  return {
+    control: notReady,
+    mcp: notReady,
+    oauth: notReady,
+    sites: notReady,
+    protection: closed as Protection,
+    authenticate: ((credential) => tokens.authenticate(credential)) as Authenticate,
+  };
+}
+
+/** Each asks for what is there when it is called. */
+function callersOf(handlers: ReturnType<typeof laterHandlers>) {
+  return {
+    authenticate: ((...question) =>
+      handlers.authenticate(...question)) satisfies Authenticate as Authenticate,
+    handlers: {
+      control: ((...call) => handlers.control(...call)) as ExchangeHandler,
+      mcp: ((...call) => handlers.mcp(...call)) as ExchangeHandler,
+      oauth: ((...call) => handlers.oauth(...call)) as ExchangeHandler,
+      sites: ((...call) => handlers.sites(...call)) as ExchangeHandler,
+    },
+    protection: {
+      sessionOf: (...question) => handlers.protection.sessionOf(...question),
+      allows: (...question) => handlers.protection.allows(...question),
+      lacksScopes: (...question) => handlers.protection.lacksScopes(...question),
+      identityOf: (...question) => handlers.protection.identityOf(...question),
+      beginSignIn: (...question) => handlers.protection.beginSignIn(...question),
+    } satisfies Protection as Protection,
+  };
+}
+
+const listenersOf = (bound: Awaited<ReturnType<Gateway['listen']>> | undefined) => [
+  { name: 'http', isTls: false, at: bound?.http },
+  { name: 'https', isTls: true, at: bound?.https },
+];

@@ -1,0 +1,105 @@
+/** What a client that gets no TLS connection is told, on the wire. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import test from 'node:test';
+import { createSecureContext, connect as connectTls, type SecureVersion } from 'node:tls';
+import { leafFor, proxyOf, raw, startGateway, type Fixture, tlsSocket } from '../../test/support/gateway.ts';
+
+/** The code of the error that ends the handshake; undefined when it succeeds. */
+async function handshakeError(fixture: Fixture, servername: string, version?: SecureVersion) {
+  const socket = connectTls({
+    host: '127.0.0.1',
+    port: fixture.httpsPort,
+    servername,
+    ALPNProtocols: ['h2', 'http/1.1'],
+    rejectUnauthorized: false,
+    ...(version && { minVersion: version, maxVersion: version }),
+  });
+  try {
+    await once(socket, 'secureConnect');
+    return undefined;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code;
+  } finally {
+    socket.destroy();
+  }
+}
+
+/** Resolves once the gateway has let go of every connection. */
+async function allClosed(fixture: Fixture): Promise<void> {
+  const probe = connect(fixture.httpPort, '127.0.0.1');
+  await once(probe, 'connect');
+  while (fixture.gateway.connections().open > 1) await new Promise(setImmediate);
+  probe.destroy();
+}
+
+test('a name that is not served is told so by the alert of RFC 6066, whatever the version of TLS', async () => {
+  await using gateway = await startGateway();
+  for (const version of ['TLSv1.2', 'TLSv1.3'] as const)
+    for (const name of [
+      'unknown.example.net.invalid',
+      'deep.app.example.com',
+      'not_a_hostname',
+      '-.example.com',
+    ])
+      assert.equal(
+        await handshakeError(gateway, name, version),
+        'ERR_SSL_TLSV1_UNRECOGNIZED_NAME',
+        `${name} ${version}`,
+      );
+  assert.equal(await handshakeError(gateway, 'app.example.com'), undefined);
+  await allClosed(gateway);
+});
+
+test('a certificate that can not be opened is an alert of our own fault, and no other certificate takes its place', async () => {
+  await using gateway = await startGateway({
+    selectCertificate: async (servername) => {
+      if (servername === 'broken.example.com') throw new Error('the key does not open');
+      return createSecureContext(await leafFor('localhost', '127.0.0.1'));
+    },
+  });
+  for (const version of ['TLSv1.2', 'TLSv1.3'] as const)
+    assert.equal(
+      await handshakeError(gateway, 'broken.example.com', version),
+      'ERR_SSL_TLSV1_ALERT_INTERNAL_ERROR',
+    );
+  const { level, message, hostname } = gateway.records.find(({ kind }) => kind === 'tls') ?? {};
+  assert.deepEqual([level, hostname], ['error', 'broken.example.com']);
+  assert.match(message ?? '', /the key does not open/);
+});
+
+test('a client that resets its connection while its certificate is looked for hurts nobody', async () => {
+  const asked = Promise.withResolvers<void>();
+  const gone = Promise.withResolvers<void>();
+  await using gateway = await startGateway({
+    proxies: [proxyOf('app.example.com', 'http://127.0.0.1:9')],
+    selectCertificate: async (servername) => {
+      if (servername !== 'slow.example.com') return createSecureContext(await leafFor('app.example.com'));
+      asked.resolve();
+      await gone.promise;
+      return undefined;
+    },
+  });
+  const socket = connect(gateway.httpsPort, '127.0.0.1');
+  const secure = connectTls({ socket, servername: 'slow.example.com' });
+  secure.on('error', () => {});
+  await asked.promise;
+  // In one turn: the gateway writes before it has heard of the reset.
+  socket.resetAndDestroy();
+  gone.resolve();
+  await allClosed(gateway);
+  const other = await tlsSocket(gateway, 'app.example.com');
+  other.destroy();
+});
+
+test('plain HTTP on the HTTPS port is answered with what is wrong, with the trace id of its record', async () => {
+  await using gateway = await startGateway({ proxies: [proxyOf('app.example.com', 'http://127.0.0.1:9')] });
+  const answer = await raw(gateway.httpsPort, 'GET / HTTP/1.1\r\nHost: app.example.com\r\n\r\n');
+  assert.match(answer, /^HTTP\/1\.1 400 Bad request\r\n/);
+  assert.match(answer, /This port speaks HTTPS: begin the address with https:\/\//);
+  const { status, trace_id } = await gateway.record(() => true);
+  assert.equal(status, 400);
+  assert.ok(answer.includes(`x-trace-id: ${trace_id}`));
+  await allClosed(gateway);
+});

@@ -1,0 +1,103 @@
+/**
+ * `subscriptions/listen` of the modern era: streams that stay open until the client goes, its credential ends or the
+ * process stops. Each has an SDK handler of its own, so that it can be told something, and ended with its result,
+ * without the others. Called by `modern.ts`. @see MCP 2026-07-28, Subscriptions
+ */
+import type { Clock } from '../../core/clock.ts';
+import type { Exchange } from '../../core/exchange.ts';
+import type { Scope } from './calls.ts';
+import { EVENT_HEADERS, type Streams } from './event-stream.ts';
+import { ListNews } from './list-news.ts';
+import { sendJson } from './reply.ts';
+import { createSdkHandler, type SdkHandler, type SdkHandlerParts } from './sdk-handler.ts';
+import { isEventStream, pump } from './web-response.ts';
+import type { View } from './views.ts';
+
+export const SUBSCRIBE = 'subscriptions/listen';
+
+interface SubscriptionParts extends SdkHandlerParts {
+  readonly streams: Streams;
+  readonly clock: Clock;
+}
+
+interface Subscription {
+  readonly principalId: string;
+  readonly sdk: SdkHandler;
+  readonly news: ListNews;
+}
+
+export class Subscriptions {
+  readonly #parts: SubscriptionParts;
+  readonly #open = new Map<string, Set<Subscription>>();
+
+  constructor(parts: SubscriptionParts) {
+    this.#parts = parts;
+  }
+
+  /** Resolves when it has ended. @throws AppError when there is no room for another stream. */
+  async serve(body: unknown, scope: Scope): Promise<void> {
+    const { streams } = this.#parts;
+    const { exchange, principal, facts } = scope;
+    const { caller } = exchange.gate;
+    streams.requireRoom(caller);
+    const cut = new AbortController();
+    // The handler keeps it alive, and ends it by its own `close`.
+    const entry = { caller, isStanding: false, close: () => cut.abort(), comment: () => {} };
+    const untrack = streams.track(principal, entry);
+    const subscription = this.#make(scope);
+    this.#list(subscription);
+    try {
+      const signal = AbortSignal.any([exchange.signal, cut.signal]);
+      const response = await subscription.sdk.fetch(body, scope, signal);
+      if (!response.ok) facts.outcome = response.status >= 500 ? 'INTERNAL' : 'INVALID_INPUT';
+      await send(response, exchange);
+    } finally {
+      untrack();
+      this.#unlist(subscription);
+    }
+  }
+
+  /** A request of this principal would list these tools. */
+  compare(principalId: string, view: View): void {
+    for (const { news } of this.#open.get(principalId) ?? []) news.compare(view);
+  }
+
+  tellAll(): void {
+    for (const subscription of this.#all()) subscription.sdk.notify.toolsChanged();
+  }
+
+  async end(): Promise<void> {
+    await Promise.all(this.#all().map(({ sdk }) => sdk.close()));
+  }
+
+  #make({ principal, view }: Scope): Subscription {
+    const sdk = createSdkHandler(this.#parts);
+    const tell = () => {
+      sdk.notify.toolsChanged();
+      return true;
+    };
+    const news = new ListNews({ clock: this.#parts.clock, tell, has: view });
+    return { principalId: principal.id, sdk, news };
+  }
+
+  #list(subscription: Subscription): void {
+    const own = this.#open.get(subscription.principalId) ?? new Set();
+    this.#open.set(subscription.principalId, own.add(subscription));
+  }
+
+  #unlist(subscription: Subscription): void {
+    const own = this.#open.get(subscription.principalId);
+    own?.delete(subscription);
+    if (own?.size === 0) this.#open.delete(subscription.principalId);
+  }
+
+  #all(): Subscription[] {
+    return [...this.#open.values()].flatMap((own) => [...own]);
+  }
+}
+
+async function send(response: Response, exchange: Exchange): Promise<void> {
+  if (!isEventStream(response)) return sendJson(exchange, response.status, await response.text());
+  exchange.reply.writeHead(response.status, EVENT_HEADERS);
+  await pump(response, exchange);
+}

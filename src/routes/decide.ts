@@ -1,0 +1,144 @@
+/**
+ * What is decided of a request by its line, its host and where it comes from. One place, so that the steps of the
+ * gateway, which act on it, and `test_route`, which tells of it, can't disagree. Pure.
+ */
+import type { OAuthPolicy } from '../proxies/auth-policy.ts';
+import { type Match, matchRequest, type RoutingTable, schemeDecision } from './match.ts';
+import { authorityOf } from './normalise.ts';
+import {
+  answersMcp,
+  describedPath,
+  isLoopbackAddress,
+  isProbePath,
+  isSitePath,
+  mcpPaths,
+  type OwnKind,
+  ownKindOf,
+} from './own.ts';
+
+const METHOD = /^[A-Z][A-Z-]{0,31}$/;
+/** A reverse proxy makes no tunnels, and TRACE would show what was added for the upstream. */
+export const methodsNotServed: ReadonlySet<string> = new Set(['CONNECT', 'TRACE']);
+
+export const isMethodServed = (method: string): boolean =>
+  METHOD.test(method) && !methodsNotServed.has(method);
+
+/** A bare loopback address is the control plane's only for who is on this machine. `controlHosts` is canonical. */
+export function isControlHost(
+  controlHosts: ReadonlySet<string>,
+  hostname: string,
+  isLocal: boolean,
+): boolean {
+  return controlHosts.has(hostname) || (isLocal && isLoopbackAddress(hostname));
+}
+
+/** Host and path are canonical (`normalise.ts`). */
+export interface Asked {
+  readonly hostname: string;
+  /** What the upstream would get. */
+  readonly method: string;
+  readonly path: string;
+}
+
+export type ServedBy =
+  | { readonly kind: 'proxied'; readonly match: Match }
+  /** Sign-in of browsers. */
+  | { readonly kind: 'site'; readonly match: Match }
+  /** Metadata of something protected, which `match` is then; the policy is the one that it tells of. */
+  | { readonly kind: 'metadata'; readonly match: Match; readonly policy: OAuthPolicy }
+  /** Without a match no proxy has a part in it. */
+  | { readonly kind: OwnKind | 'control' | 'probe'; readonly match: Match | undefined };
+
+/** What is answered before it is asked how it came: a challenge of ACME and a probe come by any scheme. */
+export const comesAnyhow = (kind: ServedBy['kind']): boolean => kind === 'acme' || kind === 'probe';
+
+export interface ServingRules {
+  readonly table: RoutingTable;
+  /** Setting `mcp.hosts`, canonical; empty: every served hostname. */
+  readonly mcpHosts: readonly string[];
+}
+
+/** Who serves a request: this system itself, or a proxy's target. Undefined: nobody. */
+export function servedBy(
+  { hostname, method, path }: Asked,
+  isControl: boolean,
+  { table, mcpHosts }: ServingRules,
+): ServedBy | undefined {
+  const own = ownKindOf(path);
+  if (own === 'acme') return { kind: own, match: undefined };
+  if (isControl) return { kind: own ?? (isProbePath(path) ? 'probe' : 'control'), match: undefined };
+  const match = matchRequest(table, hostname, method, path);
+  if (!match) return undefined;
+  if (isSitePath(path) && table.asksForSignIn(hostname)) return { kind: 'site', match };
+  const isMcpHere = answersMcp(match.proxy, hostname, mcpHosts);
+  const described = describedBy({ hostname, path }, isMcpHere, table);
+  if (described) return described;
+  return own && isMcpHere ? { kind: own, match } : { kind: 'proxied', match };
+}
+
+/** What an access token for this path needs; undefined: none is for it. */
+export function scopesAt(table: RoutingTable, hostname: string, path: string): readonly string[] | undefined {
+  const auth = matchRequest(table, hostname, 'GET', path)?.auth;
+  return auth?.kind === 'oauth' && auth.mode !== 'redirect' ? auth.scopes : undefined;
+}
+
+/** Of `/mcp` it tells only where that is the target's own. */
+function describedBy(
+  { hostname, path }: Pick<Asked, 'hostname' | 'path'>,
+  isMcpHere: boolean,
+  table: RoutingTable,
+): ServedBy | undefined {
+  const described = describedPath(path);
+  if (described === undefined || (isMcpHere && mcpPaths.includes(described))) return undefined;
+  const match = matchRequest(table, hostname, 'GET', described === '' ? '/' : described);
+  if (match?.auth.kind !== 'oauth' || match.auth.mode === 'redirect') return undefined;
+  return { kind: 'metadata', match, policy: match.auth };
+}
+
+/**
+ * `serve` it as it came; `redirect` it to HTTPS; it is `unserved` over this scheme at all; or it is `unsafe` in the
+ * clear and can't be redirected.
+ */
+export type Passage = 'serve' | 'redirect' | 'unserved' | 'unsafe';
+
+export interface Arrival {
+  readonly scheme: 'http' | 'https';
+  readonly method: string;
+  /** Both ends on this machine: there the control plane answers in the clear. */
+  readonly isLocal: boolean;
+  /** Undefined where no proxy has a part in it. */
+  readonly match: Match | undefined;
+}
+
+/**
+ * Whether a request is served over the scheme it came by; `isOwn`: by this system itself. Not for what `comesAnyhow`.
+ * What people and agents sign in for is not served in the clear either, except on this machine.
+ */
+export function passageOf({ scheme, method, isLocal, match }: Arrival, isOwn: boolean): Passage {
+  const decision = match ? schemeDecision(match.proxy, scheme) : 'serve';
+  if (decision === 'refuse') return 'unserved';
+  if (!isOwn && (decision === 'redirect' || match?.auth.kind !== 'oauth')) return decision;
+  if (scheme === 'https' || isLocal) return 'serve';
+  // A credential that came in the clear has been seen by others: better that the client notices.
+  return method === 'GET' || method === 'HEAD' ? 'redirect' : 'unsafe';
+}
+
+export interface Ports {
+  readonly http: number;
+  readonly https: number;
+}
+
+export interface Location {
+  readonly hostname: string;
+  /** As the client wrote it. */
+  readonly port: number | undefined;
+  readonly path: string;
+  readonly query: string;
+}
+
+/** Who reached our own HTTP port reaches our own HTTPS port; who came through 80 of a front comes through its 443. */
+export function httpsUrl({ hostname, port, path, query }: Location, ports: Ports): string {
+  const isOwn = port === ports.http && port !== 80;
+  const authority = authorityOf(hostname, isOwn ? ports.https : undefined, 'https');
+  return `https://${authority}${path}${query === '' ? '' : `?${query}`}`;
+}

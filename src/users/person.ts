@@ -1,0 +1,53 @@
+/** A user in memory, and as a row of the table. */
+import { bundles, expandPermissions, type Permission } from '../core/permissions.ts';
+import { type UserDocument, userDocument } from './schema.ts';
+
+export interface Person {
+  readonly id: string;
+  readonly username: string;
+  readonly document: UserDocument;
+  readonly permissions: ReadonlySet<Permission>;
+  /** Undefined: all. */
+  readonly hostnames: readonly string[] | undefined;
+  readonly hasPassword: boolean;
+  readonly createdAt: number;
+  readonly version: number;
+}
+
+interface Row {
+  id: string;
+  username: string;
+  document: string;
+  password_hash: string | null;
+  created_at: number;
+  version: number;
+}
+
+export const rightsOf = ({ role }: Pick<UserDocument, 'role'>): ReadonlySet<Permission> =>
+  expandPermissions(role === 'none' ? [] : bundles[role]);
+
+export const withRights = (person: Omit<Person, 'permissions' | 'hostnames'>): Person => ({
+  ...person,
+  permissions: rightsOf(person.document),
+  hostnames: person.document.hostnames ?? undefined,
+});
+
+export const toRow = ({ id, username, document, createdAt, version }: Person) => ({
+  id,
+  username,
+  document: JSON.stringify(document),
+  created_at: createdAt,
+  version,
+});
+
+/** @throws when the row is not one that this system wrote. */
+export function personOf({ id, username, document, password_hash, created_at, version }: Row): Person {
+  return withRights({
+    id,
+    username,
+    document: userDocument.parse(JSON.parse(document)),
+    hasPassword: password_hash !== null,
+    createdAt: created_at,
+    version,
+  });
+}

@@ -1,0 +1,136 @@
+/** Clients of the product's authorization server, as `oauth4webapi` makes them, with a person who reads the pages. */
+import { createServer } from 'node:http';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import * as oauth from 'oauth4webapi';
+import { fetchBy } from './agent.ts';
+import { type Product, type ProductOptions, startProduct } from './product.ts';
+import { type Page, signInAs, Visitor } from './visitor.ts';
+
+export const REDIRECT_URI = 'https://client.example.net/callback';
+export const FIRST = 'root';
+
+/** On ports that stay the same after a restart: they are part of the issuer and of every audience. */
+export async function startOnFixedPorts(options: ProductOptions = {}): Promise<Product> {
+  const [http, https] = [await freePort(), await freePort()];
+  const env = { OHP_HTTP_PORT: String(http), OHP_HTTPS_PORT: String(https), ...options.env };
+  return startProduct({ ...options, env });
+}
+
+/** Of loopback; free when it was asked for. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+type Reachable = Pick<Product, 'ca' | 'httpsPort' | 'adminToken'>;
+
+/** Somebody with a browser, and the clients that they use. */
+export class Person {
+  readonly product: Reachable;
+  readonly username: string;
+  readonly visitor: Visitor;
+  readonly options: { [oauth.customFetch]: ReturnType<typeof fetchBy> };
+
+  constructor(product: Reachable, username = FIRST) {
+    this.product = product;
+    this.username = username;
+    this.visitor = new Visitor(product, REDIRECT_URI);
+    this.options = { [oauth.customFetch]: fetchBy(this.visitor) };
+  }
+
+  get issuer(): string {
+    return `https://localhost:${this.product.httpsPort}`;
+  }
+
+  get mcp(): string {
+    return `${this.issuer}/mcp`;
+  }
+
+  async discover(): Promise<oauth.AuthorizationServer> {
+    const issuer = new URL(this.issuer);
+    const response = await oauth.discoveryRequest(issuer, { algorithm: 'oauth2', ...this.options });
+    return oauth.processDiscoveryResponse(issuer, response);
+  }
+
+  /** Signs in where that is asked (the first one makes the account), and agrees to what is asked. */
+  async agree(start: Page): Promise<Page> {
+    let page = start;
+    if (/name="(?:token|password)"/.test(page.body))
+      page = await signInAs(this.visitor, page, {
+        adminToken: this.product.adminToken,
+        username: this.username,
+      });
+    if (page.body.includes('name="decision"')) page = await this.visitor.submit(page, { decision: 'allow' });
+    return page;
+  }
+
+  async client(metadata: Record<string, unknown> = {}): Promise<Client> {
+    const as = await this.discover();
+    const wanted = { client_name: 'A client', redirect_uris: [REDIRECT_URI], ...metadata };
+    const response = await oauth.dynamicClientRegistrationRequest(as, wanted, this.options);
+    return new Client(this, as, await oauth.processDynamicClientRegistrationResponse(response));
+  }
+}
+
+export class Client {
+  readonly person: Person;
+  readonly as: oauth.AuthorizationServer;
+  readonly client: oauth.Client;
+
+  constructor(person: Person, as: oauth.AuthorizationServer, client: oauth.Client) {
+    this.person = person;
+    this.as = as;
+    this.client = client;
+  }
+
+  /** To where the answer is; the code is not redeemed. */
+  async authorize(extra: Record<string, string> = {}) {
+    const { as, client, person } = this;
+    const verifier = oauth.generateRandomCodeVerifier();
+    const start = new URL(as.authorization_endpoint ?? '');
+    start.search = new URLSearchParams({
+      client_id: client.client_id,
+      redirect_uri: REDIRECT_URI,
+      response_type: 'code',
+      state: 'state',
+      resource: person.mcp,
+      code_challenge: await oauth.calculatePKCECodeChallenge(verifier),
+      code_challenge_method: 'S256',
+      ...extra,
+    }).toString();
+    const page = await person.agree(await person.visitor.open(start));
+    if (!page.url.href.startsWith(REDIRECT_URI))
+      throw new Error(`no answer to the client: ${page.status} ${page.url.href}\n${page.body}`);
+    const parameters = oauth.validateAuthResponse(as, client, page.url, 'state');
+    const redeem = (options: oauth.TokenEndpointRequestOptions = {}) =>
+      oauth.authorizationCodeGrantRequest(as, client, oauth.None(), parameters, REDIRECT_URI, verifier, {
+        ...person.options,
+        ...options,
+      });
+    return { back: page.url, redeem };
+  }
+
+  async signIn(extra: Record<string, string> = {}): Promise<oauth.TokenEndpointResponse> {
+    const { redeem } = await this.authorize(extra);
+    return oauth.processAuthorizationCodeResponse(this.as, this.client, await redeem());
+  }
+
+  refresh(token = ''): Promise<Response> {
+    return oauth.refreshTokenGrantRequest(this.as, this.client, oauth.None(), token, this.person.options);
+  }
+
+  async refreshed(token = ''): Promise<oauth.TokenEndpointResponse> {
+    return oauth.processRefreshTokenResponse(this.as, this.client, await this.refresh(token));
+  }
+
+  async revoke(token: string): Promise<void> {
+    const { as, client, person } = this;
+    const response = await oauth.revocationRequest(as, client, oauth.None(), token, person.options);
+    await oauth.processRevocationResponse(response);
+  }
+}
