@@ -3,7 +3,7 @@
  * grant is still alive. Answers from memory; a signature is verified once for each token and remembered.
  * @see {@link https://www.rfc-editor.org/rfc/rfc9068#section-4 | RFC 9068 §4}
  */
-import { createHash, verify } from 'node:crypto';
+import { hash, verify } from 'node:crypto';
 import { z } from 'zod';
 import { type Clock, SECOND } from '../core/clock.ts';
 import type { KeyRing } from './keys.ts';
@@ -51,7 +51,7 @@ export class AccessTokens {
   /** Undefined when it is not ours, expired or revoked. Whom it is for is the caller's question. */
   read(token: string): AccessTokenClaims | undefined {
     if (token.length > MAX_TOKEN) return undefined;
-    const key = createHash('sha256').update(token).digest('base64url');
+    const key = hash('sha256', token, 'base64url');
     const claims = this.#remembered.get(key) ?? this.#verify(token, key);
     const { clock, isIssuer, isRevoked } = this.#options;
     if (!claims || claims.exp * SECOND <= clock.now()) return undefined;

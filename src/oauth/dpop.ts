@@ -3,9 +3,10 @@
  * asks for every request with such a token.
  * @see {@link https://www.rfc-editor.org/rfc/rfc9449#section-4.3 | RFC 9449 §4.3}
  */
-import { createHash, createPublicKey, type KeyObject, timingSafeEqual, verify } from 'node:crypto';
+import { createHash, createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { z } from 'zod';
 import { PROOF_ALGORITHMS } from '../core/bearer.ts';
+import { isSameText } from '../core/same-text.ts';
 import { type Clock, MINUTE, SECOND } from '../core/clock.ts';
 import type { Possession } from '../core/exchange.ts';
 
@@ -51,9 +52,9 @@ export class ProofChecker {
   /** Whether the request proves the key with this thumbprint (RFC 7638). A proof is good for one request. */
   isProven(token: string, thumbprint: string, { method, url, proof }: Possession): boolean {
     const read = proof === undefined ? undefined : readProof(proof);
-    if (!read || !isSame(thumbprintOf(read.jwk), thumbprint)) return false;
+    if (!read || !isSameText(thumbprintOf(read.jwk), thumbprint)) return false;
     const { jti, htm, htu, iat, ath } = read.claims;
-    const isOfThis = htm === method && isSameUrl(htu, url) && isSame(ath, digest(token));
+    const isOfThis = htm === method && isSameUrl(htu, url) && isSameText(ath, digest(token));
     const isRecent = Math.abs(this.#clock.now() - iat * SECOND) <= WINDOW_MS;
     return isOfThis && isRecent && read.isSigned() && this.#isFirst(`${thumbprint}:${digest(jti)}`);
   }
@@ -126,11 +127,6 @@ function isSameUrl(claimed: string, actual: string): boolean {
 }
 
 const digest = (text: string): string => createHash('sha256').update(text).digest('base64url');
-
-function isSame(a: string, b: string): boolean {
-  const [left, right] = [Buffer.from(a), Buffer.from(b)];
-  return left.length === right.length && timingSafeEqual(left, right);
-}
 
 function parsed(part: string): unknown {
   try {

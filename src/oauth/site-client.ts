@@ -3,7 +3,8 @@
  * who they are, and it gets nothing else. What comes back is redeemed within this process (`redeem`), never over the
  * network. One grant for each user and hostname, so that `list_grants` shows it and `revoke_grant` signs them out.
  */
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { createHash } from 'node:crypto';
+import { isSameText } from '../core/same-text.ts';
 import type Provider from 'oidc-provider';
 import { type ClientMetadata, errors } from 'oidc-provider';
 
@@ -80,7 +81,7 @@ export async function redeemSiteCode(
     found.clientId === SITE_CLIENT &&
     found.redirectUri === redirectUri &&
     found.codeChallengeMethod === 'S256' &&
-    isSame(found.codeChallenge ?? '', challenge);
+    isSameText(found.codeChallenge ?? '', challenge);
   if (!isOurs || found.accountId === undefined || found.grantId === undefined) return undefined;
   try {
     await found.consume();
@@ -89,9 +90,4 @@ export async function redeemSiteCode(
     throw cause;
   }
   return { userId: found.accountId, grantId: found.grantId };
-}
-
-function isSame(a: string, b: string): boolean {
-  const [left, right] = [Buffer.from(a), Buffer.from(b)];
-  return left.length === right.length && timingSafeEqual(left, right);
 }

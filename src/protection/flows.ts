@@ -4,9 +4,10 @@
  * sign-in that somebody else began is none in this browser.
  * @see {@link https://www.rfc-editor.org/rfc/rfc9700#section-4.7 | RFC 9700 §4.7} on state
  */
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { type Clock, MINUTE, SECOND } from '../core/clock.ts';
+import { isSameText } from '../core/same-text.ts';
 import type { Sealer } from '../core/sealer.ts';
 import { cookieIn, cookieLine, flowCookiePrefix, pairsIn } from '../core/site-cookies.ts';
 
@@ -70,7 +71,7 @@ export class Flows {
   find(site: FlowSite, state: string, cookie: string | undefined): Flow | undefined {
     const sealed = cookieIn(cookie, nameOf(site, state));
     const flow = sealed === undefined ? undefined : this.#open(sealed, site);
-    if (!flow || !isSame(flow.state, state)) return undefined;
+    if (!flow || !isSameText(flow.state, state)) return undefined;
     return this.#clock.now() - flow.startedAt < FLOW_MS ? flow : undefined;
   }
 
@@ -98,9 +99,4 @@ function surplusOf({ isSecure }: FlowSite, cookie: string | undefined): string[]
     .map(([name]) => name)
     .filter((name) => name.startsWith(flowCookiePrefix(isSecure)) && /^[\w-]+$/.test(name));
   return names.length < MAX_FLOWS ? [] : names.map((name) => cookieLine(name, '', 0, isSecure));
-}
-
-function isSame(a: string, b: string): boolean {
-  const [left, right] = [Buffer.from(a), Buffer.from(b)];
-  return left.length === right.length && timingSafeEqual(left, right);
 }

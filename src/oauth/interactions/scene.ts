@@ -1,8 +1,9 @@
 /** What every page of this folder plays with: the people, the library, and what a form has to carry. */
-import { createHmac, timingSafeEqual } from 'node:crypto';
+import { createHmac } from 'node:crypto';
 import type Provider from 'oidc-provider';
 import type { KoaContextWithOIDC } from 'oidc-provider';
 import type { Clock } from '../../core/clock.ts';
+import { isSameText } from '../../core/same-text.ts';
 import { AppError } from '../../core/errors.ts';
 import type { Permission } from '../../core/permissions.ts';
 import type { Attempts } from './attempts.ts';
@@ -144,9 +145,7 @@ export function requireToken(options: InteractionOptions, form: URLSearchParams,
 }
 
 export function isToken(options: InteractionOptions, text: string, page: string): boolean {
-  const expected = Buffer.from(tokenFor(options, page));
-  const given = Buffer.from(text);
-  return given.length === expected.length && timingSafeEqual(given, expected);
+  return isSameText(text, tokenFor(options, page));
 }
 
 export function report({ context, options }: Visit, facts: Omit<Report, 'address'>): void {
