@@ -282,6 +282,7 @@ function exchangeOf(request: IncomingMessage, reply: ServerResponse): Exchange {
     reply,
     signal: gone.signal,
     note: () => undefined,
+    tell: () => undefined,
     gate: { caller: 'test', charge: () => 0, challenge: () => 'Bearer' },
   };
 }

@@ -222,10 +222,24 @@ function redacted(
   input: Record<string, unknown> | undefined,
 ): string | undefined {
   if (!input) return undefined;
-  const shown = Object.fromEntries(
-    Object.entries(input).map(([key, value]) => [key, isSecret(schema.shape[key]) ? '[redacted]' : value]),
+  const secrets = secretsOf(schema);
+  return JSON.stringify(secrets.size === 0 ? input : masked(input, secrets)).slice(0, limits.auditArguments);
+}
+
+const masked = (input: Record<string, unknown>, secrets: ReadonlySet<string>) =>
+  Object.fromEntries(
+    Object.entries(input).map(([key, value]) => [key, secrets.has(key) ? '[redacted]' : value]),
   );
-  return JSON.stringify(shown).slice(0, limits.auditArguments);
+
+const secretsBySchema = new WeakMap<z.ZodObject, ReadonlySet<string>>();
+
+function secretsOf(schema: z.ZodObject): ReadonlySet<string> {
+  const known = secretsBySchema.get(schema);
+  if (known) return known;
+  const fields: Readonly<Record<string, unknown>> = schema.shape;
+  const secrets = new Set(Object.keys(fields).filter((key) => isSecret(fields[key])));
+  secretsBySchema.set(schema, secrets);
+  return secrets;
 }
 
 const isSecret = (field: unknown): boolean => field instanceof z.ZodType && field.meta()?.secret === true;

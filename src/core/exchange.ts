@@ -5,6 +5,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
 import type { Principal } from './principal.ts';
+import type { Component, RecordKind } from './record.ts';
 
 export interface Exchange {
   readonly traceId: string;
@@ -26,9 +27,21 @@ export interface Exchange {
   readonly reply: Reply;
   /** Aborts when the client is gone before the reply has ended. */
   readonly signal: AbortSignal;
-  /** For the access record: MCP method, operation, session. Never secrets. */
+  /** For the record of the request. Never secrets. */
   readonly note: (facts: Record<string, unknown>) => void;
+  /** What the request was to a surface that has a kind of record of its own; asked for when its record is written. */
+  readonly tell: (told: () => Told) => void;
   readonly gate: Gate;
+}
+
+export interface Told {
+  readonly kind: RecordKind;
+  readonly component: Component;
+  readonly operation: string;
+  /** `OK` or an error code; where the gate or the connection failed, that counts. */
+  readonly outcome: string;
+  /** Never secrets. */
+  readonly detail: Readonly<Record<string, unknown>>;
 }
 
 /** What the gate can still do for a surface that learns only from the body what is asked. */

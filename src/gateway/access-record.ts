@@ -1,4 +1,8 @@
-/** One record for every request, whoever answered it. Never a query, a body, a credential or a header but User-Agent. */
+/**
+ * One record for every request, whoever answered it: of kind `access`, or of the kind of the surface that it was for. Never a query, a body, a
+ * credential or a header but User-Agent.
+ */
+import type { Told } from '../core/exchange.ts';
 import type { LogLevel, LogRecord } from '../core/record.ts';
 import { cleanText } from '../core/untrusted.ts';
 import { isHttp2Request } from './client.ts';
@@ -10,24 +14,29 @@ const FIRST_SERVER_ERROR = 500;
 
 export function writeAccessRecord(transit: Transit): void {
   const { log } = transit.core;
-  const level = levelOf(transit);
-  if (log.enabled('gateway', level)) log.write(recordOf(transit, level));
+  const told = transit.told?.();
+  const level = levelOf(transit, told);
+  if (log.enabled(told?.component ?? 'gateway', level)) log.write(recordOf(transit, level, told));
 }
 
 /** Who was refused is the client's affair; that an upstream failed is the operator's. */
-function levelOf({ status, outcome }: Transit): LogLevel {
+function levelOf({ status, outcome }: Transit, told: Told | undefined): LogLevel {
+  if (told !== undefined && told.outcome !== 'OK') return told.outcome === 'INTERNAL' ? 'error' : 'warn';
   return status >= FIRST_SERVER_ERROR && outcome !== 'OK' ? 'warn' : 'info';
 }
 
-function recordOf(transit: Transit, level: LogLevel): LogRecord {
-  const { core, request, method, hostname, path, status, outcome, startedAt } = transit;
+function recordOf(transit: Transit, level: LogLevel, told: Told | undefined): LogRecord {
+  const { core, method, hostname, path, status, startedAt, principal } = transit;
   const time = core.clock.now();
+  const outcome = transit.outcome === 'OK' ? (told?.outcome ?? 'OK') : transit.outcome;
   return {
     time,
-    kind: 'access',
+    kind: told?.kind ?? 'access',
     level,
-    component: 'gateway',
-    message: `${method} ${hostname}${path} ${status}`,
+    component: told?.component ?? 'gateway',
+    message: told
+      ? `${principal.name} ${told.operation}: ${outcome}`
+      : `${method} ${hostname}${path} ${status}`,
     trace_id: transit.traceId,
     hostname: hostname === '' ? undefined : hostname,
     method,
@@ -37,18 +46,25 @@ function recordOf(transit: Transit, level: LogLevel): LogRecord {
     bytes_in: bytesIn(transit),
     bytes_out: transit.bytesOut,
     client_address: transit.clientAddress,
-    principal: transit.principal.id,
+    principal: principal.id,
     user_agent: userAgentOf(transit.headers['user-agent']),
+    operation: told?.operation,
     outcome,
-    detail: {
-      request: transit.kind ?? 'refused',
-      protocol: isHttp2Request(request) ? 'h2' : 'h1',
-      scheme: transit.scheme,
-      proxy: transit.match?.proxy.id,
-      route: transit.match?.route?.id,
-      reason: transit.reason === undefined ? undefined : cleanText(transit.reason),
-      ...transit.notes,
-    },
+    detail: detailOf(transit, told),
+  };
+}
+
+function detailOf(transit: Transit, told: Told | undefined): Record<string, unknown> {
+  const { kind, request, scheme, match, reason, notes } = transit;
+  return {
+    request: kind ?? 'refused',
+    protocol: isHttp2Request(request) ? 'h2' : 'h1',
+    scheme,
+    proxy: match?.proxy.id,
+    route: match?.route?.id,
+    reason: reason === undefined ? undefined : cleanText(reason),
+    ...notes,
+    ...told?.detail,
   };
 }
 

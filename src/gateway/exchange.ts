@@ -1,7 +1,7 @@
 /** A request as the control plane sees it (`core/exchange.ts`). Made for the control host and `/mcp` only. */
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
-import type { Exchange, Gate, Reply } from '../core/exchange.ts';
+import type { Exchange, Gate, Reply, Told } from '../core/exchange.ts';
 import { AppError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import type { ClientResponse } from './client.ts';
@@ -93,6 +93,10 @@ export class GatewayExchange implements Exchange, Activity {
 
   readonly note = (facts: Record<string, unknown>): void => {
     this.#transit.notes = { ...this.#transit.notes, ...facts };
+  };
+
+  readonly tell = (told: () => Told): void => {
+    this.#transit.told = told;
   };
 }
 

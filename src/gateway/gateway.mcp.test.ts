@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { ManualClock } from '../core/clock.ts';
+import type { LogRecord } from '../core/record.ts';
+import { eventually } from '../../test/support/eventually.ts';
 import {
   ask,
   ask2,
@@ -30,6 +32,8 @@ const mcp = (more: Record<string, string> = {}) => ({
   body: '{}',
   headers: more,
 });
+
+const unused = () => Promise.reject(new Error('this surface is not asked'));
 
 async function gatewayWith(more: Parameters<typeof startGateway>[0] = {}) {
   return startGateway({ tokens, proxies: [proxyOf(app, 'http://127.0.0.1:1')], ...more });
@@ -351,6 +355,43 @@ test('a handler that fails is 500 with the trace id, and its reason is in the lo
     );
     assert.match(system?.message ?? '', /canary/);
   }
+});
+
+test('a request leaves one record: of the kind that its surface tells, with what HTTP and what the surface know', async () => {
+  await using gateway = await gatewayWith({
+    handlers: {
+      control: unused,
+      oauth: unused,
+      sites: unused,
+      mcp: async ({ tell, reply }) => {
+        const facts = { outcome: 'OK' };
+        tell(() => ({
+          kind: 'mcp',
+          component: 'mcp',
+          operation: 'echo',
+          detail: { era: 'modern' },
+          ...facts,
+        }));
+        facts.outcome = 'INVALID_INPUT';
+        reply.writeHead(200, {});
+        reply.end('x');
+      },
+    },
+  });
+  await ask(gateway, mcp({ ...bearer('admin'), 'user-agent': 'wire/1' }));
+  const of = ({ kind }: LogRecord) => kind === 'mcp' || kind === 'access';
+  await eventually(async () => gateway.records.find(of), 'the record of the request');
+  const [record, ...more] = gateway.records.filter(of);
+  assert.deepEqual(more, []);
+  assert.deepEqual(
+    [record?.kind, record?.component, record?.level, record?.operation, record?.outcome],
+    ['mcp', 'mcp', 'warn', 'echo', 'INVALID_INPUT'],
+  );
+  assert.deepEqual(
+    [record?.method, record?.path, record?.status, record?.bytes_out, record?.user_agent],
+    ['POST', '/mcp', 200, 1, 'wire/1'],
+  );
+  assert.deepEqual([record?.detail?.request, record?.detail?.era], ['mcp', 'modern']);
 });
 
 test('rates: a principal, an address, and refused credentials are limited with Retry-After', async () => {

@@ -6,6 +6,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { constants } from 'node:http2';
 import type { Duplex } from 'node:stream';
 import type { ErrorCode } from '../core/errors.ts';
+import type { Told } from '../core/exchange.ts';
 import { anonymous, type Principal } from '../core/principal.ts';
 import type { OAuthPolicy } from '../proxies/auth-policy.ts';
 import type { Match } from '../routes/match.ts';
@@ -113,6 +114,7 @@ export class Transit implements RequestFacts, Member {
   reason: string | undefined = undefined;
   bytesOut = 0;
   notes: Record<string, unknown> | undefined = undefined;
+  told: (() => Told) | undefined = undefined;
   /** Bytes of a tunnel, both ways; undefined for everything else. */
   tunnelBytes: number | undefined = undefined;
   isEventStream = false;

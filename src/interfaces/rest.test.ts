@@ -298,7 +298,16 @@ test('a body that the gate ended is answered with what the gate said', async () 
     end: (sent: string) => answered.resolve([status, sent]),
   };
   const headers = { 'content-type': 'application/json' };
-  const exchange = { method: 'POST', path: '/v1/things', query: '', headers, body, reply, note: () => {} };
+  const exchange = {
+    method: 'POST',
+    path: '/v1/things',
+    query: '',
+    headers,
+    body,
+    reply,
+    note: () => {},
+    tell: () => {},
+  };
   // The members that this call uses.
   const handled = handle(exchange as unknown as Exchange, system);
   body.destroy(new AppError('TIMEOUT', 'the body took too long'));

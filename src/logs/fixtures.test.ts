@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { ManualClock } from '../core/clock.ts';
 import type { LogRecord } from '../core/record.ts';
 import { levelsOf } from './levels.ts';
+import { recordText } from './record-text.ts';
 import { createLogSink, type LogSink, type LogSinkOptions } from './sink.ts';
 
 export const NOON = Date.UTC(2026, 2, 10, 12);
@@ -15,7 +16,7 @@ export function aRecord(fields: Partial<LogRecord> = {}): LogRecord {
   return { time: NOON, kind: 'access', level: 'info', component: 'gateway', message: 'request', ...fields };
 }
 
-export const asTexts = (...records: LogRecord[]): string[] => records.map((record) => JSON.stringify(record));
+export const asTexts = (...records: LogRecord[]): string[] => records.map(recordText);
 
 export function temporaryFolder(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'logs-test-'));

@@ -8,7 +8,7 @@ export interface WriterData extends Retention {
 }
 
 export type ToWriter =
-  /** Records as JSON text, in the order they were written. */
+  /** Records as `recordText` writes them, in their order. */
   { type: 'append'; texts: string[] } | { type: 'sweep'; now: number } | { type: 'close' };
 
 /** One `appended` for each `append`, in the same order. */

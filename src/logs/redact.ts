@@ -28,18 +28,36 @@ const PATTERNS: readonly (readonly [pattern: RegExp, replacement: string])[] = [
   [/:\/\/[^\s/@"]{1,512}@/g, `://${REDACTED}@`],
 ];
 
-/** Cheap and never wrong the other way: a text without a match has nothing to redact. */
-const SUSPICIOUS = new RegExp(
-  `ohp_|bearer|basic|-----BEGIN|eyJ|://[^\\s/@"]{1,512}@|secret|token|${SECRET_NAMES}|${SECRET_HEADERS}`,
-  'i',
-);
+/** Without one of these, in any case, a text has nothing to redact. Every record is searched for each of them. */
+const SIGNS = [
+  'ohp_',
+  'bearer',
+  'basic',
+  '-----begin',
+  'eyj',
+  'secret',
+  'token',
+  'passw',
+  'api_key',
+  'apikey',
+  'private_key',
+  'privatekey',
+  'authorization',
+  'cookie',
+];
+const USER_IN_URL = /:\/\/[^\s/@"]{1,512}@/;
+
 const SECRET_KEY = new RegExp(
   `^(?:set-|proxy-|x-)?(?:${SECRET_NAMES}|${SECRET_HEADERS}|secret|token)(?:_pem)?$`,
   'i',
 );
 const MAX_DEPTH = 8;
 
-export const isSuspicious = (text: string): boolean => SUSPICIOUS.test(text);
+/** Cheap, and never wrong the other way. */
+export function isSuspicious(text: string): boolean {
+  const lower = text.toLowerCase();
+  return SIGNS.some((sign) => lower.includes(sign)) || (text.includes('://') && USER_IN_URL.test(text));
+}
 
 export function redactText(text: string): string {
   return PATTERNS.reduce((result, [pattern, replacement]) => result.replace(pattern, replacement), text);
@@ -47,13 +65,13 @@ export function redactText(text: string): string {
 
 /** A copy with every string redacted, at any depth; fields with the name of a secret lose their value. */
 export function redact(value: unknown, depth = 0): unknown {
-  if (typeof value === 'string') return redactText(value);
+  if (typeof value === 'string') return isSuspicious(value) ? redactText(value) : value;
   if (typeof value !== 'object' || value === null) return value;
   if (depth === MAX_DEPTH) return REDACTED;
   if (Array.isArray(value)) return value.map((inner) => redact(inner, depth + 1));
   return Object.fromEntries(
     Object.entries(value).map(([key, inner]) => [
-      redactText(key),
+      isSuspicious(key) ? redactText(key) : key,
       SECRET_KEY.test(key) && typeof inner === 'string' ? REDACTED : redact(inner, depth + 1),
     ]),
   );

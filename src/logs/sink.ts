@@ -111,10 +111,8 @@ class WorkerSink implements LogSink {
     if (record.kind === 'system') this.#printRecord(record);
     if (this.#closing) return this.#drop(1, 'the log is closed');
     if (!this.#hasRoom(record)) return this.#drop(1, 'the writer could not keep up');
-    const text = recordText(record);
-    if (text === undefined) return this.#drop(1, 'a record could not be written as JSON');
     this.#accepted += 1;
-    if (this.#queue.push(text) >= BATCH_RECORDS) this.#pump();
+    if (this.#queue.push(recordText(record)) >= BATCH_RECORDS) this.#pump();
     this.#flushTimer ??= this.#clock.after(FLUSH_MS, () => this.#flushSoon());
   }
 

@@ -5,6 +5,7 @@ import test, { type TestContext } from 'node:test';
 import BetterSqlite3 from 'better-sqlite3';
 import { DAY } from '../core/clock.ts';
 import { aRecord, asTexts, NOON, temporaryFolder } from './fixtures.test.ts';
+import { recordText } from './record-text.ts';
 import { dayOf, LogStore, pathOf } from './store.ts';
 
 const FOREVER = { retentionDays: 3650, retentionBytes: Infinity };
@@ -59,13 +60,14 @@ test('a record that breaks the schema is counted and costs no other', (t) => {
   const { store, directory } = aStore(t);
   const result = store.append([
     ...asTexts(aRecord({ message: 'first' })),
-    '{"time":1773144000000,"kind":"access","level":"info"}',
-    '{"time":"soon"}',
+    '[1773144000000,1,"access"]',
+    '["soon"]',
+    '{"time":1773144000000}',
     'not JSON',
-    JSON.stringify(aRecord({ path: { not: 'text' } as never })),
+    recordText(aRecord({ path: { not: 'text' } as never })),
     ...asTexts(aRecord({ message: 'last' })),
   ]);
-  assert.equal(result.failed, 4);
+  assert.equal(result.failed, 5);
   assert.equal(result.error, undefined);
   assert.ok(result.fault);
   assert.deepEqual(

@@ -16,9 +16,9 @@ import { join } from 'node:path';
 import BetterSqlite3, { type Database, type Statement } from 'better-sqlite3';
 import { DAY } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
-import type { LogRecord } from '../core/record.ts';
-import { levelRank } from './levels.ts';
+import { parseRecordText } from './record-text.ts';
 import { isSuspicious, redact } from './redact.ts';
+import { columns } from './row.ts';
 
 const OWNER_ONLY_FILE = 0o600;
 const OWNER_ONLY_FOLDER = 0o700;
@@ -55,27 +55,7 @@ const SCHEMA = `
   create index records_failed on records (time) where status >= 400;
   pragma user_version = ${SCHEMA_VERSION};`;
 
-const COLUMNS = [
-  'time',
-  'level',
-  'kind',
-  'component',
-  'message',
-  'trace_id',
-  'hostname',
-  'method',
-  'path',
-  'status',
-  'duration_ms',
-  'bytes_in',
-  'bytes_out',
-  'client_address',
-  'principal',
-  'user_agent',
-  'operation',
-  'outcome',
-  'detail',
-] as const;
+const COLUMNS = [...columns, 'detail'];
 const INSERT = `insert into records (${COLUMNS.join(', ')}) values (${COLUMNS.map(() => '?').join(', ')})`;
 
 export interface Retention {
@@ -115,23 +95,23 @@ export class LogStore {
     this.#directory = directory;
   }
 
-  /** Records as JSON text. One transaction per day, as good as always one; what can't be written is counted. */
+  /** Records as `recordText` writes them. One transaction per day, as good as always one; what can't be written is counted. */
   append(texts: readonly string[]): Appended {
     const result: Appended = { failed: 0, fault: undefined, error: undefined };
-    const days = new Map<string, LogRecord[]>();
+    const days = new Map<string, Values[]>();
     for (const text of texts) {
       try {
-        const record = parseRecord(text);
-        const day = dayOf(record.time);
-        const records = days.get(day);
-        if (records) records.push(record);
-        else days.set(day, [record]);
+        const values = valuesIn(text);
+        const day = dayOf(timeOf(values));
+        const known = days.get(day);
+        if (known) known.push(values);
+        else days.set(day, [values]);
       } catch (cause) {
         result.failed += 1;
         result.fault = messageOf(cause);
       }
     }
-    for (const [day, records] of days) this.#appendDay(day, records, result);
+    for (const [day, rows] of days) this.#appendDay(day, rows, result);
     return result;
   }
 
@@ -156,24 +136,24 @@ export class LogStore {
     for (const day of this.#open.keys()) this.#close(day);
   }
 
-  #appendDay(day: string, records: readonly LogRecord[], result: Appended): void {
+  #appendDay(day: string, rows: readonly Values[], result: Appended): void {
     try {
-      this.#insert(day, records, result);
+      this.#insert(day, rows, result);
     } catch (cause) {
       // The next batch opens the file anew: a disk that is back is used again without a restart.
       this.#close(day);
-      if (isDamaged(cause)) return this.#replace(day, records, result);
-      result.failed += records.length;
+      if (isDamaged(cause)) return this.#replace(day, rows, result);
+      result.failed += rows.length;
       result.error = messageOf(cause);
     }
   }
 
-  #insert(day: string, records: readonly LogRecord[], result: Appended): void {
+  #insert(day: string, rows: readonly Values[], result: Appended): void {
     const { connection, insert } = this.#openDay(day);
     const faults: string[] = [];
     connection.exec('begin immediate');
     try {
-      for (const record of records) insertOne(insert, record, faults);
+      for (const values of rows) insertOne(insert, values, faults);
       connection.exec('commit');
     } catch (cause) {
       if (connection.inTransaction) connection.exec('rollback');
@@ -184,15 +164,15 @@ export class LogStore {
   }
 
   /** A file that is no database would cost a whole day of records: it is set aside and the day begins again. */
-  #replace(day: string, records: readonly LogRecord[], result: Appended): void {
+  #replace(day: string, rows: readonly Values[], result: Appended): void {
     try {
       const path = pathOf(this.#directory, day);
       renameSync(path, `${path}.damaged`);
       for (const suffix of ['-wal', '-shm']) rmSync(`${path}${suffix}`, { force: true });
-      this.#insert(day, records, result);
+      this.#insert(day, rows, result);
     } catch (cause) {
       this.#close(day);
-      result.failed += records.length;
+      result.failed += rows.length;
       result.error = messageOf(cause);
     }
   }
@@ -278,9 +258,9 @@ function createSchema(connection: Database, path: string): void {
 }
 
 /** A record that breaks the schema is a fault of who wrote it, and costs no other record. */
-function insertOne(insert: Statement, record: LogRecord, faults: string[]): void {
+function insertOne(insert: Statement, values: Values, faults: string[]): void {
   try {
-    insert.run(rowOf(record));
+    insert.run(values);
   } catch (cause) {
     if (!isFaultOfRecord(cause)) throw cause;
     faults.push(messageOf(cause));
@@ -295,32 +275,16 @@ function isDamaged(cause: unknown): boolean {
   return cause instanceof BetterSqlite3.SqliteError && DAMAGED.has(cause.code);
 }
 
-/** The sink of this process made the text from a `LogRecord`. */
-function parseRecord(text: string): LogRecord {
-  const record: unknown = JSON.parse(text);
-  return (isSuspicious(text) ? redact(record) : record) as LogRecord;
+/** One for each column. */
+type Values = unknown[];
+
+function valuesIn(text: string): Values {
+  const { row, detail } = parseRecordText(text);
+  if (!isSuspicious(text)) return [...row, detail];
+  return [...row.map((value) => redact(value)), detail && JSON.stringify(redact(JSON.parse(detail)))];
 }
 
-function rowOf(record: LogRecord): unknown[] {
-  return [
-    record.time,
-    levelRank(record.level),
-    record.kind,
-    record.component,
-    record.message,
-    record.trace_id,
-    record.hostname,
-    record.method,
-    record.path,
-    record.status,
-    record.duration_ms,
-    record.bytes_in,
-    record.bytes_out,
-    record.client_address,
-    record.principal,
-    record.user_agent,
-    record.operation,
-    record.outcome,
-    record.detail === undefined ? undefined : JSON.stringify(record.detail),
-  ];
+function timeOf([time]: Values): number {
+  if (typeof time === 'number') return time;
+  throw new TypeError('a record has to begin with its time');
 }

@@ -167,6 +167,7 @@ function exchangeOf(request: IncomingMessage, response: ServerResponse, issuer: 
     reply: response as unknown as Exchange['reply'],
     signal: new AbortController().signal,
     note: () => undefined,
+    tell: () => undefined,
     gate: { caller: 'test', charge: () => 0, challenge: () => 'Bearer' },
   };
 }

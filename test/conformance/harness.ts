@@ -8,7 +8,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
 import { createDispatch, type Dispatch } from '../../src/core/dispatch.ts';
-import type { Exchange, Gate } from '../../src/core/exchange.ts';
+import type { Exchange, Gate, Told } from '../../src/core/exchange.ts';
 import { newTraceId } from '../../src/core/ids.ts';
 import { LiveStreams } from '../../src/core/live-streams.ts';
 import { type AnyOperation, toolsets } from '../../src/core/operation.ts';
@@ -46,7 +46,7 @@ export interface Harness extends AsyncDisposable {
   live: LiveStreams;
   database: Database;
   records: LogRecord[];
-  notes: Record<string, unknown>[];
+  told: Told[];
   principals: Map<string, Principal>;
   /** What a fixture's `toolsChanged` does; needs `extend`. */
   toolsChanged(): void;
@@ -86,7 +86,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   const clock = options.clock ?? systemClock;
   const database = options.database ?? (await openSqlite(':memory:', clock));
   const records: LogRecord[] = [];
-  const notes: Record<string, unknown>[] = [];
+  const told: Told[] = [];
   const keep = options.quiet ? () => {} : (record: LogRecord) => void records.push(record);
   const log: Log = { write: keep, enabled: (_component, level) => !options.quiet && level !== 'debug' };
   const live = new LiveStreams(clock);
@@ -114,8 +114,11 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   const principals = new Map((options.principals ?? [admin]).map((principal) => [principal.id, principal]));
   const server = createServer((request, response) => {
     const principal = gate(request, response, principals);
-    if (principal)
-      void mcp.handle(exchangeOf(request, response, gateOf(principal, options), notes), principal);
+    if (!principal) return;
+    let read: (() => Told) | undefined;
+    const tell = (reader: () => Told) => void (read = reader);
+    const exchange = exchangeOf(request, response, gateOf(principal, options), tell);
+    void mcp.handle(exchange, principal).finally(() => told.push(...(read ? [read()] : [])));
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;
@@ -132,7 +135,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     live,
     database,
     records,
-    notes,
+    told,
     principals,
     toolsChanged: () => toolsChanged(),
     stop,
@@ -172,7 +175,7 @@ function exchangeOf(
   request: IncomingMessage,
   response: ServerResponse,
   gate: Gate,
-  notes?: Record<string, unknown>[],
+  tell: Exchange['tell'] = () => {},
 ): Exchange {
   const controller = new AbortController();
   response.once('close', () => {
@@ -192,7 +195,8 @@ function exchangeOf(
     body: request,
     reply: response as Exchange['reply'],
     signal: controller.signal,
-    note: (facts) => void notes?.push(facts),
+    note: () => {},
+    tell,
     gate,
   };
 }

@@ -20,14 +20,14 @@ export function authenticateControl(transit: Transit): boolean {
   const credential = credentialOf(transit);
   return credential.kind === 'none'
     ? false
-    : identifyPrincipal(transit, credential, 'Bearer error="invalid_token"');
+    : identifyPrincipal(transit, credential, () => 'Bearer error="invalid_token"');
 }
 
 export function authenticateMcp(transit: Transit): boolean {
   const { settings } = transit.core;
   const credential = credentialOf(transit);
   if (credential.kind !== 'none')
-    return identifyPrincipal(transit, credential, mcpChallenge(transit, settings, true));
+    return identifyPrincipal(transit, credential, () => mcpChallenge(transit, settings, true));
   return settings.mcp.access === 'public' ? false : askFor(transit, mcpChallenge(transit, settings, false));
 }
 
@@ -64,7 +64,7 @@ function authenticateToken(transit: Transit, scope: string): boolean {
     : identifyPrincipal(
         transit,
         credential,
-        `Bearer error="invalid_token"${scope === '' ? '' : `,${scope}`}`,
+        () => `Bearer error="invalid_token"${scope === '' ? '' : `,${scope}`}`,
       );
 }
 
@@ -83,7 +83,7 @@ export function authenticateVisit(transit: Transit, visit: Visit): boolean {
       return identifyPrincipal(
         transit,
         arrival.credential,
-        challengeOf(visit, 'invalid_token'),
+        () => challengeOf(visit, 'invalid_token'),
         audienceOfVisit(visit),
       );
     case 'session':
@@ -124,7 +124,7 @@ function sendToSignIn(transit: Transit, { site, path, query }: Visit): true {
 function identifyPrincipal(
   transit: Transit,
   credential: Credential,
-  challenge: string,
+  challenge: () => string,
   audience: Audience = audienceOf(transit),
 ): boolean {
   const { core, clientAddress } = transit;
@@ -143,7 +143,7 @@ function identifyPrincipal(
     status: 401,
     code: 'UNAUTHENTICATED',
     message: 'The credential is not, or no longer, valid.',
-    headers: { 'www-authenticate': challengeFor(credential, challenge) },
+    headers: { 'www-authenticate': challengeFor(credential, challenge()) },
   });
 }
 

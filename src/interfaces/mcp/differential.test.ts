@@ -53,7 +53,7 @@ function bareSdk() {
     exchange: { traceId: TRACE, clientAddress: '127.0.0.1' } as Scope['exchange'],
     principal: admin,
     view,
-    facts: { started: 0, method: '', outcome: 'OK' },
+    facts: { method: '', outcome: 'OK' },
     canAsk: false,
     knowsIcons: version >= '2025-11-25',
   });

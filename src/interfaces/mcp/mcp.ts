@@ -18,7 +18,7 @@ import { serveDelete, serveGet } from './legacy-streams.ts';
 import { echoableId, META, plainMessage, type PlainMessage, type RpcId } from './message.ts';
 import { createModern, type ModernParts } from './modern.ts';
 import { createProfile } from './profile.ts';
-import { type Facts, methodName, writeRecord } from './record.ts';
+import { type Facts, methodName, toldOf } from './record.ts';
 import { ALLOW, Refusal, refusals } from './refusal.ts';
 import { sendAppError, sendError, sendNothing } from './reply.ts';
 import { createRequestStates } from './request-state.ts';
@@ -51,15 +51,14 @@ export function createMcpInterface(options: McpOptions): McpInterface {
   });
 
   async function handle(exchange: Exchange, principal: Principal): Promise<void> {
-    const facts: Facts = { started: options.clock.now(), method: exchange.method, outcome: 'OK' };
+    const facts: Facts = { method: exchange.method, outcome: 'OK' };
     const request: { id: RpcId | null } = { id: null };
+    exchange.tell(() => toldOf(facts));
     try {
       await route(exchange, principal, facts, request);
     } catch (cause) {
       refuse(exchange, cause, facts, request.id);
       if (facts.outcome === 'INTERNAL') report(new Error(messageOf(cause), { cause }));
-    } finally {
-      writeRecord(options, exchange, principal, facts);
     }
   }
 

@@ -91,7 +91,7 @@ test('a session goes on after a restart, with its version, capabilities and clie
   await using second = await start({ database });
   const reply = await post(second, echo, session);
   assert.equal(reply.json.result.structuredContent.message, 'x');
-  assert.equal(second.records.find(({ kind }) => kind === 'mcp')?.detail?.client, 'wire/1');
+  assert.equal(second.told[0]?.detail.client, 'wire/1');
   assert.equal((await post(asOther(second), echo, session)).status, 404);
   // Asking needs the capabilities of the initialize before the restart; they are on the stream of the call.
   const call = rpc('tools/call', { name: 'remove_thing', arguments: { name: 'a' } });
