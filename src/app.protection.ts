@@ -13,7 +13,7 @@ import { Sites } from './protection/site.ts';
 import type { ProxyService } from './proxies/service.ts';
 import type { RouteService } from './routes/service.ts';
 import type { Database } from './store/database.ts';
-import type { UserService } from './users/service.ts';
+import type { Person, UserService } from './users/service.ts';
 
 export interface ProtectionParts {
   readonly database: Database;
@@ -58,9 +58,16 @@ export async function openProtection(parts: ProtectionParts, stack: AsyncDisposa
   return { sites, protection };
 }
 
+/** Somebody is another object as soon as anything of them has changed. */
+const visitors = new WeakMap<Person, Visitor>();
+
 function visitorOf(users: UserService, id: string): Visitor | undefined {
   const person = users.find(id);
   if (!person) return undefined;
+  const known = visitors.get(person);
+  if (known) return known;
   const { email, email_verified: isEmailVerified, groups } = person.document;
-  return { id, username: person.username, email, isEmailVerified, groups };
+  const visitor = { id, username: person.username, email, isEmailVerified, groups };
+  visitors.set(person, visitor);
+  return visitor;
 }

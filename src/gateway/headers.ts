@@ -220,7 +220,8 @@ function addWritten(result: string[], request: RequestFacts, { rules, loopToken 
 function addIdentity(result: string[], identity: readonly string[], { removed }: CompiledRules): void {
   for (let i = 0; i < identity.length; i += 2) {
     const name = identity[i] ?? '';
-    if (!removed.has(canonicalName(name.toLowerCase()))) result.push(name, identity[i + 1] ?? '');
+    const isReplaced = removed.size > 0 && removed.has(canonicalName(name.toLowerCase()));
+    if (!isReplaced) result.push(name, identity[i + 1] ?? '');
   }
 }
 

@@ -70,12 +70,14 @@ const CLOSE_BRACKET = 0x5d;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 
+/** By depth. One for all, since nothing is awaited while it is counted. */
+const commas = new Uint32Array(limits.jsonDepth + 1);
+
 /**
  * Before parsing, so that what nests or goes on without end costs one pass over its text and no more: whoever parses
  * or checks it afterwards keeps all others waiting meanwhile. A list or object has one value more than commas.
  */
 function excessOf(text: string): string | undefined {
-  const commas = new Uint32Array(limits.jsonDepth + 1);
   let depth = 0;
   let values = 0;
   for (let i = 0; i < text.length; i += 1) {

@@ -33,6 +33,7 @@ export type AccessTokenClaims = Readonly<z.output<typeof claimsSchema>>;
 export interface AccessTokensOptions {
   readonly keys: KeyRing;
   readonly clock: Clock;
+  /** Of a URL always the same: asked for once. */
   readonly isIssuer: (issuer: string) => boolean;
   /** Of this process; a token's own id may have been revoked alone. */
   readonly isRevoked: (claims: AccessTokenClaims) => boolean;
@@ -53,9 +54,9 @@ export class AccessTokens {
     if (token.length > MAX_TOKEN) return undefined;
     const key = hash('sha256', token, 'base64url');
     const claims = this.#remembered.get(key) ?? this.#verify(token, key);
-    const { clock, isIssuer, isRevoked } = this.#options;
+    const { clock, isRevoked } = this.#options;
     if (!claims || claims.exp * SECOND <= clock.now()) return undefined;
-    return isIssuer(claims.iss) && !isRevoked(claims) ? claims : undefined;
+    return isRevoked(claims) ? undefined : claims;
   }
 
   /** After a rotation: what an old key signed is asked for again. */
@@ -75,7 +76,7 @@ export class AccessTokens {
     // RFC 7518 §3.4: the two numbers side by side, not DER.
     if (!verify('sha256', data, { key: publicKey, dsaEncoding: 'ieee-p1363' }, bytes)) return undefined;
     const claims = claimsSchema.safeParse(parsed(body));
-    if (!claims.success) return undefined;
+    if (!claims.success || !this.#options.isIssuer(claims.data.iss)) return undefined;
     this.#remember(key, Object.freeze(claims.data));
     return claims.data;
   }

@@ -102,4 +102,7 @@ function claimsOf({ principal, visitor }: Identified): Claims {
 }
 
 /** A client's id may be a URL that a stranger chose; a header field is visible ASCII. */
-const printable = (text: string): string => encodeURI(text.toWellFormed()).replace(/%25/g, '%');
+const printable = (text: string): string =>
+  VISIBLE.test(text) ? text : encodeURI(text.toWellFormed()).replace(/%25/g, '%');
+/** What `encodeURI` leaves as it is. */
+const VISIBLE = /^[\w;,/?:@&=+$.!~*'()#%-]*$/;
