@@ -50,7 +50,10 @@ export function openConnectors({ control }: Config, parts: ConnectorParts, stack
       issuerHostname: () => new URL(siteIssuer('https')).hostname,
       isControlHost,
       publicUrl: control.public_url,
-      signInAs: (userId) => new StandIn(userId, (issuer) => oauth.server.provider(issuer)),
+      signInAs: (userId, issuer) =>
+        isControlHost(new URL(issuer).hostname)
+          ? new StandIn(userId, (name) => oauth.server.provider(name))
+          : undefined,
     }),
   );
 }

@@ -63,24 +63,43 @@ const compare = (a = '', b = ''): number => (a < b ? -1 : a > b ? 1 : 0);
 
 /** A browser that looks at pages is nobody's attempt. */
 const isOfClient = ({ stage, record }: Event, { path }: Place): boolean =>
-  stage !== undefined || record.path === path || record.path === PATHS.registration || record.path === PATHS.token;
+  stage !== undefined ||
+  record.path === path ||
+  record.path === PATHS.registration ||
+  record.path === PATHS.token;
+
+/** What is asked of the authorization server, and of what is protected; refusals of these lead nobody on. */
+interface Way {
+  readonly stage: AttemptStage;
+  readonly isAt: (path: string, method: string | undefined) => boolean;
+}
+
+const ofIssuer: readonly Way[] = [
+  { stage: 'authorize', isAt: (path, method) => path === PATHS.authorization && method === 'GET' },
+  {
+    stage: 'consent',
+    isAt: (path) => path.startsWith(INTERACTION_PREFIX) && path.endsWith('/consent'),
+  },
+  { stage: 'registration', isAt: (path, method) => path === PATHS.registration && method === 'POST' },
+  { stage: 'token', isAt: (path) => path === PATHS.token },
+  { stage: 'issuer', isAt: (path) => DISCOVERY.some((known) => path.startsWith(known)) },
+];
+const ofResource: Way = { stage: 'resource_metadata', isAt: (path) => path.startsWith(METADATA_PATH) };
 
 function stageOf(record: AccessRecord, place: Place): AttemptStage | undefined {
   const { path = '', hostname, method, status = 0 } = record;
-  const isDone = status >= 200 && status < 400;
-  if (hostname === place.issuerHostname) {
-    if (path === PATHS.authorization && method === 'GET') return 'authorize';
-    if (path.startsWith(INTERACTION_PREFIX) && path.endsWith('/consent') && isDone) return 'consent';
-    if (path === PATHS.registration && method === 'POST') return isDone ? 'registration' : undefined;
-    if (path === PATHS.token) return isDone ? 'token' : undefined;
-    if (DISCOVERY.some((known) => path.startsWith(known))) return isDone ? 'issuer' : undefined;
-  }
-  if (hostname !== place.hostname) return undefined;
-  if (path.startsWith(METADATA_PATH)) return isDone ? 'resource_metadata' : undefined;
-  return withoutSlash(path) === withoutSlash(place.path) ? useOf(record) : undefined;
+  const ways = [
+    ...(hostname === place.issuerHostname ? ofIssuer : []),
+    ...(hostname === place.hostname ? [ofResource] : []),
+  ];
+  const way = ways.find(({ isAt }) => isAt(path, method));
+  if (way) return status >= 200 && status < 400 ? way.stage : undefined;
+  const isAtUrl = hostname === place.hostname && withoutSlash(path) === withoutSlash(place.path);
+  return isAtUrl ? useOf(record) : undefined;
 }
 
-const withoutSlash = (path: string): string => (path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path);
+const withoutSlash = (path: string): string =>
+  path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path;
 
 function useOf({ status = 0, detail, method }: AccessRecord): AttemptStage | undefined {
   if (status === 401) return 'challenge';

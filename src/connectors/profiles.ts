@@ -18,7 +18,8 @@ export interface Profile {
   readonly agents: RegExp;
   /** Published ranges that its requests come from. */
   readonly egress: readonly (readonly [network: string, bits: number])[];
-  readonly accept: string;
+  /** Of its first request; afterwards each asks for both types. */
+  readonly probeAccept: string;
   /** Of the page that asks, where it runs in a browser. */
   readonly origin: string | undefined;
   readonly metadata: readonly MetadataForm[];
@@ -38,7 +39,8 @@ export interface Profile {
   readonly sources: readonly string[];
 }
 
-const both = 'application/json, text/event-stream';
+/** @see MCP 2026-07-28, Transports, Streamable HTTP */
+export const BOTH = 'application/json, text/event-stream';
 const code = { grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'] };
 const SPECIFICATION = 'MCP 2026-07-28, Authorization';
 
@@ -48,8 +50,7 @@ const claude: Profile = {
   runs: 'hosted',
   agents: /claude|anthropic/i,
   egress: [['160.79.104.0', 21]],
-  // Its first request takes anything.
-  accept: '*/*',
+  probeAccept: '*/*',
   origin: undefined,
   metadata: ['challenge', 'path', 'root'],
   server: ['oauth', 'openid'],
@@ -77,7 +78,7 @@ const chatgpt: Profile = {
   runs: 'hosted',
   agents: /openai|chatgpt/i,
   egress: [],
-  accept: both,
+  probeAccept: BOTH,
   origin: undefined,
   metadata: ['challenge', 'path', 'root'],
   server: ['oauth', 'openid'],
@@ -105,7 +106,7 @@ const vscode: Profile = {
   runs: 'local',
   agents: /visual studio code|vscode|code-oss/i,
   egress: [],
-  accept: both,
+  probeAccept: BOTH,
   origin: undefined,
   metadata: ['challenge', 'path', 'root'],
   server: ['oauth', 'openid'],
@@ -140,7 +141,7 @@ const cursor: Profile = {
   runs: 'local',
   agents: /cursor/i,
   egress: [],
-  accept: both,
+  probeAccept: BOTH,
   origin: undefined,
   metadata: ['challenge', 'path', 'root'],
   server: ['oauth', 'openid'],
@@ -172,7 +173,7 @@ const inspector: Profile = {
   runs: 'local',
   agents: /inspector|mozilla/i,
   egress: [],
-  accept: both,
+  probeAccept: BOTH,
   origin: 'http://localhost:6274',
   metadata: ['challenge', 'path', 'root'],
   server: ['oauth', 'openid'],

@@ -14,14 +14,13 @@ export interface Facts {
   readonly attempts: readonly AttemptReport[];
   readonly since: string;
   readonly notSeen: readonly string[];
-  readonly hints: readonly string[];
 }
 
-export function reportOf({ url, walked, attempts, since, notSeen, hints }: Facts): Diagnosis {
+export function reportOf({ url, walked, attempts, since, notSeen }: Facts): Diagnosis {
   const clients = walked.map(clientOf);
   const told = attempts.slice(0, MAX_ATTEMPTS);
   const more = attempts.length - told.length;
-  const hint = [...hints, ...(more > 0 ? [`${more} older attempts are left out; since narrows`] : [])].join('. ');
+  const hint = more > 0 ? `${more} older attempts are left out; since narrows` : '';
   return fitted({
     url,
     summary: `${summaryOf(walked, clients)} ${attemptsOf(attempts, since)}`,
@@ -52,7 +51,9 @@ function summaryOf(walked: readonly Walked[], clients: Diagnosis['clients']): st
       return `at ${step ?? ''} ${verb}: ${found}.${remedy === '' ? '' : ` Remedy: ${remedy}.`}`;
     },
   );
-  const passing = walked.filter((_, i) => clients[i]?.outcome === 'passes').map(({ profile }) => profile.name);
+  const passing = walked
+    .filter((_, i) => clients[i]?.outcome === 'passes')
+    .map(({ profile }) => profile.name);
   return [
     ...[...stops].map(([text, all]) => `${all.map(({ profile }) => profile.name).join(', ')} ${text}`),
     ...(passing.length === 0 ? [] : [`${passing.join(', ')}: ${passed(walked)}.`]),
@@ -107,9 +108,10 @@ function fitted(report: Diagnosis): Diagnosis {
   const size = (one: Diagnosis) => JSON.stringify(one).length;
   const max = limits.resultCharactersDefault - ENVELOPE_CHARACTERS;
   if (size(report) <= max) return report;
-  const hint = [report.hint, 'Left out for size: steps that went well, and attempts; client asks for one'].filter(
-    Boolean,
-  );
+  const hint = [
+    report.hint,
+    'Left out for size: steps that went well, and attempts; client asks for one',
+  ].filter(Boolean);
   const steps = report.steps.filter(({ status }) => status !== 'ok');
   let short = { ...report, steps, hint: hint.join('. ') };
   while (size(short) > max && short.attempts.length > 0)

@@ -1,5 +1,5 @@
 /** The first messages of a client, in each era, as it sends them. */
-import type { Era, Profile } from './profiles.ts';
+import { BOTH, type Era, type Profile } from './profiles.ts';
 import type { Asked } from './wire.ts';
 
 const MODERN = '2026-07-28';
@@ -7,7 +7,7 @@ export const versions: Readonly<Record<Era, string>> = { modern: MODERN, legacy:
 const clientInfo = { name: 'diagnose-connector', version: '1' };
 
 /** @see MCP 2026-07-28, Discovery, and MCP 2025-11-25, Lifecycle, Initialization */
-export function hello(era: Era, { accept, origin }: Profile): Asked & { body: string } {
+export function hello(era: Era, { origin }: Profile, accept: string = BOTH): Asked & { body: string } {
   const message =
     era === 'modern'
       ? {

@@ -13,9 +13,9 @@ export const stepIds = [
   'pkce',
   'registration',
   'authorize',
+  'expired_token',
   'token',
   'refresh',
-  'expired_token',
   'initialize',
 ] as const;
 export type StepId = (typeof stepIds)[number];

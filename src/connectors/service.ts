@@ -55,7 +55,7 @@ export interface ConnectorServiceOptions extends Pick<WireOptions, 'listeners' |
   readonly isControlHost: (hostname: string) => boolean;
   readonly publicUrl: string | undefined;
   /** In the place of this user, who has signed in and asks; never of another one. */
-  readonly signInAs: (userId: string) => SignIn;
+  readonly signInAs: (userId: string, issuer: string) => SignIn | undefined;
 }
 
 interface Question {
@@ -86,7 +86,10 @@ export class ConnectorService implements Disposable {
     const url = parseUrl(typed);
     const route = this.#options.routes.test(typed, 'POST', asker);
     if (this.#underWay >= MAX_AT_ONCE)
-      throw new AppError('RATE_LIMITED', `${MAX_AT_ONCE} diagnoses are under way; try again in a few seconds`);
+      throw new AppError(
+        'RATE_LIMITED',
+        `${MAX_AT_ONCE} diagnoses are under way; try again in a few seconds`,
+      );
     this.#underWay++;
     try {
       return await this.#walk({ typed, url, route, client, since }, asker);
@@ -95,10 +98,7 @@ export class ConnectorService implements Disposable {
     }
   }
 
-  async #walk(
-    { typed, url, route, client, since }: Walkable,
-    asker: Asker,
-  ): Promise<Diagnosis> {
+  async #walk({ typed, url, route, client, since }: Walkable, asker: Asker): Promise<Diagnosis> {
     // First, so that a `since` which can't be read costs nothing.
     const place = this.#placeOf(url);
     const attempts = attemptsIn(await this.#recordsOf(place, since, asker), place);
@@ -114,7 +114,6 @@ export class ConnectorService implements Disposable {
       attempts,
       since,
       notSeen: this.#notSeen(url, asker),
-      hints: [],
     });
   }
 
@@ -128,9 +127,10 @@ export class ConnectorService implements Disposable {
       ...parts,
       principal,
       signal,
-      proxy: await stateOf(parts.url.hostname, principal),
+      proxy: await stateOf(hostOf(parts.url), principal),
       publicUrl: publicUrl === undefined ? undefined : new URL(publicUrl),
-      signIn: userId === undefined ? undefined : () => signInAs(userId),
+      isPerson: userId !== undefined,
+      signInAt: (issuer) => (userId === undefined ? undefined : signInAs(userId, issuer)),
       mayRegister: () => this.#registrations.take('') === 0,
       report: (message) =>
         log.write({
@@ -143,12 +143,18 @@ export class ConnectorService implements Disposable {
     };
   }
 
-  #placeOf({ hostname, pathname: path }: URL): Place {
+  #placeOf(url: URL): Place {
     const { isControlHost, issuerHostname } = this.#options;
+    const { pathname: path } = url;
+    const hostname = hostOf(url);
     return { hostname, path, issuerHostname: isControlHost(hostname) ? hostname : issuerHostname() };
   }
 
-  async #recordsOf({ hostname, path, issuerHostname }: Place, since: string, asker: Asker): Promise<AccessRecord[]> {
+  async #recordsOf(
+    { hostname, path, issuerHostname }: Place,
+    since: string,
+    asker: Asker,
+  ): Promise<AccessRecord[]> {
     const questions: [hostname: string, prefix: string][] = [
       [hostname, path],
       [hostname, METADATA_PATH],
@@ -172,7 +178,15 @@ export class ConnectorService implements Disposable {
     let cursor: string | undefined;
     for (let page = 0; page < LOG_PAGES && (page === 0 || cursor !== undefined); page++) {
       const { records, next_cursor } = await this.#options.records(
-        { kind: 'access', hostname: host, path_prefix: prefix, since, lines: PAGE_RECORDS, verbose: true, cursor },
+        {
+          kind: 'access',
+          hostname: host,
+          path_prefix: prefix,
+          since,
+          lines: PAGE_RECORDS,
+          verbose: true,
+          cursor,
+        },
         asker,
       );
       found.push(...records);
@@ -186,9 +200,13 @@ export class ConnectorService implements Disposable {
     const isFronted = publicUrl !== undefined && new URL(publicUrl).hostname === url.hostname;
     return [
       'Between the internet and this process: DNS, firewalls, and whether the client is let through',
-      ...(isFronted ? [`The front of ${url.hostname} (control.public_url): its certificate, and what it changes`] : []),
+      ...(isFronted
+        ? [`The front of ${url.hostname} (control.public_url): its certificate, and what it changes`]
+        : []),
       ...(isConfined(principal) && !mayTouch(principal, issuerHostname())
-        ? ['Sign-ins in the log: this credential is confined to other hostnames than that of the authorization server']
+        ? [
+            'Sign-ins in the log: this credential is confined to other hostnames than that of the authorization server',
+          ]
         : []),
     ];
   }
@@ -197,6 +215,9 @@ export class ConnectorService implements Disposable {
     this.#registrations.stop();
   }
 }
+
+/** As the log and the settings have it. */
+const hostOf = ({ hostname }: URL): string => hostname.replace(/^\[|\]$/g, '');
 
 function parseUrl(typed: string): URL {
   const url = URL.parse(typed);

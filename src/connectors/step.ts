@@ -45,7 +45,9 @@ export interface Subject {
   readonly wire: Wire;
   /** Where the world reaches the control host, when a front changes that. */
   readonly publicUrl: URL | undefined;
-  readonly signIn: (() => SignIn) | undefined;
+  /** Undefined: nobody can stand in for a person there. */
+  readonly signInAt: (issuer: string) => SignIn | undefined;
+  readonly isPerson: boolean;
   /** Registrations are limited for each address, and this process has one. */
   readonly mayRegister: () => boolean;
   /** Aborted when nobody waits for the answer. */

@@ -113,7 +113,7 @@ export class Wire implements Disposable {
       request.destroy(new Error(`no answer within ${PATIENCE_MS / SECOND} seconds`));
     });
     request.on('error', reject);
-    request.on('response', (response) => read(response).then(resolve, reject));
+    request.on('response', (response) => void read(response).then(resolve, reject));
     request.end(body);
     try {
       return await promise;
@@ -126,7 +126,8 @@ export class Wire implements Disposable {
   async handshake(url: URL): Promise<Handshake> {
     if (!this.isOwn(url)) throw new NotServedHere(`${url.hostname} is not served by this process`);
     const isPublic = await this.#isTrusted(url, [...rootCertificates]);
-    const fault = isPublic === undefined ? undefined : await this.#isTrusted(url, [this.#options.authority()]);
+    const fault =
+      isPublic === undefined ? undefined : await this.#isTrusted(url, [this.#options.authority()]);
     return { isPublic: isPublic === undefined, isOwn: fault === undefined, fault };
   }
 

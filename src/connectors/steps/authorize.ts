@@ -5,7 +5,8 @@ import { pkcePair, scopeOf } from '../pkce-pair.ts';
 
 export const authorize: Step = async (walk: Walk) => {
   const { server, client, profile, subject, metadata } = walk;
-  if (!client || !server) return { status: 'skipped', found: 'not walked: it takes a client that registered' };
+  if (!client || !server)
+    return { status: 'skipped', found: 'not walked: it takes a client that registered' };
   const url = new URL(server.authorizationEndpoint);
   url.search = new URLSearchParams({
     response_type: 'code',

@@ -10,7 +10,7 @@ import type { Answered } from '../wire.ts';
 export const challenge: Step = async (walk: Walk) => {
   const { subject, profile } = walk;
   const [era = 'legacy'] = profile.eras;
-  const asked = hello(era, profile);
+  const asked = hello(era, profile, profile.probeAccept);
   const requested = `POST ${subject.url.pathname} without a credential`;
   const answered = await subject.wire.ask(urlOf(walk), asked);
   if (answered.status === 401) return { requested, ...refused(walk, answered) };
@@ -59,13 +59,11 @@ function refused(walk: Walk, { headers }: Answered): Finding {
 }
 
 /** A page sees of an answer what it is shown. */
-function readable(
-  { profile: { origin }, subject }: Walk,
-  headers: Answered['headers'],
-): Finding | undefined {
+function readable({ profile: { origin }, subject }: Walk, headers: Answered['headers']): Finding | undefined {
   if (origin === undefined) return undefined;
   const exposed = String(headers['access-control-expose-headers'] ?? '').toLowerCase();
-  const isShown = headers['access-control-allow-origin'] !== undefined && exposed.includes('www-authenticate');
+  const isShown =
+    headers['access-control-allow-origin'] !== undefined && exposed.includes('www-authenticate');
   if (isShown) return undefined;
   return {
     status: 'warning',

@@ -2,7 +2,8 @@
 import { hello, withToken } from '../requests.ts';
 import { type Step, urlOf, type Walk } from '../step.ts';
 
-const NO_TOKEN = 'ohp_diagnose_connector_no_token';
+/** Of nobody's form: one that looks like ours is never passed on. */
+const NO_TOKEN = 'diagnose-connector-no-token';
 
 export const expiredToken: Step = async (walk: Walk) => {
   const { subject, profile } = walk;

@@ -4,12 +4,11 @@ import type { Era } from '../profiles.ts';
 import { hello, versions, withToken } from '../requests.ts';
 import { type Finding, isOwnMcp, type Step, urlOf, type Walk } from '../step.ts';
 import type { Answered } from '../wire.ts';
-import { NEEDS_PERSON } from './token.ts';
+import { withoutTokens } from './token.ts';
 
 export const initialize: Step = async (walk: Walk) => {
-  const { tokens, isOpen, profile, subject } = walk;
-  if (!tokens && !isOpen)
-    return { status: 'skipped', found: subject.signIn ? 'there are no tokens' : NEEDS_PERSON };
+  const { tokens, isOpen, profile } = walk;
+  if (!tokens && !isOpen) return withoutTokens(walk);
   const answered: string[] = [];
   let fault: Finding | undefined;
   for (const era of profile.eras) {
@@ -19,24 +18,31 @@ export const initialize: Step = async (walk: Walk) => {
   }
   // A client of both eras goes on with the one that is answered.
   if (answered.length > 0)
-    return { status: 'ok', requested: 'POST with the token', found: `answered for ${answered.join(' and ')}` };
+    return {
+      status: 'ok',
+      requested: 'POST with the token',
+      found: `answered for ${answered.join(' and ')}`,
+    };
   return fault ?? { status: 'failed', found: 'no answer' };
 };
 
-async function greet({ subject, tokens, profile, ...walk }: Walk, era: Era): Promise<Answered> {
+async function greet(walk: Walk, era: Era): Promise<Answered> {
+  const { subject, tokens, profile } = walk;
   const asked = hello(era, profile);
+  const url = urlOf(walk);
   const answer = await subject.wire.ask(
-    urlOf({ subject, profile }),
+    url,
     tokens ? withToken(asked, tokens.access) : { ...asked, once: true },
   );
   const session = answer.headers['mcp-session-id'];
   if (typeof session === 'string') {
-    const url = urlOf({ subject, profile });
     const headers = {
       'mcp-session-id': session,
       ...(tokens && { authorization: `Bearer ${tokens.access}` }),
     };
-    walk.atEnd.push(async () => void (await subject.wire.ask(url, { method: 'DELETE', once: true, headers })));
+    walk.atEnd.push(
+      async () => void (await subject.wire.ask(url, { method: 'DELETE', once: true, headers })),
+    );
   }
   return answer;
 }
@@ -50,9 +56,11 @@ function faultOf({ subject }: Walk, answer: Answered, era: Era): Finding {
   if (answer.status === 401)
     return {
       ...failed,
-      found: isOwnMcp(subject) ? '401: the token is not for this URL' : '401 though the token is good: the target asks for one of its own',
+      found: isOwnMcp(subject)
+        ? '401: the token is not for this URL'
+        : '401 though the token is good: the target asks for one of its own',
       remedy: isOwnMcp(subject)
-        ? 'rotate_keys is no remedy; get_logs with kind oauth says why'
+        ? 'get_logs with path_prefix of this URL says why'
         : 'Take the sign-in of the target off: it learns from X-Auth-User who it is, and never gets the token',
     };
   if (answer.status === 403)
@@ -66,7 +74,9 @@ function faultOf({ subject }: Walk, answer: Answered, era: Era): Finding {
     return {
       ...failed,
       found: isRpc ? `refused by the MCP server: ${rpcFault(answer)}` : 'no message of MCP in the answer',
-      remedy: isRpc ? 'The target has to speak a version that the client does' : 'Correct the path: no MCP server answers there',
+      remedy: isRpc
+        ? 'The target has to speak a version that the client does'
+        : 'Correct the path: no MCP server answers there',
     };
   return unexpected(subject, answer, requested);
 }

@@ -25,7 +25,10 @@ export const issuer: Step = async (walk: Walk) => {
     if (isThere) chosen ??= json;
   }
   if (!chosen) return failed(`no metadata of ${quoted(named)} (${tried.join(', ')})`, named);
-  return { requested: named, ...(remember(walk, named, chosen) ?? { status: 'ok', found: tried.join(', ') }) };
+  return {
+    requested: named,
+    ...(remember(walk, named, chosen) ?? { status: 'ok', found: tried.join(', ') }),
+  };
 };
 
 /** With the path inserted for both, and appended for OpenID, as MCP has it. An issuer of ours has no path. */
@@ -59,13 +62,17 @@ function remember(walk: Walk, named: string, document: JsonObject): Finding | un
   const told = textIn(document, 'issuer') ?? '';
   // RFC 8414 §3.3: identical to the letter.
   if (told !== named)
-    return failed(`issuer is ${quoted(told)}, and was asked for as ${quoted(named)}: clients refuse it`, named);
+    return failed(
+      `issuer is ${quoted(told)}, and was asked for as ${quoted(named)}: clients refuse it`,
+      named,
+    );
   const authorizationEndpoint = textIn(document, 'authorization_endpoint') ?? '';
   const tokenEndpoint = textIn(document, 'token_endpoint') ?? '';
   const unsafe = [authorizationEndpoint, tokenEndpoint].filter((url) => !isSafe(url));
   const nulls = nullsIn(document);
   const types = listIn(document, 'response_types_supported') ?? [];
-  if (unsafe.length > 0) return failed(`an endpoint is missing or not over HTTPS: ${unsafe.map(quoted).join(' ')}`);
+  if (unsafe.length > 0)
+    return failed(`an endpoint is missing or not over HTTPS: ${unsafe.map(quoted).join(' ')}`);
   if (nulls.length > 0) return failed(`${nulls.join(', ')} is null`);
   if (!types.includes('code')) return failed('response_types_supported is without "code"');
   walk.server = {

@@ -1,10 +1,10 @@
 /** @see {@link https://www.rfc-editor.org/rfc/rfc6749#section-6 | RFC 6749 §6} */
 import type { Step, Walk } from '../step.ts';
-import { NEEDS_PERSON, redeem } from './token.ts';
+import { redeem, withoutTokens } from './token.ts';
 
 export const refresh: Step = async (walk: Walk) => {
   const { tokens } = walk;
-  if (!tokens) return { status: 'skipped', found: walk.subject.signIn ? 'there are no tokens' : NEEDS_PERSON };
+  if (!tokens) return withoutTokens(walk);
   if (tokens.refresh === undefined)
     return {
       status: 'warning',

@@ -40,7 +40,12 @@ async function register(walk: Walk): Promise<Finding | undefined> {
   if (endpoint === undefined) return undefined;
   const requested = `POST ${URL.parse(endpoint)?.pathname ?? endpoint}`;
   if (!subject.mayRegister())
-    return { status: 'skipped', requested, found: 'not tried: too many diagnoses in this minute', ends: true };
+    return {
+      status: 'skipped',
+      requested,
+      found: 'not tried: too many diagnoses in this minute',
+      ends: true,
+    };
   const answered = await subject.wire.ask(endpoint, {
     method: 'POST',
     once: true,
@@ -73,7 +78,10 @@ async function register(walk: Walk): Promise<Finding | undefined> {
   return { status: 'ok', requested, found: 'it can register (the one of this walk is removed)' };
 }
 
-function faultsOf(told: JsonObject, { redirect_uris }: { readonly redirect_uris: readonly string[] }): string[] {
+function faultsOf(
+  told: JsonObject,
+  { redirect_uris }: { readonly redirect_uris: readonly string[] },
+): string[] {
   const expiry = told['client_secret_expires_at'];
   const kept = listIn(told, 'redirect_uris') ?? [];
   return [

@@ -56,7 +56,8 @@ const elsewhere = (url: string): Finding => ({
   status: 'skipped',
   requested: url,
   found: `the target does its own sign-in, and its metadata is elsewhere (${quoted(URL.parse(url)?.host ?? url)}): not asked from here`,
-  remedy: 'Let the target name metadata on the hostname of the URL, or take its sign-in off and protect_proxy',
+  remedy:
+    'Let the target name metadata on the hostname of the URL, or take its sign-in off and protect_proxy',
   ends: true,
 });
 

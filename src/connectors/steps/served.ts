@@ -49,15 +49,17 @@ function notServed({ route, url, proxy, publicUrl }: Subject): Finding {
   const { hostname } = url;
   if (proxy === 'disabled')
     return failed(`the proxy of ${hostname} is disabled`, `update_proxy ${hostname} with enabled: true`);
-  if (proxy === 'enabled' || route.proxy)
-    return failed(route.reason, `update_proxy ${hostname}, or give the client a URL that is served`);
+  const off = /\benable_https?\b/.exec(route.reason)?.[0];
+  if (off !== undefined) return failed(route.reason, `update_proxy ${hostname} with ${off}: true`);
+  if (proxy === 'enabled')
+    return failed(route.reason, `Give the client ${url.href.replace(/^http:/, 'https:')}`);
   if (publicUrl?.hostname === hostname)
     return failed(
       `${hostname} is control.public_url, and no control host`,
       `Add ${hostname} to control.hosts and start again`,
     );
   return failed(
-    `no proxy serves ${hostname}`,
+    `nothing here serves ${hostname}`,
     'create_proxy for it, or correct the hostname. A server elsewhere is not asked from here: this process connects to its own listeners only',
   );
 }

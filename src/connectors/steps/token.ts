@@ -4,16 +4,26 @@
  */
 import { faultIn, isObject, textIn } from '../answers.ts';
 import { pkcePair, scopeOf } from '../pkce-pair.ts';
-import type { Finding, Step, Walk } from '../step.ts';
+import type { Answered, Asked } from '../wire.ts';
+import { type Finding, quoted, type Step, type Walk } from '../step.ts';
 
 export const NEEDS_PERSON =
-  'needs a person: asked for by a token, which nobody signs in with; attempts tell what real clients got';
+  'needs a person: this was asked with a token, which nobody signs in with; attempts tell what real clients got';
+
+/** Of the steps behind it. */
+export const withoutTokens = ({ subject }: Walk): Finding => ({
+  status: 'skipped',
+  found: subject.isPerson ? 'not walked: there are no tokens' : NEEDS_PERSON,
+});
 
 export const token: Step = async (walk: Walk) => {
   const { subject, client, server } = walk;
-  if (!subject.signIn) return { status: 'skipped', found: NEEDS_PERSON, remedy: AS_A_USER };
-  if (!client || !server) return { status: 'skipped', found: 'not walked: it takes a client that registered' };
-  const signIn = subject.signIn();
+  if (!subject.isPerson) return { status: 'skipped', found: NEEDS_PERSON, remedy: AS_A_USER };
+  if (!client || !server)
+    return { status: 'skipped', found: 'not walked: it takes a client that registered' };
+  const signIn = subject.signInAt(server.issuer);
+  if (!signIn)
+    return { status: 'skipped', found: `needs a person: ${quoted(server.issuer)} is not of this system` };
   walk.atEnd.push(() => signIn.end());
   const { verifier, challenge } = pkcePair();
   const resource = walk.metadata?.resource ?? '';
@@ -43,16 +53,8 @@ export async function redeem(walk: Walk, form: Record<string, string>): Promise<
   const { server, client, subject, profile } = walk;
   const endpoint = server?.tokenEndpoint ?? '';
   const requested = `POST ${URL.parse(endpoint)?.pathname ?? ''}, grant_type=${form['grant_type'] ?? ''}`;
-  const answered = await subject.wire.ask(endpoint, {
-    method: 'POST',
-    once: true,
-    headers: {
-      'content-type': 'application/x-www-form-urlencoded',
-      accept: 'application/json',
-      ...(profile.origin !== undefined && { origin: profile.origin }),
-    },
-    body: new URLSearchParams({ ...form, client_id: client?.id ?? '' }).toString(),
-  });
+  const body = new URLSearchParams({ ...form, client_id: client?.id ?? '' });
+  const answered = await subject.wire.ask(endpoint, formOf(profile, body));
   const told = isObject(answered.json) ? answered.json : {};
   const access = textIn(told, 'access_token');
   if (answered.status !== 200 || access === undefined)
@@ -60,13 +62,30 @@ export async function redeem(walk: Walk, form: Record<string, string>): Promise<
       status: 'failed',
       requested,
       found: `no tokens: ${faultIn(answered)}`,
-      remedy: 'invalid_grant: get_logs --component oauth says why; invalid_target: the URL is not the one that was signed in for',
+      remedy: 'invalid_grant, or invalid_target: get_logs with path_prefix /oauth/token has the refusals',
     };
   walk.tokens = { access, refresh: textIn(told, 'refresh_token') };
-  const isStored = !/\bno-store\b/i.test(answered.headers['cache-control'] ?? '');
+  const notes = [
+    ...(walk.tokens.refresh === undefined ? ['none of them to refresh with'] : []),
+    ...(isStorable(answered) ? ['without Cache-Control: no-store'] : []),
+  ];
   return {
-    status: isStored ? 'warning' : 'ok',
+    status: isStorable(answered) ? 'warning' : 'ok',
     requested,
-    found: `tokens${walk.tokens.refresh === undefined ? ', none of them to refresh with' : ''}${isStored ? ', without Cache-Control: no-store' : ''}`,
+    found: ['tokens', ...notes].join(', '),
   };
 }
+
+/** @see {@link https://www.rfc-editor.org/rfc/rfc6749#section-5.1 | RFC 6749 §5.1} */
+const isStorable = ({ headers }: Answered): boolean => !/\bno-store\b/i.test(headers['cache-control'] ?? '');
+
+const formOf = ({ origin }: Walk['profile'], body: URLSearchParams): Asked => ({
+  method: 'POST',
+  once: true,
+  headers: {
+    'content-type': 'application/x-www-form-urlencoded',
+    accept: 'application/json',
+    ...(origin !== undefined && { origin }),
+  },
+  body: body.toString(),
+});
