@@ -12,7 +12,7 @@ import type { Log } from '../core/record.ts';
 import { cleanText } from '../core/untrusted.ts';
 import type { RouteTest } from '../routes/schema.ts';
 import { type AccessRecord, attemptsIn, type Place } from './attempts.ts';
-import { DISCOVERY, PATHS } from '../oauth/paths.ts';
+import { DISCOVERY, INTERACTION_PREFIX, PATHS } from '../oauth/paths.ts';
 import { METADATA_PATH } from '../routes/own.ts';
 import { profiles } from './profiles.ts';
 import { reportOf } from './report.ts';
@@ -28,6 +28,7 @@ const DEFAULT_SINCE = '24h';
 /** Of each question to the log. */
 const LOG_PAGES = 4;
 const PAGE_RECORDS = 500;
+const MORE_RECORDS = 'Older records of the log than those that were read: since narrows';
 
 export interface RecordQuestion {
   readonly kind: 'access';
@@ -101,7 +102,8 @@ export class ConnectorService implements Disposable {
   async #walk({ typed, url, route, client, since }: Walkable, asker: Asker): Promise<Diagnosis> {
     // First, so that a `since` which can't be read costs nothing.
     const place = this.#placeOf(url);
-    const attempts = attemptsIn(await this.#recordsOf(place, since, asker), place);
+    const { records, isCut } = await this.#recordsOf(place, since, asker);
+    const attempts = attemptsIn(records, place);
     using wire = new Wire({ ...this.#options, signal: asker.signal });
     const subject = await this.#subjectOf({ typed, url, route, wire }, asker);
     const walked = [];
@@ -113,7 +115,7 @@ export class ConnectorService implements Disposable {
       walked,
       attempts,
       since,
-      notSeen: this.#notSeen(url, asker),
+      notSeen: [...this.#notSeen(url, asker), ...(isCut ? [MORE_RECORDS] : [])],
     });
   }
 
@@ -154,26 +156,29 @@ export class ConnectorService implements Disposable {
     { hostname, path, issuerHostname }: Place,
     since: string,
     asker: Asker,
-  ): Promise<AccessRecord[]> {
+  ): Promise<{ records: AccessRecord[]; isCut: boolean }> {
     const questions: [hostname: string, prefix: string][] = [
       [hostname, path],
       [hostname, METADATA_PATH],
       ...DISCOVERY.map((known): [string, string] => [issuerHostname, known]),
-      ...[PATHS.registration, PATHS.authorization, '/oauth/interaction/', PATHS.token].map(
+      ...[PATHS.registration, PATHS.authorization, INTERACTION_PREFIX, PATHS.token].map(
         (known): [string, string] => [issuerHostname, known],
       ),
     ];
     const found = new Map<string, AccessRecord>();
-    for (const [host, prefix] of questions)
-      for (const record of await this.#pagesOf({ host, prefix, since }, asker))
-        found.set(`${record.trace_id ?? ''} ${record.time}`, record);
-    return [...found.values()];
+    let isCut = false;
+    for (const [host, prefix] of questions) {
+      const pages = await this.#pagesOf({ host, prefix, since }, asker);
+      for (const record of pages.records) found.set(`${record.trace_id ?? ''} ${record.time}`, record);
+      isCut ||= pages.isCut;
+    }
+    return { records: [...found.values()], isCut };
   }
 
   async #pagesOf(
     { host, prefix, since }: { host: string; prefix: string; since: string },
     asker: Asker,
-  ): Promise<AccessRecord[]> {
+  ): Promise<{ records: AccessRecord[]; isCut: boolean }> {
     const found: AccessRecord[] = [];
     let cursor: string | undefined;
     for (let page = 0; page < LOG_PAGES && (page === 0 || cursor !== undefined); page++) {
@@ -192,7 +197,7 @@ export class ConnectorService implements Disposable {
       found.push(...records);
       cursor = next_cursor;
     }
-    return found;
+    return { records: found, isCut: cursor !== undefined };
   }
 
   #notSeen(url: URL, { principal }: Asker): string[] {

@@ -37,6 +37,9 @@ const steps: readonly { id: StepId; step: OptionalStep; signIn?: true }[] = [
   { id: 'initialize', step: initialize },
 ];
 
+const MAX_REQUESTED = 200;
+const MAX_FOUND = 500;
+
 export interface Walked {
   readonly profile: Profile;
   readonly findings: readonly (Finding & { readonly step: StepId })[];
@@ -76,7 +79,7 @@ async function findingsOf(walk: Walk): Promise<Walked['findings']> {
 /** What throws is a connection that broke: the finding of this step. A diagnosis that nobody waits for ends. */
 async function attempt(step: OptionalStep, walk: Walk): Promise<Finding | undefined> {
   try {
-    return await step(walk);
+    return bounded(await step(walk));
   } catch (cause) {
     walk.subject.signal.throwIfAborted();
     return {
@@ -85,6 +88,18 @@ async function attempt(step: OptionalStep, walk: Walk): Promise<Finding | undefi
       remedy: 'health_check tells which part of this system does not answer',
     };
   }
+}
+
+/** Whatever a step quotes, of whomever: clean, and no longer than a line or two. */
+function bounded(finding: Finding | undefined): Finding | undefined {
+  if (!finding) return undefined;
+  const { requested, found, remedy } = finding;
+  return {
+    ...finding,
+    requested: requested === undefined ? undefined : cleanText(requested, MAX_REQUESTED),
+    found: cleanText(found, MAX_FOUND),
+    remedy: remedy === undefined ? undefined : cleanText(remedy, MAX_FOUND),
+  };
 }
 
 /** Last made, first gone. One that can't be taken away expires by itself; the others are taken away all the same. */

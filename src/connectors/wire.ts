@@ -36,6 +36,8 @@ export interface Asked {
   readonly body?: string;
   /** Asked again each time: it changes something, or carries a credential. */
   readonly once?: true;
+  /** Asked also when nobody waits for the diagnosis any more: what was made is taken away. */
+  readonly outlasts?: true;
 }
 
 export interface Answered {
@@ -91,7 +93,7 @@ export class Wire implements Disposable {
     return known;
   }
 
-  async #send(url: URL, { method = 'GET', headers = {}, body }: Asked): Promise<Answered> {
+  async #send(url: URL, { method = 'GET', headers = {}, body, outlasts }: Asked): Promise<Answered> {
     if (!this.isOwn(url)) throw new NotServedHere(`${url.hostname} is not served by this process`);
     if (++this.#requests > MAX_REQUESTS) throw new Error('too many requests for one diagnosis');
     const scheme = url.protocol === 'https:' ? 'https' : 'http';
@@ -101,7 +103,7 @@ export class Wire implements Disposable {
       method,
       path: url.pathname + url.search,
       agent: this.#agents[scheme],
-      signal: this.#options.signal,
+      ...(!outlasts && { signal: this.#options.signal }),
       headers: {
         host: url.host,
         'user-agent': WALK_AGENT,

@@ -2,7 +2,7 @@
 import { isObject, textIn, unexpected } from '../answers.ts';
 import type { Era } from '../profiles.ts';
 import { hello, versions, withToken } from '../requests.ts';
-import { type Finding, isOwnMcp, type Step, urlOf, type Walk } from '../step.ts';
+import { type Finding, isOwnMcp, quoted, type Step, urlOf, type Walk } from '../step.ts';
 import type { Answered } from '../wire.ts';
 import { withoutTokens } from './token.ts';
 
@@ -41,7 +41,8 @@ async function greet(walk: Walk, era: Era): Promise<Answered> {
       ...(tokens && { authorization: `Bearer ${tokens.access}` }),
     };
     walk.atEnd.push(
-      async () => void (await subject.wire.ask(url, { method: 'DELETE', once: true, headers })),
+      async () =>
+        void (await subject.wire.ask(url, { method: 'DELETE', once: true, outlasts: true, headers })),
     );
   }
   return answer;
@@ -83,6 +84,5 @@ function faultOf({ subject }: Walk, answer: Answered, era: Era): Finding {
 
 function rpcFault({ json, status }: Answered): string {
   const error = isObject(json) && isObject(json['error']) ? json['error'] : {};
-  return `${status} ${String(error['code'])} ${JSON.stringify(textIn(error, 'message')?.slice(0, MAX_MESSAGE) ?? '')}`;
+  return `${status} ${JSON.stringify(error['code'])} ${quoted(textIn(error, 'message') ?? '')}`;
 }
-const MAX_MESSAGE = 100;

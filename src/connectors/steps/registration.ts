@@ -98,6 +98,6 @@ function removeLater({ atEnd, subject }: Walk, told: JsonObject): void {
   if (uri === undefined || token === undefined) return;
   atEnd.push(async () => {
     const headers = { authorization: `Bearer ${token}` };
-    await subject.wire.ask(uri, { method: 'DELETE', once: true, headers });
+    await subject.wire.ask(uri, { method: 'DELETE', once: true, outlasts: true, headers });
   });
 }
