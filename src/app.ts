@@ -17,6 +17,7 @@ import { createHealthService } from './admin/health.ts';
 import { listenersProbe } from './admin/listener-probe.ts';
 import { gatewaySettings, logSettings, mcpSettings } from './app.settings.ts';
 import { createCommandService } from './admin/run-command.ts';
+import { openConnectors } from './app.connectors.ts';
 import { openEdge } from './app.edge.ts';
 import { openOAuth } from './app.oauth.ts';
 import { openProtection } from './app.protection.ts';
@@ -225,13 +226,15 @@ function openServices(
     event_loop: eventLoop,
     log_writer: logWriterProbe(() => log.stats(), clock),
   };
+  const logs = createLogService({ sink: log, archive, clock });
   const services: Services = {
     proxies,
     routes,
     certificates,
     tokens,
     services: createServiceDirectory(engine),
-    logs: createLogService({ sink: log, archive, clock }),
+    logs,
+    connectors: openConnectors(config, { ...parts, logs }, stack),
     health: createHealthService({ probes, clock, log, version, startedAt: clock.now() }),
     commands,
     endpoints,

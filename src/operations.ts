@@ -1,6 +1,7 @@
 /** Everything that can be done, as one flat list. Every surface is derived from it; a noun adds its own line. */
 import { adminOperations } from './admin/operations.ts';
 import { certificateOperations } from './certificates/operations.ts';
+import { connectorOperations } from './connectors/operations.ts';
 import { logsOperations } from './logs/operations.ts';
 import { oauthOperations } from './oauth/operations.ts';
 import { protectionOperations } from './protection/operations.ts';
@@ -18,6 +19,7 @@ export const operations = [
   ...tokenOperations,
   ...userOperations,
   ...oauthOperations,
+  ...connectorOperations,
   ...serviceOperations,
   ...logsOperations,
   ...adminOperations,

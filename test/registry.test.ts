@@ -27,6 +27,7 @@ const VERBS = [
   'rotate',
   'set',
   'test',
+  'diagnose',
   'run',
   'protect',
   'unprotect',

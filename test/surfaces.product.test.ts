@@ -221,6 +221,13 @@ const story: Step[] = [
     input: { hostname: NOWHERE, allow: { everyone: true } },
     fails: 'NOT_FOUND',
   },
+  {
+    call: 'diagnose_connector',
+    as: 'viewer',
+    input: { url: `https://${NOWHERE}/mcp`, client: 'claude' },
+    holds: /"stops_at":"served"/,
+  },
+  { call: 'diagnose_connector', input: { url: 'no url' }, fails: 'INVALID_INPUT' },
   { call: 'rotate_keys', as: 'viewer', fails: 'FORBIDDEN' },
   { call: 'rotate_keys', holds: /"state":"current".*"state":"next".*"state":"previous"/, grows: true },
 

@@ -42,6 +42,8 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     ],
     packages: ['zod'],
   },
+  // Walks to what the others serve, over connections: of their code it needs paths and the form of a decision.
+  connectors: { units: ['core', 'oauth/paths', 'routes/own', 'routes/schema'], packages: ['zod'] },
   users: {
     units: ['core', 'store/database'],
     packages: ['@node-rs/argon2', '@simplewebauthn/server', 'zod'],
@@ -71,6 +73,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
       'core',
       'admin',
       'certificates',
+      'connectors',
       'logs',
       'oauth',
       'protection',
@@ -83,6 +86,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     packages: [],
   },
   app: { units: ['*'], packages: [] },
+  'app.connectors': { units: ['*'], packages: [] },
   'app.edge': { units: ['*'], packages: [] },
   'app.oauth': { units: ['*'], packages: [] },
   'app.protection': { units: ['*'], packages: [] },

@@ -1,12 +1,14 @@
 /**
- * What this server reads differently from the library: a request without a scope asks for the default one, and an
- * access token in a form is passed on in a disguise, because the library gives up at the sight of a JSON Web Token
- * before it looks it up. Pure.
+ * What this server reads differently from the library: a request without a scope asks for the default one, an access
+ * token in a form is passed on in a disguise, because the library gives up at the sight of a JSON Web Token before it
+ * looks it up, and a client that registers with a scheme of its own is an app, also where it does not say so. Pure.
  */
+import { z } from 'zod';
 import { DEFAULT_SCOPE } from '../core/permissions.ts';
 import { looksLikeJwt } from './access-tokens.ts';
 import type { HeldRequest } from './bridge.ts';
 import { PATHS } from './paths.ts';
+import { redirectFault } from './redirects.ts';
 
 const DEVICE_GRANT = 'urn:ietf:params:oauth:grant-type:device_code';
 
@@ -28,6 +30,7 @@ export function adjust(held: HeldRequest, contentType: string | undefined): Held
   const { path, query } = held;
   const form = formOf(held, contentType);
   if (form && readingTokens.has(path)) return withForm(held, disguised(form));
+  if (path === PATHS.registration || path.startsWith(`${PATHS.registration}/`)) return withKind(held);
   if (!asking.has(path)) return held;
   if (form) return withForm(held, withScope(form));
   return path === PATHS.authorization
@@ -46,6 +49,32 @@ function withScope(form: URLSearchParams): URLSearchParams {
   if (!form.has('scope') && !form.has('request_uri') && form.has('client_id'))
     form.set('scope', DEFAULT_SCOPE);
   return form;
+}
+
+/**
+ * Cursor registers its own scheme, a page and loopback at once, and no `application_type`; the default of that, `web`,
+ * would refuse the scheme. @see OpenID Connect Dynamic Client Registration 1.0 §2, RFC 8252 §7.1
+ */
+function withKind(held: HeldRequest): HeldRequest {
+  const metadata = metadataSchema.safeParse(parsed(held.body)).data;
+  const isApp = metadata?.redirect_uris.some(
+    (uri) => redirectFault(uri) === undefined && !/^https?:/i.test(uri),
+  );
+  if (!isApp || metadata?.application_type !== undefined) return held;
+  return { ...held, body: Buffer.from(JSON.stringify({ ...metadata, application_type: 'native' })) };
+}
+
+const metadataSchema = z.looseObject({
+  redirect_uris: z.array(z.string()),
+  application_type: z.unknown().optional(),
+});
+
+function parsed(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString('utf8'));
+  } catch {
+    return undefined; // Not JSON: the library says so to the client.
+  }
 }
 
 const MARK = '~';

@@ -261,7 +261,7 @@ function featuresOf(options: ProviderOptions): NonNullable<Configuration['featur
         if (!known) throw new errors.InvalidTarget('nothing of this URL is protected here');
         return {
           scope: scopesFor(known.scopes, context, client, options.clientPermissions).join(' '),
-          audience: identifier,
+          audience: audienceOf(identifier),
           accessTokenFormat: 'jwt',
           accessTokenTTL: seconds(ACCESS_TOKEN_MS),
           jwt: { sign: { alg: SIGNING_ALGORITHM } },
@@ -299,6 +299,15 @@ function featuresOf(options: ProviderOptions): NonNullable<Configuration['featur
     },
     userinfo: { enabled: true },
   } as NonNullable<Configuration['features']>;
+}
+
+/**
+ * Scheme and host in capitals, or the scheme's own port, are the same resource; the rest is as the client wrote it.
+ * @see {@link https://www.rfc-editor.org/rfc/rfc3986#section-6.2.2.1 | RFC 3986 §6.2.2.1}; MCP 2026-07-28, Canonical Server URI
+ */
+function audienceOf(identifier: string): string {
+  const origin = URL.parse(identifier)?.origin;
+  return origin === undefined ? identifier : identifier.replace(/^[^:]+:\/\/[^/?#]*/, origin);
 }
 
 async function existingGrant({ oidc }: KoaContextWithOIDC, options: ProviderOptions) {

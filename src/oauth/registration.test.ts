@@ -49,6 +49,22 @@ test('a public client gets no secret, and no field that is null', async () => {
   );
 });
 
+test('Cursor registers its own scheme, a page and loopback at once, and an app that calls itself web is refused', async () => {
+  await using fixture = await startAuthorizationServer();
+  const as = await discover(fixture.issuer);
+  const redirect_uris = [
+    'cursor://anysphere.cursor-mcp/oauth/callback',
+    'https://www.cursor.com/agents/mcp/oauth/callback',
+    'http://localhost:8787/callback',
+  ];
+  const client = await register(as, { redirect_uris });
+  assert.deepEqual(client['redirect_uris'], redirect_uris);
+  assert.equal(client['application_type'], 'native');
+  assert.equal((await register(as))['application_type'], 'web');
+  await assert.rejects(register(as, { redirect_uris, application_type: 'web' }));
+  await assert.rejects(register(as, { redirect_uris: [...redirect_uris, 'javascript://x/%0aalert(1)'] }));
+});
+
 test('a confidential client’s secret expires at an integer, and is needed', async () => {
   await using fixture = await startAuthorizationServer();
   const as = await discover(fixture.issuer);

@@ -102,7 +102,7 @@ function memoryEventStore() {
   };
 }
 
-function toRequest(incoming: IncomingMessage): Request {
+export function toRequest(incoming: IncomingMessage): Request {
   const headers = new Headers();
   for (const [name, value] of Object.entries(incoming.headers)) headers.set(name, String(value));
   const hasBody = incoming.method !== 'GET' && incoming.method !== 'HEAD';
@@ -113,7 +113,7 @@ function toRequest(incoming: IncomingMessage): Request {
   } as RequestInit);
 }
 
-function send(response: Response, outgoing: ServerResponse): void {
+export function send(response: Response, outgoing: ServerResponse): void {
   outgoing.writeHead(response.status, Object.fromEntries(response.headers));
   outgoing.flushHeaders();
   if (!response.body) return void outgoing.end();

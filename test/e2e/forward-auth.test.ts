@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -10,17 +10,17 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { connect } from 'node:tls';
 import { leafFor, caPem } from '../support/gateway.ts';
+import { parse } from 'yaml';
 import { configFile, generous } from '../support/callers.ts';
 import { eventually } from '../support/eventually.ts';
+import { Guide } from '../support/guide.ts';
 import { type Product, startProduct } from '../support/product.ts';
 import { startUpstream } from '../support/upstream.ts';
 import { signInAs, Visitor } from '../support/visitor.ts';
 
 const HOST = 'app.example.com';
-const guide = readFileSync(join(import.meta.dirname, '../../docs/guides/forward-auth.md'), 'utf8');
-const snippet = (language: string): string =>
-  new RegExp(`\`\`\`${language}\\n([\\s\\S]*?)\`\`\``).exec(guide)?.[1] ??
-  assert.fail(`no ${language} in the guide`);
+const guide = new Guide('forward-auth');
+const snippet = (language: string): string => guide.block(language, '');
 const isThere = (program: string): boolean =>
   spawnSync(program, ['-h'], { stdio: 'ignore' }).error === undefined;
 
@@ -77,7 +77,14 @@ const listens = (port: number): Promise<true | undefined> =>
     socket.on('error', () => resolve(undefined));
   });
 
-const front = { gateway: { trusted_proxies: ['127.0.0.1'] } };
+/** As the guide has it. */
+const front = parse(/`(gateway: \{ trusted_proxies: .*\})`/.exec(guide.text)?.[1] ?? assert.fail()) as object;
+
+test('the snippet for Traefik is YAML, and names the endpoint that the others ask', () => {
+  const { http } = parse(snippet('yaml'));
+  assert.equal(http.middlewares.ohp.forwardAuth.address, 'http://localhost:8080/auth/verify');
+  assert.match(http.routers['app-sign-in'].rule, /PathPrefix\(`\/\.ohp\/`\)/);
+});
 
 /** The front and this system show certificates of two authorities. */
 class Browser extends Visitor {

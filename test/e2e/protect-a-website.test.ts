@@ -1,15 +1,17 @@
-/** The guide docs/guides/protect-a-website.md, as it stands there. */
+/** The guide docs/guides/protect-a-website.md: its commands as they stand there, and what it says of them. */
 import assert from 'node:assert/strict';
 import { verify as verifySignature, createPublicKey } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { configFile, generous } from '../support/callers.ts';
 import { accessTo } from '../support/agent.ts';
+import { asAdministrator, Guide, runShell } from '../support/guide.ts';
 import { type Product, startProduct } from '../support/product.ts';
 import { startUpstream, type Upstream } from '../support/upstream.ts';
 import { PASSWORD, signInAs, Visitor } from '../support/visitor.ts';
 
 const HOST = 'app.example.com';
+const guide = new Guide('protect-a-website');
 const CHROMIUM = '/usr/bin/chromium';
 
 let product: Product;
@@ -46,7 +48,15 @@ test('an allow that lets nobody in is refused, and says what to name', async () 
   assert.match(unknown.body.error.message, /there is no user "nobody-of-this-name"/);
 });
 
+const typed = async (command: string) => {
+  const { code, out, err } = await runShell(`${command} --json`, { env: asAdministrator(product) });
+  assert.equal(code, 0, err);
+  return JSON.parse(out);
+};
+
 test('one call protects a website: a visitor signs in and is known to it', async () => {
+  const { policy } = await typed(guide.block('bash', '"everyone": true').trimEnd());
+  assert.equal(policy.mode, 'auto');
   const protectedBy = await protect({ allow: { everyone: true }, public_paths: ['/assets'] });
   assert.equal(protectedBy.status, 200, JSON.stringify(protectedBy.body));
   const visitor = new Visitor(product);
@@ -121,6 +131,34 @@ test('the target can check an assertion with the key set', async () => {
   // It opens nothing here.
   const again = await product.get(HOST, '/', { headers: { authorization: `Bearer ${assertion}` } });
   assert.equal(again.status, 401);
+  await protect({ allow: { everyone: true } });
+});
+
+test('the exceptions and the identities of the guide, as they are typed', async () => {
+  const [open = '', route = ''] = guide.block('bash', '--public-paths').trimEnd().split('\n');
+  const exceptions = await typed(open);
+  assert.deepEqual(exceptions.policy.allow.groups, ['staff']);
+  assert.deepEqual(exceptions.policy.public_paths, ['/assets', '/health']);
+  const made = await product.api('POST', '/v1/routes', {
+    hostname: HOST,
+    path: '/admin',
+    target_url: upstream.url,
+  });
+  const own = await typed(route.replace('rte_…', made.body.id));
+  assert.deepEqual([own.route, own.policy.scopes], [made.body.id, ['admin-panel']]);
+  const told = await product.get(HOST, '/admin');
+  assert.match(String(told.headers['www-authenticate']), /scope="admin-panel"/);
+  const identities = [...guide.text.matchAll(/`(?:--identity '|)(\{"kind": [^`']*\})'?`/g)].map(
+    ([, one = '']) => one,
+  );
+  assert.equal(identities.length, 3);
+  for (const one of identities) {
+    const { policy } = await typed(
+      `npx ohp protect proxy ${HOST} --allow '{"everyone": true}' --identity '${one}'`,
+    );
+    assert.equal(policy.identity.kind, JSON.parse(one).kind);
+  }
+  assert.equal((await product.api('DELETE', `/v1/routes/${made.body.id}`)).status, 200);
   await protect({ allow: { everyone: true } });
 });
 

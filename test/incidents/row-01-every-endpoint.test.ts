@@ -109,6 +109,8 @@ test('incident 01: the registry names every surface, so that walking it means wa
 test('incident 01: what an endpoint asks for is the permission of what it touches', () => {
   const noun: Record<string, string> = {
     'route-test': 'routes',
+    // The walk is what anybody can see; the attempts are the log's.
+    'connector-diagnosis': 'logs',
     'log-levels': 'system',
     endpoints: 'system',
     keys: 'system',

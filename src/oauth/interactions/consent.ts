@@ -125,15 +125,16 @@ function warningOf(redirectUri: string | undefined): Markup | '' {
 function hostOf(redirectUri: string): string {
   const url = URL.parse(redirectUri);
   if (!url) return redirectUri;
-  return url.host === '' ? `an app that opens ${url.protocol} links` : url.host;
+  return isWeb(url) ? url.host : `an app that opens ${url.protocol} links`;
 }
+
+/** What stands where a host would is the app's own affair (RFC 8252 §7.1). */
+const isWeb = ({ protocol, host }: URL): boolean => /^https?:$/.test(protocol) && host !== '';
 
 /** @see {@link https://www.rfc-editor.org/rfc/rfc8252#section-7.3 | RFC 8252 §7.3} */
 function isLocal(redirectUri: string): boolean {
   const url = URL.parse(redirectUri);
-  return (
-    !url || url.host === '' || /^(?:localhost|.*\.localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(url.hostname)
-  );
+  return !url || !isWeb(url) || /^(?:localhost|.*\.localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(url.hostname);
 }
 
 export async function decide(scene: Scene, form: URLSearchParams): Promise<void> {
