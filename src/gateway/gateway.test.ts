@@ -102,6 +102,17 @@ test('a trusted proxy in front tells client and scheme; its chain is continued',
   assert.equal(client_address, '198.51.100.1');
 });
 
+test('what a proxy on this machine hands on is not local, whether or not it is trusted', async () => {
+  for (const trustedProxies of [[], ['127.0.0.0/8']]) {
+    await using gateway = await startGateway({ settings: { trustedProxies } });
+    const said = (field: string) =>
+      raw(gateway.httpPort, `GET /v1/x HTTP/1.1\r\nHost: localhost\r\n${field}Connection: close\r\n\r\n`);
+    assert.match(await said(''), /^HTTP\/1\.1 200 /);
+    for (const field of ['X-Forwarded-For: 203.0.113.7', 'Forwarded: for=203.0.113.7', 'Via: 1.1 front'])
+      assert.match(await said(`${field}\r\n`), /^HTTP\/1\.1 (?:30[78]|421) /, field);
+  }
+});
+
 test('repeated Set-Cookie fields stay apart, over both protocols', async () => {
   await using upstream = await startUpstream((_request, response) => {
     response.setHeader('set-cookie', ['a=1; Path=/', 'b=2']);

@@ -85,7 +85,7 @@ export class Transit implements RequestFacts, Member {
   kind: Kind | undefined = undefined;
   traceId = '';
   clientAddress: string;
-  /** By a trusted proxy. */
+  /** By something in between, as the request says itself. */
   isHandedOn = false;
   scheme: 'http' | 'https';
   hostname = '';

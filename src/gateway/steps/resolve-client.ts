@@ -7,8 +7,9 @@ const PROTO = /(?:^|,)\s*(https?)\s*$/i;
 /** Address and scheme as a trusted proxy in front tells them; of anyone else, the connection's own. */
 export function resolveClient(transit: Transit): boolean {
   const { peer, headers, rawHeaders, core } = transit;
-  if (!peer.isTrusted) return false;
+  // Whoever says so of themselves loses by it, so that it needs no trust.
   transit.isHandedOn = tellsOfHops(rawHeaders);
+  if (!peer.isTrusted) return false;
   transit.clientAddress = core.trusted.clientAddress(
     peer,
     textOf(headers['x-forwarded-for']),
