@@ -18,7 +18,7 @@ import { DAY } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import type { LogRecord } from '../core/record.ts';
 import { levelRank } from './levels.ts';
-import { isSuspicious, redact } from './redact.ts';
+import { isSuspicious, redact } from '../core/redact.ts';
 
 const OWNER_ONLY_FILE = 0o600;
 const OWNER_ONLY_FOLDER = 0o700;
