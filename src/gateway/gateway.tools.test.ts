@@ -126,7 +126,7 @@ test('a batch is looked at message by message, and passes whole or not at all', 
   const good = [
     call('open', {}, 1),
     rpc('tools/list', undefined, 2),
-    rpc('notifications/x', undefined, undefined),
+    { jsonrpc: '2.0', method: 'notifications/x' },
   ];
   const answered = await post(gateway, { by: 'bob', body: good });
   assert.deepEqual(namesIn(answered.json ?? JSON.parse(answered.body)[1]), ['open', 'danger', 'slow']);
@@ -263,8 +263,12 @@ test('what can not be read, or could be read otherwise, is refused and goes nowh
     ['a method in a field', { body, headers: { 'x-http-method-override': 'GET' } }, 400],
     ['PUT', { body, method: 'PUT' }, 405],
     ['PATCH', { body, method: 'PATCH' }, 405],
-    ['GET with a body', { body, method: 'GET' }, 400],
-    ['DELETE with a body', { body, method: 'DELETE' }, 400],
+    ['GET with a body', { body, method: 'GET', headers: { 'content-length': String(body.length) } }, 400],
+    [
+      'DELETE with a body',
+      { body, method: 'DELETE', headers: { 'content-length': String(body.length) } },
+      400,
+    ],
     ['two names', { body, headers: { 'mcp-name': ['open', 'gone'] as never } }, 400],
   ];
   for (const [what, sent, expected] of cases) {
