@@ -81,6 +81,7 @@ const toolRuleInput = z
   .strictObject({
     name: z
       .string()
+      .max(limits.shortText)
       .refine(
         isRuleName,
         'has to be the name of a tool, or how names begin with * behind it, such as delete_*',

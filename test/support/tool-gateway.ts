@@ -1,11 +1,24 @@
 /** A gateway in front of an MCP server that has rules for its tools; who calls is one of two users, by their tokens. */
 import { createHmac } from 'node:crypto';
+import { once } from 'node:events';
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import { request as httpsRequest } from 'node:https';
 import type { TestContext } from 'node:test';
 import type { Principal } from '../../src/core/principal.ts';
 import type { Protection } from '../../src/gateway/core.ts';
 import { authPolicy, type AllowList, type McpPolicy, type ToolRule } from '../../src/proxies/auth-policy.ts';
 import type { Proxy } from '../../src/proxies/schema.ts';
-import { type Answer, ask, type Ask, type Fixture, proxyOf, startGateway } from './gateway.ts';
+import {
+  type Answer,
+  ask,
+  type Ask,
+  caPem,
+  type Fixture,
+  proxyOf,
+  startGateway,
+  startUpstream,
+} from './gateway.ts';
+import { eventually } from './eventually.ts';
 
 export const HOST = 'app.example.com';
 export const allowing = (more: Partial<AllowList>): AllowList => ({
@@ -122,3 +135,80 @@ export const toolsOf = (names: readonly string[]) =>
   names.map((name) => ({ name, inputSchema: { type: 'object' } }));
 export const namesIn = (answer: any): string[] =>
   answer.result.tools.map(({ name }: { name: string }) => name);
+
+export const ALL = ['open', 'secret_one', 'secret_two', 'gone', 'danger', 'slow', 'bad name'];
+
+/** Answers every request of a body as an MCP server of the older eras does in JSON, and tells what it got. */
+export function mcpServer(seen: string[] = []): RequestListener {
+  return (request, response) => {
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('end', () => {
+      const text = Buffer.concat(chunks).toString();
+      seen.push(text);
+      const answer = ({ id, method }: { id: number; method: string }) => ({
+        jsonrpc: '2.0',
+        id,
+        result: method === 'tools/list' ? { tools: toolsOf(ALL), nextCursor: 'next' } : { content: [] },
+      });
+      const message = JSON.parse(text);
+      response.setHeader('content-type', 'application/json');
+      response.end(JSON.stringify(Array.isArray(message) ? message.map(answer) : answer(message)));
+    });
+  };
+}
+
+export async function setUp(
+  t: TestContext,
+  listener?: RequestListener,
+  options: Parameters<typeof gatewayTo>[2] = {},
+) {
+  const seen: string[] = [];
+  const upstream = await startUpstream(listener ?? mcpServer(seen));
+  t.after(() => upstream[Symbol.asyncDispose]());
+  return { gateway: await gatewayTo(t, upstream.url, options), upstream, seen };
+}
+
+/** An open reply, and what has come of it so far. */
+export async function open(gateway: Fixture, { by = 'bob', method = 'GET', headers = {}, body = '' } = {}) {
+  const request = httpsRequest({
+    host: '127.0.0.1',
+    port: gateway.httpsPort,
+    servername: HOST,
+    ca: caPem,
+    agent: false,
+    method,
+    path: '/mcp',
+    headers: { host: HOST, authorization: `Bearer ${by}`, accept: 'text/event-stream', ...headers },
+  });
+  request.on('error', () => {});
+  request.end(body);
+  const [response] = (await once(request, 'response')) as [IncomingMessage];
+  const state = { text: '', isOver: false, response };
+  response.on('data', (chunk: Buffer) => (state.text += chunk.toString()));
+  response.on('error', () => {});
+  response.on('close', () => (state.isOver = true));
+  return state;
+}
+
+export const has = (state: { text: string }, part: string) =>
+  eventually(async () => (state.text.includes(part) ? true : undefined), part);
+
+/** A target whose event stream the test writes itself. */
+export async function streaming(t: TestContext, options: Parameters<typeof gatewayTo>[2] = {}) {
+  const streams: ServerResponse[] = [];
+  const { gateway, upstream } = await setUp(
+    t,
+    (request, response) => {
+      request.resume();
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.flushHeaders();
+      streams.push(response);
+    },
+    options,
+  );
+  return { gateway, upstream, streams };
+}
+
+export const listEvent = (id: number | string, end = '\n') =>
+  `id: e${id}${end}data: ${JSON.stringify({ jsonrpc: '2.0', id, result: { tools: toolsOf(ALL), cacheScope: 'public' } })}${end}${end}`;

@@ -17,6 +17,7 @@ import { mayHoldList, withoutHidden } from './tool-list.ts';
 const EVENT_STREAM = /^\s*text\/event-stream\s*(?:;|$)/i;
 const JSON_TYPE = /^\s*application\/(?:json|[a-z0-9.+-]+\+json)\s*(?:;|$)/i;
 const FIRST_ERROR = 400;
+const ACCEPTED = 202;
 const BODILESS: ReadonlySet<number> = new Set([204, 205, 304]);
 /** Of a body that is not the target's any more. */
 const OF_THE_BYTES: ReadonlySet<string> = new Set([
@@ -36,6 +37,8 @@ type Mode =
   | { readonly kind: 'pass' }
   /** Passes, and what it says of a call is kept for the record. */
   | { readonly kind: 'overhear'; readonly bytes: Gathered }
+  /** The answer comes elsewhere (202, of the older HTTP+SSE): what is said here besides is left out. */
+  | { readonly kind: 'silent' }
   | { readonly kind: 'events'; readonly filter: EventFilter }
   | { readonly kind: 'list'; readonly head: Head; readonly bytes: Gathered };
 
@@ -55,7 +58,7 @@ export class ToolRelay extends Relay {
       const told = this.#gate.toClient(fields);
       this.#mode = this.#modeOf([status, reasonPhrase, told]);
       if (this.#mode.kind === 'list') this.#transit.status = status;
-      else super.head(status, reasonPhrase, this.#mode.kind === 'events' ? withoutSums(told) : told);
+      else super.head(status, reasonPhrase, isWrittenAnew(this.#mode) ? withoutSums(told) : told);
     } catch (cause) {
       this.#fail(cause);
     }
@@ -108,6 +111,8 @@ export class ToolRelay extends Relay {
         const passed = mode.filter.push(chunk);
         return passed.length === 0 || super.data(passed);
       }
+      case 'silent':
+        return true;
       case 'list':
         if (mode.bytes.length + chunk.length > toolLimits.listBytes)
           throw new Error(`the list is larger than ${toolLimits.listBytes} bytes`);
@@ -158,8 +163,11 @@ export class ToolRelay extends Relay {
 
 const PASS: Mode = { kind: 'pass' };
 
+const isWrittenAnew = ({ kind }: Mode): boolean => kind === 'events' || kind === 'silent';
+
 /** A failure may be told in any form; without a type there is nothing to tell, or it is read as JSON. */
 function listMode(head: Head, type: string): Mode {
+  if (head[0] === ACCEPTED) return { kind: 'silent' };
   if (type === '' || JSON_TYPE.test(type)) return { kind: 'list', head, bytes: new Gathered() };
   if (head[0] < FIRST_ERROR) throw new Error('a list came in a form that is not known');
   return PASS;
