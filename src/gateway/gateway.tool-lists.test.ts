@@ -72,6 +72,22 @@ test('lists in event streams are filtered, and everything else on them passes at
   }
 });
 
+test('lists are filtered however a target cuts its stream and ends its lines', async (t) => {
+  const { gateway, streams } = await streaming(t);
+  for (const [i, end] of ['\n', '\r\n', '\r'].entries()) {
+    const state = await open(gateway);
+    const stream = streams[i] as ServerResponse;
+    for (const byte of Buffer.from(`: x${end}${listEvent('é', end)}data: over${end}${end}`)) {
+      stream.write(Buffer.from([byte]));
+      await new Promise(setImmediate);
+    }
+    await has(state, 'over');
+    assert.doesNotMatch(state.text, /secret_one|gone/);
+    assert.match(state.text, /"id":"é".*"open"/);
+    stream.end();
+  }
+});
+
 test('an event that is too large to be looked into ends the stream instead of passing', async (t) => {
   const { gateway, streams } = await streaming(t);
   const state = await open(gateway);
