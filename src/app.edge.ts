@@ -157,6 +157,8 @@ function callersOf(handlers: ReturnType<typeof laterHandlers>) {
       sessionOf: (...question) => handlers.protection.sessionOf(...question),
       allows: (...question) => handlers.protection.allows(...question),
       lacksScopes: (...question) => handlers.protection.lacksScopes(...question),
+      names: (...question) => handlers.protection.names(...question),
+      mark: (text) => handlers.protection.mark(text),
       identityOf: (...question) => handlers.protection.identityOf(...question),
       beginSignIn: (...question) => handlers.protection.beginSignIn(...question),
     } satisfies Protection as Protection,

@@ -1,4 +1,6 @@
 /** The part of the composition root that puts protection together: sessions of browsers, and the operations. */
+import { createHmac } from 'node:crypto';
+import { deriveKey } from './config/secrets.ts';
 import type { Clock } from './core/clock.ts';
 import type { LiveStreams } from './core/live-streams.ts';
 import type { Log } from './core/record.ts';
@@ -18,6 +20,7 @@ import type { Person, UserService } from './users/service.ts';
 export interface ProtectionParts {
   readonly database: Database;
   readonly sealer: Sealer;
+  readonly masterKey: Buffer;
   readonly clock: Clock;
   readonly log: Log;
   readonly live: LiveStreams;
@@ -29,7 +32,8 @@ export interface ProtectionParts {
 }
 
 export async function openProtection(parts: ProtectionParts, stack: AsyncDisposableStack) {
-  const { database, sealer, clock, log, live, users, oauth, proxies, routes, siteIssuer } = parts;
+  const { database, sealer, masterKey, clock, log, live, users, oauth, proxies, routes, siteIssuer } = parts;
+  const markKey = deriveKey(masterKey, 'protection-marks');
   const assertions = new Assertions(oauth.keys);
   const sites = stack.use(
     new Sites({
@@ -44,6 +48,7 @@ export async function openProtection(parts: ProtectionParts, stack: AsyncDisposa
       isSignedIn: (id, since) => users.isSignedIn(id, since),
       redeem: (issuer, code) => oauth.redeem(issuer, code),
       sign: (claims) => assertions.sign(claims),
+      mark: (text) => createHmac('sha256', markKey).update(text).digest('base64url'),
       cut: (principalId) => live.cut(principalId),
       issuerOf: siteIssuer,
     }),

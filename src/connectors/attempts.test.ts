@@ -34,8 +34,8 @@ const way: Line[] = [
   ['GET /oauth/authorize 303', issuerHostname, { user_agent: 'Mozilla/5.0', client_address: '198.51.100.1' }],
   ['POST /oauth/interaction/x/consent 303', issuerHostname, { user_agent: 'Mozilla/5.0' }],
   ['POST /oauth/token 200', issuerHostname],
-  ['POST /mcp 200', hostname, { detail: { mcp_method: 'initialize' } }],
-  ['POST /mcp 200', hostname, { detail: { mcp_method: 'tools/list' } }],
+  ['POST /mcp 200', hostname, { detail: { method: 'initialize' } }],
+  ['POST /mcp 200', hostname, { detail: { method: 'tools/list' } }],
 ];
 
 for (const [i, stage] of attemptStages.entries())

@@ -105,7 +105,7 @@ function useOf({ status = 0, detail, method }: AccessRecord): AttemptStage | und
   if (status === 401) return 'challenge';
   if (status < 200 || status >= 300 || method !== 'POST') return undefined;
   // Of a target's own endpoint the message is not known: that it was let through is.
-  return detail?.['mcp_method'] === 'tools/list' || detail?.['mcp_method'] === 'tools/call'
+  return detail?.['method'] === 'tools/list' || detail?.['method'] === 'tools/call'
     ? 'tools_list'
     : 'initialize';
 }

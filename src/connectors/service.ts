@@ -31,7 +31,8 @@ const PAGE_RECORDS = 500;
 const MORE_RECORDS = 'Older records of the log than those that were read: since narrows';
 
 export interface RecordQuestion {
-  readonly kind: 'access';
+  /** Requests are records of kind `access` or `mcp`; of the others none has a path. */
+  readonly kind: 'all';
   readonly hostname: string;
   readonly path_prefix: string;
   readonly since: string;
@@ -184,7 +185,7 @@ export class ConnectorService implements Disposable {
     for (let page = 0; page < LOG_PAGES && (page === 0 || cursor !== undefined); page++) {
       const { records, next_cursor } = await this.#options.records(
         {
-          kind: 'access',
+          kind: 'all',
           hostname: host,
           path_prefix: prefix,
           since,

@@ -4,7 +4,7 @@ import type { Authenticate, ExchangeHandler } from '../core/exchange.ts';
 import type { LiveStreams } from '../core/live-streams.ts';
 import type { Principal } from '../core/principal.ts';
 import type { Log } from '../core/record.ts';
-import type { OAuthPolicy } from '../proxies/auth-policy.ts';
+import type { AllowList, OAuthPolicy } from '../proxies/auth-policy.ts';
 import type { TrustedPeers } from './client-address.ts';
 import type { ControlHosts } from './control-hosts.ts';
 import type { HeadFlusher } from './head-flusher.ts';
@@ -43,7 +43,12 @@ export interface Protection {
   sessionOf(cookie: string | undefined, site: Site): Principal | undefined;
   /** Whether the policy lets this principal in, by who it is and how it came. Its scopes are `lacksScopes`' affair. */
   allows(policy: OAuthPolicy, principal: Principal): boolean;
-  lacksScopes(policy: OAuthPolicy, principal: Principal): boolean;
+  /** `scopes`: those of the policy, unless others are asked about. */
+  lacksScopes(policy: OAuthPolicy, principal: Principal, scopes?: readonly string[]): boolean;
+  /** Whether a rule for tools of MCP names this principal. */
+  names(allow: AllowList, principal: Principal): boolean;
+  /** Keyed digest of a text, in characters of base64url; the same after a restart. */
+  mark(text: string): string;
   /** Header fields for the upstream: name, value, name, value. */
   identityOf(policy: OAuthPolicy, principal: Principal, site: Site): readonly string[];
   /** Where to send a browser that has to sign in, and the cookie that goes with it. `returnTo`: path and query. */
@@ -92,4 +97,6 @@ export interface Rates {
   /** Of credentials, from addresses whose failures are beyond their limit. */
   readonly checksPerAddress: RateLimiter;
   readonly callsPerPrincipal: RateLimiter;
+  /** Of tools of MCP servers behind proxies: milliseconds of a minute's budget (`tools/tool-rates.ts`). */
+  readonly toolMilliseconds: RateLimiter;
 }

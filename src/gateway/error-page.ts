@@ -15,6 +15,8 @@ export interface Refusal {
   /** Why, for the access record only. */
   readonly reason?: string | undefined;
   readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** In place of the page that the message would be put on. */
+  readonly page?: Page | undefined;
 }
 
 const titles: Readonly<Record<number, string>> = {

@@ -11,6 +11,7 @@ import { forwardSingle } from './forward-single.ts';
 import { requestHeaders } from './headers.ts';
 import { Relay } from './relay.ts';
 import type { Plan } from './snapshot.ts';
+import { ToolRelay } from './tools/tool-relay.ts';
 import type { Activity, Transit } from './transit.ts';
 import type { Upstream } from './upstream.ts';
 import { isStaleConnection, refusalOf } from './upstream-failure.ts';
@@ -22,9 +23,10 @@ const FIRST_FINAL = 200;
 
 type Fields = Parameters<NonNullable<Dispatcher.DispatchHandler['onResponseEnd']>>[1];
 
-export function forward(transit: Transit, plan: Plan): void {
-  if (!transit.hasBody) {
-    sendPooled(transit, plan);
+/** @param payload the body, where it was read already. */
+export function forward(transit: Transit, plan: Plan, payload?: Buffer): void {
+  if (payload || !transit.hasBody) {
+    sendPooled(transit, plan, payload);
     return;
   }
   const { request, response, expectsContinue, headers } = transit;
@@ -59,15 +61,21 @@ function sendWhenBegun(transit: Transit, plan: Plan, body: ClientBody): void {
   });
 }
 
-function sendPooled(transit: Transit, plan: Plan): void {
+function sendPooled(transit: Transit, plan: Plan, payload?: Buffer): void {
   const upstream = upstreamOf(transit, plan);
   if (upstream.isFullOf('request')) {
     refuseFull(transit, 'requests');
     return;
   }
-  const forwarding = new Forwarding(transit, plan, upstream);
+  const forwarding = new Forwarding(transit, { plan, upstream, payload });
   transit.activity = forwarding;
   forwarding.send();
+}
+
+interface ForwardingParts {
+  readonly plan: Plan;
+  readonly upstream: Upstream;
+  readonly payload: Buffer | undefined;
 }
 
 class Forwarding implements Dispatcher.DispatchHandler, Activity {
@@ -80,16 +88,18 @@ class Forwarding implements Dispatcher.DispatchHandler, Activity {
   #isOver = false;
   #isResent = false;
 
-  constructor(transit: Transit, plan: Plan, upstream: Upstream) {
+  constructor(transit: Transit, { plan, upstream, payload }: ForwardingParts) {
     this.#transit = transit;
     this.#upstream = upstream;
-    this.#relay = new Relay(transit, plan);
+    const { tools } = transit;
+    this.#relay = tools ? new ToolRelay(transit, plan, tools) : new Relay(transit, plan);
+    const headers = requestHeaders(transit, plan.headers);
     const { proxy } = plan.match;
     const options: Dispatcher.DispatchOptions & { servername: string } = {
       path: upstreamTarget(transit, plan),
       method: transit.method,
-      headers: requestHeaders(transit, plan.headers),
-      body: transit.body ?? null,
+      headers: tools?.toTarget(headers) ?? headers,
+      body: payload ?? transit.body ?? null,
       headersTimeout: proxy.response_timeout_ms,
       // `watch` keeps the time between parts of the body: event streams are left alone there.
       bodyTimeout: 0,

@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
-import type { Clock } from '../core/clock.ts';
+import { type Clock, MINUTE } from '../core/clock.ts';
 import type { Authenticate } from '../core/exchange.ts';
 import type { LiveStreams } from '../core/live-streams.ts';
 import type { Log } from '../core/record.ts';
@@ -153,6 +153,7 @@ function makeCore(options: GatewayOptions, own: () => readonly OwnAddress[]): Ga
       failuresPerAddress: new RateLimiter(clock, settings.mcp.failuresPerMinutePerAddress, rateEntries),
       checksPerAddress: new RateLimiter(clock, gatewayLimits.checksPerMinute, rateEntries),
       callsPerPrincipal: new RateLimiter(clock, settings.mcp.callsPerMinute, rateEntries),
+      toolMilliseconds: new RateLimiter(clock, MINUTE, rateEntries),
     },
     inFlight: new InFlight(),
     lingering: new Lingering(),

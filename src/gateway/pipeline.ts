@@ -12,6 +12,7 @@ import { answerVerify } from './steps/answer-verify.ts';
 import { assignTrace, tellTrace } from './steps/assign-trace.ts';
 import { authenticateControl, authenticateMcp, authenticateProxied } from './steps/authenticate.ts';
 import { authoriseMcp, authoriseProxied } from './steps/authorise.ts';
+import { authoriseTools, refuseToolSocket } from './steps/authorise-tools.ts';
 import { checkConnection } from './steps/check-connection.ts';
 import { allowEveryOrigin, checkMcpOrigin, checkOrigin } from './steps/check-origin.ts';
 import { forwardProxied, forwardUpgraded } from './steps/forward.ts';
@@ -62,6 +63,7 @@ const rows: readonly Row[] = [
   [authenticateProxied, authenticateProxied, authenticateControl, authenticateMcp, __,              __,              __,               __],
   [authoriseProxied,    authoriseProxied,    __,                  authoriseMcp,    __,              __,              __,               __],
   [refuseOverride,      refuseOverride,      __,                  __,              __,              __,              __,               __],
+  [authoriseTools,      refuseToolSocket,    __,                  __,              __,              __,              __,               __],
   [__,                  __,                  limitPrincipal,      limitPrincipal,  __,              __,              __,               __],
   [forwardProxied,      forwardUpgraded,     handToControl,       handToMcp,       handToOAuth,     handToSites,     answerMetadata,   __],
 ];

@@ -116,12 +116,16 @@ export function admissionOf(transit: Transit, visit: Visit, principal: Principal
 }
 
 /** @see {@link https://www.rfc-editor.org/rfc/rfc9728#section-5.1 | RFC 9728 §5.1} and RFC 6750 §3 */
-export function challengeOf({ policy, site, path }: Visit, error?: 'invalid_token' | 'insufficient_scope') {
+export function challengeOf(
+  { policy, site, path }: Visit,
+  error?: 'invalid_token' | 'insufficient_scope',
+  scopes: readonly string[] = policy.scopes,
+): string {
   // RFC 9110 §11.6.1: a 401 names a way to authenticate. Of a cookie there is none that programs know.
   if (policy.mode === 'redirect') return `Cookie realm="${site.origin}"`;
   const parts = [
     ...(error === undefined ? [] : [`error="${error}"`]),
-    `scope="${policy.scopes.join(' ')}"`,
+    `scope="${scopes.join(' ')}"`,
     `resource_metadata="${site.origin}${METADATA_PATH}${path}"`,
   ];
   return `Bearer ${parts.join(', ')}`;
@@ -132,6 +136,8 @@ export const closed = {
   sessionOf: () => undefined,
   allows: () => false,
   lacksScopes: () => true,
+  names: () => false,
+  mark: () => '',
   identityOf: () => [],
   beginSignIn: () => ({ location: '/', cookies: [] }),
 };

@@ -32,6 +32,7 @@ import { errorPage, pageHeaders, type Refusal, rpcErrorPage } from './error-page
 import type { RequestFacts } from './headers.ts';
 import type { Visit } from './protect.ts';
 import type { Snapshot } from './snapshot.ts';
+import type { ToolGate } from './tools/tool-gate.ts';
 
 export const kinds = ['proxied', 'upgrade', 'control', 'mcp', 'oauth', 'site', 'metadata', 'acme'] as const;
 export type Kind = (typeof kinds)[number];
@@ -101,6 +102,8 @@ export class Transit implements RequestFacts, Member {
   principal: Principal = anonymous;
   passesCredential = true;
   identity: readonly string[] = [];
+  /** Where rules for tools of MCP apply. */
+  tools: ToolGate | undefined = undefined;
   /** Nothing stands between it and its upstream any more. */
   isAuthorised = false;
 
@@ -197,7 +200,10 @@ export class Transit implements RequestFacts, Member {
     // What is there of an upstream's reply could not be written, and is not for our page.
     forgetHead(response, (name) => isOwn && forReaders.has(name), new Date(core.clock.now()));
     const page =
-      this.kind === 'mcp' ? rpcErrorPage(refusal, traceId) : errorPage(refusal, this.headers.accept, traceId);
+      refusal.page ??
+      (this.kind === 'mcp'
+        ? rpcErrorPage(refusal, traceId)
+        : errorPage(refusal, this.headers.accept, traceId));
     const body = Buffer.from(page.body);
     response.writeHead(refusal.status, {
       ...pageHeaders,
@@ -271,6 +277,7 @@ export class Transit implements RequestFacts, Member {
     this.activity?.abort(clientGone);
     this.body?.discard();
     if (!this.isBodyComplete) this.core.lingering.add(this.request, this.core.clock.now());
+    this.tools?.finish();
     writeAccessRecord(this);
   }
 }

@@ -10,7 +10,7 @@ import type { Component, Log, LogLevel, LogRecord } from '../core/record.ts';
 import { cleanText } from '../core/untrusted.ts';
 import { type AdjustableComponent, levelRank, LevelTable, type Levels } from './levels.ts';
 import type { FromWriter, ToWriter, WriterData } from './messages.ts';
-import { redactText } from './redact.ts';
+import { redactText } from '../core/redact.ts';
 import { recordText } from './record-text.ts';
 import { startThread } from './thread.ts';
 

@@ -16,8 +16,8 @@ import { join } from 'node:path';
 import BetterSqlite3, { type Database, type Statement } from 'better-sqlite3';
 import { DAY } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
+import { isSuspicious, redact } from '../core/redact.ts';
 import { parseRecordText } from './record-text.ts';
-import { isSuspicious, redact } from './redact.ts';
 import { columns } from './row.ts';
 
 const OWNER_ONLY_FILE = 0o600;

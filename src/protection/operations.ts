@@ -21,7 +21,7 @@ export const protectProxy = defineOperation({
   name: 'protect_proxy',
   title: 'Protect a proxy',
   description:
-    'Lets only those who sign in, or have an access token, through to a target, and tells it who they are. Replaces the policy; whoever is not let in any more is cut off at once.',
+    'Lets only those who sign in, or have an access token, through to a target, and tells it who they are. For an MCP server, mcp says which tools. Replaces the policy; whoever is not let in any more is cut off at once.',
   permission: 'proxies:write',
   confinement: 'filters',
   effect: 'update',

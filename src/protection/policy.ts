@@ -11,7 +11,11 @@ export interface Visitor {
   readonly groups: readonly string[];
 }
 
-export function letsIn({ allow }: OAuthPolicy, principal: Principal, visitor: Visitor | undefined): boolean {
+export function letsIn(
+  { allow }: Pick<OAuthPolicy, 'allow'>,
+  principal: Principal,
+  visitor: Visitor | undefined,
+): boolean {
   switch (principal.kind) {
     case 'user':
       return visitor !== undefined && letsUserIn(allow, visitor);
@@ -37,7 +41,7 @@ const domainOf = (email: string): string => email.slice(email.lastIndexOf('@') +
 
 /** A person at a browser acts for themselves, and an API token is named in the policy: neither carries scopes. */
 export function scopesOf(
-  { scopes }: OAuthPolicy,
+  { scopes }: { readonly scopes: readonly string[] },
   principal: Principal,
   isSession: boolean,
 ): readonly string[] {

@@ -1,5 +1,6 @@
 /** The gateway with what `protect_proxy` sets up, without the authorization server: who comes back is told to it. */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { request as plainRequest } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -131,6 +132,7 @@ async function setUp(t: TestContext, { policy = policyOf(), proxy = {}, clock, s
         return code.code === 'good' ? { userId: state.who, grantId: GRANT } : undefined;
       },
       sign: (claims) => `signed.${Buffer.from(JSON.stringify(claims)).toString('base64url')}`,
+      mark: (text) => createHash('sha256').update(text).digest('base64url'),
       cut: (id) => {
         state.cut.push(id);
         gateway.live.cut(id);
@@ -155,6 +157,8 @@ async function setUp(t: TestContext, { policy = policyOf(), proxy = {}, clock, s
       sessionOf: (...q) => sites.sessionOf(...q),
       allows: (...q) => sites.allows(...q),
       lacksScopes: (...q) => sites.lacksScopes(...q),
+      names: (...q) => sites.names(...q),
+      mark: (text) => sites.mark(text),
       identityOf: (...q) => sites.identityOf(...q),
       beginSignIn: (...q) => sites.beginSignIn(...q),
     },

@@ -3,12 +3,16 @@ import { z } from 'zod';
 import { limits } from '../core/limits.ts';
 import { bundleNames, permissions } from '../core/permissions.ts';
 import { type AllowList, identityPolicy, toldPolicy } from '../proxies/auth-policy.ts';
+import { isRuleName } from '../proxies/mcp-policy.ts';
 import { routePath } from '../routes/schema.ts';
 
 const MAX_LIST = 200;
 const MAX_SCOPES = 20;
 const MAX_PUBLIC_PATHS = 50;
 const MAX_SCOPE = 64;
+const MAX_TOOL_RULES = 200;
+/** A call costs a whole number of milliseconds of its minute. */
+const MAX_CALLS_PER_MINUTE = 60_000;
 /** A subset of RFC 6749 §3.3, without what would need quoting somewhere. */
 const SCOPE = /^[A-Za-z0-9][A-Za-z0-9._:/-]*$/;
 const DOMAIN = /^(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)+$/;
@@ -73,6 +77,58 @@ const publicPath = routePath.refine(
   'would let everybody in everywhere; use unprotect_proxy for that',
 );
 
+const toolRuleInput = z
+  .strictObject({
+    name: z
+      .string()
+      .max(limits.shortText)
+      .refine(
+        isRuleName,
+        'has to be the name of a tool, or how names begin with * behind it, such as delete_*',
+      )
+      .describe('A tool, or how names begin: delete_*. The rule that says most of the name decides alone'),
+    allow: allowInput
+      .optional()
+      .describe('Who may use it, of those who get through at all; one match is enough'),
+    deny: z.literal(true).optional().describe('Nobody may'),
+    scopes: z
+      .array(scope)
+      .max(MAX_SCOPES)
+      .default([])
+      .describe('Words that an access token needs for it, besides those of the policy'),
+    calls_per_minute: z
+      .int()
+      .min(1)
+      .max(MAX_CALLS_PER_MINUTE)
+      .optional()
+      .describe('Of each user or program, for each tool'),
+  })
+  .refine(({ allow, deny }) => (allow === undefined) !== (deny === undefined), {
+    message:
+      'has to say who may use it: either allow ({"everyone": true} for all who get through) or deny: true',
+  })
+  .refine((rule) => !rule.deny || (rule.scopes.length === 0 && rule.calls_per_minute === undefined), {
+    message: 'denies to everybody, so scopes and calls_per_minute have no place in it',
+  });
+
+export const mcpInput = z.strictObject({
+  path: routePath
+    .default('/')
+    .describe(
+      'Where the target speaks MCP, with all below it. /: everywhere, so that no other path leads around',
+    ),
+  default: z.enum(['allow', 'deny']).default('deny').describe('Tools that no rule is about'),
+  tools: z
+    .array(toolRuleInput)
+    .max(MAX_TOOL_RULES)
+    .refine(
+      (rules) => new Set(rules.map(({ name }) => name)).size === rules.length,
+      'has two rules of one name',
+    )
+    .default([]),
+});
+export type McpInput = z.output<typeof mcpInput>;
+
 export const protectionInput = {
   mode: z
     .enum(['auto', 'redirect', 'bearer'])
@@ -97,6 +153,10 @@ export const protectionInput = {
     .describe(
       "How the target learns who it is: headers of these names (null: not that one), an assertion (a JSON Web Token signed by this system), or none; a client's are always taken off",
     ),
+  mcp: mcpInput
+    .nullable()
+    .optional()
+    .describe('For an MCP server: who may use which tools. Absent: as it is; null: no rules, every tool'),
 };
 
 export const protectionSchema = z.object({

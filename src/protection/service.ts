@@ -6,11 +6,11 @@
 import { AppError } from '../core/errors.ts';
 import type { OperationContext } from '../core/operation.ts';
 import type { Principal } from '../core/principal.ts';
-import type { AllowList, AuthPolicy, OAuthPolicy } from '../proxies/auth-policy.ts';
+import type { AllowList, AuthPolicy, McpPolicy, OAuthPolicy } from '../proxies/auth-policy.ts';
 import type { Proxy } from '../proxies/schema.ts';
 import type { Route } from '../routes/schema.ts';
 import { isLoopbackName } from './callback.ts';
-import type { Protection, Protections } from './schema.ts';
+import type { McpInput, Protection, Protections } from './schema.ts';
 
 type Caller = Pick<OperationContext, 'principal' | 'idempotency'>;
 type Reader = Pick<Caller, 'principal'>;
@@ -37,6 +37,9 @@ interface Place {
   readonly version: Version;
 }
 
+/** As `protect_proxy` takes it: `mcp` absent keeps the rules for tools, null drops them. */
+type Wanted = Omit<OAuthPolicy, 'kind' | 'mcp'> & { readonly mcp?: McpInput | null | undefined };
+
 export class ProtectionService {
   readonly #options: ProtectionServiceOptions;
 
@@ -44,10 +47,39 @@ export class ProtectionService {
     this.#options = options;
   }
 
-  async protect(place: Place, wanted: Omit<OAuthPolicy, 'kind'>, context: Caller): Promise<Protection> {
+  async protect(place: Place, { mcp: rules, ...wanted }: Wanted, context: Caller): Promise<Protection> {
     const proxy = await this.#options.proxies.get(place.hostname, context);
     requireHttps(proxy);
-    return this.#set(place, { ...wanted, kind: 'oauth', allow: this.#withIds(wanted.allow) }, context);
+    const kept = rules === undefined ? await this.#rulesOf(place, proxy, context) : undefined;
+    const mcp = rules ? this.#rulesWithIds(rules) : kept?.mcp;
+    const policy: OAuthPolicy = {
+      ...wanted,
+      kind: 'oauth',
+      allow: this.#withIds(wanted.allow, 'allow'),
+      ...(mcp && { mcp }),
+    };
+    requireToolsToWork(policy, proxy);
+    // What is kept was read before: who has changed it since must not have it undone.
+    const version = place.version ?? kept?.version;
+    return this.#set({ ...place, version }, policy, context);
+  }
+
+  /** The rules for tools that are in force, which for a route may be its proxy's, and the version of what is changed. */
+  async #rulesOf({ route: id }: Place, proxy: Proxy, context: Reader) {
+    const { auth = proxy.auth, version } =
+      id === undefined ? proxy : await this.#options.routes.get(id, context);
+    return auth.kind === 'oauth' && auth.mcp ? { mcp: auth.mcp, version } : undefined;
+  }
+
+  #rulesWithIds({ path, default: fallback, tools }: McpInput): McpPolicy {
+    return {
+      path,
+      default: fallback,
+      tools: tools.map(({ allow, ...rule }, i) => ({
+        ...rule,
+        ...(allow && { allow: this.#withIds(allow, `mcp.tools[${i}].allow`) }),
+      })),
+    };
   }
 
   unprotect(place: Place, context: Caller): Promise<Protection> {
@@ -96,13 +128,13 @@ export class ProtectionService {
   }
 
   /** Names are given away again when their user is gone; ids are not. */
-  #withIds(allow: AllowList): AllowList {
+  #withIds(allow: AllowList, where: string): AllowList {
     const users = allow.users.map((name) => {
       const id = this.#options.userIdOf(name);
       if (id !== undefined) return id;
       throw new AppError(
         'INVALID_INPUT',
-        `allow.users: there is no user ${JSON.stringify(name)}; list_users names them, create_user makes one`,
+        `${where}.users: there is no user ${JSON.stringify(name)}; list_users names them, create_user makes one`,
       );
     });
     return { ...allow, users: [...new Set(users)] };
@@ -110,9 +142,43 @@ export class ProtectionService {
 
   #told(policy: AuthPolicy): AuthPolicy {
     if (policy.kind !== 'oauth') return policy;
-    const users = policy.allow.users.map((id) => this.#options.usernameOf(id) ?? id);
-    return { ...policy, allow: { ...policy.allow, users } };
+    const { allow, mcp } = policy;
+    const tools = mcp?.tools.map((rule) =>
+      rule.allow ? { ...rule, allow: this.#withNames(rule.allow) } : rule,
+    );
+    return { ...policy, allow: this.#withNames(allow), ...(mcp && tools && { mcp: { ...mcp, tools } }) };
   }
+
+  #withNames(allow: AllowList): AllowList {
+    return { ...allow, users: allow.users.map((id) => this.#options.usernameOf(id) ?? id) };
+  }
+}
+
+/** Rules that would never be asked, or asked of nobody, look like protection and are none. */
+function requireToolsToWork({ mode, mcp, public_paths }: OAuthPolicy, { serve_mcp, hostname }: Proxy): void {
+  if (!mcp) return;
+  if (mode === 'redirect')
+    throw new AppError(
+      'INVALID_INPUT',
+      'mcp: programs come with access tokens, which mode redirect does not take; choose auto or bearer',
+    );
+  const open = public_paths.find((path) => covers(path, mcp.path));
+  if (open !== undefined)
+    throw new AppError(
+      'INVALID_INPUT',
+      `mcp.path: ${mcp.path} is open to anyone by public_paths ${open}, where nobody is known; take it out of public_paths`,
+    );
+  if (serve_mcp)
+    throw new AppError(
+      'PRECONDITION_FAILED',
+      `/mcp on ${hostname} is this system's own, so that nobody reaches the target's; set serve_mcp to false with update_proxy first`,
+    );
+}
+
+/** By whole segments, in any case, as `routes/decide.ts` compares the path of the rules. */
+function covers(outer: string, inner: string): boolean {
+  const [stem, path] = [outer, inner].map((text) => text.replace(/\/$/, '').toLowerCase());
+  return `${path}/`.startsWith(`${stem}/`);
 }
 
 function requireMayChangeRoutes({ permissions }: Principal): void {

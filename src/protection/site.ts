@@ -9,7 +9,7 @@ import type { Log } from '../core/record.ts';
 import type { Sealer } from '../core/sealer.ts';
 import { cookieIn, cookieLine, sessionCookie } from '../core/site-cookies.ts';
 import { SECOND } from '../core/clock.ts';
-import type { OAuthPolicy } from '../proxies/auth-policy.ts';
+import type { AllowList, OAuthPolicy } from '../proxies/auth-policy.ts';
 import { normaliseTarget } from '../routes/normalise.ts';
 import { sitePaths } from '../routes/own.ts';
 import { type Flow, Flows } from './flows.ts';
@@ -45,6 +45,8 @@ export interface SitesOptions extends Omit<SessionsOptions, 'isAlive'> {
     code: { code: string; verifier: string; redirectUri: string },
   ) => Promise<{ userId: string; grantId: string } | undefined>;
   readonly sign: (claims: Readonly<Record<string, unknown>>) => string;
+  /** Keyed digest of a text, the same after a restart. */
+  readonly mark: (text: string) => string;
   /** Ends what is open in the name of this principal. */
   readonly cut: (principalId: string) => void;
   readonly issuerOf: (scheme: 'http' | 'https') => string;
@@ -83,9 +85,18 @@ export class Sites implements Disposable {
     return letsIn(policy, principal, this.#visitorOf(principal));
   }
 
-  lacksScopes(policy: OAuthPolicy, principal: Principal): boolean {
-    const held = scopesOf(policy, principal, this.#isSession(principal));
-    return !policy.scopes.every((scope) => held.includes(scope));
+  lacksScopes(policy: OAuthPolicy, principal: Principal, scopes: readonly string[] = policy.scopes): boolean {
+    // Those of rules for tools are asked of access tokens alone as well.
+    const held = scopesOf({ scopes }, principal, this.#isSession(principal));
+    return !scopes.every((scope) => held.includes(scope));
+  }
+
+  names(allow: AllowList, principal: Principal): boolean {
+    return letsIn({ allow }, principal, this.#visitorOf(principal));
+  }
+
+  mark(text: string): string {
+    return this.#options.mark(text);
   }
 
   identityOf(policy: OAuthPolicy, principal: Principal, site: Site): readonly string[] {

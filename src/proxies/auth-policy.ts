@@ -51,6 +51,28 @@ export const identityPolicy = z.discriminatedUnion('kind', [
 ]);
 export type IdentityPolicy = z.output<typeof identityPolicy>;
 
+const toolRule = z.strictObject({
+  /** The name of a tool, or how names begin, with `*` at the end. */
+  name: z.string(),
+  /** One that matches is enough, as in `allow` of the policy; absent: nobody. */
+  allow: allowList.optional(),
+  deny: z.literal(true).optional(),
+  /** That an access token needs for it, besides those of the policy. */
+  scopes: z.array(z.string()),
+  /** Of each caller, for each tool. */
+  calls_per_minute: z.int().min(1).optional(),
+});
+export type ToolRule = z.output<typeof toolRule>;
+
+const mcpPolicy = z.strictObject({
+  /** Where the target speaks MCP, with all that is below. */
+  path: z.string(),
+  /** Tools that no rule is about. */
+  default: z.enum(['allow', 'deny']),
+  tools: z.array(toolRule),
+});
+export type McpPolicy = z.output<typeof mcpPolicy>;
+
 const oauthPolicy = z.strictObject({
   kind: z.literal('oauth'),
   /** `redirect`: browsers sign in; `bearer`: access tokens; `auto`: whichever the request is made for. */
@@ -61,6 +83,8 @@ const oauthPolicy = z.strictObject({
   /** Open to anyone, with all that is below them. */
   public_paths: z.array(z.string()),
   identity: identityPolicy,
+  /** Which tools of an MCP server who may use; `mcp-policy.ts` decides by it. */
+  mcp: mcpPolicy.optional(),
 });
 export type OAuthPolicy = z.output<typeof oauthPolicy>;
 

@@ -2,9 +2,10 @@
  * What is decided of a request by its line, its host and where it comes from. One place, so that the steps of the
  * gateway, which act on it, and `test_route`, which tells of it, can't disagree. Pure.
  */
-import type { OAuthPolicy } from '../proxies/auth-policy.ts';
+import type { AuthPolicy, McpPolicy, OAuthPolicy } from '../proxies/auth-policy.ts';
+import { scopesToAskFor } from '../proxies/mcp-policy.ts';
 import { type Match, matchRequest, type RoutingTable, schemeDecision } from './match.ts';
-import { authorityOf } from './normalise.ts';
+import { authorityOf, comparablePath } from './normalise.ts';
 import {
   answersMcp,
   describedPath,
@@ -76,10 +77,21 @@ export function servedBy(
   return own && isMcpHere ? { kind: own, match } : { kind: 'proxied', match };
 }
 
-/** What an access token for this path needs; undefined: none is for it. */
+/**
+ * The rules for tools that a request for this path is under. All below the path is meant too, and letters of either
+ * case, as upstreams route (Express, ASP.NET): whoever spells it otherwise must not get around the rules.
+ */
+export function toolRulesAt(auth: AuthPolicy, path: string): McpPolicy | undefined {
+  if (auth.kind !== 'oauth' || !auth.mcp) return undefined;
+  const stem = auth.mcp.path.replace(/\/$/, '').toLowerCase();
+  const compared = comparablePath(path).toLowerCase();
+  return compared === stem || compared.startsWith(`${stem}/`) ? auth.mcp : undefined;
+}
+
+/** What an access token for this path can be asked for; undefined: none is for it. */
 export function scopesAt(table: RoutingTable, hostname: string, path: string): readonly string[] | undefined {
   const auth = matchRequest(table, hostname, 'GET', path)?.auth;
-  return auth?.kind === 'oauth' && auth.mode !== 'redirect' ? auth.scopes : undefined;
+  return auth?.kind === 'oauth' && auth.mode !== 'redirect' ? scopesToAskFor(auth) : undefined;
 }
 
 /** Of `/mcp` it tells only where that is the target's own. */

@@ -16,6 +16,7 @@ import {
   servedBy,
   type ServedBy,
   type ServingRules,
+  toolRulesAt,
 } from './decide.ts';
 import { isOwnOrigin, type Match, upstreamPath } from './match.ts';
 import { isLoopbackAddress } from './own.ts';
@@ -117,7 +118,7 @@ function answerOf(served: ServedBy, request: TestedRequest, { ports }: TestSetti
 
 function servedAs(
   served: ServedBy,
-  { hostname, scheme }: TestedRequest,
+  { hostname, scheme, path }: TestedRequest,
 ): Pick<RouteTest, 'outcome' | 'reason'> {
   const { kind, match } = served;
   const where = scheme === 'http' ? ', in the clear for this machine only' : '';
@@ -141,11 +142,18 @@ function servedAs(
         reason: `${match ? 'serve_mcp of the proxy is true' : `${hostname} is the control host`}${where}`,
       };
     case 'proxied':
-      return { outcome: 'forward', reason: reasonOf(served.match) };
+      return { outcome: 'forward', reason: reasonOf(served.match, path) };
   }
 }
 
-function reasonOf(match: Match): string {
+const TOOL_RULES = '; rules for tools of MCP apply (mcp in auth)';
+
+function reasonOf(match: Match, path: string): string {
+  const rules = toolRulesAt(match.auth, path) ? TOOL_RULES : '';
+  return `${matchReasonOf(match)}${rules}`;
+}
+
+function matchReasonOf(match: Match): string {
   if (!match.route) return 'no route matches: the proxy decides';
   const found = `route ${match.route.id} matches`;
   const setsHeaders = Object.keys(match.proxy.request_headers.set).length > 0;

@@ -5,7 +5,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createApp, type Overrides } from '../../src/app.ts';
+import { type App, createApp, type Overrides } from '../../src/app.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { system } from '../../src/core/principal.ts';
 import { operations } from '../../src/operations.ts';
@@ -16,6 +16,8 @@ import { startSdkPeer } from './sdk-peer.ts';
 
 const TOKEN = 'administrator-token-of-the-conformance-run';
 const PEER_HOST = 'peer.example.test';
+/** The same server behind a policy whose rules for tools allow all. */
+const RULED_HOST = 'ruled.example.test';
 
 export async function conformanceOfProduct(print: (line: string) => void): Promise<boolean> {
   await using product = await startApp({ extendMcp: extendWithFixtures });
@@ -27,6 +29,8 @@ export async function conformanceThroughGateway(print: (line: string) => void): 
   await using peer = await startSdkPeer();
   await using product = await startApp({});
   await product.createProxy(PEER_HOST, new URL(peer.url).origin);
+  await product.createProxy(RULED_HOST, new URL(peer.url).origin);
+  await product.allowEveryTool(RULED_HOST);
   const direct = await runScenarios({ url: peer.url, token: TOKEN });
   let passed = direct.size > 0;
   for (const [way, target] of Object.entries(waysTo(product))) {
@@ -46,16 +50,18 @@ export async function conformanceThroughGateway(print: (line: string) => void): 
 }
 
 function waysTo({ httpPort, httpsPort, ca }: Awaited<ReturnType<typeof startApp>>): Record<string, Target> {
-  const secure = {
-    url: `https://${PEER_HOST}:${httpsPort}/mcp`,
+  const secureAt = (host: string) => ({
+    url: `https://${host}:${httpsPort}/mcp`,
     token: TOKEN,
     ca,
-    host: `${PEER_HOST}:${httpsPort}`,
-  };
+    host: `${host}:${httpsPort}`,
+  });
+  const secure = secureAt(PEER_HOST);
   return {
     'plain HTTP': { url: `http://127.0.0.1:${httpPort}/mcp`, token: TOKEN, host: PEER_HOST },
     'HTTP/1.1 over TLS': { ...secure, protocol: 'HTTP/1.1' },
     'HTTP/2': { ...secure, protocol: 'HTTP/2' },
+    'with rules for tools that allow all': { ...secureAt(RULED_HOST), protocol: 'HTTP/1.1' },
   };
 }
 
@@ -72,23 +78,22 @@ async function startApp(overrides: Overrides) {
     httpPort: Number(new URL(app.facts.urls.plain ?? '').port),
     httpsPort: Number(new URL(app.facts.urls.secure).port),
     ca: readFileSync(join(dataDir, 'ca.pem'), 'utf8'),
-    async createProxy(hostname: string, target: string) {
-      const create = operations.find(({ name }) => name === 'create_proxy');
-      if (!create) throw new Error('there is no create_proxy');
-      const input = {
+    createProxy: (hostname: string, target: string) =>
+      run(app, 'create_proxy', {
         hostname,
         target_url: target,
         redirect_to_https: false,
         preserve_host: false,
         serve_mcp: false,
-      };
-      const signal = new AbortController().signal;
-      await app.dispatch(create, input, {
-        principal: system,
-        signal,
-        traceId: 'conformance',
-        surface: 'internal',
-        clientAddress: undefined,
+      }),
+    async allowEveryTool(hostname: string) {
+      const { tokens } = await run(app, 'list_tokens', {});
+      const clients = (tokens as { id: string }[]).map(({ id }) => id);
+      await run(app, 'protect_proxy', {
+        hostname,
+        mode: 'bearer',
+        allow: { clients },
+        mcp: { default: 'allow' },
       });
     },
     async [Symbol.asyncDispose]() {
@@ -96,4 +101,16 @@ async function startApp(overrides: Overrides) {
       rmSync(dataDir, { recursive: true });
     },
   };
+}
+
+function run({ dispatch }: App, name: string, input: object): Promise<Record<string, unknown>> {
+  const operation = operations.find((one) => one.name === name);
+  if (!operation) throw new Error(`there is no ${name}`);
+  return dispatch(operation, input, {
+    principal: system,
+    signal: new AbortController().signal,
+    traceId: 'conformance',
+    surface: 'internal',
+    clientAddress: undefined,
+  });
 }

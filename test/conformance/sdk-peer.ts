@@ -4,10 +4,8 @@
  */
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { Readable } from 'node:stream';
-import type { ReadableStream as WebStream } from 'node:stream/web';
 import {
   createMcpHandler,
   hostHeaderValidationResponse,
@@ -16,6 +14,7 @@ import {
   Server,
   WebStandardStreamableHTTPServerTransport,
 } from '@modelcontextprotocol/server';
+import { sendResponse, toRequest } from '../support/web-http.ts';
 import { extendWithFixtures } from './fixtures.ts';
 
 const RETRY_MS = 500;
@@ -36,7 +35,7 @@ export async function startSdkPeer(): Promise<SdkPeer> {
   };
   const server = createServer((incoming, outgoing) => {
     answer(toRequest(incoming)).then(
-      (response) => send(response, outgoing),
+      (response) => sendResponse(response, outgoing),
       (error: unknown) => outgoing.destroy(error instanceof Error ? error : undefined),
     );
   });
@@ -100,25 +99,4 @@ function memoryEventStore() {
       return streamId;
     },
   };
-}
-
-export function toRequest(incoming: IncomingMessage): Request {
-  const headers = new Headers();
-  for (const [name, value] of Object.entries(incoming.headers)) headers.set(name, String(value));
-  const hasBody = incoming.method !== 'GET' && incoming.method !== 'HEAD';
-  return new Request(`http://${incoming.headers.host ?? 'localhost'}${incoming.url ?? '/'}`, {
-    method: incoming.method ?? 'GET',
-    headers,
-    ...(hasBody ? { body: Readable.toWeb(incoming) as ReadableStream, duplex: 'half' } : {}),
-  } as RequestInit);
-}
-
-export function send(response: Response, outgoing: ServerResponse): void {
-  outgoing.writeHead(response.status, Object.fromEntries(response.headers));
-  outgoing.flushHeaders();
-  if (!response.body) return void outgoing.end();
-  const body = Readable.fromWeb(response.body as WebStream);
-  outgoing.once('close', () => body.destroy());
-  body.once('error', () => outgoing.destroy());
-  body.pipe(outgoing);
 }

@@ -1,6 +1,6 @@
 /** Somebody else's MCP server, made of the SDK alone, that serves both eras and has one tool: who it is that calls. */
 import { McpServer, createMcpHandler } from '@modelcontextprotocol/server';
-import { send, toRequest } from '../conformance/sdk-peer.ts';
+import { sendResponse, toRequest } from './web-http.ts';
 import { startUpstream, type Upstream } from './upstream.ts';
 
 export async function startMcpUpstream(): Promise<Upstream> {
@@ -18,7 +18,7 @@ export async function startMcpUpstream(): Promise<Upstream> {
   const upstream = await startUpstream((request, response) => {
     if (request.url !== '/mcp') return void response.writeHead(404).end('nothing here');
     handler.fetch(toRequest(request)).then(
-      (answer) => send(answer, response),
+      (answer) => sendResponse(answer, response),
       (error: unknown) => response.destroy(error instanceof Error ? error : undefined),
     );
   });

@@ -4,6 +4,7 @@
  * in header fields, which are believed from `gateway.trusted_proxies` and from nobody else: anyone could make up an
  * answer for a request that they never make.
  */
+import { toolRulesAt } from '../../routes/decide.ts';
 import { matchRequest } from '../../routes/match.ts';
 import { authorityOf, normaliseTarget, parseAuthority } from '../../routes/normalise.ts';
 import { VERIFY_PATH } from '../../routes/own.ts';
@@ -36,6 +37,11 @@ export function answerVerify(transit: Transit): boolean {
     if (authenticateVisit(transit, visit)) return true;
     if (admissionOf(transit, visit, transit.principal) !== 'in') return denyVisit(transit, visit);
   }
+  if (toolRulesAt(visit.policy, visit.path))
+    return refuse(
+      transit,
+      'This path has rules for tools, which need the body: send it through this system.',
+    );
   return answer(transit, transit.core.protection.identityOf(visit.policy, transit.principal, visit.site));
 }
 
