@@ -28,7 +28,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
   tokens: { units: ['core', 'store/database'], packages: ['kysely', 'zod'] },
   oauth: {
     units: ['core', 'store/database', 'users/schema'],
-    packages: ['hono', 'ipaddr.js', 'jose', 'oidc-provider', 'undici', 'zod'],
+    packages: ['hono', 'ipaddr.js', 'jose', 'oidc-provider', 'openid-client', 'undici', 'zod'],
   },
   protection: {
     units: [
@@ -91,7 +91,15 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     packages: [],
   },
   'app.settings': {
-    units: ['config', 'core', 'gateway/settings', 'interfaces/mcp/settings', 'logs/levels', 'logs/sink'],
+    units: [
+      'config',
+      'core',
+      'gateway/settings',
+      'interfaces/mcp/settings',
+      'logs/levels',
+      'logs/sink',
+      'oauth/upstreams/upstream',
+    ],
     packages: [],
   },
   main: { units: ['app', 'banner', 'config', 'core'], packages: [] },
