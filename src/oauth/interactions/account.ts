@@ -5,6 +5,7 @@
 import { AppError } from '../../core/errors.ts';
 import { ACCOUNT_PATH } from '../paths.ts';
 import { showAccount } from './account-page.ts';
+import { sentence } from './page.ts';
 import { readForm } from './requests.ts';
 import { report, requireToken, type Visit } from './scene.ts';
 import { goTo } from './upstream.ts';
@@ -64,7 +65,7 @@ async function run(change: Change, ...asked: Parameters<Play<void>>): Promise<vo
     await change.play(...asked);
   } catch (cause) {
     if (!(cause instanceof AppError)) throw cause;
-    return showAccount(visit, who, { fault: cause.message, status: 400 });
+    return showAccount(visit, who, { fault: sentence(cause.message), status: 400 });
   }
   report(visit, { event: change.event, outcome: 'OK', userId: who.person.id });
   return change.said === '' ? beginSignIn(visit) : showAccount(visit, who, { said: change.said });

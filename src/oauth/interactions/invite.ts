@@ -7,7 +7,7 @@ import { AppError, errorSurface } from '../../core/errors.ts';
 import { MIN_PASSWORD } from '../../users/schema.ts';
 import { ACCOUNT_PATH, INVITE_PATH } from '../paths.ts';
 import { TOO_MANY } from './attempts.ts';
-import { faultOf, sendPage } from './page.ts';
+import { faultOf, sendPage, sentence } from './page.ts';
 import { hiddenFields, passkeyForm, passkeyScript } from './passkey-form.ts';
 import { readForm } from './requests.ts';
 import { type Person, report, type Visit } from './scene.ts';
@@ -33,7 +33,10 @@ export async function playInvite(visit: Visit): Promise<void> {
     return context.redirect(ACCOUNT_PATH);
   } catch (cause) {
     if (!(cause instanceof AppError) || cause.code !== 'INVALID_INPUT') throw cause;
-    return showInvite(visit, code, { fault: cause.message, status: errorSurface.INVALID_INPUT.status });
+    return showInvite(visit, code, {
+      fault: sentence(cause.message),
+      status: errorSurface.INVALID_INPUT.status,
+    });
   }
 }
 

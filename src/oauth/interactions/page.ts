@@ -86,6 +86,10 @@ function policyOf({ formTarget, script }: PageFacts): string {
   ].join('; ');
 }
 
+/** A message of ours, as people read it. */
+export const sentence = (text: string): string =>
+  `${text.charAt(0).toUpperCase()}${text.slice(1)}.`.replace(/\.\.$/, '.');
+
 export const faultOf = (fault: string | undefined): Markup | '' =>
   fault === undefined ? '' : html`<p class="fault" role="alert">${fault}</p>`;
 

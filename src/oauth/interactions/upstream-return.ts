@@ -9,6 +9,7 @@ import type { Upstream } from '../upstreams/upstream.ts';
 import { showAccount } from './account-page.ts';
 import type { Aim, Errand } from './errands.ts';
 import { showInvite } from './invite.ts';
+import { sentence } from './page.ts';
 import { report, type Scene, type Visit } from './scene.ts';
 import { openSession, whoIsSignedIn } from './session.ts';
 import { showSignIn, signedIn } from './sign-in.ts';
@@ -46,7 +47,7 @@ async function play(visit: Visit, { aim, proof }: Errand, { upstream, answer }: 
   } catch (cause) {
     if (!(cause instanceof AppError)) throw cause;
     tellRefusal(visit, settings.name, cause);
-    return waiting.refuse({ fault: cause.message, status: errorSurface[cause.code].status });
+    return waiting.refuse({ fault: sentence(cause.message), status: errorSurface[cause.code].status });
   }
 }
 

@@ -5,7 +5,7 @@ import { callbackPathOf } from '../paths.ts';
 import { UpstreamFault } from '../upstreams/upstream.ts';
 import { TOO_MANY } from './attempts.ts';
 import { type Aim, ERRAND_MS } from './errands.ts';
-import { type Markup, sendPage } from './page.ts';
+import { type Markup, sendPage, sentence } from './page.ts';
 import { hiddenFields } from './passkey-form.ts';
 import { report, type Upstreams, type Visit } from './scene.ts';
 import { whoIsSignedIn } from './session.ts';
@@ -57,7 +57,7 @@ export async function goTo(
   } catch (cause) {
     if (!(cause instanceof AppError)) throw cause;
     tellRefusal(visit, name, cause);
-    return refuse({ fault: cause.message, status: errorSurface[cause.code].status });
+    return refuse({ fault: sentence(cause.message), status: errorSurface[cause.code].status });
   }
 }
 

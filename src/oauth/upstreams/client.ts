@@ -2,6 +2,7 @@
 import type { Configuration } from 'openid-client';
 import { messageOf } from '../../core/errors.ts';
 import { cleanText } from '../../core/untrusted.ts';
+import { NoAnswer } from './fetch.ts';
 import { type Asked, type Begun, UpstreamFault, type UpstreamSettings } from './upstream.ts';
 
 /** Loaded when somebody first signs in so. */
@@ -46,7 +47,7 @@ export async function asking<T>(
   } catch (cause) {
     if (cause instanceof UpstreamFault) throw cause;
     if (cause instanceof client.AuthorizationResponseError) throw refused(title, cause.error, cause);
-    throw isSilence(client, cause)
+    throw isSilence(cause)
       ? new UpstreamFault(
           'UNAVAILABLE',
           `${title} does not answer now; try again in a moment, or sign in another way`,
@@ -75,12 +76,10 @@ function refused(title: string, error: string, cause: unknown): UpstreamFault {
     : new UpstreamFault('UPSTREAM_FAILED', `${title} did not sign you in (${code}); try again`, code, cause);
 }
 
-/** No answer, rather than a wrong one. */
-function isSilence(client: Library, cause: unknown): boolean {
-  // What the library did not expect is what `fetch` threw.
-  if (cause instanceof client.ClientError)
-    return cause.code === undefined || ['OAUTH_TIMEOUT', 'OAUTH_ABORT'].includes(cause.code);
-  return cause instanceof TypeError && cause.message === 'fetch failed';
+/** No answer, rather than a wrong one; the library keeps what `fetch` threw as the cause. */
+function isSilence(cause: unknown): boolean {
+  for (let one = cause; one instanceof Error; one = one.cause) if (one instanceof NoAnswer) return true;
+  return false;
 }
 
 /** Of each cause its code and message, which the libraries wrote; what the provider wrote stays out. */

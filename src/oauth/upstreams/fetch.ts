@@ -4,7 +4,7 @@
  */
 import type { CustomFetchOptions } from 'openid-client';
 import { type Clock, SECOND } from '../../core/clock.ts';
-import { createSafeFetch, type SafeFetchOptions } from '../safe-fetch.ts';
+import { AddressRefused, createSafeFetch, type SafeFetchOptions } from '../safe-fetch.ts';
 
 /** From the request to the last byte of the answer. */
 export const ANSWER_MS = 10 * SECOND;
@@ -13,6 +13,15 @@ const KIB = 1024;
 export const MAX_ANSWER_BYTES = 1024 * KIB;
 
 export type UpstreamFetch = (url: string, options: Partial<CustomFetchOptions>) => Promise<Response>;
+
+/** Nothing came, or not all of it, or too late. */
+export class NoAnswer extends Error {
+  override readonly name = 'NoAnswer';
+}
+
+class TooLarge extends Error {
+  override readonly name = 'TooLarge';
+}
 
 export function createUpstreamFetch(
   issuer: string,
@@ -38,6 +47,8 @@ export function createUpstreamFetch(
       const whole = await readWhole(response);
       const { status, headers } = response;
       return new Response(whole.length === 0 ? null : whole, { status, headers: [...headers] });
+    } catch (cause) {
+      throw isRefusal(cause) ? cause : new NoAnswer('no answer', { cause });
     } finally {
       timer.cancel();
     }
@@ -45,12 +56,18 @@ export function createUpstreamFetch(
   return Object.assign(inBounds, { [Symbol.asyncDispose]: () => safeFetch[Symbol.asyncDispose]() });
 }
 
+/** Of ours: of an address, or of a size. */
+function isRefusal(cause: unknown): boolean {
+  const inner = cause instanceof Error ? cause.cause : undefined;
+  return [cause, inner].some((one) => one instanceof AddressRefused || one instanceof TooLarge);
+}
+
 async function readWhole({ body }: Response): Promise<Uint8Array<ArrayBuffer>> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of body ?? []) {
     size += chunk.length;
-    if (size > MAX_ANSWER_BYTES) throw new Error(`the answer has more than ${MAX_ANSWER_BYTES} bytes`);
+    if (size > MAX_ANSWER_BYTES) throw new TooLarge(`the answer has more than ${MAX_ANSWER_BYTES} bytes`);
     chunks.push(chunk);
   }
   return Uint8Array.from(Buffer.concat(chunks));
