@@ -7,11 +7,14 @@ const MAX_LIST = 1000;
 const MAX_TEXT = 500;
 const MAX_TITLE = 40;
 export const GITHUB_URL = 'https://github.com';
-export const GITHUB_GROUPS_SCOPE = 'read:org';
+const GITHUB_GROUPS_SCOPE = 'read:org';
 
 const lowerCase = (text: string): string => text.toLowerCase();
 /** @see {@link https://www.rfc-editor.org/rfc/rfc6749#appendix-A | RFC 6749 Appendix A.1–2, A.4} */
 const PRINTABLE = /^[\x21-\x7e]+$/;
+/** As in `users/schema.ts`: what is not kept of a person can't let them in. */
+const MAX_GROUP = 90;
+const GROUP = /^[A-Za-z0-9/][A-Za-z0-9._:/@-]*$/;
 const SCOPE = /^[\x21\x23-\x5b\x5d-\x7e]+$/;
 /** What `list_users` calls the ways to sign in that are not by a provider. */
 const TAKEN = ['password', 'passkey'];
@@ -41,7 +44,12 @@ const allow = z
       .default([])
       .describe('Domains of such addresses, without what is below them'),
     groups: z
-      .array(z.string().min(1).max(MAX_TEXT))
+      .array(
+        z
+          .string()
+          .max(MAX_GROUP)
+          .regex(GROUP, 'has to be of letters, digits and . _ : / @ - as no other group is kept'),
+      )
       .max(MAX_LIST)
       .default([])
       .describe('Groups as the provider names them; at GitHub organization or organization/team'),

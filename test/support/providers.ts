@@ -23,7 +23,7 @@ export interface Someone {
   groups?: string[];
 }
 
-type Handler = (request: IncomingMessage, response: ServerResponse) => void;
+type Handler = (request: IncomingMessage, response: ServerResponse) => void | Promise<void>;
 
 export interface Provider extends AsyncDisposable {
   readonly issuer: string;
@@ -69,7 +69,11 @@ export async function startOidcProvider(): Promise<OidcProvider> {
     answer.body = claims();
   });
   service.on('beforeWellKnownOpenIdConfiguration', (answer: { body: object }) => {
-    Object.assign(answer.body, provider.metadata);
+    Object.assign(
+      answer.body,
+      { token_endpoint_auth_methods_supported: ['client_secret_post'] },
+      provider.metadata,
+    );
   });
   return provider;
 }
@@ -128,11 +132,11 @@ export async function startGitHub(): Promise<Provider> {
     const body = await text(request);
     const isKnown = tokens.has((request.headers.authorization ?? '').replace(/^Bearer /, ''));
     const answer = isKnown ? api[url.pathname]?.() : routes[url.pathname]?.(url, body, request);
-    if (answer instanceof URL) return response.writeHead(FOUND, { location: answer.href }).end();
+    if (answer instanceof URL) return void response.writeHead(FOUND, { location: answer.href }).end();
     response.writeHead(answer === undefined ? 401 : 200, {
       'content-type': 'application/json; charset=utf-8',
     });
-    return response.end(JSON.stringify(answer ?? { message: 'Requires authentication' }));
+    response.end(JSON.stringify(answer ?? { message: 'Requires authentication' }));
   });
   const provider: Provider = Object.assign(listening, { someone: { subject: '583231', label: 'octocat' } });
   return provider;
@@ -146,7 +150,9 @@ async function listen(answer: Handler) {
     const entry = { method: request.method ?? '', url, body: '', headers: request.headers };
     requests.push(entry);
     request.on('data', (chunk: Buffer) => void (entry.body += chunk.toString()));
-    (instead.get(url.pathname) ?? answer)(request, response);
+    Promise.resolve((instead.get(url.pathname) ?? answer)(request, response)).catch((cause: unknown) =>
+      response.destroy(cause as Error),
+    );
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -26,6 +26,9 @@ export async function showAccount(visit: Visit, before: SignedIn, outcome: Outco
   const csrf = tokenFor(options, accountPageOf(who));
   const passkeys = await options.passkeys.list(person.id);
   const linked = await options.identities.list(person.id);
+  const unlinked = options.upstreams.list.filter(({ issuer }) =>
+    linked.every((one) => one.issuer !== issuer),
+  );
   const grants = await options.granted.list(person.id);
   const creation = who.isRecent
     ? await options.passkeys.registrationOptions(provider.issuer, accountPageOf(who), person.id)
@@ -41,7 +44,7 @@ ${faultOf(outcome.fault)}
 <h2>How you sign in</h2>
 ${passkeyList(passkeys, who.isRecent ? csrf : undefined)}
 ${linkedList(linked, who.isRecent ? csrf : undefined)}
-${who.isRecent ? providerForm({ action: `${ACCOUNT_PATH}/link`, fields: { csrf }, upstreams: options.upstreams.list, verb: 'Link' }) : ''}
+${who.isRecent ? providerForm({ action: `${ACCOUNT_PATH}/link`, fields: { csrf }, upstreams: unlinked, verb: 'Link' }) : ''}
 ${who.isRecent ? changes({ csrf, creation, hasPassword: person.hasPassword, username: person.username }) : confirmFirst}
 <h2>What you have let in</h2>
 ${grantList(grants, csrf)}

@@ -121,7 +121,7 @@ export interface InteractionOptions {
 
 /** Providers elsewhere that people can come by. */
 export interface Upstreams {
-  readonly list: readonly { readonly name: string; readonly title: string }[];
+  readonly list: readonly Pick<UpstreamSettings, 'name' | 'title' | 'issuer'>[];
   /** @throws AppError NOT_FOUND. */
   get(name: string): Upstream;
 }

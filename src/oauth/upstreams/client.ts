@@ -82,12 +82,19 @@ function isSilence(cause: unknown): boolean {
   return false;
 }
 
-/** Of each cause its code and message, which the libraries wrote; what the provider wrote stays out. */
+const CODE = /^[A-Za-z_]{1,60}$/;
+
+/** `error` of an answer, such as `invalid_client`, is the provider's word, of the specification's words. */
+function codesOf(cause: Error): string[] {
+  const codes = ['error' in cause && cause.error, 'code' in cause && cause.code];
+  return codes.filter((code): code is string => typeof code === 'string' && CODE.test(code));
+}
+
+/** Of each cause its message and codes, which the libraries wrote; what the provider wrote stays out. */
 function reasonOf(cause: unknown): string {
   const parts: string[] = [];
   for (let one = cause; one instanceof Error && parts.length < MAX_CAUSES; one = one.cause) {
-    const code = 'code' in one && typeof one.code === 'string' ? ` (${one.code})` : '';
-    parts.push(`${messageOf(one)}${code}`);
+    parts.push(messageOf(one), ...codesOf(one));
   }
-  return cleanText(parts.join(': '), MAX_REASON);
+  return cleanText([...new Set(parts)].join(': '), MAX_REASON);
 }

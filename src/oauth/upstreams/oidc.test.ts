@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict';
+import { text } from 'node:stream/consumers';
 import test from 'node:test';
 import { OAuth2Issuer } from 'oauth2-mock-server';
-import { approve, type OidcProvider, startOidcProvider } from '../../../test/support/providers.ts';
+import {
+  approve,
+  CLIENT_ID,
+  CLIENT_SECRET,
+  type OidcProvider,
+  startOidcProvider,
+} from '../../../test/support/providers.ts';
 import { HOUR } from '../../core/clock.ts';
 import { OidcUpstream } from './oidc.ts';
 import { fault, openUpstream, upstreamContract, type UpstreamUnderTest } from './upstream.contract.ts';
@@ -61,19 +68,15 @@ for (const [what, tamper] of hostile)
 const withIdToken = (provider: OidcProvider, change: (token: string) => string | undefined) => {
   const { tokens, instead } = provider;
   provider.someone = { subject: '1001', label: 'ada' };
-  instead.set('/token', (request, response) => {
-    const chunks: Buffer[] = [];
-    request.on('data', (chunk: Buffer) => chunks.push(chunk));
-    request.on('end', async () => {
-      const nonce = new URL(
-        provider.requests.findLast(({ url }) => url.pathname === '/authorize')?.url ?? '',
-      ).searchParams.get('nonce');
-      const scopesOrTransform = (_header: object, payload: Record<string, unknown>) =>
-        Object.assign(payload, { sub: '1001', aud: 'ohp-at-the-provider', nonce });
-      const token = await tokens.buildToken({ scopesOrTransform });
-      response.writeHead(200, { 'content-type': 'application/json' });
-      response.end(JSON.stringify({ access_token: 'a', token_type: 'bearer', id_token: change(token) }));
-    });
+  instead.set('/token', async (request, response) => {
+    await text(request);
+    const asked = provider.requests.findLast(({ url }) => url.pathname === '/authorize');
+    const nonce = asked?.url.searchParams.get('nonce');
+    const scopesOrTransform = (_header: object, payload: Record<string, unknown>) =>
+      Object.assign(payload, { sub: '1001', aud: CLIENT_ID, nonce });
+    const token = await tokens.buildToken({ scopesOrTransform });
+    response.writeHead(200, { 'content-type': 'application/json' });
+    response.end(JSON.stringify({ access_token: 'a', token_type: 'bearer', id_token: change(token) }));
   });
 };
 
@@ -198,4 +201,20 @@ test('who is signed in already is asked for a new proof', async (t) => {
       'prompt',
     );
   assert.deepEqual([await prompt(false), await prompt(true)], [null, 'login']);
+});
+
+test('the client secret goes to the token endpoint, in the body where that is offered and as Basic otherwise', async (t) => {
+  for (const [methods, isInBody] of [
+    [['client_secret_basic', 'client_secret_post'], true],
+    [['client_secret_basic'], false],
+  ] as const) {
+    const { provider, begin, upstream } = await openUpstream(t, tested);
+    (provider as OidcProvider).metadata = { token_endpoint_auth_methods_supported: methods };
+    const { url, proof } = await begin();
+    // This provider reads no encoded client id, and so names another audience.
+    await upstream.finish(await approve(url), proof).catch(fault('UPSTREAM_FAILED'));
+    const asked = provider.requests.findLast((one) => one.url.pathname === '/token');
+    assert.equal(new URLSearchParams(asked?.body).get('client_secret') === CLIENT_SECRET, isInBody);
+    assert.equal(asked?.headers.authorization?.startsWith('Basic '), isInBody ? undefined : true);
+  }
 });

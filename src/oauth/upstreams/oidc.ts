@@ -133,10 +133,13 @@ export class OidcUpstream implements Upstream {
   }
 }
 
-/** Basic where nothing is said. @see {@link https://www.rfc-editor.org/rfc/rfc8414#section-2 | RFC 8414 §2} */
+/**
+ * Basic where nothing is said (RFC 8414 §2), but in the body where that may be: not every provider decodes what Basic
+ * encodes. @see {@link https://www.rfc-editor.org/rfc/rfc6749#section-2.3.1 | RFC 6749 §2.3.1}
+ */
 function authenticationOf(client: Library, metadata: ServerMetadata, secret: string) {
-  const methods = metadata.token_endpoint_auth_methods_supported ?? ['client_secret_basic'];
-  return methods.includes('client_secret_basic')
-    ? client.ClientSecretBasic(secret)
-    : client.ClientSecretPost(secret);
+  const methods = metadata.token_endpoint_auth_methods_supported ?? [];
+  return methods.includes('client_secret_post')
+    ? client.ClientSecretPost(secret)
+    : client.ClientSecretBasic(secret);
 }
