@@ -117,7 +117,7 @@ function operationsOf(noun: string): string {
 }
 
 const files = globSync('**/*.ts', { cwd: src })
-  .filter((path) => !/\.(?:test|fixture)\.ts$/.test(path))
+  .filter((path) => !/\.(?:test|fixture|contract)\.ts$/.test(path))
   .map((path) => ({
     path,
     unit: path.split('/')[0]!.replace(/\.ts$/, ''),
