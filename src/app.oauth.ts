@@ -1,5 +1,6 @@
 /** The part of the composition root that puts the authorization server together with the people who sign in. */
 import { followPeople, openInteractions } from './app.people.ts';
+import { upstreamSettings } from './app.settings.ts';
 import type { Config } from './config/config.ts';
 import { deriveKey } from './config/secrets.ts';
 import { type Clock, HOUR } from './core/clock.ts';
@@ -20,6 +21,7 @@ import { limitRegistration, sweepClients } from './oauth/registration.ts';
 import { createSafeFetch } from './oauth/safe-fetch.ts';
 import { controlScopes } from './oauth/scopes.ts';
 import { OAuthService } from './oauth/service.ts';
+import { UpstreamDirectory } from './oauth/upstreams/directory.ts';
 import { isLoopbackAddress, mcpPaths } from './routes/own.ts';
 import type { Database } from './store/database.ts';
 import type { TokenService } from './tokens/service.ts';
@@ -52,17 +54,15 @@ export interface OAuthParts {
 }
 
 export async function openOAuth(config: Config, parts: OAuthParts, stack: AsyncDisposableStack) {
-  const { database, sealer, masterKey, clock, events, log, tokens } = parts;
-  const inviteUrl = (code: string) => `${parts.ownOrigin()}${INVITE_PATH}?code=${code}`;
-  const users = stack.use(new UserService({ database, events, clock, log, inviteUrl }));
-  await users.load();
+  const { database, sealer, masterKey, clock, events, tokens } = parts;
+  const { users, upstreams } = await openUsers(config, parts, stack);
   const limits = openLimits(clock, stack);
   const isControlHost = controlHostsOf(config, parts.controlHosts);
   const resource = resourcesOf(parts, isControlHost);
   const remember = (consent: Consent) => rememberConsent(database, clock, consent);
   const secret = deriveKey(masterKey, 'oauth-forms');
   const interactions = openInteractions(
-    { ...parts, users, secret },
+    { ...parts, users, upstreams, secret },
     {
       scopesOf: (url) => resource(url)?.scopes,
       defaultResource,
@@ -120,6 +120,20 @@ export async function openOAuth(config: Config, parts: OAuthParts, stack: AsyncD
       return oauth.handle(exchange, issuer);
     },
   };
+}
+
+/** The people, and the providers elsewhere by which they sign in. */
+async function openUsers(
+  config: Config,
+  { database, events, clock, log, ownOrigin }: OAuthParts,
+  stack: AsyncDisposableStack,
+) {
+  const upstreams = stack.use(new UpstreamDirectory(upstreamSettings(config), clock));
+  const inviteUrl = (code: string) => `${ownOrigin()}${INVITE_PATH}?code=${code}`;
+  const providers = upstreams.list;
+  const users = stack.use(new UserService({ database, events, clock, log, inviteUrl, providers }));
+  await users.load();
+  return { users, upstreams };
 }
 
 /** How often a client's network may make this server work. */

@@ -8,14 +8,19 @@ import type { Principal } from './core/principal.ts';
 import type { Log } from './core/record.ts';
 import type { AccessService } from './oauth/access.ts';
 import { Attempts } from './oauth/interactions/attempts.ts';
+import { Errands } from './oauth/interactions/errands.ts';
 import { invitePageOf } from './oauth/interactions/invite.ts';
 import type { Granted, InteractionOptions, Passkeys, People, Report } from './oauth/interactions/scene.ts';
+import { admissionOf } from './oauth/upstreams/admission.ts';
+import type { UpstreamDirectory } from './oauth/upstreams/directory.ts';
 import { rateKey } from './gateway/client-address.ts';
 import type { Database } from './store/database.ts';
 import type { TokenService } from './tokens/service.ts';
+import { IdentityService } from './users/identities.ts';
 import { PasskeyService } from './users/passkeys.ts';
 import { username } from './users/schema.ts';
 import type { UserService } from './users/service.ts';
+import type { Provider } from './users/ways.ts';
 
 export interface PeopleParts {
   readonly database: Database;
@@ -28,18 +33,26 @@ export interface PeopleParts {
 
 /** What the pages of sign-in, consent and account need. */
 export function openInteractions(
-  parts: PeopleParts & { readonly tokens: TokenService; readonly secret: Buffer },
+  parts: PeopleParts & {
+    readonly tokens: TokenService;
+    readonly upstreams: UpstreamDirectory;
+    readonly secret: Buffer;
+  },
   asked: Pick<InteractionOptions, 'scopesOf' | 'defaultResource' | 'rememberConsent'> & {
     readonly access: () => AccessService;
   },
   stack: AsyncDisposableStack,
 ): InteractionOptions {
-  const { clock, users, tokens, secret } = parts;
+  const { database, clock, users, tokens, upstreams, secret } = parts;
+  const providers = upstreams.list;
   const { access, ...rest } = asked;
   return {
     ...rest,
     people: peopleOf(users),
-    passkeys: passkeysOf(parts),
+    passkeys: passkeysOf(parts, providers),
+    upstreams,
+    identities: admissionOf(new IdentityService({ database, clock, users, providers })),
+    errands: new Errands(clock),
     granted: grantedBy(access),
     clock,
     secret,
@@ -74,8 +87,8 @@ function requireUsername(text: string): string {
   throw new AppError('INVALID_INPUT', `the username ${parsed.error.issues[0]?.message ?? 'will not do'}`);
 }
 
-function passkeysOf({ database, clock, users }: PeopleParts): Passkeys {
-  const passkeys = new PasskeyService({ database, clock, find: (id) => users.find(id) });
+function passkeysOf({ database, clock, users }: PeopleParts, providers: readonly Provider[]): Passkeys {
+  const passkeys = new PasskeyService({ database, clock, find: (id) => users.find(id), providers });
   return {
     signInOptions: (issuer, page) => passkeys.signInOptions(issuer, page),
     signIn: (issuer, page, answer) => passkeys.signIn(issuer, page, answer),

@@ -1,10 +1,13 @@
 /** Configuration, as it is written in files, to the settings of the parts, in the units of code. */
 import type { Config } from './config/config.ts';
+import { GITHUB_URL } from './config/upstreams.ts';
+import { assert } from './core/assert.ts';
 import { DEFAULT_SCOPE } from './core/permissions.ts';
 import type { GatewaySettings } from './gateway/settings.ts';
 import type { McpSettings } from './interfaces/mcp/settings.ts';
 import { levelsOf } from './logs/levels.ts';
 import type { LogSinkOptions } from './logs/sink.ts';
+import type { UpstreamSettings } from './oauth/upstreams/upstream.ts';
 
 type LogSettings = Omit<LogSinkOptions, 'directory' | 'clock'>;
 
@@ -61,4 +64,33 @@ export function mcpSettings({ mcp }: Config): McpSettings {
     maxEventStreams: mcp.max_event_streams,
     maxEventStreamsPerPrincipal: mcp.max_event_streams_per_principal,
   };
+}
+
+/** What is asked for where the settings say nothing. */
+const usualScopes = { oidc: ['openid', 'email', 'profile'], github: ['user:email'] } as const;
+
+export function upstreamSettings({ oauth }: Config): UpstreamSettings[] {
+  return oauth.upstreams.map((upstream) => {
+    const {
+      name,
+      title,
+      kind,
+      issuer = GITHUB_URL,
+      client_id: clientId,
+      client_secret: clientSecret,
+    } = upstream;
+    assert(clientSecret !== undefined, `the settings have read the client secret of ${name}`);
+    return {
+      name,
+      title,
+      kind,
+      issuer: issuer.replace(/\/$/, ''),
+      clientId,
+      clientSecret,
+      scopes: upstream.scopes ?? usualScopes[kind],
+      groupsClaim: upstream.groups_claim,
+      allow: upstream.allow,
+      newRole: upstream.create_users ? upstream.role : undefined,
+    };
+  });
 }

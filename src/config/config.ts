@@ -8,6 +8,7 @@ import { toolsets } from '../core/operation.ts';
 import { rangeFault } from '../gateway/client-address.ts';
 import { originFault, publicUrlFault } from './origins.ts';
 import { chosenFault, MAX_CHOSEN, MIN_CHOSEN } from '../tokens/credential.ts';
+import { upstreamList } from './upstreams.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -208,6 +209,7 @@ export const configSchema = z.strictObject({
         .describe(
           'Hostnames of your own network that client ids may be fetched from; others have to be public',
         ),
+      upstreams: upstreamList,
     })
     .prefault({}),
   commands: z

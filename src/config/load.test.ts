@@ -233,3 +233,128 @@ test('what is unknown inside a list of objects is answered with what is known th
     /^commands\.allow\.0\.argument \(o\.yaml:\d\): unknown setting; known here are program, arguments, rest$/,
   );
 });
+
+const upstream = (lines: string): string =>
+  `oauth:\n  upstreams:\n  - name: there\n    title: There\n    client_id: c\n    client_secret: canary-secret\n${lines}`;
+const OIDC = '    kind: oidc\n    issuer: https://issuer.example\n';
+const wrongUpstreams: [what: string, text: string, problem: RegExp][] = [
+  [
+    'no issuer',
+    '    kind: oidc\n',
+    /^oauth\.upstreams\.0\.issuer \(o\.yaml:3\): found nothing; has to be an https URL/,
+  ],
+  [
+    'an issuer in the clear',
+    '    kind: oidc\n    issuer: http://issuer.example\n',
+    /^oauth\.upstreams\.0\.issuer \(o\.yaml:8\): .*has to be https: plain HTTP is for this machine only/,
+  ],
+  [
+    'an issuer with a query',
+    '    kind: oidc\n    issuer: https://i.example/?a\n',
+    /issuer .*without a user name, password, query/,
+  ],
+  ['an unknown kind', '    kind: saml\n', /kind \(o\.yaml:7\): found "saml"; .*"oidc"\|"github"/],
+  [
+    'a role that is never given so',
+    `${OIDC}    role: admin\n`,
+    /role \(o\.yaml:9\): found "admin"; .*"none"\|"viewer"\|"operator"/,
+  ],
+  [
+    'an allow that lets nobody in',
+    `${OIDC}    allow: {}\n`,
+    /allow \(o\.yaml:9\): found a mapping; lets nobody in: set everyone/,
+  ],
+  [
+    'accounts for nobody in particular',
+    `${OIDC}    create_users: true\n`,
+    /create_users \(o\.yaml:9\): .*needs allow/,
+  ],
+  [
+    'groups from nowhere',
+    `${OIDC}    allow: { groups: [a] }\n`,
+    /allow\.groups \(o\.yaml:9\): .*needs groups_claim/,
+  ],
+  [
+    'groups of GitHub without the scope',
+    '    kind: github\n    allow: { groups: [a] }\n',
+    /needs scopes: \[user:email, read:org\]/,
+  ],
+  [
+    'a claim at GitHub',
+    '    kind: github\n    groups_claim: groups\n',
+    /groups_claim \(o\.yaml:8\): .*is for oidc/,
+  ],
+  [
+    'a path of GitHub',
+    '    kind: github\n    issuer: https://git.example/x\n',
+    /issuer .*without a path: https:\/\/git\.example$/,
+  ],
+  [
+    'scopes without openid',
+    `${OIDC}    scopes: [email]\n`,
+    /scopes \(o\.yaml:9\): found a list; have to include openid/,
+  ],
+  [
+    'two secrets',
+    `${OIDC}    client_secret_file: x\n`,
+    /client_id .*exactly one of client_secret_file and client_secret/,
+  ],
+  [
+    'an unknown key',
+    `${OIDC}    secret: x\n`,
+    /oauth\.upstreams\.0\.secret \(o\.yaml:9\): unknown setting; known here are name, title/,
+  ],
+  [
+    'a name that is there twice',
+    `${OIDC}  - { name: there, title: T, kind: github, client_id: c, client_secret: x }\n`,
+    /^oauth\.upstreams\.1\.name \(o\.yaml:9\): found "there"; is that of another entry$/,
+  ],
+  [
+    'an issuer that is there twice',
+    `${OIDC}  - { name: b, title: T, kind: oidc, issuer: "https://issuer.example/", client_id: c, client_secret: x }\n`,
+    /^oauth\.upstreams\.1\.issuer .*one entry for each issuer$/,
+  ],
+  [
+    'a group that is never kept',
+    `${OIDC}    groups_claim: groups\n    allow: { groups: [Domain Admins] }\n`,
+    /allow\.groups\.0 \(o\.yaml:10\): found "Domain Admins"; has to be of letters/,
+  ],
+];
+for (const [what, lines, problem] of wrongUpstreams)
+  test(`a provider elsewhere with ${what} stops the start, to the line, and its secret is not shown`, async () => {
+    const problems = await problemsOf({ OHP_CONFIG: 'o.yaml' }, upstream(lines));
+    assert.equal(problems.length, 1, problems.join('\n'));
+    assert.match(problems[0] ?? '', problem);
+    assert.doesNotMatch(problems.join('\n'), /canary/);
+  });
+
+test('a client secret is never shown, whatever is wrong with what it stands in', async () => {
+  for (const text of [
+    'oauth:\n  upstreams:\n    client_secret: canary-secret\n',
+    'oauth:\n  upstreams:\n  - client_secret: [canary-secret]\n',
+    'oauth:\n  upstreams:\n  - client_secret: "canary secret"\n',
+    'oauth: [{ client_secret: canary-secret }]\n',
+    'oauth:\n  client_secret: canary-secret\n',
+    upstream(`${OIDC}    client_secret_file: x\n`),
+  ])
+    assert.doesNotMatch((await problemsOf({ OHP_CONFIG: 'o.yaml' }, text)).join('\n'), /canary/, text);
+});
+
+test('a client secret comes from its own file; one that is not there or holds more is told with its place', async () => {
+  const text = upstream(OIDC).replace('client_secret: canary-secret', 'client_secret_file: ./there.secret');
+  const load = (secret: () => string) =>
+    loadConfig({ OHP_CONFIG: 'o.yaml' }, (path) => (path === './there.secret' ? secret() : text));
+  assert.equal((await load(() => 'canary-secret\n')).oauth.upstreams[0]?.client_secret, 'canary-secret');
+  const place = /oauth\.upstreams\.0\.client_secret_file \(o\.yaml:6\): found "\.\/there\.secret"; /;
+  for (const secret of ['', 'canary secret', 'canary\nsecret', 'x'.repeat(501)])
+    await assert.rejects(
+      load(() => secret),
+      (error: Error) => place.test(error.message) && !error.message.includes('canary'),
+    );
+  await assert.rejects(
+    load(() => {
+      throw new Error('no such file');
+    }),
+    /can't be read: no such file/,
+  );
+});

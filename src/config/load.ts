@@ -12,6 +12,7 @@ const FILE_VARIABLE = 'OHP_CONFIG';
 /** Read by the command-line client, so they may be present where the server starts. */
 const clientVariables = ['OHP_URL', 'OHP_TOKEN', 'OHP_CA_FILE'];
 const MAX_SHOWN = 80;
+const SECRET = /^[\x21-\x7e]{1,500}$/;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -27,10 +28,41 @@ export async function loadConfig(env: Environment, readFile: (path: string) => s
     setKey(raw, key.split('.'), coerce(key, text));
     variables.set(key, variable);
   }
-  return check(raw, (path) => {
+  const locate: Locate = (path) => {
     const variable = variables.get(path.join('.'));
     return variable === undefined ? file.locate(path) : `environment variable ${variable}`;
+  };
+  return withSecrets(check(raw, locate), locate, readFile);
+}
+
+/** A client secret that has a file of its own, in its place. */
+function withSecrets(config: Config, locate: Locate, readFile: (path: string) => string): Config {
+  const upstreams = config.oauth.upstreams.map((upstream, index) => {
+    const { client_secret_file: file } = upstream;
+    if (file === undefined) return upstream;
+    const path = ['oauth', 'upstreams', index, 'client_secret_file'];
+    const refuse = (why: string, options?: { cause: unknown }): never => {
+      const place = `${path.join('.')} (${locate(path)})`;
+      throw new ConfigError([`${place}: found ${JSON.stringify(file)}; ${why}`], options);
+    };
+    const secret = readSecret(file, readFile, refuse);
+    return { ...upstream, client_secret: secret };
   });
+  return { ...config, oauth: { ...config.oauth, upstreams } };
+}
+
+function readSecret(
+  path: string,
+  readFile: (path: string) => string,
+  refuse: (why: string, options?: { cause: unknown }) => never,
+): string {
+  let text: string;
+  try {
+    text = readFile(path).trim();
+  } catch (cause) {
+    return refuse(`can't be read: ${messageOf(cause)}`, { cause });
+  }
+  return SECRET.test(text) ? text : refuse('has to hold the client secret and nothing else, in one line');
 }
 
 function refuseUnknownVariables(env: Environment): void {
@@ -93,10 +125,15 @@ function problemsOf(issue: z.core.$ZodIssue, raw: unknown, locate: Locate): stri
       const path = [...issue.path, key];
       return `${path.join('.')} (${locate(path)}): unknown setting; known here are ${knownKeys(issue.path).join(', ')}`;
     });
-  const shown = isSecret(issue.path)
-    ? 'a value that is not shown'
-    : JSON.stringify(valueAt(raw, issue.path))?.slice(0, MAX_SHOWN);
-  return [`${issue.path.join('.')} (${locate(issue.path)}): found ${shown ?? 'nothing'}; ${issue.message}`];
+  const shown = isSecret(issue.path) ? 'a value that is not shown' : shownValue(valueAt(raw, issue.path));
+  return [`${issue.path.join('.')} (${locate(issue.path)}): found ${shown}; ${issue.message}`];
+}
+
+/** Of a list or a mapping only what it is: a secret may stand in it. */
+function shownValue(value: unknown): string {
+  if (Array.isArray(value)) return 'a list';
+  if (typeof value === 'object' && value !== null) return 'a mapping';
+  return JSON.stringify(value)?.slice(0, MAX_SHOWN) ?? 'nothing';
 }
 
 const valueAt = (value: unknown, path: Path): unknown =>

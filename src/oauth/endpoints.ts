@@ -8,6 +8,7 @@ import {
   openPaths,
   PASSKEY_SCRIPT_PATH,
   PATHS,
+  UPSTREAM_PREFIX,
 } from './paths.ts';
 
 type Row = readonly [path: string, methods: string, description: string];
@@ -36,6 +37,7 @@ const rows: readonly Row[] = [
   [`${ACCOUNT_PATH}/{path}`, 'GET POST', 'A change of it'],
   [INVITE_PATH, 'GET', 'The link of an invitation'],
   [`${INVITE_PATH}/{path}`, 'POST', 'The person sets how they sign in'],
+  [`${UPSTREAM_PREFIX}{id}/callback`, 'GET', 'A provider elsewhere has said who somebody is'],
   [PASSKEY_SCRIPT_PATH, 'GET', 'Script of the pages that take passkeys'],
   ...DISCOVERY.flatMap((path): Row[] => [
     [path, 'GET', 'What the authorization server can do (RFC 8414)'],

@@ -1,5 +1,5 @@
 /**
- * Fetches what a stranger named: metadata and keys of clients. Only HTTPS, only public addresses, and the address that
+ * Fetches what a stranger named: metadata and keys of clients, and endpoints of providers. Only HTTPS, only public addresses, and the address that
  * was judged is the one that is connected to. Redirects, time and size are bounded by who calls.
  * @see draft-ietf-oauth-client-id-metadata-document §6 on server-side request forgery
  */
@@ -19,6 +19,8 @@ export class AddressRefused extends Error {
 export interface SafeFetchOptions {
   /** Hostnames of one's own network that may be asked all the same. */
   readonly privateHosts: readonly string[];
+  /** Origins of this machine that are asked over plain HTTP. */
+  readonly plainOrigins?: readonly string[] | undefined;
   /** PEM of the authorities that are trusted; tests have their own. */
   readonly authorities?: string | undefined;
   /** The name service; tests have their own. */
@@ -49,6 +51,7 @@ export function addressFault(address: string, isTrusted = false): string | undef
 
 export function createSafeFetch({
   privateHosts,
+  plainOrigins = [],
   authorities,
   resolve = (hostname, answer) => lookup(hostname, { all: true }, answer),
 }: SafeFetchOptions): typeof globalThis.fetch & AsyncDisposable {
@@ -72,7 +75,8 @@ export function createSafeFetch({
     init?: globalThis.RequestInit,
   ): Promise<Response> => {
     const url = new URL(input instanceof Request ? input.url : input);
-    if (url.protocol !== 'https:') throw new AddressRefused(`${url.protocol} is not https`);
+    if (url.protocol !== 'https:' && !plainOrigins.includes(url.origin))
+      throw new AddressRefused(`${url.protocol} is not https`);
     refusePrivate(url, trusted);
     // The types of Node's own undici and of the package are the same in all that is used here.
     const options = { ...init, dispatcher: agent, redirect: 'manual' } as unknown as RequestInit;

@@ -24,6 +24,22 @@ export const oauth: Migration = {
   },
 };
 
+/** What a person is called at the provider, and when they last came by it: told in their account. */
+export const identityFacts: Migration = {
+  name: '0004-identity-facts',
+  async up({ schema }) {
+    await schema
+      .alterTable('identities')
+      .addColumn('label', 'text', (c) => c.notNull().defaultTo(''))
+      .execute();
+    await schema.alterTable('identities').addColumn('last_used_at', 'bigint').execute();
+  },
+  async down({ schema }) {
+    await schema.alterTable('identities').dropColumn('last_used_at').execute();
+    await schema.alterTable('identities').dropColumn('label').execute();
+  },
+};
+
 async function createRecordTables(schema: Kysely<Tables>['schema']): Promise<void> {
   await schema
     .createTable('oauth_records')

@@ -1,7 +1,7 @@
 /** Each step once, in order, in its own transaction; the number of the last one is kept in the database itself. */
 import { type Kysely, sql } from 'kysely';
 import { AppError } from '../core/errors.ts';
-import { oauth } from './migrations.oauth.ts';
+import { identityFacts, oauth } from './migrations.oauth.ts';
 import type { Tables } from './schema.ts';
 
 export interface Migration {
@@ -120,7 +120,7 @@ const ages: Migration = {
   },
 };
 
-export const migrations: readonly Migration[] = [first, ages, oauth];
+export const migrations: readonly Migration[] = [first, ages, oauth, identityFacts];
 
 const VERSION_KEY = 'schema_version';
 

@@ -67,7 +67,15 @@ export interface Tables {
     version: number;
   };
   /** Who a user is at an upstream provider. */
-  identities: { issuer: string; subject: string; user_id: string; created_at: number };
+  identities: {
+    issuer: string;
+    subject: string;
+    user_id: string;
+    created_at: number;
+    /** What they are called there. */
+    label: string;
+    last_used_at: number | null;
+  };
   passkeys: {
     id: string;
     user_id: string;

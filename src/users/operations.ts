@@ -57,7 +57,7 @@ export const updateUser = defineOperation({
   name: 'update_user',
   title: 'Change a user',
   description:
-    'Changes what is named, the rest stays. disabled signs out at once, and ends grants. reset_sign_in ends password, passkeys and sessions and returns a new link, once.',
+    'Changes what is named, the rest stays. disabled signs out at once, and ends grants. reset_sign_in ends password, passkeys, linked providers and sessions and returns a new link, once.',
   permission: 'users:write',
   confinement: 'refused',
   effect: 'update',
@@ -70,14 +70,16 @@ export const updateUser = defineOperation({
     reset_sign_in: z
       .boolean()
       .optional()
-      .describe('true: password and passkeys stop working; the result has a link to set new ones'),
+      .describe(
+        'true: password, passkeys and linked providers stop working; the result has a link to set new ones',
+      ),
     version: versionField,
   }),
   output: invitedUserSchema,
   confirm: ({ id, disabled, reset_sign_in }) => {
     if (disabled) return `Disable the user ${id}? They are signed out, and what they granted ends, at once.`;
     return reset_sign_in
-      ? `Reset how ${id} signs in? Their password and passkeys stop working at once.`
+      ? `Reset how ${id} signs in? Their password, passkeys and linked providers stop working at once.`
       : undefined;
   },
   async handler({ id, version, ...changes }, context, { users }: Services) {

@@ -16,6 +16,7 @@ import type { Database, Writer } from '../store/database.ts';
 import { Challenges } from './challenges.ts';
 import { assertionSchema, passkeyDocument, registrationSchema } from './passkey-schema.ts';
 import type { Person } from './person.ts';
+import { type Provider, requireAnotherWay, waysOf } from './ways.ts';
 
 export const MAX_PASSKEYS = 20;
 /** Shown by the browser beside the hostname. */
@@ -29,6 +30,8 @@ export interface PasskeyOptions {
   readonly database: Database;
   readonly clock: Clock;
   readonly find: (userId: string) => Person | undefined;
+  /** Other ways to sign in. */
+  readonly providers: readonly Provider[];
 }
 
 export interface Passkey {
@@ -192,17 +195,7 @@ export class PasskeyService {
     await this.#options.database.change({}, async (tx) => {
       const rows = await tx.selectFrom('passkeys').select('id').where('user_id', '=', person.id).execute();
       if (!rows.some((row) => row.id === id)) throw new AppError('NOT_FOUND', 'there is no such passkey');
-      const other = await tx
-        .selectFrom('identities')
-        .select('issuer')
-        .where('user_id', '=', person.id)
-        .limit(1)
-        .executeTakeFirst();
-      if (rows.length === 1 && !person.hasPassword && !other)
-        throw new AppError(
-          'PRECONDITION_FAILED',
-          'this is your only way to sign in; set a password or add another passkey first',
-        );
+      requireAnotherWay(await waysOf(tx, person.id), this.#options.providers);
       await tx.deleteFrom('passkeys').where('id', '=', id).where('user_id', '=', person.id).execute();
     });
   }

@@ -32,6 +32,12 @@ export const withRights = (person: Omit<Person, 'permissions' | 'hostnames'>): P
   hostnames: person.document.hostnames ?? undefined,
 });
 
+/** The same person where nothing is different. */
+export function withDocument(person: Person, document: UserDocument): Person {
+  const isSame = JSON.stringify(userDocument.parse(document)) === JSON.stringify(person.document);
+  return isSame ? person : withRights({ ...person, document, version: person.version + 1 });
+}
+
 export const toRow = ({ id, username, document, createdAt, version }: Person) => ({
   id,
   username,

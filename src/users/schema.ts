@@ -11,8 +11,10 @@ export const MIN_PASSWORD = 12;
 export const MAX_PASSWORD = 256;
 const MAX_USERNAME = 64;
 const MAX_EMAIL = 254;
-const MAX_GROUPS = 100;
-const MAX_GROUP = 64;
+export const MAX_GROUPS = 100;
+const MAX_GROUP = 128;
+/** Beside a provider's name and a colon. */
+const MAX_UPSTREAM_GROUP = 90;
 const MAX_HOSTNAMES = 100;
 
 /** Compared in lower case: two people must not look like one. */
@@ -35,6 +37,13 @@ const groupName = z
   .max(MAX_GROUP)
   .regex(/^[A-Za-z0-9][A-Za-z0-9._:/@-]*$/, 'has to be of letters, digits and . _ : / @ -');
 
+/** Kept with the name of the provider in front. */
+const upstreamGroup = z
+  .string()
+  .min(1)
+  .max(MAX_UPSTREAM_GROUP)
+  .regex(/^[A-Za-z0-9/][A-Za-z0-9._:/@-]*$/);
+
 const displayName = z
   .string()
   .min(1)
@@ -52,7 +61,9 @@ export const userSettings = z.strictObject({
     .array(groupName)
     .max(MAX_GROUPS)
     .default([])
-    .describe('Compared by protections that allow groups'),
+    .describe(
+      'Compared by protections that allow groups; those with the name of a provider in front are from it',
+    ),
   role: z
     .enum(['none', ...bundleNames])
     .default('none')
@@ -69,8 +80,10 @@ export type UserSettings = z.output<typeof userSettings>;
 
 /** What is kept beside the columns of the table. */
 export const userDocument = userSettings.extend({
-  /** Only an upstream provider or an administrator says so. */
+  /** Only a provider says so. */
   email_verified: z.boolean().default(false),
+  /** Issuer of the provider that the address is from; absent: an administrator wrote it. */
+  email_by: z.string().optional(),
   owner: z.string(),
   /** Sessions that began before this are over; milliseconds since 1970. */
   signed_out_at: z.int().default(0),
@@ -91,6 +104,35 @@ export const userSchema = z.object({
   version: z.int(),
 });
 export type User = z.output<typeof userSchema>;
+
+const MAX_SUBJECT = 255;
+const MAX_ISSUER = 500;
+
+/** Undefined where a provider says something that is not fit to be kept: a name is no reason to refuse a person. */
+const ifFit = <T>(schema: z.ZodType<T>) => schema.optional().catch(undefined);
+
+/** Who somebody is elsewhere, as the provider vouches for it. Issuer and subject are the identity, the rest is told of it. */
+export const identity = z.object({
+  issuer: z.string().min(1).max(MAX_ISSUER),
+  /** @see OpenID Connect Core 1.0 §2, `sub` */
+  subject: z.string().min(1).max(MAX_SUBJECT),
+  /** What they are called there. */
+  label: z
+    .string()
+    .overwrite((text) => cleanText(text, MAX_USERNAME))
+    .catch(''),
+  name: ifFit(displayName),
+  email: ifFit(email),
+  isEmailVerified: z.boolean(),
+  /** As the provider names them. Those that no policy could name are left out. */
+  groups: z
+    .array(z.unknown())
+    .transform((all) =>
+      all.map((one) => upstreamGroup.safeParse(one).data).filter((one) => one !== undefined),
+    )
+    .transform((all) => [...new Set(all)].slice(0, MAX_GROUPS)),
+});
+export type Identity = z.output<typeof identity>;
 
 /** With the way in for who has none yet. */
 export const invitedUserSchema = userSchema.extend({

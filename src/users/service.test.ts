@@ -32,6 +32,7 @@ async function start(t: TestContext) {
     clock,
     log,
     inviteUrl: (code: string) => `https://issuer/invite?code=${code}`,
+    providers: [],
   };
   const users = new UserService(options);
   await users.load();

@@ -12,7 +12,7 @@ import { limits } from '../core/limits.ts';
 import type { OperationContext } from '../core/operation.ts';
 import { type Principal, system } from '../core/principal.ts';
 import type { Log } from '../core/record.ts';
-import type { Database, Reader, Writer } from '../store/database.ts';
+import type { Database, Writer } from '../store/database.ts';
 import { createInvite, endInvites, findInvite } from './invites.ts';
 import { hashPassword, passwordFault, verifyPassword } from './password.ts';
 import { type Person, personOf, toRow, withRights } from './person.ts';
@@ -23,7 +23,16 @@ import {
   requireGrantable,
   requireOutranks,
 } from './rules.ts';
-import { type InvitedUser, type User, userDocument, userSettings, type UserSettings } from './schema.ts';
+import {
+  type InvitedUser,
+  type User,
+  type UserDocument,
+  userDocument,
+  userSettings,
+  type UserSettings,
+} from './schema.ts';
+import { unvouched } from './vouched.ts';
+import { type Provider, type Ways, waysOf, wordsOf } from './ways.ts';
 
 export type { Person } from './person.ts';
 
@@ -38,13 +47,15 @@ export interface UserServiceOptions {
   readonly log: Log;
   /** The page that takes the code of an invitation. */
   readonly inviteUrl: (code: string) => string;
+  /** By which people sign in, besides here. */
+  readonly providers: readonly Provider[];
 }
 
 type Settings = { [Name in keyof UserSettings]?: UserSettings[Name] | undefined };
 
 export interface UserChanges extends Settings {
   version?: number | undefined;
-  /** Password and passkeys stop, and a new invitation is made. */
+  /** Password, passkeys and linked providers stop, and a new invitation is made. */
   reset_sign_in?: boolean | undefined;
 }
 
@@ -128,7 +139,7 @@ export class UserService implements Disposable {
         afterCommit,
       );
       if (invited) invite = await createInvite(tx, person.id, this.#options.clock);
-      return this.#told(person, await factsOf(tx, person.id));
+      return this.#told(person, await waysOf(tx, person.id));
     });
     return { ...user, ...this.#invitation(invite) };
   }
@@ -151,16 +162,17 @@ export class UserService implements Disposable {
     context: Caller,
   ): Promise<InvitedUser> {
     let invite: { code: string; expiresAt: number } | undefined;
-    const { clock } = this.#options;
     const user = await this.#options.database.change(context, async (tx, afterCommit) => {
       const current = this.#get(id);
       requireVersion(id, version, current.version);
-      const fresh = changed(current, changes, { isReset, now: clock.now() });
+      const { clock, providers } = this.#options;
+      const known = isReset ? { ...current, document: unvouched(current.document, providers) } : current;
+      const fresh = changed(known, changes, { isReset, now: clock.now() });
       this.#requireAllowed(context.principal, current, fresh, isReset);
       if (isReset) invite = await resetSignIn(tx, fresh.id, clock);
       await tx.updateTable('users').set(toRow(fresh)).where('id', '=', fresh.id).execute();
       afterCommit(() => this.#replace(current, fresh, context.principal));
-      return this.#told(fresh, await factsOf(tx, fresh.id));
+      return this.#told(fresh, await waysOf(tx, fresh.id));
     });
     return { ...user, ...this.#invitation(invite) };
   }
@@ -196,7 +208,7 @@ export class UserService implements Disposable {
       .slice(0, (limit ?? limits.pageSizeDefault) + 1);
     const { read } = this.#options.database;
     const users = await Promise.all(
-      found.map(async (person) => this.#told(person, await factsOf(read, person.id))),
+      found.map(async (person) => this.#told(person, await waysOf(read, person.id))),
     );
     const { items, ...more } = pageOf(users, limit, ({ username }) => encodeCursor('users', [username]));
     return { users: items, ...more };
@@ -204,7 +216,7 @@ export class UserService implements Disposable {
 
   async get(id: string): Promise<User> {
     const person = this.#get(id);
-    return this.#told(person, await factsOf(this.#options.database.read, person.id));
+    return this.#told(person, await waysOf(this.#options.database.read, person.id));
   }
 
   /** Whom an invitation is for; undefined when it is unknown, used, too old, or they are not let in. */
@@ -231,9 +243,32 @@ export class UserService implements Disposable {
       const person = invite && this.find(invite.userId);
       if (!person) throw notInvited();
       await endInvites(tx, person.id);
-      const fresh = await set(tx, person);
-      afterCommit(() => this.#put(fresh));
-      return fresh;
+      return this.#write(tx, { current: person, fresh: await set(tx, person) }, afterCommit);
+    });
+  }
+
+  /** Somebody new for whom a provider vouches; `link` runs in the same transaction. @throws AppError CONFLICT. */
+  admit(
+    usernames: Iterable<string>,
+    document: UserDocument,
+    link: (tx: Writer, userId: string) => Promise<void>,
+  ): Promise<Person> {
+    return this.#options.database.change({}, async (tx, afterCommit) => {
+      // Else whoever comes first would close the way in for the administrator.
+      if (this.#byId.size === 0) throw new AppError('CONFLICT', 'the first account is the administrator’s');
+      const username = [...usernames].find((name) => !this.#byName.has(name)) ?? '';
+      const wanted = { username, settings: document, owner: system, passwordHash: null };
+      const person = await this.#insert(tx, wanted, afterCommit);
+      await link(tx, person.id);
+      return person;
+    });
+  }
+
+  /** Makes a user what `set` says, which runs in the same transaction. */
+  alter(id: string, set: (tx: Writer, person: Person) => Promise<Person>): Promise<Person> {
+    return this.#options.database.change({}, async (tx, afterCommit) => {
+      const current = this.#get(id);
+      return this.#write(tx, { current, fresh: await set(tx, current) }, afterCommit);
     });
   }
 
@@ -241,22 +276,14 @@ export class UserService implements Disposable {
   async changePassword(id: string, password: string): Promise<Person> {
     requireUsable(password, this.#get(id).username);
     const encoded = await hashPassword(password);
-    return this.#options.database.change({}, async (tx, afterCommit) => {
-      const fresh = await setPassword(tx, this.#get(id), encoded);
-      afterCommit(() => this.#put(fresh));
-      return fresh;
-    });
+    return this.alter(id, (tx, person) => setPassword(tx, person, encoded));
   }
 
   /** Every session that there is ends; how to sign in stays. */
-  signOut(id: string): Promise<void> {
-    const { database, clock } = this.#options;
-    return database.change({}, async (tx, afterCommit) => {
-      const current = this.#get(id);
-      const document = { ...current.document, signed_out_at: clock.now() };
-      const fresh = { ...current, document };
-      await tx.updateTable('users').set(toRow(fresh)).where('id', '=', id).execute();
-      afterCommit(() => this.#replace(current, fresh, system));
+  async signOut(id: string): Promise<void> {
+    const { clock } = this.#options;
+    await this.alter(id, async (_tx, current) => {
+      return { ...current, document: { ...current.document, signed_out_at: clock.now() } };
     });
   }
 
@@ -282,7 +309,12 @@ export class UserService implements Disposable {
 
   async #insert(
     tx: Writer,
-    wanted: { username: string; settings: UserSettings; owner: Principal; passwordHash: string | null },
+    wanted: {
+      username: string;
+      settings: UserSettings | UserDocument;
+      owner: Principal;
+      passwordHash: string | null;
+    },
     afterCommit: AfterCommit,
   ): Promise<Person> {
     const { username, settings, owner, passwordHash } = wanted;
@@ -324,6 +356,17 @@ export class UserService implements Disposable {
     return row?.password_hash ?? undefined;
   }
 
+  async #write(
+    tx: Writer,
+    { current, fresh }: { current: Person; fresh: Person },
+    afterCommit: AfterCommit,
+  ): Promise<Person> {
+    if (fresh === current) return current;
+    await tx.updateTable('users').set(toRow(fresh)).where('id', '=', fresh.id).execute();
+    afterCommit(() => this.#replace(current, fresh, system));
+    return fresh;
+  }
+
   #put(person: Person): void {
     this.#byId.set(person.id, person);
     this.#byName.set(person.username, person);
@@ -356,14 +399,15 @@ export class UserService implements Disposable {
     return { invite_url: this.#options.inviteUrl(code), invite_expires_at: toTimestamp(expiresAt) };
   }
 
-  #told({ document, ...person }: Person, { ways, lastSeenAt }: Awaited<ReturnType<typeof factsOf>>): User {
-    const { owner: _owner, signed_out_at: _, ...settings } = document;
+  #told({ document, ...person }: Person, ways: Ways): User {
+    const { owner: _owner, signed_out_at: _, email_by: _by, ...settings } = document;
+    const { lastSeenAt } = ways;
     return {
       ...settings,
       id: person.id,
       username: person.username,
       name: settings.name ?? person.username,
-      sign_in: ways,
+      sign_in: wordsOf(ways, this.#options.providers),
       created_at: toTimestamp(person.createdAt),
       last_seen_at: lastSeenAt === null ? null : toTimestamp(lastSeenAt),
       version: person.version,
@@ -391,7 +435,7 @@ function changed(
     ...current,
     document: {
       ...document,
-      ...(document.email !== current.document.email && { email_verified: false }),
+      ...(document.email !== current.document.email && { email_verified: false, email_by: undefined }),
       ...(isOut && { signed_out_at: now }),
     },
     hasPassword: current.hasPassword && !isReset,
@@ -402,6 +446,7 @@ function changed(
 async function resetSignIn(tx: Writer, userId: string, clock: Clock) {
   await tx.updateTable('users').set({ password_hash: null }).where('id', '=', userId).execute();
   await tx.deleteFrom('passkeys').where('user_id', '=', userId).execute();
+  await tx.deleteFrom('identities').where('user_id', '=', userId).execute();
   return createInvite(tx, userId, clock);
 }
 
@@ -420,29 +465,3 @@ const notInvited = (): AppError =>
     'NOT_FOUND',
     'this invitation was used already, has expired, or is not whole; ask for a new one',
   );
-
-/** What only the store knows of a user. */
-async function factsOf(db: Pick<Reader, 'selectFrom'>, userId: string) {
-  const row = await db
-    .selectFrom('users')
-    .select(['password_hash', 'last_seen_at'])
-    .where('id', '=', userId)
-    .executeTakeFirst();
-  const passkey = await db
-    .selectFrom('passkeys')
-    .select('id')
-    .where('user_id', '=', userId)
-    .limit(1)
-    .executeTakeFirst();
-  const identities = await db
-    .selectFrom('identities')
-    .select('issuer')
-    .where('user_id', '=', userId)
-    .execute();
-  const ways = [
-    ...(row?.password_hash ? ['password'] : []),
-    ...(passkey ? ['passkey'] : []),
-    ...identities.map(({ issuer }) => issuer),
-  ];
-  return { ways, lastSeenAt: row?.last_seen_at ?? null };
-}

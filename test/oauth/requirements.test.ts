@@ -15,6 +15,9 @@ const codes = 'test/incidents/row-07-codes.test.ts';
 const refresh = 'test/incidents/row-08-refresh.test.ts';
 const outside = 'test/incidents/row-09-redirects.test.ts';
 const audience = 'test/incidents/row-10-audience.test.ts';
+const elsewhere = 'test/incidents/row-06-upstream.test.ts';
+const oidc = 'src/oauth/upstreams/oidc.test.ts';
+const upstream = 'src/oauth/upstreams/upstream.contract.ts';
 const consent = 'test/incidents/row-06-confused-deputy.test.ts';
 const advertised = 'test/oauth/advertised.test.ts';
 const accessTokens = 'src/oauth/access-tokens.test.ts';
@@ -114,6 +117,17 @@ const rows: readonly Row[] = [
   ['a session is not given away by its id', 'MCP Security Best Practices, Session Hijacking', consent, 'incident 06: a session id from before the sign-in is not signed in by it, and cookies are of this host only'],
   ['what is stored opens nothing', 'OAuth 2.1 §7; MCP 2026-07-28, Token Theft', advertised, 'no token and no secret of a client stands readable in what is stored'],
   ['a sign-in belongs to its browser', 'RFC 9700 §4.7', consent, 'incident 06: what one browser began, no other browser finishes, not even with its form'],
+  ['a sign-in elsewhere belongs to its browser', 'RFC 9700 §4.7; MCP Security Best Practices, Confused Deputy', elsewhere, 'incident 06: a captured URL of the way back works in no other browser, also one with a sign-in of its own, and is used up by it'],
+  ['… and so does the way there', 'RFC 9700 §4.7', elsewhere, 'incident 06: a captured URL of the way there, approved in another browser, signs nobody in there'],
+  ['… and counts once', 'RFC 6749 §10.12', elsewhere, 'incident 06: an answer counts once, for its own provider, and only while that sign-in is the one of this browser'],
+  ['… with consent for each client after it', 'MCP Security Best Practices, Confused Deputy', elsewhere, 'incident 06: a client is asked about after a sign-in elsewhere as after any other, and no button is pressed by another site'],
+  ['PKCE at providers elsewhere', 'RFC 9700 §2.1.1', upstream, 'the way there has PKCE with S256, a new state each time, the exact redirect URI, and no secret'],
+  ['who answers is who was asked', 'RFC 9207 §2.4; RFC 9700 §4.4', oidc, 'a provider that says it names itself in its answers (RFC 9207) is believed only when it does'],
+  ['ID tokens are checked', 'OIDC Core §3.1.3.7', oidc, 'an ID token with ${what} signs nobody in'],
+  ['… by their signature', 'RFC 7515 §5.2; RFC 8725 §3.1', oidc, 'an ID token ${what} signs nobody in'],
+  ['userinfo is of the same person', 'OIDC Core §5.3.2', oidc, 'what userinfo says of somebody else signs nobody in'],
+  ['issuer and subject are who somebody is', 'OIDC Core §5.7', elsewhere, 'incident 06: the address of an account here, verified elsewhere, does not lead into it'],
+  ['discovery leads into no private network', 'MCP Security Best Practices, SSRF', oidc, 'its document leads nobody into a private network: ${endpoint} ${url}'],
   ['pages are in no frame', 'RFC 9700 §4.16', 'test/e2e/sign-in-pages.test.ts', 'a fault is told on a page of ours, and every page forbids scripts, frames and referrers'],
   ['current clients', 'SDK v2', sdk, "the SDK's v2 client signs in ${how}, and calls a tool ${where}"],
   ['…', 'SDK v1', sdk, "the SDK's v1 client signs in, and calls a tool ${where}"],

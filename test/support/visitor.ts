@@ -1,4 +1,5 @@
-/** A browser without a window: cookies for each host, redirects followed, forms filled in. HTTPS to loopback, no DNS. */
+/** A browser without a window: cookies for each host, redirects and refreshes followed, forms filled in. To loopback, no DNS. */
+import http from 'node:http';
 import https from 'node:https';
 import { text } from 'node:stream/consumers';
 import type { Product } from './product.ts';
@@ -34,9 +35,13 @@ export class Visitor {
   /** Where it is sent to this URL, it has arrived: that is somebody else's. */
   readonly #destination: string | undefined;
 
-  constructor(product: Pick<Product, 'ca' | 'httpsPort'>, destination?: string) {
+  /** Of loopback; limits of one network are not met by another. */
+  readonly #address: string | undefined;
+
+  constructor(product: Pick<Product, 'ca' | 'httpsPort'>, destination?: string, address?: string) {
     this.#product = product;
     this.#destination = destination;
+    this.#address = address;
   }
 
   /** URL of a path of a served hostname. */
@@ -56,7 +61,11 @@ export class Visitor {
       if (this.#destination !== undefined && url.href.startsWith(this.#destination))
         return { url, hops, status: 0, headers: {}, body: '' };
       const answer = await this.request(url, { ...asked, headers: { ...navigation, ...asked.headers } });
-      const { location } = answer.headers;
+      const location = answer.headers['location'] ?? goesOnTo(answer.body);
+      if (location !== undefined && answer.status === 200) {
+        [url, asked] = [new URL(String(location), url), {}];
+        continue;
+      }
       if (answer.status < 300 || answer.status >= 400 || typeof location !== 'string')
         return { url, hops, ...answer };
       url = new URL(location, url);
@@ -98,9 +107,11 @@ export class Visitor {
     const jar = this.#jarOf(url.hostname);
     const cookie = [...jar].map(([name, value]) => `${name}=${value}`).join('; ');
     return new Promise((resolve, reject) => {
-      const request = https.request(
+      const { request: open } = url.protocol === 'https:' ? https : http;
+      const request = open(
         {
           host: '127.0.0.1',
+          ...(this.#address !== undefined && { localAddress: this.#address }),
           port: url.port,
           servername: url.hostname,
           path: url.pathname + url.search,
@@ -133,6 +144,10 @@ export class Visitor {
     return jar;
   }
 }
+
+/** Where a page sends the browser by itself. */
+const goesOnTo = (body: string): string | undefined =>
+  /<meta http-equiv="refresh" content="0; url=([^"]+)">/.exec(body)?.[1]?.replaceAll('&amp;', '&');
 
 function keep(jar: Map<string, string>, lines: readonly string[]): void {
   for (const line of lines) {

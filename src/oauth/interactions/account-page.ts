@@ -3,11 +3,11 @@ import { html } from 'hono/html';
 import { cleanText } from '../../core/untrusted.ts';
 import { MIN_PASSWORD } from '../../users/schema.ts';
 import { ACCOUNT_PATH, PATHS } from '../paths.ts';
-import { type Markup, sendPage } from './page.ts';
+import { faultOf, type Markup, sendPage } from './page.ts';
 import { hiddenFields, passkeyForm, passkeyScript } from './passkey-form.ts';
-import { type GrantTold, type Passkey, tokenFor, type Visit } from './scene.ts';
+import { type GrantTold, type Linked, type Passkey, tokenFor, type Visit } from './scene.ts';
 import { accountPageOf, type SignedIn } from './session.ts';
-import { faultOf } from './sign-in.ts';
+import { providerForm } from './upstream.ts';
 
 const MAX_GRANTS_SHOWN = 50;
 const DAY_LENGTH = '2026-01-31'.length;
@@ -25,6 +25,10 @@ export async function showAccount(visit: Visit, before: SignedIn, outcome: Outco
   const who = { ...before, person };
   const csrf = tokenFor(options, accountPageOf(who));
   const passkeys = await options.passkeys.list(person.id);
+  const linked = await options.identities.list(person.id);
+  const unlinked = options.upstreams.list.filter(({ issuer }) =>
+    linked.every((one) => one.issuer !== issuer),
+  );
   const grants = await options.granted.list(person.id);
   const creation = who.isRecent
     ? await options.passkeys.registrationOptions(provider.issuer, accountPageOf(who), person.id)
@@ -39,6 +43,8 @@ ${outcome.said === undefined ? '' : html`<p class="said" role="status">${outcome
 ${faultOf(outcome.fault)}
 <h2>How you sign in</h2>
 ${passkeyList(passkeys, who.isRecent ? csrf : undefined)}
+${linkedList(linked, who.isRecent ? csrf : undefined)}
+${who.isRecent ? providerForm({ action: `${ACCOUNT_PATH}/link`, fields: { csrf }, upstreams: unlinked, verb: 'Link' }) : ''}
 ${who.isRecent ? changes({ csrf, creation, hasPassword: person.hasPassword, username: person.username }) : confirmFirst}
 <h2>What you have let in</h2>
 ${grantList(grants, csrf)}
@@ -66,6 +72,22 @@ ${
     : html`<form method="post" action="${ACCOUNT_PATH}/remove-passkey">
 ${hiddenFields({ csrf, id })}
 <button aria-label="Remove the passkey ${cleanText(name)}">Remove</button>
+</form>`
+}</li>`,
+  )}</ul>`;
+}
+
+function linkedList(linked: readonly Linked[], csrf: string | undefined): Markup | '' {
+  if (linked.length === 0) return '';
+  return html`<ul class="rows">${linked.map(
+    ({ issuer, subject, title, label, createdAt, lastUsedAt }) => html`<li>
+<span><strong>${title}</strong><br><small>${label === '' ? '' : `as ${cleanText(label)}, `}linked ${day(createdAt)}${lastUsedAt === undefined ? '' : `, last used ${day(lastUsedAt)}`}</small></span>
+${
+  csrf === undefined
+    ? ''
+    : html`<form method="post" action="${ACCOUNT_PATH}/unlink">
+${hiddenFields({ csrf, issuer, subject })}
+<button aria-label="Unlink ${title}${label === '' ? '' : ` (${cleanText(label)})`}">Unlink</button>
 </form>`
 }</li>`,
   )}</ul>`;

@@ -10,6 +10,7 @@ import { RateLimiter } from '../../core/rate-limit.ts';
 export const ATTEMPTS_PER_MINUTE = 30;
 export const FAILURES_PER_MINUTE = 10;
 export const SLOW_MS = 3 * SECOND;
+export const TOO_MANY = 'Too many attempts from your network. Try again in a minute.';
 const MAX_KEYS = 100_000;
 /** Requests that are held at once; each is a few kilobytes. */
 const MAX_HELD = 1000;

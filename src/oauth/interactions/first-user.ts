@@ -5,10 +5,11 @@
 import { html } from 'hono/html';
 import { AppError } from '../../core/errors.ts';
 import { MIN_PASSWORD } from '../../users/schema.ts';
-import { formTargetOf, sendPage } from './page.ts';
+import { TOO_MANY } from './attempts.ts';
+import { faultOf, formTargetOf, sendPage } from './page.ts';
 import { hiddenFields } from './passkey-form.ts';
 import { isToken, report, type Scene, textOf, tokenFor } from './scene.ts';
-import { faultOf, signedIn, TOO_MANY } from './sign-in.ts';
+import { signedIn } from './sign-in.ts';
 
 interface Again {
   readonly fault?: string;

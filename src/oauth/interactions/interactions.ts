@@ -6,7 +6,13 @@
 import type Provider from 'oidc-provider';
 import type { KoaContextWithOIDC } from 'oidc-provider';
 import { AppError, errorSurface, messageOf } from '../../core/errors.ts';
-import { ACCOUNT_PATH, INTERACTION_PREFIX, INVITE_PATH, PASSKEY_SCRIPT_PATH } from '../paths.ts';
+import {
+  ACCOUNT_PATH,
+  INTERACTION_PREFIX,
+  INVITE_PATH,
+  PASSKEY_SCRIPT_PATH,
+  UPSTREAM_PREFIX,
+} from '../paths.ts';
 import type { Middleware } from '../server.ts';
 import { playAccount } from './account.ts';
 import { decide, showConsent } from './consent.ts';
@@ -16,7 +22,8 @@ import { pages } from './pages.ts';
 import { sendPasskeyScript } from './passkey-script.ts';
 import { readForm } from './requests.ts';
 import { type InteractionOptions, requireToken, type Scene, type Visit } from './scene.ts';
-import { showSignIn, signIn, signInByPasskey } from './sign-in.ts';
+import { showSignIn, signIn, signInByPasskey, signInElsewhere } from './sign-in.ts';
+import { playReturn } from './upstream-return.ts';
 
 export type { Consent } from './scene.ts';
 
@@ -41,6 +48,7 @@ function playerOf(path: string): ((visit: Visit) => Promise<void>) | undefined {
   if (path.startsWith(INTERACTION_PREFIX)) return playInteraction;
   if (path === INVITE_PATH || path.startsWith(`${INVITE_PATH}/`)) return playInvite;
   if (path === ACCOUNT_PATH || path.startsWith(`${ACCOUNT_PATH}/`)) return playAccount;
+  if (path.startsWith(UPSTREAM_PREFIX)) return playReturn;
   return path === PASSKEY_SCRIPT_PATH ? async ({ context }) => sendPasskeyScript(context) : undefined;
 }
 
@@ -53,7 +61,7 @@ interface Action {
 const actions: ReadonlyMap<string, Action> = new Map([
   ['sign-in', { prompt: 'login', play: signIn }],
   ['passkey', { prompt: 'login', play: signInByPasskey }],
-  ['upstream', { prompt: 'login', play: goUpstream }],
+  ['upstream', { prompt: 'login', play: signInElsewhere }],
   ['first-user', { prompt: 'login', play: checkToken }],
   ['first-account', { prompt: 'login', play: makeFirstUser }],
   ['consent', { prompt: 'consent', play: decide }],
@@ -77,12 +85,4 @@ async function playInteraction({ context, provider, options }: Visit): Promise<v
 function show(scene: Scene): Promise<void> {
   if (scene.details.prompt.name === 'consent') return showConsent(scene);
   return scene.options.people.count === 0 ? showFirstUser(scene) : showSignIn(scene);
-}
-
-async function goUpstream(scene: Scene, form: URLSearchParams): Promise<void> {
-  const { upstreams } = scene.options;
-  const name = form.get('provider') ?? '';
-  if (!upstreams?.list.some((known) => known.name === name))
-    throw new AppError('NOT_FOUND', 'there is no such provider');
-  return upstreams.begin(scene, name);
 }

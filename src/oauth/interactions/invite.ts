@@ -3,24 +3,26 @@
  * up, because mail programs look at links too. The code itself is what proves that the form is ours.
  */
 import { html } from 'hono/html';
-import { AppError } from '../../core/errors.ts';
+import { AppError, errorSurface } from '../../core/errors.ts';
 import { MIN_PASSWORD } from '../../users/schema.ts';
 import { ACCOUNT_PATH, INVITE_PATH } from '../paths.ts';
-import { sendPage } from './page.ts';
+import { TOO_MANY } from './attempts.ts';
+import { faultOf, sendPage, sentence } from './page.ts';
 import { hiddenFields, passkeyForm, passkeyScript } from './passkey-form.ts';
 import { readForm } from './requests.ts';
 import { type Person, report, type Visit } from './scene.ts';
 import { openSession } from './session.ts';
-import { faultOf, TOO_MANY } from './sign-in.ts';
+import { goTo, providerForm } from './upstream.ts';
 
 export async function playInvite(visit: Visit): Promise<void> {
   const { context, options, provider } = visit;
   if (!options.attempts.take(context.ip)) throw new AppError('RATE_LIMITED', TOO_MANY);
   if (context.method === 'GET' && context.path === INVITE_PATH)
-    return show(visit, new URLSearchParams(context.querystring).get('code') ?? '');
+    return showInvite(visit, new URLSearchParams(context.querystring).get('code') ?? '');
   if (context.method !== 'POST') throw new AppError('NOT_FOUND', 'there is no such page');
   const form = await readForm(context, provider.issuer);
   const code = form.get('code') ?? '';
+  if (context.path === UPSTREAM) return goElsewhere(visit, code, form);
   const way = ways.get(context.path.slice(INVITE_PATH.length + 1));
   if (!way) throw new AppError('NOT_FOUND', 'there is no such page');
   try {
@@ -31,7 +33,10 @@ export async function playInvite(visit: Visit): Promise<void> {
     return context.redirect(ACCOUNT_PATH);
   } catch (cause) {
     if (!(cause instanceof AppError) || cause.code !== 'INVALID_INPUT') throw cause;
-    return show(visit, code, cause.message);
+    return showInvite(visit, code, {
+      fault: sentence(cause.message),
+      status: errorSurface.INVALID_INPUT.status,
+    });
   }
 }
 
@@ -61,17 +66,30 @@ const ways: ReadonlyMap<string, Way> = new Map<string, Way>([
   ],
 ]);
 
-async function show({ context, options, provider }: Visit, code: string, fault?: string): Promise<void> {
+const UPSTREAM = `${INVITE_PATH}/upstream`;
+
+async function goElsewhere(visit: Visit, code: string, form: URLSearchParams): Promise<void> {
+  if (!(await visit.options.people.invited(code))) throw notInvited();
+  return goTo(visit, form, { kind: 'invite', code }, (again) => showInvite(visit, code, again));
+}
+
+const notInvited = (): AppError =>
+  new AppError(
+    'NOT_FOUND',
+    'this invitation was used already, has expired, or is not whole; ask for a new one',
+  );
+
+export async function showInvite(
+  { context, options, provider }: Visit,
+  code: string,
+  { fault, status = 200 }: { fault?: string; status?: number } = {},
+): Promise<void> {
   const person = await options.people.invited(code);
-  if (!person)
-    throw new AppError(
-      'NOT_FOUND',
-      'this invitation was used already, has expired, or is not whole; ask for a new one',
-    );
+  if (!person) throw notInvited();
   const creation = await options.passkeys.registrationOptions(provider.issuer, invitePageOf(code), person.id);
   return sendPage(context, {
     title: 'Welcome',
-    status: fault === undefined ? 200 : 400,
+    status,
     ...(creation && { script: passkeyScript }),
     body: html`<h1>Welcome, ${person.username}</h1>
 <p>Choose how you sign in from now on. This link works once.</p>
@@ -95,7 +113,8 @@ ${hiddenFields({ code })}
 <input id="password" name="password" type="password" autocomplete="new-password" minlength="${MIN_PASSWORD}" required aria-describedby="rule">
 <small id="rule">At least ${MIN_PASSWORD} characters.</small>
 <button>Use this password</button>
-</form>`,
+</form>
+${providerForm({ action: UPSTREAM, fields: { code }, upstreams: options.upstreams.list, verb: 'Sign in with' })}`,
   });
 }
 

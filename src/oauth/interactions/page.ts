@@ -38,12 +38,14 @@ export interface PageFacts {
   readonly status?: number;
   /** Where a form of this page may end up by redirects, besides here (Chromium follows `form-action` through them). */
   readonly formTarget?: string | undefined;
+  /** Where the browser goes by itself. No redirect: `form-action` would hold for all that follows the form. */
+  readonly goOn?: string | undefined;
   /** Of a script file of our own, for passkeys. */
   readonly script?: string | undefined;
 }
 
 export async function sendPage(context: KoaContextWithOIDC, facts: PageFacts): Promise<void> {
-  const { title, body, status = 200, script } = facts;
+  const { title, body, status = 200, script, goOn } = facts;
   context.status = status;
   context.type = 'text/html; charset=utf-8';
   context.set('cache-control', 'no-store');
@@ -59,6 +61,7 @@ export async function sendPage(context: KoaContextWithOIDC, facts: PageFacts): P
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${title}</title>
 ${raw(`<style>${STYLE}</style>`)}
+${goOn === undefined ? '' : html`<meta http-equiv="refresh" content="0; url=${goOn}">`}
 ${script === undefined ? '' : html`<script type="module" src="${script}"></script>`}
 </head>
 <body>
@@ -82,6 +85,13 @@ function policyOf({ formTarget, script }: PageFacts): string {
     "frame-ancestors 'none'",
   ].join('; ');
 }
+
+/** A message of ours, as people read it. */
+export const sentence = (text: string): string =>
+  `${text.charAt(0).toUpperCase()}${text.slice(1)}.`.replace(/\.\.$/, '.');
+
+export const faultOf = (fault: string | undefined): Markup | '' =>
+  fault === undefined ? '' : html`<p class="fault" role="alert">${fault}</p>`;
 
 /** The origin of a redirect URI, or its scheme where it has no origin, as a source of a policy. */
 export function formTargetOf(redirectUri: string): string | undefined {

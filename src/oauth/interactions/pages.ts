@@ -5,7 +5,7 @@ import type { KoaContextWithOIDC } from 'oidc-provider';
 import { errorSurface } from '../../core/errors.ts';
 import { cleanText } from '../../core/untrusted.ts';
 import type { Pages } from '../provider.ts';
-import { type Markup, sendPage } from './page.ts';
+import { type Markup, sendPage, sentence } from './page.ts';
 
 /** In words for people; the code stays for who has to look it up. */
 const faults: Readonly<Record<string, string>> = {
@@ -78,9 +78,6 @@ ${raw(form)}
   deviceDone: (context) =>
     send(context, 'Connected', html`<h1>Connected</h1><p>Go back to the device: it goes on by itself.</p>`),
 };
-
-const sentence = (text: string): string =>
-  `${text.charAt(0).toUpperCase()}${text.slice(1)}.`.replace(/\.\.$/, '.');
 
 const UNKNOWN_CODE_STATUS = 400;
 

@@ -4,9 +4,12 @@ import type Provider from 'oidc-provider';
 import type { KoaContextWithOIDC } from 'oidc-provider';
 import type { Clock } from '../../core/clock.ts';
 import { isSameText } from '../../core/same-text.ts';
-import { AppError } from '../../core/errors.ts';
+import { AppError, type ErrorCode } from '../../core/errors.ts';
 import type { Permission } from '../../core/permissions.ts';
+import type { Identity } from '../../users/schema.ts';
+import type { Upstream, UpstreamSettings } from '../upstreams/upstream.ts';
 import type { Attempts } from './attempts.ts';
+import type { Errands } from './errands.ts';
 
 export interface Person {
   readonly id: string;
@@ -90,7 +93,7 @@ export interface Consent {
 export interface Report {
   readonly event: string;
   /** `OK`, or the code of an error. */
-  readonly outcome: 'OK' | 'UNAUTHENTICATED' | 'FORBIDDEN' | 'RATE_LIMITED';
+  readonly outcome: 'OK' | ErrorCode;
   readonly address: string;
   readonly userId?: string | undefined;
   readonly clientId?: string | undefined;
@@ -111,13 +114,38 @@ export interface InteractionOptions {
   readonly defaultResource: (issuer: string) => string;
   readonly rememberConsent: (consent: Consent) => Promise<void>;
   readonly report: (report: Report) => void;
-  /** Providers elsewhere that people can come by; `begin` sends the browser there. */
-  readonly upstreams?: Upstreams | undefined;
+  readonly upstreams: Upstreams;
+  readonly identities: Identities;
+  readonly errands: Errands;
 }
 
+/** Providers elsewhere that people can come by. */
 export interface Upstreams {
-  readonly list: readonly { readonly name: string; readonly title: string }[];
-  begin(scene: Scene, name: string): Promise<void>;
+  readonly list: readonly Pick<UpstreamSettings, 'name' | 'title' | 'issuer'>[];
+  /** @throws AppError NOT_FOUND. */
+  get(name: string): Upstream;
+}
+
+/** Who people are at providers elsewhere. */
+export interface Identities {
+  /** Whose it is, made where that is allowed. @throws AppError FORBIDDEN, CONFLICT. */
+  signIn(upstream: UpstreamSettings, identity: Identity): Promise<{ person: Person; isNew: boolean }>;
+  /** @throws AppError FORBIDDEN, CONFLICT, PRECONDITION_FAILED. */
+  link(upstream: UpstreamSettings, identity: Identity, userId: string): Promise<unknown>;
+  /** Ends the invitation. @throws AppError FORBIDDEN, CONFLICT, NOT_FOUND. */
+  accept(upstream: UpstreamSettings, identity: Identity, code: string): Promise<Person>;
+  list(userId: string): Promise<readonly Linked[]>;
+  /** @throws AppError NOT_FOUND, PRECONDITION_FAILED. */
+  unlink(userId: string, which: { issuer: string; subject: string }): Promise<unknown>;
+}
+
+export interface Linked {
+  readonly issuer: string;
+  readonly subject: string;
+  readonly title: string;
+  readonly label: string;
+  readonly createdAt: string;
+  readonly lastUsedAt: string | undefined;
 }
 
 export type Details = Awaited<ReturnType<Provider['interactionDetails']>>;

@@ -1,15 +1,17 @@
 /** Asks a person who they are: by password, by passkey, or by a provider elsewhere. */
 import { html } from 'hono/html';
 import type { KoaContextWithOIDC } from 'oidc-provider';
+import { AppError } from '../../core/errors.ts';
 import { cleanText } from '../../core/untrusted.ts';
-import { formTargetOf, type Markup, sendPage } from './page.ts';
+import { faultOf, formTargetOf, sendPage } from './page.ts';
+import { TOO_MANY } from './attempts.ts';
 import { hiddenFields, passkeyForm, passkeyScript } from './passkey-form.ts';
+import { goTo, providerForm } from './upstream.ts';
 import { finish, report, type Scene, textOf, tokenFor, type Upstreams } from './scene.ts';
 
 const MAX_NAME = 80;
 const WRONG = 'Username or password is wrong.';
 const WRONG_PASSKEY = 'That passkey is not known here, or was not accepted. Try again, or use your password.';
-export const TOO_MANY = 'Too many attempts from your network. Try again in a minute.';
 
 interface Question {
   readonly uid: string;
@@ -35,7 +37,7 @@ export async function showSignIn(scene: Scene, again: Again = {}): Promise<void>
     clientName: await clientNameOf(scene),
     formTarget: formTargetOf(textOf(details.params['redirect_uri'])),
     passkeyOptions: await options.passkeys.signInOptions(provider.issuer, uid),
-    upstreams: options.upstreams?.list ?? [],
+    upstreams: options.upstreams.list,
     username: again.username ?? '',
     fault: again.fault,
     status: again.status ?? 200,
@@ -69,15 +71,9 @@ ${hiddenFields({ csrf })}
 <button class="first">Sign in</button>
 </form>
 ${passkeyOptions ? passkeyForm({ kind: 'get', action: `${action}/passkey`, options: passkeyOptions, label: 'Sign in with a passkey', fields: { csrf } }) : ''}
-${upstreams.map(
-  ({ name, title }) => html`<form method="post" action="${action}/upstream">
-${hiddenFields({ csrf })}<button name="provider" value="${name}">Go on with ${title}</button></form>`,
-)}`,
+${providerForm({ action: `${action}/upstream`, fields: { csrf }, upstreams, verb: 'Go on with' })}`,
   });
 }
-
-export const faultOf = (fault: string | undefined): Markup | '' =>
-  fault === undefined ? '' : html`<p class="fault" role="alert">${fault}</p>`;
 
 export async function signIn(scene: Scene, form: URLSearchParams): Promise<void> {
   const { context, options } = scene;
@@ -107,9 +103,20 @@ function tooMany(scene: Scene, username: string): Promise<void> {
   return showSignIn(scene, { username, status: 429, fault: TOO_MANY });
 }
 
-/** `by` as in {@link https://www.rfc-editor.org/rfc/rfc8176#section-2 | RFC 8176 §2}. */
-export async function signedIn(scene: Scene, userId: string, by: 'pwd' | 'hwk'): Promise<void> {
+export async function signInElsewhere(scene: Scene, form: URLSearchParams): Promise<void> {
+  const { details, options } = scene;
+  if (options.people.count === 0) throw new AppError('NOT_FOUND', 'there is no such step now');
+  return goTo(scene, form, { kind: 'sign-in', uid: details.uid }, (again) => showSignIn(scene, again));
+}
+
+/** `by` as in {@link https://www.rfc-editor.org/rfc/rfc8176#section-2 | RFC 8176 §2}; `fed`, of somebody else's, is not there. */
+export async function signedIn(
+  scene: Scene,
+  userId: string,
+  by: 'pwd' | 'hwk' | 'fed',
+  detail: { provider?: string } = {},
+): Promise<void> {
   await scene.options.people.seen(userId);
-  report(scene, { event: 'signed in', outcome: 'OK', userId, detail: { by } });
+  report(scene, { event: 'signed in', outcome: 'OK', userId, detail: { by, ...detail } });
   return finish(scene, { login: { accountId: userId, amr: [by] } });
 }
