@@ -24,7 +24,10 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     units: ['core', 'store/database', 'proxies/auth-policy', 'proxies/mcp-policy', 'proxies/schema'],
     packages: ['kysely', 'zod'],
   },
-  certificates: { units: ['core', 'store/database'], packages: ['kysely', 'zod'] },
+  certificates: {
+    units: ['core', 'store/database'],
+    packages: ['ipaddr.js', 'jose', 'kysely', 'undici', 'zod'],
+  },
   tokens: { units: ['core', 'store/database'], packages: ['kysely', 'zod'] },
   oauth: {
     units: ['core', 'store/database', 'users/schema'],

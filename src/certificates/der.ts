@@ -1,5 +1,5 @@
 /**
- * Writes DER, as far as the internal CA's certificates need it; it reads nothing.
+ * Writes DER, as far as the internal CA's certificates and requests to other CAs need it. `der-reader.ts` reads.
  * @see {@link https://www.itu.int/rec/T-REC-X.690 | X.690 §8 and §10}
  */
 const SHORT_LENGTH = 0x80;
@@ -21,6 +21,8 @@ function lengthOf(bytes: number): Buffer {
 export const sequence = (...items: readonly Uint8Array[]): Buffer => node(0x30, ...items);
 export const set = (item: Uint8Array): Buffer => node(0x31, item);
 export const boolean = (value: boolean): Buffer => node(0x01, Buffer.from([value ? 0xff : 0]));
+/** NULL. */
+export const nothing = (): Buffer => node(0x05);
 export const octets = (content: Uint8Array): Buffer => node(0x04, content);
 export const utf8 = (text: string): Buffer => node(0x0c, Buffer.from(text));
 /** `[n]` around other values. */

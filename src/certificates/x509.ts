@@ -1,5 +1,6 @@
 /**
- * Writes X.509 certificates for the internal CA: an ECDSA P-256 root, and server leaves under it.
+ * Writes X.509 certificates: an ECDSA P-256 root of the internal CA and server leaves under it, and the parts that the
+ * ACME client's own certificates and requests are made of.
  * @see {@link https://www.rfc-editor.org/rfc/rfc5280#section-4.1 | RFC 5280 §4.1}
  */
 import { createPrivateKey, generateKeyPair, hash, type KeyObject, randomBytes, sign } from 'node:crypto';
@@ -54,11 +55,15 @@ export function writeRoot(root: Signer, validity: Validity): string {
     extension(KEY_USAGE, true, bits(Buffer.from([0b0000_0110]), 1)),
     extension(SUBJECT_KEY_IDENTIFIER, false, octets(keyId(root.publicKey))),
   ];
-  return write(root, { subject: root.commonName, publicKey: root.publicKey, extensions }, validity);
+  return writeCertificate(
+    root,
+    { subject: root.commonName, publicKey: root.publicKey, extensions },
+    validity,
+  );
 }
 
 export interface LeafSubject {
-  /** Canonical hostnames or `*.parent`; at least one. */
+  /** Canonical hostnames or `*.parent`. */
   hostnames: readonly string[];
   /** In network byte order, 4 or 16 bytes each. */
   addresses: readonly Uint8Array[];
@@ -72,25 +77,30 @@ export function writeLeaf(
   validity: Validity,
 ): string {
   const [first = ''] = hostnames;
-  const names = [
-    ...hostnames.map((name) => implicit(2, Buffer.from(name, 'latin1'))),
-    ...addresses.map((address) => implicit(7, address)),
-  ];
   const extensions = [
     extension(BASIC_CONSTRAINTS, true, sequence()),
     // digitalSignature: bit 0.
     extension(KEY_USAGE, true, bits(Buffer.from([0b1000_0000]), 7)),
     extension(EXTENDED_KEY_USAGE, false, sequence(oid(SERVER_AUTH))),
-    extension(SUBJECT_ALT_NAME, false, sequence(...names)),
+    subjectAltName({ hostnames, addresses }),
     extension(SUBJECT_KEY_IDENTIFIER, false, octets(keyId(publicKey))),
     extension(AUTHORITY_KEY_IDENTIFIER, false, sequence(implicit(0, keyId(root.publicKey)))),
   ];
   const subject = first.length > MAX_COMMON_NAME ? LONG_NAME : first;
-  return write(root, { subject, publicKey, extensions }, validity);
+  return writeCertificate(root, { subject, publicKey, extensions }, validity);
 }
 
 export const toPkcs8 = (key: KeyObject): string => key.export({ type: 'pkcs8', format: 'pem' }).toString();
 export const fromPkcs8 = (pem: string): KeyObject => createPrivateKey(pem);
+
+/** @see {@link https://www.rfc-editor.org/rfc/rfc5280#section-4.2.1.6 | RFC 5280 §4.2.1.6} */
+export function subjectAltName({ hostnames, addresses }: Omit<LeafSubject, 'publicKey'>): Buffer {
+  const names = [
+    ...hostnames.map((name) => implicit(2, Buffer.from(name, 'latin1'))),
+    ...addresses.map((address) => implicit(7, address)),
+  ];
+  return extension(SUBJECT_ALT_NAME, false, sequence(...names));
+}
 
 interface Body {
   subject: string;
@@ -98,7 +108,7 @@ interface Body {
   extensions: readonly Buffer[];
 }
 
-function write(
+export function writeCertificate(
   issuer: Signer,
   { subject, publicKey, extensions }: Body,
   { notBefore, notAfter }: Validity,
@@ -126,7 +136,7 @@ function newSerial(): Buffer {
 
 const nameOf = (commonName: string): Buffer => sequence(set(sequence(oid(COMMON_NAME), utf8(commonName))));
 
-const extension = (id: string, critical: boolean, value: Buffer): Buffer =>
+export const extension = (id: string, critical: boolean, value: Buffer): Buffer =>
   sequence(oid(id), ...(critical ? [boolean(true)] : []), octets(value));
 
 /** @see {@link https://www.rfc-editor.org/rfc/rfc7093#section-2 | RFC 7093 §2, method 1}: leftmost 160 bits of SHA-256. */

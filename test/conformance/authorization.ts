@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline';
 import { join } from 'node:path';
 import type { Browser } from 'playwright-core';
 import { openChromium, withoutChromium } from '../support/chromium.ts';
-import { freePort } from '../support/oauth.ts';
+import { freePort } from '../support/free-port.ts';
 import { type Product, startProduct } from '../support/product.ts';
 import { PASSWORD } from '../support/visitor.ts';
 

@@ -12,19 +12,11 @@ import { expandPermissions, type Permission } from '../../src/core/permissions.t
 import type { Principal } from '../../src/core/principal.ts';
 import type { Log, LogRecord } from '../../src/core/record.ts';
 import { type Proxy, proxySchema } from '../../src/proxies/schema.ts';
+import { x509 } from '../../src/certificates/peculiar.fixture.ts';
 import { type Route, routeSchema } from '../../src/routes/schema.ts';
 import type { Handlers } from '../../src/gateway/core.ts';
 import { createGateway, type Gateway, type GatewayOptions } from '../../src/gateway/gateway.ts';
 import type { GatewaySettings, McpGateSettings } from '../../src/gateway/settings.ts';
-
-/** The certificate library's container asks for decorator metadata, of which it uses none for what is done here. */
-Object.assign(Reflect, {
-  getMetadata: () => undefined,
-  getOwnMetadata: () => undefined,
-  hasOwnMetadata: () => false,
-  defineMetadata: () => {},
-});
-const x509 = await import('@peculiar/x509');
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 const keys = await crypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);

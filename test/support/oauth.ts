@@ -1,9 +1,7 @@
 /** Clients of the product's authorization server, as `oauth4webapi` makes them, with a person who reads the pages. */
-import { createServer } from 'node:http';
-import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
 import * as oauth from 'oauth4webapi';
 import { fetchBy } from './agent.ts';
+import { freePort } from './free-port.ts';
 import { type Product, type ProductOptions, startProduct } from './product.ts';
 import { type Page, signInAs, Visitor } from './visitor.ts';
 
@@ -15,16 +13,6 @@ export async function startOnFixedPorts(options: ProductOptions = {}): Promise<P
   const [http, https] = [await freePort(), await freePort()];
   const env = { OHP_HTTP_PORT: String(http), OHP_HTTPS_PORT: String(https), ...options.env };
   return startProduct({ ...options, env });
-}
-
-/** Of loopback; free when it was asked for. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 type Reachable = Pick<Product, 'ca' | 'httpsPort' | 'adminToken'>;
