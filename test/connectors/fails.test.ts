@@ -8,7 +8,8 @@ import type { StepId } from '../../src/connectors/schema.ts';
 import { configFile, generous, grant } from '../support/callers.ts';
 import { diagnose, failureIn, pathOf, stepOf } from '../support/diagnose.ts';
 import { startMcpUpstream } from '../support/mcp-upstream.ts';
-import { freePort, Person, startOnFixedPorts } from '../support/oauth.ts';
+import { Person, startOnFixedPorts } from '../support/oauth.ts';
+import { freePort } from '../support/free-port.ts';
 import { type Product, startProduct } from '../support/product.ts';
 import { startUpstream, type Upstream } from '../support/upstream.ts';
 

@@ -5,7 +5,7 @@ import type { Browser, Page } from 'playwright-core';
 import { configFile, generous } from '../support/callers.ts';
 import { openChromium, openPage, requireSound, withoutChromium } from '../support/chromium.ts';
 import { ADA, type Glewlwyd, startGlewlwyd, withoutGlewlwyd } from '../support/glewlwyd.ts';
-import { freePort } from '../support/oauth.ts';
+import { freePort } from '../support/free-port.ts';
 import { type Product, startProduct } from '../support/product.ts';
 import { CLIENT_ID, CLIENT_SECRET, type Provider, startGitHub } from '../support/providers.ts';
 

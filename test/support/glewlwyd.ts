@@ -6,7 +6,7 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { eventually } from './eventually.ts';
-import { freePort } from './oauth.ts';
+import { freePort } from './free-port.ts';
 import { CLIENT_ID, CLIENT_SECRET } from './providers.ts';
 
 const CONFIG = '/etc/glewlwyd/glewlwyd.conf';
