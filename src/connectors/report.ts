@@ -51,13 +51,29 @@ function summaryOf(walked: readonly Walked[], clients: Diagnosis['clients']): st
       return `at ${step ?? ''} ${verb}: ${found}.${remedy === '' ? '' : ` Remedy: ${remedy}.`}`;
     },
   );
-  const passing = walked
-    .filter((_, i) => clients[i]?.outcome === 'passes')
-    .map(({ profile }) => profile.name);
+  const passing = walked.filter((_, i) => clients[i]?.outcome === 'passes');
   return [
-    ...[...stops].map(([text, all]) => `${all.map(({ profile }) => profile.name).join(', ')} ${text}`),
-    ...(passing.length === 0 ? [] : [`${passing.join(', ')}: ${passed(walked)}.`]),
+    ...[...stops].map(([text, all]) => `${namesOf(all)} ${text}`),
+    ...(passing.length === 0 ? [] : [`${namesOf(passing)}: ${passed(walked)}.`]),
+    ...warnings(passing),
   ].join(' ');
+}
+
+const namesOf = (walked: readonly Walked[]): string => walked.map(({ profile }) => profile.name).join(', ');
+
+/** What may stop a client though no step has failed. */
+function warnings(passing: readonly Walked[]): string[] {
+  const warned = passing.flatMap((walk) =>
+    walk.findings
+      .filter(({ status, remedy }) => status === 'warning' && remedy !== undefined)
+      .map(({ step, found, remedy = '' }) => ({
+        walk,
+        text: `warning at ${step}: ${found}. Remedy: ${remedy}.`,
+      })),
+  );
+  return [...Map.groupBy(warned, ({ text }) => text)].map(
+    ([text, all]) => `${namesOf(all.map(({ walk }) => walk))}: ${text}`,
+  );
 }
 
 function passed(walked: readonly Walked[]): string {
