@@ -56,3 +56,14 @@ test('the same finding is told once, for all whom it concerns; the failing step 
   assert.equal(report.steps[0]?.clients.length, profiles.length);
   assert.match(report.summary, /^ChatGPT at pkce fails: no S256\. Remedy: Advertise it\. Claude, VS Code/);
 });
+
+test('what clients did is told in words, since a time or in a while', () => {
+  const { stopped_before: _, ...arrived } = attempt(1);
+  const summaryFor = (attempts: AttemptReport[], since: string) =>
+    reportOf({ ...facts, walked, attempts, since }).summary;
+  assert.match(
+    summaryFor([attempt(0), arrived], '24h'),
+    / Clients that came in the last 24h: 2, 1 of them all the way; other stopped before resource_metadata \(1\)\.$/,
+  );
+  assert.match(summaryFor([], '2026-11-30'), / No client came since 2026-11-30\.$/);
+});

@@ -51,13 +51,29 @@ function summaryOf(walked: readonly Walked[], clients: Diagnosis['clients']): st
       return `at ${step ?? ''} ${verb}: ${found}.${remedy === '' ? '' : ` Remedy: ${remedy}.`}`;
     },
   );
-  const passing = walked
-    .filter((_, i) => clients[i]?.outcome === 'passes')
-    .map(({ profile }) => profile.name);
+  const passing = walked.filter((_, i) => clients[i]?.outcome === 'passes');
   return [
-    ...[...stops].map(([text, all]) => `${all.map(({ profile }) => profile.name).join(', ')} ${text}`),
-    ...(passing.length === 0 ? [] : [`${passing.join(', ')}: ${passed(walked)}.`]),
+    ...[...stops].map(([text, all]) => `${namesOf(all)} ${text}`),
+    ...(passing.length === 0 ? [] : [`${namesOf(passing)}: ${passed(walked)}.`]),
+    ...warnings(passing),
   ].join(' ');
+}
+
+const namesOf = (walked: readonly Walked[]): string => walked.map(({ profile }) => profile.name).join(', ');
+
+/** What may stop a client though no step has failed. */
+function warnings(passing: readonly Walked[]): string[] {
+  const warned = passing.flatMap((walk) =>
+    walk.findings
+      .filter(({ status, remedy }) => status === 'warning' && remedy !== undefined)
+      .map(({ step, found, remedy = '' }) => ({
+        walk,
+        text: `warning at ${step}: ${found}. Remedy: ${remedy}.`,
+      })),
+  );
+  return [...Map.groupBy(warned, ({ text }) => text)].map(
+    ([text, all]) => `${namesOf(all.map(({ walk }) => walk))}: ${text}`,
+  );
 }
 
 function passed(walked: readonly Walked[]): string {
@@ -68,13 +84,18 @@ function passed(walked: readonly Walked[]): string {
 }
 
 function attemptsOf(attempts: readonly AttemptReport[], since: string): string {
-  if (attempts.length === 0) return `No client came since ${since}.`;
+  if (attempts.length === 0) return `No client came ${whenOf(since)}.`;
   const stopped = attempts.filter((one) => one.stopped_before !== undefined);
   const counts = Map.groupBy(stopped, (one) => `${one.client} stopped before ${one.stopped_before ?? ''}`);
   const told = [...counts].map(([text, all]) => `${text} (${all.length})`).toSorted();
-  const came = `Since ${since} ${attempts.length} came, ${attempts.length - stopped.length} all the way`;
-  return `${came}${told.length === 0 ? '' : `: ${told.join(', ')}`}.`;
+  const all = attempts.length - stopped.length;
+  const came = `Clients that came ${whenOf(since)}: ${attempts.length}, ${all} of them all the way`;
+  return `${[came, ...told].join('; ')}.`;
 }
+
+/** `since` is a time, or how long ago. */
+const whenOf = (since: string): string =>
+  /^\d+[a-z]+$/i.test(since) ? `in the last ${since}` : `since ${since}`;
 
 /** In the order of the walk, and of the clients within a step. */
 function merged(walked: readonly Walked[]): StepReport[] {

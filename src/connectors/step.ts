@@ -1,6 +1,7 @@
 /** What a step of the walk gets and gives. Each step is a file of its own in `steps/`; `walk.ts` has their order. */
 import type { Principal } from '../core/principal.ts';
 import { cleanText } from '../core/untrusted.ts';
+import { isLoopbackAddress } from '../routes/own.ts';
 import type { RouteTest } from '../routes/schema.ts';
 import type { Profile } from './profiles.ts';
 import type { StepReport } from './schema.ts';
@@ -119,3 +120,9 @@ export const isOwnMcp = ({ route }: Subject): boolean => route.outcome === 'mcp'
 /** Where this system only forwards and asks for nothing, the answers are the target's. */
 export const isTargets = ({ route }: Subject): boolean =>
   route.outcome === 'forward' && route.auth?.kind === 'none';
+
+/** A name of this machine, which nobody elsewhere can reach. */
+export const isLocalName = ({ hostname }: URL): boolean =>
+  hostname === 'localhost' ||
+  hostname.endsWith('.localhost') ||
+  isLoopbackAddress(hostname.replace(/^\[|\]$/g, ''));

@@ -103,6 +103,19 @@ test('serve_mcp is false, and the target has no MCP endpoint', async () => {
   assert.equal(clients[0]?.outcome, 'passes');
 });
 
+test('a page of another origin: what has to be allowed is said at the first request that is refused', async () => {
+  const url = await serve('tools.example.com', { target_url: notes.url, serve_mcp: true });
+  await fails(
+    url,
+    {
+      step: 'preflight',
+      found: /^403: pages of it may not call/,
+      remedy: /mcp\.allowed_origins.*Via Proxy/,
+    },
+    'inspector',
+  );
+});
+
 test('a policy that no client can sign in for', async () => {
   const url = await serve('policy.example.com', {
     target_url: notes.url,

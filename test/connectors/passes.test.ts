@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { profiles } from '../../src/connectors/profiles.ts';
+import type { ClientId, Diagnosis } from '../../src/connectors/schema.ts';
 import { configFile, generous } from '../support/callers.ts';
 import { diagnose, pathOf, stepOf } from '../support/diagnose.ts';
 import { startMcpUpstream } from '../support/mcp-upstream.ts';
@@ -44,6 +45,9 @@ const places = {
   'an MCP server behind the proxy': () => `https://${HOST}:${product.httpsPort}/mcp`,
 };
 
+const issuerFor = ({ steps }: Diagnosis, client: ClientId) =>
+  steps.find(({ step, clients }) => step === 'issuer' && clients.includes(client)) ?? assert.fail(client);
+
 const left = async () => ({
   clients: (await product.api('GET', '/v1/clients')).body.clients.length,
   grants: (await product.api('GET', '/v1/grants')).body.grants.length,
@@ -62,7 +66,7 @@ for (const [name, urlOf] of Object.entries(places)) {
     for (const step of ['token', 'refresh', 'authorize', 'expired_token'] as const)
       assert.equal(stepOf(diagnosis, step).status, 'ok', step);
     assert.match(stepOf(diagnosis, 'resource_metadata').found, /challenge: yes, path: yes, root: yes/);
-    assert.match(stepOf(diagnosis, 'issuer').found, /oauth: yes, openid: yes/);
+    assert.match(issuerFor(diagnosis, 'vscode').found, /oauth: yes, openid: yes/);
     assert.equal(stepOf(diagnosis, 'initialize').found, 'answered for 2026-07-28 and 2025-11-25');
     assert.deepEqual(await left(), before);
   });
@@ -108,4 +112,16 @@ test('with a slash and without one, for each URL metadata of that very URL', asy
     const diagnosis = await diagnose(product, { url, client: 'vscode' });
     assert.equal(stepOf(diagnosis, 'resource').found, `resource is ${JSON.stringify(url)}`);
   }
+});
+
+test('a hosted client is warned that the authorization server has a name of this machine, one on it is not', async () => {
+  const diagnosis = await diagnose(asPerson, { url: places['an MCP server behind the proxy']() });
+  const { status, found, remedy = '' } = issuerFor(diagnosis, 'claude');
+  assert.equal(status, 'warning');
+  assert.match(found, /^tokens are granted at localhost:\d+, a name of this machine/);
+  assert.match(remedy, /OHP_PUBLIC_URL/);
+  assert.equal(issuerFor(diagnosis, 'cursor').status, 'ok');
+  assert.ok(diagnosis.summary.includes(`Claude, ChatGPT: warning at issuer: ${found}. Remedy: ${remedy}.`));
+  const local = await diagnose(asPerson, { url: places['/mcp of the control host'](), client: 'claude' });
+  assert.equal(issuerFor(local, 'claude').status, 'ok', 'its own URL is told of by reach, once');
 });

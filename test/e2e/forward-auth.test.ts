@@ -80,9 +80,12 @@ const listens = (port: number): Promise<true | undefined> =>
 /** As the guide has it. */
 const front = parse(/`(gateway: \{ trusted_proxies: .*\})`/.exec(guide.text)?.[1] ?? assert.fail()) as object;
 
-test('the snippet for Traefik is YAML, and names the endpoint that the others ask', () => {
+test('the snippet for Traefik is YAML, names the endpoint that the others ask, and keeps tokens from the target', () => {
   const { http } = parse(snippet('yaml'));
   assert.equal(http.middlewares.ohp.forwardAuth.address, 'http://localhost:8080/auth/verify');
+  const { middlewares } = http.routers.app;
+  assert.deepEqual(middlewares, ['ohp', 'no-token'], 'asked first, taken off afterwards');
+  assert.deepEqual(http.middlewares['no-token'].headers.customRequestHeaders, { Authorization: '' });
   assert.match(http.routers['app-sign-in'].rule, /PathPrefix\(`\/\.ohp\/`\)/);
 });
 

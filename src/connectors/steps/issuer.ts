@@ -5,7 +5,7 @@
 import { isObject, type JsonObject, listIn, nullsIn, textIn } from '../answers.ts';
 import { DISCOVERY } from '../../oauth/paths.ts';
 import type { ServerForm } from '../profiles.ts';
-import { type Finding, quoted, type Step, type Walk } from '../step.ts';
+import { type Finding, isLocalName, quoted, type Step, type Walk } from '../step.ts';
 
 const paths: Readonly<Record<ServerForm, string>> = { oauth: DISCOVERY[0], openid: DISCOVERY[1] };
 const LOOPBACK = /^http:\/\/(?:localhost|127\.0\.0\.1|\[::1\])(?::\d+)?\//;
@@ -27,9 +27,21 @@ export const issuer: Step = async (walk: Walk) => {
   if (!chosen) return failed(`no metadata of ${quoted(named)} (${tried.join(', ')})`, named);
   return {
     requested: named,
-    ...(remember(walk, named, chosen) ?? { status: 'ok', found: tried.join(', ') }),
+    ...(remember(walk, named, chosen) ?? unreachable(walk, url) ?? { status: 'ok', found: tried.join(', ') }),
   };
 };
+
+/** Where the URL itself is one of this machine, `reach` has told so. */
+function unreachable({ subject, profile }: Walk, url: URL): Finding | undefined {
+  if (profile.runs === 'local' || !isLocalName(url) || isLocalName(subject.url)) return undefined;
+  return {
+    status: 'warning',
+    found: `tokens are granted at ${url.host}, a name of this machine, which the servers of its maker can not reach`,
+    remedy: REMEDY,
+  };
+}
+
+const REMEDY = 'control.public_url (OHP_PUBLIC_URL) has to be the URL at which the control host is reached';
 
 /** With the path inserted for both, and appended for OpenID, as MCP has it. An issuer of ours has no path. */
 function formsOf(url: URL, order: readonly ServerForm[]): [string, string][] {
@@ -47,7 +59,7 @@ const failed = (found: string, requested?: string): Finding => ({
   status: 'failed',
   requested,
   found,
-  remedy: 'control.public_url (OHP_PUBLIC_URL) has to be the URL at which the control host is reached',
+  remedy: REMEDY,
 });
 
 const elsewhere = (url: URL): Finding => ({

@@ -25,7 +25,8 @@ export const preflight: OptionalStep = async (walk: Walk) => {
   const isAllowed = status < 300 && (allowed === origin || allowed === '*');
   if (isAllowed && missing.length === 0) return { status: 'ok', requested, found: 'pages of it may call' };
   return {
-    status: 'warning',
+    // The guard of this system refuses all that such a page sends, and not the preflight alone.
+    status: isOwnMcp(subject) && !isAllowed ? 'failed' : 'warning',
     requested,
     found: isAllowed ? `${missing.join(', ')} may not be sent` : `${status}: pages of it may not call`,
     remedy: isOwnMcp(subject)

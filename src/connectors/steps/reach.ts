@@ -1,7 +1,6 @@
 /** Whether the client can come here at all: scheme, certificate, and what lies before this process. */
 import { messageOf } from '../../core/errors.ts';
-import { isLoopbackAddress } from '../../routes/own.ts';
-import type { Finding, Step, Subject, Walk } from '../step.ts';
+import { type Finding, isLocalName, type Step, type Walk } from '../step.ts';
 
 export const reach: Step = async (walk: Walk) => {
   const { url } = walk.subject;
@@ -26,7 +25,7 @@ async function overTls({ subject, profile }: Walk): Promise<Finding> {
       found: `no TLS handshake: ${seen}`,
       remedy: 'list_certificates tells which hostname has none; import_certificate brings one',
     };
-  if (isLocalName(subject) && profile.runs === 'hosted')
+  if (isLocalName(subject.url) && profile.runs === 'hosted')
     return {
       status: 'warning',
       found: `${subject.url.hostname} is a name of this machine, which the servers of its maker can not reach`,
@@ -47,8 +46,3 @@ async function overTls({ subject, profile }: Walk): Promise<Finding> {
       }
     : { status: 'ok', found: 'a certificate of the authority of this system (data/ca.pem)' };
 }
-
-const isLocalName = ({ url: { hostname } }: Subject): boolean =>
-  hostname === 'localhost' ||
-  hostname.endsWith('.localhost') ||
-  isLoopbackAddress(hostname.replace(/^\[|\]$/g, ''));

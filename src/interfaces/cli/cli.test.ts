@@ -18,9 +18,11 @@ import {
   type World,
 } from '../../../test/surface-harness.ts';
 import { errorSurface } from '../../core/errors.ts';
+import { cleanText } from '../../core/untrusted.ts';
 import { argumentsOf } from '../arguments.ts';
 import { addArguments } from './arguments.ts';
 import { completionScript } from './completion.ts';
+import { renderOutput } from './output.ts';
 
 const lamp = { name: 'lamp', size: 3, on: true, labels: ['a', 'b'], settings: null, version: 1 };
 
@@ -126,6 +128,25 @@ test('the column that does not fit is shown cut when enough of it can be read', 
     '',
   ]);
   assert.equal(stderr, 'not shown: version (--json has everything)\n');
+});
+
+test('a list within an answer is told item by item, whole, and cannot drive the terminal', () => {
+  const steps = [
+    { step: 'served', clients: ['claude', 'cursor'], found: `it is ${'long '.repeat(40)}` },
+    { step: 'pkce', found: 'no \u001b[31mS256' },
+  ];
+  const { text } = renderOutput({ url: 'https://app.example.com', steps, none: [] }, undefined, 80);
+  assert.deepEqual(text.split('\n'), [
+    'url:   https://app.example.com',
+    'steps:',
+    '  - step:    served',
+    '    clients: claude, cursor',
+    `    found:   it is ${'long '.repeat(40).trim()}`,
+    '  - step:  pkce',
+    `    found: ${cleanText('no \u001b[31mS256')}`,
+    'none:',
+    '',
+  ]);
 });
 
 test('an empty list and a further page are told beside the output', async () => {

@@ -120,10 +120,17 @@ function renderRecord(record: Row): string {
 
 function lineOf(name: string, value: unknown, width: number): string {
   const label = `${cleanText(name)}:`;
+  if (isRowList(value)) return [label, ...value.map(blockOf)].join('\n');
   if (typeof value !== 'string' || !value.includes('\n'))
     return `${label.padEnd(width + 1)} ${valueOf(value)}`.trimEnd();
   const lines = cleanLines(value, MAX_VALUE).trimEnd().split('\n');
   return `${label}\n${lines.map((line) => `  ${line}`).join('\n')}`;
+}
+
+/** One of a list within the answer: whole, since this is where its text is read. */
+function blockOf(row: Row): string {
+  const lines = renderRecord(row).trimEnd().split('\n');
+  return lines.map((line, i) => `${i === 0 ? '  - ' : '    '}${line}`).join('\n');
 }
 
 function valueOf(value: unknown): string {
@@ -134,6 +141,11 @@ function valueOf(value: unknown): string {
 
 const isFlatList = (value: unknown): value is unknown[] =>
   Array.isArray(value) && value.every((item) => typeof item !== 'object' || item === null);
+
+const isRowList = (value: unknown): value is Row[] =>
+  Array.isArray(value) &&
+  value.length > 0 &&
+  value.every((item) => typeof item === 'object' && item !== null && !Array.isArray(item));
 
 function cellOf(value: unknown, max = MAX_CELL + 1): string {
   if (value === undefined || value === null) return '';

@@ -153,6 +153,13 @@ test('the document is asked for once by many, believed for an hour, and never be
   assert.equal(asked(), 2);
 });
 
+for (const url of ['javascript:alert(1)//', 'file:///etc/passwd', 'data:text/html,x', 'ms-settings:x'])
+  test(`its document sends no browser to ${url}`, async (t) => {
+    const { provider, begin } = await openUpstream(t, tested);
+    (provider as OidcProvider).metadata = { authorization_endpoint: url };
+    await assert.rejects(begin(), fault('UPSTREAM_FAILED'));
+  });
+
 for (const endpoint of ['token_endpoint', 'jwks_uri', 'userinfo_endpoint'])
   for (const url of [
     'https://169.254.169.254/latest/meta-data',
