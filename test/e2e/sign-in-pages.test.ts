@@ -14,6 +14,8 @@ import { type Product, startProduct } from '../support/product.ts';
 const REDIRECT_URI = 'http://127.0.0.1:9/callback';
 const PASSWORD = 'correct horse battery';
 
+/** Of the page, its style and its script, as they come uncompressed. */
+const MAX_PAGE_BYTES = 30_000;
 let product: Product;
 let browser: Browser;
 let issuer: string;
@@ -112,6 +114,19 @@ test('first account, consent, a passkey, sign-out, sign-in by it: every page sou
     [],
   );
   await context.close();
+});
+
+test('the sign-in page weighs at most 30 KB, with everything that it loads', async () => {
+  const page = await browser.newPage();
+  const bodies: Promise<Buffer>[] = [];
+  page.on('response', (response) => {
+    if (response.ok()) bodies.push(response.body());
+  });
+  await page.goto(authorizeUrl(await register()), { waitUntil: 'load' });
+  await page.waitForSelector('#password');
+  const sizes = (await Promise.all(bodies.splice(0))).map(({ length }) => length);
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  assert.ok(total > 0 && total <= MAX_PAGE_BYTES, JSON.stringify(sizes));
 });
 
 test('a passkey that was not verified by its owner, was copied, or was removed, signs nobody in', async () => {
