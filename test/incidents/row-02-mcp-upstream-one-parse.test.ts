@@ -218,6 +218,23 @@ test('incident 02: behind a proxy: the header of 2026-07-28 says one thing and t
   );
 });
 
+test('incident 02: behind a proxy: no route leads around the rules, whatever it is called and wherever below the target it goes', async () => {
+  const { secret } = await grant(product, { permissions: ['routes:write', 'proxies:read'] });
+  for (const [path, more, asked] of [
+    ['/around', { strip_prefix: true }, '/around/mcp'],
+    ['/deep/around', { strip_prefix: true }, '/deep/around/MCP/'],
+    ['/direct', { strip_prefix: true, target_url: `${proxy.target_url}/mcp` }, '/direct'],
+    ['/below', { target_url: `${proxy.target_url}/mcp` }, '/below'],
+  ] as const) {
+    const route = { hostname: HOST, path, target_url: proxy.target_url, ...more };
+    const made = await send(product, { method: 'POST', path: '/v1/routes', token: secret, body: route });
+    assert.equal(made.status, 201, made.text);
+    const { status, text } = await sent(mayNot.secret, { body: plain, path: asked });
+    assert.equal(status, 200, text);
+    assert.match(text, /Unknown tool/, asked);
+  }
+});
+
 test('incident 02: behind a proxy: what follows on the connection is never taken for the rest of a body', async () => {
   const head = (more: string) =>
     `POST /mcp HTTP/1.1\r\nhost: ${HOST}\r\nauthorization: Bearer ${mayNot.secret}\r\ncontent-type: application/json\r\n${more}\r\n\r\n`;
