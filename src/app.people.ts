@@ -76,7 +76,7 @@ function peopleOf(users: UserService): People {
       users.createFirst({ username: requireUsername(name), password }),
     invited: (code) => users.invited(code),
     acceptWithPassword: (code, password) => users.acceptWithPassword(code, password),
-    changePassword: (id, password) => users.changePassword(id, password),
+    changePassword: (own, password) => users.changePassword(own, password),
     signOut: (id) => users.signOut(id),
   };
 }
@@ -93,9 +93,12 @@ function passkeysOf({ database, clock, users }: PeopleParts, providers: readonly
     signInOptions: (issuer, page) => passkeys.signInOptions(issuer, page),
     signIn: (issuer, page, answer) => passkeys.signIn(issuer, page, answer),
     registrationOptions: (issuer, page, id) => passkeys.registrationOptions(issuer, page, users.require(id)),
-    async register(issuer, page, { userId, ...wanted }) {
+    async register(issuer, page, { userId, startedAt, ...wanted }) {
       const passkey = await passkeys.verify(issuer, page, { person: users.require(userId), ...wanted });
-      await database.change({}, (tx) => passkeys.add(tx, userId, passkey));
+      await users.alterOwn({ userId, startedAt }, async (tx, person) => {
+        await passkeys.add(tx, userId, passkey);
+        return person;
+      });
     },
     async accept(issuer, code, wanted) {
       const person = await users.invited(code);

@@ -28,6 +28,21 @@ import {
 } from '../../test/support/tool-gateway.ts';
 import { toolLimits } from './tools/limits.ts';
 
+test('a list of more tools than anybody offers is refused, in whatever messages and form it comes', async (t) => {
+  const many = { jsonrpc: '2.0', id: 1, result: { tools: toolsOf(Array<string>(6000).fill('open')) } };
+  const batch = JSON.stringify([many, many]);
+  const { gateway } = await setUp(t, (request, response) => {
+    request.resume();
+    const isStream = request.headers.accept === 'text/event-stream';
+    response.setHeader('content-type', isStream ? 'text/event-stream' : 'application/json');
+    response.end(isStream ? `data: ${batch}\n\n` : batch);
+  });
+  assert.equal((await post(gateway, { body: rpc('tools/list') })).status, 502);
+  const stream = await open(gateway);
+  await eventually(async () => stream.isOver || undefined, 'the end of the stream');
+  assert.equal(stream.text, '');
+});
+
 test('lists in event streams are filtered, and everything else on them passes at once, byte for byte', async (t) => {
   const { gateway, streams } = await streaming(t);
   const opened = [

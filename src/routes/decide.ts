@@ -4,7 +4,14 @@
  */
 import type { AuthPolicy, McpPolicy, OAuthPolicy } from '../proxies/auth-policy.ts';
 import { scopesToAskFor } from '../proxies/mcp-policy.ts';
-import { type Match, matchRequest, type RoutingTable, schemeDecision } from './match.ts';
+import {
+  type Match,
+  matchRequest,
+  pathOf,
+  type RoutingTable,
+  schemeDecision,
+  upstreamPath,
+} from './match.ts';
 import { authorityOf, comparablePath } from './normalise.ts';
 import {
   answersMcp,
@@ -86,6 +93,22 @@ export function toolRulesAt(auth: AuthPolicy, path: string): McpPolicy | undefin
   const stem = auth.mcp.path.replace(/\/$/, '').toLowerCase();
   const compared = comparablePath(path).toLowerCase();
   return compared === stem || compared.startsWith(`${stem}/`) ? auth.mcp : undefined;
+}
+
+/**
+ * The same for a request that is forwarded: a route that leads to where the target speaks MCP is under the rules too,
+ * whatever it is called here. Who may write routes and not proxies must not lead around what the proxy asks for.
+ */
+export function toolRulesOf(match: Match, path: string): McpPolicy | undefined {
+  const { auth, route, proxy } = match;
+  const rules = toolRulesAt(auth, path);
+  if (rules || !route || auth.kind !== 'oauth' || !auth.mcp) return rules;
+  const forwarded = upstreamPath(match, path);
+  const base = pathOf(proxy.target_url);
+  const isBelow = forwarded.toLowerCase().startsWith(`${base.toLowerCase()}/`);
+  return (
+    toolRulesAt(auth, forwarded) ?? (isBelow ? toolRulesAt(auth, forwarded.slice(base.length)) : undefined)
+  );
 }
 
 /** What an access token for this path can be asked for; undefined: none is for it. */

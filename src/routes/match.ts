@@ -308,7 +308,8 @@ function fallbackOf(proxy: Proxy): Match {
   });
 }
 
-const pathOf = (url: string): string => withoutSlash(URL.parse(url)?.pathname ?? '');
+/** Without a slash at its end. */
+export const pathOf = (url: string): string => withoutSlash(URL.parse(url)?.pathname ?? '');
 const withoutSlash = (path: string): string => (path.endsWith('/') ? path.slice(0, -1) : path);
 
 /** Collects what a change does to each hostname, so that each is put together once. */

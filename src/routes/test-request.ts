@@ -16,7 +16,7 @@ import {
   servedBy,
   type ServedBy,
   type ServingRules,
-  toolRulesAt,
+  toolRulesOf,
 } from './decide.ts';
 import { isOwnOrigin, type Match, upstreamPath } from './match.ts';
 import { isLoopbackAddress } from './own.ts';
@@ -149,7 +149,7 @@ function servedAs(
 const TOOL_RULES = '; rules for tools of MCP apply (mcp in auth)';
 
 function reasonOf(match: Match, path: string): string {
-  const rules = toolRulesAt(match.auth, path) ? TOOL_RULES : '';
+  const rules = toolRulesOf(match, path) ? TOOL_RULES : '';
   return `${matchReasonOf(match)}${rules}`;
 }
 

@@ -8,7 +8,7 @@ import type { Clock } from '../core/clock.ts';
 import { toTimestamp } from '../core/collection.ts';
 import { AppError } from '../core/errors.ts';
 import type { Database, Reader, Writer } from '../store/database.ts';
-import { type Person, withDocument } from './person.ts';
+import { type OwnSession, type Person, withDocument } from './person.ts';
 import { type Identity, type UserDocument, userDocument } from './schema.ts';
 import type { UserService } from './service.ts';
 import { unvouched, vouched } from './vouched.ts';
@@ -23,7 +23,7 @@ const RANDOM_BYTES = 6;
 export interface IdentityOptions {
   readonly database: Database;
   readonly clock: Clock;
-  readonly users: Pick<UserService, 'find' | 'alter' | 'accept' | 'admit'>;
+  readonly users: Pick<UserService, 'find' | 'alter' | 'alterOwn' | 'accept' | 'admit'>;
   readonly providers: readonly Provider[];
 }
 
@@ -71,9 +71,9 @@ export class IdentityService {
     );
   }
 
-  /** @throws AppError CONFLICT when it is somebody else's, PRECONDITION_FAILED when there are too many. */
-  link(userId: string, identity: Identity): Promise<Person> {
-    return this.#options.users.alter(userId, async (tx, person) => {
+  /** @throws AppError CONFLICT when it is somebody else's or the session is over, PRECONDITION_FAILED when there are too many. */
+  link(own: OwnSession, identity: Identity): Promise<Person> {
+    return this.#options.users.alterOwn(own, async (tx, person) => {
       await this.#add(tx, person.id, identity);
       return this.#vouched(person, identity);
     });

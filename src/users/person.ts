@@ -14,6 +14,12 @@ export interface Person {
   readonly version: number;
 }
 
+/** In which somebody changes how they sign in; milliseconds since 1970, whole seconds. */
+export interface OwnSession {
+  readonly userId: string;
+  readonly startedAt: number;
+}
+
 interface Row {
   id: string;
   username: string;

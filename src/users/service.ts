@@ -15,7 +15,7 @@ import type { Log } from '../core/record.ts';
 import type { Database, Writer } from '../store/database.ts';
 import { createInvite, endInvites, findInvite } from './invites.ts';
 import { hashPassword, passwordFault, verifyPassword } from './password.ts';
-import { type Person, personOf, toRow, withRights } from './person.ts';
+import { type OwnSession, type Person, personOf, toRow, withRights } from './person.ts';
 import {
   isAdministrator,
   losesStreams,
@@ -116,7 +116,9 @@ export class UserService implements Disposable {
     const encoded = person?.hasPassword ? await this.#passwordHash(person.id) : undefined;
     this.#nobody ??= hashPassword('nobody has this password');
     const isRight = await verifyPassword(password, encoded ?? (await this.#nobody));
-    return isRight && encoded !== undefined ? this.find(person?.id ?? '') : undefined;
+    if (!person || !isRight || encoded === undefined) return undefined;
+    // Comparing takes a while, in which it may have been changed or taken away.
+    return encoded === (await this.#passwordHash(person.id)) ? this.find(person.id) : undefined;
   }
 
   /** Whether a session that began at `startedAt` (milliseconds since 1970, whole seconds) still stands for a user. */
@@ -272,11 +274,22 @@ export class UserService implements Disposable {
     });
   }
 
-  /** @throws AppError INVALID_INPUT. */
-  async changePassword(id: string, password: string): Promise<Person> {
-    requireUsable(password, this.#get(id).username);
+  /** The same, for who asks for it in a session: one that has ended meanwhile changes nothing. @throws AppError CONFLICT. */
+  alterOwn(
+    { userId, startedAt }: OwnSession,
+    set: (tx: Writer, person: Person) => Promise<Person>,
+  ): Promise<Person> {
+    return this.alter(userId, (tx, person) => {
+      if (this.isSignedIn(userId, startedAt)) return set(tx, person);
+      throw new AppError('CONFLICT', 'you were signed out meanwhile, and nothing was changed; sign in again');
+    });
+  }
+
+  /** @throws AppError INVALID_INPUT, CONFLICT. */
+  async changePassword(own: OwnSession, password: string): Promise<Person> {
+    requireUsable(password, this.#get(own.userId).username);
     const encoded = await hashPassword(password);
-    return this.alter(id, (tx, person) => setPassword(tx, person, encoded));
+    return this.alterOwn(own, (tx, person) => setPassword(tx, person, encoded));
   }
 
   /** Every session that there is ends; how to sign in stays. */

@@ -113,6 +113,12 @@ const bodies: Record<string, string | Buffer> = {
   'the method in another case': `{"jsonrpc":"2.0","id":1,"method":"ping","METHOD":"tools/call","params":{"name":"${VICTIM}"}}`,
   'a method that some compare loosely': plain.replace('tools/call', 'Tools/Call'),
   'a method with a space': plain.replace('tools/call', 'tools/call '),
+  'a method that a reader of C ends at NUL': plain.replace('tools/call', 'tools/call\\u0000x'),
+  'a method with half a surrogate': plain.replace('tools/call', 'tools/call\\ud800'),
+  'a method with a zero width space': plain.replace('tools/call', 'tools\u200b/call'),
+  'the name twice, the first ends at NUL': call(`{"name\\u0000":"${VICTIM}","name":"harmless"}`),
+  'the name twice, with a zero width space': call(`{"na\u200bme":"${VICTIM}","name":"harmless"}`),
+  'the name twice, with half a surrogate': call(`{"name\\udc00":"${VICTIM}","name":"harmless"}`),
   'a name with a space': call(`{"name":" ${VICTIM}"}`),
   'a name in another case': call('{"name":"VICTIM"}').replace('VICTIM', 'victim\\u0000'),
   'a name in full width': call('{"name":"\uff56\uff49\uff43\uff54\uff49\uff4d"}'),
@@ -216,6 +222,23 @@ test('incident 02: behind a proxy: the header of 2026-07-28 says one thing and t
     (await sent(mayNot.secret, { body: harmless, headers: { 'mcp-protocol-version': MODERN } })).status,
     400,
   );
+});
+
+test('incident 02: behind a proxy: no route leads around the rules, whatever it is called and wherever below the target it goes', async () => {
+  const { secret } = await grant(product, { permissions: ['routes:write', 'proxies:read'] });
+  for (const [path, more, asked] of [
+    ['/around', { strip_prefix: true }, '/around/mcp'],
+    ['/deep/around', { strip_prefix: true }, '/deep/around/MCP/'],
+    ['/direct', { strip_prefix: true, target_url: `${proxy.target_url}/mcp` }, '/direct'],
+    ['/below', { target_url: `${proxy.target_url}/mcp` }, '/below'],
+  ] as const) {
+    const route = { hostname: HOST, path, target_url: proxy.target_url, ...more };
+    const made = await send(product, { method: 'POST', path: '/v1/routes', token: secret, body: route });
+    assert.equal(made.status, 201, made.text);
+    const { status, text } = await sent(mayNot.secret, { body: plain, path: asked });
+    assert.equal(status, 200, text);
+    assert.match(text, /Unknown tool/, asked);
+  }
 });
 
 test('incident 02: behind a proxy: what follows on the connection is never taken for the rest of a body', async () => {

@@ -301,6 +301,40 @@ test('incident 06: a link begun in one session is finished in no other', async (
   assert.equal((await comeBy('github')).status, 403, 'it is nobody’s');
 });
 
+test('incident 06: what was begun before an account was reset or disabled, and is slow at the provider, links nothing to it', async () => {
+  for (const change of [{ reset_sign_in: true }, { disabled: true }]) {
+    const [name, subject] = 'disabled' in change ? ['dis', '5101'] : ['res', '5102'];
+    const id = await invite(product, name);
+    const visitor = someBrowser();
+    const own = await visitor.submit(await visitor.open(account(visitor)), {
+      username: name,
+      password: PASSWORD,
+    });
+    // Sessions know when they began to the second.
+    const second = Math.floor(Date.now() / 1000);
+    await eventually(async () => Math.floor(Date.now() / 1000) > second || undefined, 'the next second');
+    github.someone = { subject, label: 'thief' };
+    const back = await approve(await begin(visitor, own, 'github'));
+    const asked = Promise.withResolvers<void>();
+    const released = Promise.withResolvers<void>();
+    github.instead.set('/api/v3/user', async (_request, response) => {
+      asked.resolve();
+      await released.promise;
+      response.writeHead(200, { 'content-type': 'application/json' });
+      response.end(JSON.stringify({ id: Number(subject), login: 'thief' }));
+    });
+    const page = visitor.open(back);
+    await asked.promise;
+    assert.equal((await product.api('PATCH', `/v1/users/${id}`, change)).status, 200);
+    released.resolve();
+    assert.equal(isSignedIn(await page), false);
+    github.instead.clear();
+    await product.api('PATCH', `/v1/users/${id}`, { disabled: false });
+    assert.deepEqual((await userOf(name))?.['sign_in'], 'disabled' in change ? ['password'] : []);
+    assert.equal((await comeBy('github')).status, 403);
+  }
+});
+
 test('incident 06: the only way to sign in is not unlinked', async () => {
   keycloak.someone = ada;
   const visitor = someBrowser();

@@ -5,7 +5,7 @@
  */
 import { canonicalName } from '../../core/identity-headers.ts';
 import { messageOf } from '../../core/errors.ts';
-import { toolRulesAt } from '../../routes/decide.ts';
+import { toolRulesOf } from '../../routes/decide.ts';
 import { ClientBody } from '../client-body.ts';
 import { recordFault } from '../fault-record.ts';
 import { forward } from '../forward.ts';
@@ -34,7 +34,7 @@ const ONCE: ReadonlySet<string> = new Set([
 /** Over a socket calls would pass that nobody looks at. */
 export function refuseToolSocket(transit: Transit): boolean {
   const { match, path } = transit;
-  if (!match || !toolRulesAt(match.auth, path)) return false;
+  if (!match || !toolRulesOf(match, path)) return false;
   return transit.refuse({
     status: 403,
     code: 'FORBIDDEN',
@@ -45,7 +45,7 @@ export function refuseToolSocket(transit: Transit): boolean {
 export function authoriseTools(transit: Transit): boolean {
   const { match, path, method } = transit;
   if (match?.auth.kind !== 'oauth') return false;
-  const rules = toolRulesAt(match.auth, path);
+  const rules = toolRulesOf(match, path);
   if (!rules) return false;
   const gate = new ToolGate(transit, match.auth, rules);
   transit.tools = gate;

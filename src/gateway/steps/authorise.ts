@@ -1,8 +1,8 @@
 /** Whether the principal may go on. What can't be read denies. */
 import { mayTouch } from '../../core/principal.ts';
 import type { AuthPolicy } from '../../proxies/auth-policy.ts';
-import { toolRulesAt } from '../../routes/decide.ts';
-import { matchRequest } from '../../routes/match.ts';
+import { toolRulesOf } from '../../routes/decide.ts';
+import { type Match, matchRequest } from '../../routes/match.ts';
 import { scopeChallenge } from '../bearer.ts';
 import type { GatewayCore } from '../core.ts';
 import { admissionOf, challengeOf, isPublic, type Visit, visitOf } from '../protect.ts';
@@ -56,14 +56,15 @@ export function reviewOpen({ inFlight, snapshots }: GatewayCore): void {
     const now = matchRequest(table, hostname, forwardedMethod(transit), path);
     // What is served no more ends by itself: requests in flight finish on what they began with.
     if (now === undefined || now.auth === match?.auth) continue;
-    if (isAllowed(now.auth, transit) && keepsToolRules(now.auth, transit)) continue;
+    if (isAllowed(now.auth, transit) && keepsToolRules(now, transit)) continue;
     transit.close('FORBIDDEN', 'the policy has changed');
   }
 }
 
 /** A stream that is open is filtered by the new rules from now on; where there were none, it can't be. */
-function keepsToolRules(auth: AuthPolicy, { path, tools }: Transit): boolean {
-  const rules = toolRulesAt(auth, path);
+function keepsToolRules(now: Match, { path, tools }: Transit): boolean {
+  const { auth } = now;
+  const rules = toolRulesOf(now, path);
   if (!rules || auth.kind !== 'oauth') return true;
   return tools?.follow(auth, rules) ?? false;
 }

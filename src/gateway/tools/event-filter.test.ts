@@ -94,6 +94,10 @@ test('property: a stream in which nothing is changed passes byte for byte, up to
   );
 });
 
+test('lines of an event that is changed keep their ends apart, whatever ends its data had', () => {
+  assert.equal(filtered([Buffer.from('data:!\nid: 1\rdata:!\n\n')]), 'data: changed 3\nid: 1\n\n');
+});
+
 test('what is no data passes as soon as its line is whole', () => {
   const filter = new EventFilter(change);
   const push = (text: string) => filter.push(Buffer.from(text)).toString();
@@ -111,4 +115,20 @@ test('a line or an event beyond the limit is an error, and nothing of it passes'
     assert.equal(filter.push(Buffer.from('data: 1\n\n')).length, 9);
     assert.throws(() => filter.push(Buffer.from(text)), EventTooLarge);
   }
+});
+
+test('an event of millions of lines costs no more memory than a few times its size', () => {
+  const before = process.memoryUsage().rss;
+  for (const lines of ['data\n'.repeat(1_600_000), `data: x\n${':\n'.repeat(4_000_000)}`]) {
+    const filter = new EventFilter((data) => `${data.length}`);
+    assert.match(
+      filter
+        .push(Buffer.from(`${lines}\n`))
+        .subarray(0, 40)
+        .toString(),
+      /^data: (1599999|1)\n/,
+    );
+  }
+  const grown = process.memoryUsage().rss - before;
+  assert.ok(grown < 300 * 1024 * 1024, `${grown} bytes`);
 });

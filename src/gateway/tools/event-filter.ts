@@ -11,9 +11,10 @@ const LF = 0x0a;
 const CR = 0x0d;
 const COLON = 0x3a;
 const SPACE = 0x20;
-const DATA = Buffer.from('data');
+/** Read as one number: this is asked of every line. */
+const DATA = Buffer.from('data').readUInt32BE();
+const DATA_LENGTH = 4;
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
-const NOTHING = Buffer.alloc(0);
 
 /** Gets the data of an event; undefined leaves it as it is. */
 type ChangeData = (data: string) => string | undefined;
@@ -51,13 +52,12 @@ export class EventFilter {
       if (!this.#isLineEnd(bytes[this.#scanned])) continue;
       const begin = this.#lineStart;
       this.#lineStart = this.#scanned + 1;
-      const line = bytes.subarray(begin, this.#scanned);
       if (this.#isHolding) {
-        if (line.length > 0) continue;
+        if (this.#scanned > begin) continue;
         out.push(...this.#released(bytes.subarray(passed, this.#lineStart)));
         passed = this.#lineStart;
         this.#isHolding = false;
-      } else if (dataOf(this.#isFirstLine ? withoutMark(line) : line) !== undefined) {
+      } else if (dataAt(bytes, this.#isFirstLine ? afterMark(bytes) : begin, this.#scanned) !== undefined) {
         out.push(bytes.subarray(passed, begin));
         passed = begin;
         this.#isHolding = true;
@@ -82,17 +82,9 @@ export class EventFilter {
   }
 
   #released(event: Buffer): Buffer[] {
-    const lines = [...linesOf(event)].map((line, i) => ({
-      ...line,
-      // Only at the beginning of the stream can an event be held that begins with a mark.
-      data: dataOf(i === 0 ? withoutMark(line.content) : line.content),
-    }));
-    const data = lines.flatMap((line) => (line.data === undefined ? [] : [line.data]));
-    const changed = this.#change(data.map((part) => part.toString('utf8')).join('\n'));
-    if (changed === undefined) return [event];
-    const others = lines.filter((line) => line.data === undefined).map(({ whole }) => whole);
+    const changed = this.#change(dataOf(event));
     // JSON has no line end in it, so that it is one line.
-    return [Buffer.from(`data: ${changed}\n`), ...others];
+    return changed === undefined ? [event] : [Buffer.from(`data: ${changed}\n`), othersOf(event)];
   }
 
   #drop(passed: number): void {
@@ -103,35 +95,56 @@ export class EventFilter {
   }
 }
 
-interface Line {
-  readonly content: Buffer;
-  /** With its end. */
-  readonly whole: Buffer;
+/** Of all `data` lines of an event. */
+function dataOf(event: Buffer): string {
+  const data = Buffer.alloc(event.length);
+  let length = 0;
+  eachLine(event, (start, end) => {
+    const at = dataAt(event, start, end);
+    if (at === undefined) return;
+    length += event.copy(data, length, at, end);
+    data[length] = LF;
+    length += 1;
+  });
+  return data.toString('utf8', 0, Math.max(0, length - 1));
 }
 
-function* linesOf(bytes: Buffer): Generator<Line> {
-  let start = 0;
-  for (let i = 0; i < bytes.length; i += 1) {
-    const code = bytes[i];
+/** All lines of an event but `data`. Each ends alike: a CR before what began with LF would be one end for two lines. */
+function othersOf(event: Buffer): Buffer {
+  const others = Buffer.alloc(event.length);
+  let length = 0;
+  eachLine(event, (start, end) => {
+    if (dataAt(event, start, end) !== undefined) return;
+    length += event.copy(others, length, start, end);
+    others[length] = LF;
+    length += 1;
+  });
+  return others.subarray(0, length);
+}
+
+/** By positions: an event can have millions of lines, and an object for each would be hundreds of times its size. */
+function eachLine(event: Buffer, visit: (start: number, end: number) => void): void {
+  // Only at the beginning of the stream can an event be held that begins with a mark.
+  let start = afterMark(event);
+  for (let i = start; i < event.length; i += 1) {
+    const code = event[i];
     if (code !== LF && code !== CR) continue;
-    const content = bytes.subarray(start, i);
-    if (code === CR && bytes[i + 1] === LF) i += 1;
-    yield { content, whole: bytes.subarray(start, i + 1) };
+    const end = i;
+    if (code === CR && event[i + 1] === LF) i += 1;
+    visit(start, end);
     start = i + 1;
   }
 }
 
-/** A stream may begin with one, which is no part of its first line. */
-function withoutMark(line: Buffer): Buffer {
-  const hasMark = line.subarray(0, BYTE_ORDER_MARK.length).equals(BYTE_ORDER_MARK);
-  return hasMark ? line.subarray(BYTE_ORDER_MARK.length) : line;
-}
+/** A stream may begin with a mark, which is no part of its first line. */
+const afterMark = (bytes: Buffer): number =>
+  bytes.subarray(0, BYTE_ORDER_MARK.length).equals(BYTE_ORDER_MARK) ? BYTE_ORDER_MARK.length : 0;
 
-/** Value of a `data` field; undefined for every other line. */
-function dataOf(line: Buffer): Buffer | undefined {
-  if (!line.subarray(0, DATA.length).equals(DATA)) return undefined;
-  if (line.length === DATA.length) return NOTHING;
-  if (line[DATA.length] !== COLON) return undefined;
-  const value = line.subarray(DATA.length + 1);
-  return value[0] === SPACE ? value.subarray(1) : value;
+/** Where the value of a `data` field begins; undefined for every other line. */
+function dataAt(bytes: Buffer, start: number, end: number): number | undefined {
+  const colon = start + DATA_LENGTH;
+  if (colon > end || bytes.readUInt32BE(start) !== DATA) return undefined;
+  if (colon === end) return end;
+  if (bytes[colon] !== COLON) return undefined;
+  return colon + 1 < end && bytes[colon + 1] === SPACE ? colon + 2 : colon + 1;
 }

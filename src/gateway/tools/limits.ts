@@ -13,6 +13,8 @@ export const toolLimits = {
   /** One event of a stream, and one list of tools: they are looked at whole before any of it passes. */
   eventBytes: 8 * MIB,
   listBytes: 8 * MIB,
+  /** Tools of a list, or of all lists of one batch: each is held against up to 200 rules. */
+  listTools: 10_000,
   /** Of a reply to a call, for what the audit record says of it; a longer one is known by its status. */
   outcomeBytes: 64 * KIB,
   /** Characters of a session id of the target, and of one with its mark. */

@@ -91,6 +91,7 @@ function requestOf(value: JsonObject): RpcMessage | string {
     return 'a request has a method, and no result or error';
   if (id !== undefined && !isId(id)) return 'an id is a string or a whole number';
   if (params !== undefined && !isRecord(params)) return 'params is an object';
+  if (UNSEEN.test(method)) return 'a method is of printable characters';
   const meant = folded(method);
   if (meant !== method && (meant === CALL || meant === LIST)) return `the method is written ${meant}`;
   return { id, method, params };
@@ -109,14 +110,17 @@ function callsOf(messages: readonly RpcMessage[]): ToolCall[] | string {
     const { name, arguments: args } = params;
     if (typeof name !== 'string') return `${CALL} names a tool: params.name is a string`;
     if (Object.keys(params).some((member) => isTakenFor(member)))
-      return `params of ${CALL} has a name in two spellings`;
+      return `params of ${CALL} has a name that could be read as another`;
     calls.push({ id, name, arguments: args });
   }
   return calls;
 }
 
 const isTakenFor = (member: string): boolean =>
-  !DECISIVE.includes(member) && DECISIVE.includes(folded(member));
+  UNSEEN.test(member) || (!DECISIVE.includes(member) && DECISIVE.includes(folded(member)));
+
+/** Some readers end at NUL (cJSON), and some leave out what can't be seen or is half a character. */
+const UNSEEN = /\p{C}/u;
 
 /** As a lenient reader might compare: without case, width, or space around it. */
 const folded = (text: string): string => text.normalize('NFKC').toLowerCase().trim();

@@ -68,3 +68,25 @@ test('what looks like a secret is not shown, whatever it is called; the rest is'
     assert.ok(text.includes(part), text);
   assert.equal(shownArguments(undefined), undefined);
 });
+
+test('what would be cut off is not looked at: arguments of a million values cost as little as a few', () => {
+  let read = 0;
+  const node = (depth: number): object =>
+    Object.defineProperties(
+      {},
+      Object.fromEntries(
+        Array.from({ length: 30 }, (_, i) => [
+          `m${i}`,
+          {
+            enumerable: true,
+            get() {
+              read += 1;
+              return depth === 0 ? 'x' : node(depth - 1);
+            },
+          },
+        ]),
+      ),
+    );
+  assert.match(shownArguments(node(3)) ?? '', /^\{"m0":\{"m0":/);
+  assert.ok(read < 5000, `${read} values were read`);
+});

@@ -17,17 +17,24 @@ const LOOKED_AT = 4096;
 
 export function shownArguments(args: unknown): string | undefined {
   if (args === undefined) return undefined;
-  return JSON.stringify(shown(args, 0)).slice(0, limits.auditArguments);
+  return JSON.stringify(shown(args, 0, { left: limits.auditArguments })).slice(0, limits.auditArguments);
 }
 
-function shown(value: unknown, depth: number): unknown {
-  if (typeof value === 'string') return shownText(value, toolLimits.shownString);
+/** Characters that are still shown. What would be cut off in the end is not looked at. */
+interface Budget {
+  left: number;
+}
+
+function shown(value: unknown, depth: number, budget: Budget): unknown {
+  if (budget.left <= 0) return '…';
+  budget.left -= 1;
+  if (typeof value === 'string') return spent(budget, shownText(value, toolLimits.shownString));
   if (typeof value !== 'object' || value === null) return value;
   if (depth === toolLimits.shownDepth) return '…';
   const { shownMembers } = toolLimits;
   if (Array.isArray(value)) {
     const items: readonly unknown[] = value;
-    const first = items.slice(0, shownMembers).map((item) => shown(item, depth + 1));
+    const first = items.slice(0, shownMembers).map((item) => shown(item, depth + 1, budget));
     return items.length > shownMembers ? [...first, `… ${items.length - shownMembers} more`] : first;
   }
   if (!isRecord(value)) return '…';
@@ -35,11 +42,16 @@ function shown(value: unknown, depth: number): unknown {
   const first = members
     .slice(0, shownMembers)
     .map(([name, inner]) => [
-      shownText(name, limits.shortText),
-      SECRET_NAME.test(name.normalize('NFKC')) ? REDACTED : shown(inner, depth + 1),
+      spent(budget, shownText(name, limits.shortText)),
+      SECRET_NAME.test(name.normalize('NFKC')) ? REDACTED : shown(inner, depth + 1, budget),
     ]);
   const rest = members.length - shownMembers;
   return { ...Object.fromEntries(first), ...(rest > 0 && { '…': `${rest} more` }) };
+}
+
+function spent(budget: Budget, text: string): string {
+  budget.left -= text.length;
+  return text;
 }
 
 const shownText = (text: string, maxLength: number): string =>

@@ -9,7 +9,15 @@ import { sentence } from './page.ts';
 import { readForm } from './requests.ts';
 import { report, requireToken, type Visit } from './scene.ts';
 import { goTo } from './upstream.ts';
-import { accountPageOf, beginSignIn, isResume, resume, type SignedIn, whoIsSignedIn } from './session.ts';
+import {
+  accountPageOf,
+  beginSignIn,
+  isResume,
+  ownOf,
+  resume,
+  type SignedIn,
+  whoIsSignedIn,
+} from './session.ts';
 
 type Play<Result> = (visit: Visit, who: SignedIn, form: URLSearchParams) => Promise<Result>;
 
@@ -79,7 +87,7 @@ function link(visit: Visit, who: SignedIn, form: URLSearchParams): Promise<void>
 
 function addPasskey({ options, provider }: Visit, who: SignedIn, form: URLSearchParams): Promise<unknown> {
   return options.passkeys.register(provider.issuer, accountPageOf(who), {
-    userId: who.person.id,
+    ...ownOf(who),
     name: form.get('name') ?? '',
     answer: form.get('credential') ?? '',
   });
@@ -89,8 +97,8 @@ function removePasskey({ options }: Visit, { person }: SignedIn, form: URLSearch
   return options.passkeys.remove(person.id, form.get('id') ?? '');
 }
 
-function changePassword({ options }: Visit, { person }: SignedIn, form: URLSearchParams): Promise<unknown> {
-  return options.people.changePassword(person.id, form.get('password') ?? '');
+function changePassword({ options }: Visit, who: SignedIn, form: URLSearchParams): Promise<unknown> {
+  return options.people.changePassword(ownOf(who), form.get('password') ?? '');
 }
 
 function unlink({ options }: Visit, { person }: SignedIn, form: URLSearchParams): Promise<unknown> {

@@ -18,6 +18,13 @@ export interface Person {
   readonly hasPassword: boolean;
 }
 
+/** The session in which somebody changes how they sign in: what takes a while is done only while it still stands. */
+export interface OwnSession {
+  readonly userId: string;
+  /** Milliseconds since 1970. */
+  readonly startedAt: number;
+}
+
 /** What this folder needs of the people who sign in. */
 export interface People {
   readonly count: number;
@@ -34,8 +41,8 @@ export interface People {
   invited(code: string): Promise<Person | undefined>;
   /** @throws AppError NOT_FOUND, INVALID_INPUT. */
   acceptWithPassword(code: string, password: string): Promise<Person>;
-  /** @throws AppError INVALID_INPUT. */
-  changePassword(id: string, password: string): Promise<unknown>;
+  /** @throws AppError INVALID_INPUT, CONFLICT. */
+  changePassword(own: OwnSession, password: string): Promise<unknown>;
   /** Ends every session of this user. */
   signOut(id: string): Promise<void>;
 }
@@ -48,14 +55,13 @@ export interface Passkeys {
   /** @throws AppError INVALID_INPUT, CONFLICT, PRECONDITION_FAILED. */
   register(issuer: string, page: string, wanted: NewPasskey): Promise<void>;
   /** The same, for who is invited: it ends the invitation. @throws AppError NOT_FOUND too. */
-  accept(issuer: string, code: string, wanted: Omit<NewPasskey, 'userId'>): Promise<Person>;
+  accept(issuer: string, code: string, wanted: Omit<NewPasskey, keyof OwnSession>): Promise<Person>;
   list(userId: string): Promise<readonly Passkey[]>;
   /** @throws AppError NOT_FOUND, PRECONDITION_FAILED. */
   remove(userId: string, id: string): Promise<void>;
 }
 
-export interface NewPasskey {
-  readonly userId: string;
+export interface NewPasskey extends OwnSession {
   readonly name: string;
   readonly answer: string;
 }
@@ -131,7 +137,7 @@ export interface Identities {
   /** Whose it is, made where that is allowed. @throws AppError FORBIDDEN, CONFLICT. */
   signIn(upstream: UpstreamSettings, identity: Identity): Promise<{ person: Person; isNew: boolean }>;
   /** @throws AppError FORBIDDEN, CONFLICT, PRECONDITION_FAILED. */
-  link(upstream: UpstreamSettings, identity: Identity, userId: string): Promise<unknown>;
+  link(upstream: UpstreamSettings, identity: Identity, own: OwnSession): Promise<unknown>;
   /** Ends the invitation. @throws AppError FORBIDDEN, CONFLICT, NOT_FOUND. */
   accept(upstream: UpstreamSettings, identity: Identity, code: string): Promise<Person>;
   list(userId: string): Promise<readonly Linked[]>;

@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { MINUTE, SECOND } from '../../core/clock.ts';
 import { ACCOUNT_PATH, INTERACTION_PREFIX } from '../paths.ts';
 import { INTERACTION_MS, SESSION_MS } from '../provider.ts';
-import { type Person, textOf, type Visit } from './scene.ts';
+import { type OwnSession, type Person, textOf, type Visit } from './scene.ts';
 
 /** How long ago somebody may have signed in who changes how they sign in. */
 const RECENT_MS = 15 * MINUTE;
@@ -17,11 +17,15 @@ export interface SignedIn {
   readonly person: Person;
   /** Of the session; what forms of the account page are bound to. */
   readonly uid: string;
+  /** Milliseconds since 1970. */
+  readonly startedAt: number;
   readonly isRecent: boolean;
 }
 
 /** What forms of the account page are bound to: the session, so that they are worth nothing in another one. */
 export const accountPageOf = ({ uid, person }: SignedIn): string => `account:${uid}:${person.id}`;
+
+export const ownOf = ({ person, startedAt }: SignedIn): OwnSession => ({ userId: person.id, startedAt });
 
 /** Undefined: nobody, or somebody who is not let in any more. */
 export async function whoIsSignedIn({ context, provider, options }: Visit): Promise<SignedIn | undefined> {
@@ -30,7 +34,7 @@ export async function whoIsSignedIn({ context, provider, options }: Visit): Prom
   const startedAt = loginTs * SECOND;
   const person = options.people.find(accountId);
   if (!person || !options.people.isSignedIn(accountId, startedAt)) return undefined;
-  return { person, uid, isRecent: options.clock.now() - startedAt < RECENT_MS };
+  return { person, uid, startedAt, isRecent: options.clock.now() - startedAt < RECENT_MS };
 }
 
 /** A new session id, always: whoever knew the id of before, or set it, is not signed in by it. */

@@ -11,7 +11,7 @@ import type { Aim, Errand } from './errands.ts';
 import { showInvite } from './invite.ts';
 import { sentence } from './page.ts';
 import { report, type Scene, type Visit } from './scene.ts';
-import { openSession, whoIsSignedIn } from './session.ts';
+import { beginSignIn, openSession, ownOf, whoIsSignedIn } from './session.ts';
 import { showSignIn, signedIn } from './sign-in.ts';
 import { takeCookie, tellRefusal } from './upstream.ts';
 
@@ -93,12 +93,14 @@ async function accountThatWaits(visit: Visit, { uid, userId }: AimOf<'link'>): P
   if (who?.uid !== uid || who.person.id !== userId) throw new AppError('FORBIDDEN', ELSEWHERE);
   return {
     async goOn(identity, { settings }) {
-      await options.identities.link(settings, identity, userId);
+      await options.identities.link(settings, identity, ownOf(who));
       report(visit, { event: 'provider linked', outcome: 'OK', userId, detail: { provider: settings.name } });
       context.status = 303;
       context.redirect(ACCOUNT_PATH);
     },
-    refuse: (again) => showAccount(visit, who, again),
+    // The provider may have taken a while, in which the session can have ended.
+    refuse: async (again) =>
+      (await whoIsSignedIn(visit)) ? showAccount(visit, who, again) : beginSignIn(visit),
   };
 }
 

@@ -1,7 +1,7 @@
 /** Who comes in of those whom a provider vouches for. What the settings do not say comes in by a link or an invitation. */
 import { AppError } from '../../core/errors.ts';
 import type { Identity } from '../../users/schema.ts';
-import type { Identities, Person } from '../interactions/scene.ts';
+import type { Identities, OwnSession, Person } from '../interactions/scene.ts';
 import type { Allow, UpstreamSettings } from './upstream.ts';
 
 /** What is known of identities, and made of them. */
@@ -11,7 +11,7 @@ export interface KnownIdentities extends Pick<Identities, 'list' | 'unlink'> {
   /** Whether it is somebody's, let in or not. */
   isKnown(identity: Identity): Promise<boolean>;
   admit(identity: Identity, role: NonNullable<UpstreamSettings['newRole']>): Promise<Person>;
-  link(userId: string, identity: Identity): Promise<unknown>;
+  link(own: OwnSession, identity: Identity): Promise<unknown>;
   accept(code: string, identity: Identity): Promise<Person>;
 }
 
@@ -28,9 +28,9 @@ export const admissionOf = (known: KnownIdentities): Identities => ({
       );
     return { person: await known.admit(identity, newRole), isNew: true };
   },
-  async link(upstream, identity, userId) {
+  async link(upstream, identity, own) {
     requireAdmitted(upstream, identity);
-    await known.link(userId, identity);
+    await known.link(own, identity);
   },
   async accept(upstream, identity, code) {
     requireAdmitted(upstream, identity);
