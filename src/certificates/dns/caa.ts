@@ -179,11 +179,13 @@ interface Parameter {
 /** @see {@link https://www.rfc-editor.org/rfc/rfc8659#section-4.2 | RFC 8659 §4.2} */
 const DOMAIN = /^(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*)?$/;
 const PARAMETER = /^([A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)[ \t]*=[ \t]*([!-:<-~]*)$/;
-const SPACES = /^[ \t]+|[ \t]+$/g;
+/** Of a record that is read; what is longer is written wrongly. */
+const MAX_VALUE = 2048;
 
 /** Undefined when it does not follow the grammar; then it allows nobody. */
 function parseIssuer(value: string): { issuer: string; parameters: Parameter[] } | undefined {
-  const [first = '', ...rest] = value.split(';').map((part) => part.replace(SPACES, ''));
+  if (value.length > MAX_VALUE) return undefined;
+  const [first = '', ...rest] = value.split(';').map(withoutSpaces);
   const issuer = first.toLowerCase();
   if (!DOMAIN.test(issuer)) return undefined;
   const parameters: Parameter[] = [];
@@ -194,4 +196,13 @@ function parseIssuer(value: string): { issuer: string; parameters: Parameter[] }
     parameters.push({ tag: tag.toLowerCase(), value: text });
   }
   return { issuer, parameters };
+}
+
+/** Without a pattern, which takes long over a long row of spaces. Other white space is not part of the grammar. */
+function withoutSpaces(text: string): string {
+  const isSpace = (at: number) => text[at] === ' ' || text[at] === '\t';
+  let [start, end] = [0, text.length];
+  while (start < end && isSpace(start)) start += 1;
+  while (end > start && isSpace(end - 1)) end -= 1;
+  return text.slice(start, end);
 }

@@ -94,7 +94,10 @@ suite('Cloudflare', () => {
   test('a host that is away is UNAVAILABLE', async () => {
     const gone = await startCloudflare(ZONE);
     await gone[Symbol.asyncDispose]();
-    await assert.rejects(providerAt(gone.url).publish(ONE, signal), /Cloudflare can't be reached \(ECONNREFUSED\)/);
+    await assert.rejects(
+      providerAt(gone.url).publish(ONE, signal),
+      /Cloudflare can't be reached \(ECONNREFUSED\)/,
+    );
   });
 
   test('a record that went meanwhile is withdrawn all the same', async (t) => {

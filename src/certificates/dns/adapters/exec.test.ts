@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import {
   chmodSync,
   existsSync,
@@ -12,7 +13,9 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { suite, type TestContext } from 'node:test';
+import { startBind, withoutBind } from '../../../../test/support/bind.ts';
 import { eventually } from '../../../../test/support/eventually.ts';
+import { Guide } from '../../../../test/support/guide.ts';
 import { SECOND, systemClock } from '../../../core/clock.ts';
 import { AppError } from '../../../core/errors.ts';
 import { providerContract } from '../provider.contract.ts';
@@ -59,6 +62,44 @@ providerContract('a program', async (t) => {
     },
   };
 });
+
+/** The script of the guide, at a real name server. */
+providerContract(
+  'nsupdate, as in the guide',
+  async (t) => {
+    const key = { name: 'acme', algorithm: 'hmac-sha256', secret: randomBytes(32).toString('base64') };
+    const bind = await startBind({
+      zones: { [ZONE]: '@ NS ns1\nns1 A 127.0.0.1\n' },
+      keys: [key],
+      policy: 'grant acme zonesub TXT;',
+    });
+    t.after(() => bind[Symbol.asyncDispose]());
+    const { folder } = start(t, '');
+    writeFileSync(
+      join(folder, 'acme.key'),
+      `key "acme" { algorithm ${key.algorithm}; secret "${key.secret}"; };`,
+    );
+    const script = new Guide('dns-providers')
+      .block('bash', 'nsupdate')
+      .replace('192.0.2.53 53', `127.0.0.1 ${bind.port}`)
+      .replace('/etc/ohp/acme.key', join(folder, 'acme.key'));
+    const program = join(folder, 'dns-record');
+    writeFileSync(program, script);
+    chmodSync(program, 0o755);
+    const open = () =>
+      createExec(
+        { provider: 'exec', zones: [ZONE], command: [program], timeout_ms: 30 * SECOND },
+        { clock: systemClock, scratchDir: join(folder, 'scratch') },
+      );
+    return {
+      zone: ZONE,
+      open,
+      values: async (name) => (await bind.dig(name, 'TXT')).map((line) => line.replace(/^"|"$/g, '')),
+      seed: (name, value) => open().publish({ zone: ZONE, name, value }, signal),
+    };
+  },
+  { skip: withoutBind },
+);
 
 suite('a program', () => {
   test('gets words that no shell has read, three environment variables and no input', async (t) => {

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import test, { suite, type TestContext } from 'node:test';
 import { type Clock, HOUR, systemClock } from '../../../core/clock.ts';
 import { AppError } from '../../../core/errors.ts';
 import { type Bind, startBind, withoutBind } from '../../../../test/support/bind.ts';
+import { Guide } from '../../../../test/support/guide.ts';
 import { providerContract } from '../provider.contract.ts';
 import { createResolver } from '../resolver.ts';
 import type { SettingsOf } from '../schema.ts';
@@ -117,6 +120,77 @@ suite('RFC 2136', { skip: withoutBind }, () => {
     await assert.rejects(
       providerFor(bind, { server: '127.0.0.1' }).publish({ ...ONE, name: 'x.elsewhere.test' }, signal),
       /keeps the name in another zone than example.test \(NOTZONE\)/,
+    );
+  });
+
+  /** Between us and the server: may change what the server answers. */
+  async function startTamperer(t: TestContext, bind: Bind, change: (answer: Buffer) => Buffer) {
+    const server = createServer((client) => {
+      const peer = connect(bind.port, '127.0.0.1');
+      client.on('error', () => peer.destroy()).pipe(peer);
+      // Answers to updates are short, and come in one piece on loopback.
+      peer
+        .on('error', () => client.destroy())
+        .on('data', (bytes: Buffer) => {
+          const answer = change(bytes.subarray(2));
+          const length = Buffer.alloc(2);
+          length.writeUInt16BE(answer.length);
+          client.end(Buffer.concat([length, answer]));
+        });
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    t.after(() => server.close());
+    return (server.address() as AddressInfo).port;
+  }
+
+  const forged: [string, (answer: Buffer) => Buffer, RegExp][] = [
+    [
+      'that success is pretended in',
+      (answer) => {
+        answer[3] = 0;
+        return answer;
+      },
+      /the signature of its answer is wrong/,
+    ],
+    [
+      'whose signature was taken away',
+      (answer) => {
+        const plain = Buffer.from(answer.subarray(0, 12));
+        plain[3] = 0;
+        plain.fill(0, 4);
+        return plain;
+      },
+      /its answer is not signed/,
+    ],
+    ['that is cut', (answer) => answer.subarray(0, -3), /the message ends within/],
+    [
+      'to something else',
+      (answer) => Buffer.concat([Buffer.of(0, 0), answer.subarray(2)]),
+      /no answer to the update/,
+    ],
+  ];
+  for (const [what, change, words] of forged)
+    test(`an answer ${what} is not believed`, async (t) => {
+      const bind = await startPrimary(t);
+      const port = await startTamperer(t, bind, change);
+      await assert.rejects(
+        providerFor(bind, { server: '127.0.0.1', port }).publish({ ...ONE, zone: 'elsewhere.test' }, signal),
+        (error) => error instanceof AppError && error.code === 'UPSTREAM_FAILED' && words.test(error.message),
+      );
+    });
+
+  test('the policy of the guide for BIND lets the key write these records and no others', {
+    skip: withoutBind,
+  }, async (t) => {
+    const block = new Guide('dns-providers').block('', 'update-policy').replaceAll('example.com', ZONE);
+    const policy = /update-policy \{([^}]*)\}/.exec(block)?.[1] ?? assert.fail(block);
+    const bind = await startBind({ zones: { [ZONE]: '@ NS ns1\nns1 A 127.0.0.1\n' }, keys: [ACME], policy });
+    t.after(() => bind[Symbol.asyncDispose]());
+    await providerFor(bind).publish(ONE, signal);
+    assert.deepEqual(await bind.dig(ONE.name, 'TXT'), ['"a-value"']);
+    await assert.rejects(
+      providerFor(bind).publish({ ...ONE, name: `mail.${ZONE}` }, signal),
+      /does not let the key acme change this record/,
     );
   });
 });
