@@ -74,6 +74,7 @@ const SPECIAL: Readonly<Record<string, string>> = {
   unspecified: 'no address (unspecified)',
   multicast: 'a group (multicast)',
   broadcast: 'all of a network (broadcast)',
+  reserved: 'reserved, for documentation or the like',
 };
 
 function described(text: string): FoundAddress {

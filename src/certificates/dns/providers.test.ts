@@ -24,6 +24,8 @@ const ZONES = {
     hop CNAME delegated.challenges.test.
     _acme-challenge.loop CNAME loop2
     loop2 CNAME _acme-challenge.loop
+    _acme-challenge.weird CNAME we\\032ird
+    _acme-challenge.option CNAME -rf
     _acme-challenge.outside CNAME x.nowhere.test.
     www A 127.0.0.1
     www AAAA 2001:db8::1
@@ -131,6 +133,16 @@ suite('where a record of DNS-01 belongs', { skip: withoutBind }, () => {
   test('nowhere, where CNAME records go in circles', async (t) => {
     const { dns } = await start(t);
     await assert.rejects(located(dns, 'loop.example.test'), codeIs('PRECONDITION_FAILED', /go in circles/));
+  });
+
+  test('nowhere, where CNAME records lead to a name that is no hostname, which a program would get', async (t) => {
+    const { dns } = await start(t);
+    for (const host of ['weird', 'option'])
+      await assert.rejects(
+        located(dns, `${host}.example.test`),
+        codeIs('PRECONDITION_FAILED', /is an alias of .*, which is no name for a record/),
+      );
+    await assert.rejects(located(dns, 'www.example.test', 'a value"'), /value/);
   });
 
   test('nowhere, where no provider has the zone, and it is said which zone and why', async (t) => {
@@ -284,7 +296,7 @@ suite('what a pre-flight reads', { skip: withoutBind }, () => {
       },
       ipv6: {
         state: 'found',
-        addresses: [{ address: '2001:db8::1', special: 'reserved (reserved)' }],
+        addresses: [{ address: '2001:db8::1', special: 'reserved, for documentation or the like' }],
       },
     });
     const { ipv4, ipv6 } = await dns.readAddresses('private.example.test', signal);
@@ -341,7 +353,7 @@ suite('what a pre-flight reads', { skip: withoutBind }, () => {
       records: [
         { type: 'CAA', flags: 0, tag: 'issue', value: 'ca.test; validationmethods=dns-01' },
         { type: 'CAA', flags: 0, tag: 'iodef', value: 'mailto:security@caa.test' },
-      ].sort((a, b) => (set.kind === 'found' && set.records[0]?.tag === a.tag ? -1 : 1)),
+      ].sort((a) => (set.kind === 'found' && set.records[0]?.tag === a.tag ? -1 : 1)),
     });
     const dug = await bind.dig('caa.test', 'CAA');
     assert.deepEqual(dug.sort(), [

@@ -19,12 +19,14 @@ import type { DnsProvider } from './provider.ts';
 import { createResolver, type Resolver } from './resolver.ts';
 import { type DnsProviderSettings, parseServer } from './schema.ts';
 import { createSecretReader, type ReadSecret } from './secret.ts';
-import { DNS_PORT, type Network } from './transport.ts';
+import { DNS_PORT, type DnsServer, type Network } from './transport.ts';
 import { nearestZone, ownerOf, zoneOf } from './zone.ts';
 
 const MAX_NAME = 255;
 const MAX_VALUE = 255;
-const name = z.string().min(1).max(MAX_NAME);
+/** Letters, digits, hyphens and underscores: what every provider, URL and program takes as it is. */
+const PLAIN_NAME = /^[a-z0-9_][a-z0-9_-]{0,62}(?:\.[a-z0-9_-]{1,63})*$/;
+const name = z.string().max(MAX_NAME).regex(PLAIN_NAME);
 
 /** Where one value belongs. Plain data: to be stored before it is published, so that a crash leaves nothing behind. */
 export const challengeRecordSchema = z.strictObject({
@@ -35,7 +37,11 @@ export const challengeRecordSchema = z.strictObject({
   zone: name,
   /** Of the settings: the zone whose provider has it. */
   provider_zone: name,
-  value: z.string().min(1).max(MAX_VALUE),
+  /** A digest in base64url (RFC 8555 §8.4). */
+  value: z
+    .string()
+    .max(MAX_VALUE)
+    .regex(/^[A-Za-z0-9_-]+$/),
 });
 export type ChallengeRecord = z.output<typeof challengeRecordSchema>;
 
@@ -57,7 +63,7 @@ export interface Dns {
 
 export interface DnsOptions {
   readonly providers: readonly DnsProviderSettings[];
-  /** As in the setting `dns_resolvers`. */
+  /** As in the setting `dns_resolvers`, or the system's (`getServers` of node:dns). */
   readonly resolvers: readonly string[];
   readonly propagationTimeoutMs: number;
   /** Folder for what programs of `exec` work in; made when it is needed. */
@@ -71,10 +77,7 @@ export interface DnsOptions {
 
 export function createDns(options: DnsOptions): Dns {
   const { network, propagationTimeoutMs: timeoutMs, authorityPort: port = DNS_PORT } = options;
-  const resolver = createResolver(
-    network,
-    options.resolvers.flatMap((text) => parseServer(text) ?? []),
-  );
+  const resolver = createResolver(network, options.resolvers.map(serverOf));
   const readSecret = createSecretReader(options.environment);
   const byZone = new Map<string, DnsProvider>();
   options.providers.forEach((settings, index) => {
@@ -93,10 +96,11 @@ export function createDns(options: DnsOptions): Dns {
   return {
     async locate({ name: asked, value }, signal) {
       const owner = await ownerOf(resolver, asked, signal);
+      if (!PLAIN_NAME.test(owner)) throw noPlainName(asked, owner);
       const providerZone = nearestZone(owner, [...byZone.keys()]);
       if (providerZone === undefined) throw noProvider(asked, owner);
       const { name: zone } = await zoneOf(resolver, owner, signal);
-      return { asked, name: owner, zone, provider_zone: providerZone, value };
+      return challengeRecordSchema.parse({ asked, name: owner, zone, provider_zone: providerZone, value });
     },
     publish: (record, signal) => inTurn(record.zone, () => providerOf(record).publish(record, signal)),
     withdraw: (record, signal) => inTurn(record.zone, () => providerOf(record).withdraw(record, signal)),
@@ -128,6 +132,18 @@ function createProvider(settings: DnsProviderSettings, parts: Parts): DnsProvide
       return createExec(settings, { clock, scratchDir: parts.scratchDir });
   }
 }
+
+function serverOf(text: string): DnsServer {
+  const server = parseServer(text);
+  if (!server) throw new Error(`${text} is no address of a resolver`);
+  return server;
+}
+
+const noPlainName = (asked: string, owner: string): AppError =>
+  new AppError(
+    'PRECONDITION_FAILED',
+    `${cleanText(asked)} is an alias of ${cleanText(owner)} by CNAME, which is no name for a record: only letters, digits, hyphens and underscores are taken, and no hyphen at the beginning`,
+  );
 
 function noProvider(asked: string, owner: string): AppError {
   const by = owner === asked ? '' : `, which it is an alias of by CNAME`;
