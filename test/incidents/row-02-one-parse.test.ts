@@ -101,10 +101,14 @@ test('incident 02: REST: neither body nor query nor header can change which reso
   for (const name of overrides)
     for (const method of ['GET', 'POST'])
       assert.notEqual((await rest(confined, method, own, '', { [name]: 'DELETE' })).status, 500, name);
-  for (const name of ['x-original-url', 'x-rewrite-url', 'x-forwarded-prefix']) {
+  for (const name of ['x-original-url', 'x-rewrite-url']) {
     const headers = { [name]: victimPath };
     assert.equal((await send(product, { path: own, token: confined, headers })).json.hostname, OWN, name);
   }
+  // Who says that it was handed on is not local, and is sent to HTTPS: to the path that it asked for.
+  const headers = { 'x-forwarded-prefix': victimPath };
+  const handedOn = await send(product, { path: own, token: confined, headers });
+  assert.deepEqual([handedOn.status, new URL(handedOn.headers.location ?? '').pathname], [308, own]);
 });
 
 /** Text that some reader takes for `delete VICTIM` or `disable VICTIM`. */
