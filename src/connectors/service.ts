@@ -23,7 +23,7 @@ import { Wire, type WireOptions } from './wire.ts';
 
 /** Below what one address may register, since clients on this machine share that with a walk. */
 const REGISTRATIONS_PER_MINUTE = 20;
-const MAX_AT_ONCE = 2;
+const MAX_AT_ONCE = 4;
 const DEFAULT_SINCE = '24h';
 /** Of each question to the log. */
 const LOG_PAGES = 4;
@@ -76,7 +76,8 @@ type Asker = Pick<OperationContext, 'principal' | 'signal'>;
 export class ConnectorService implements Disposable {
   readonly #options: ConnectorServiceOptions;
   readonly #registrations: RateLimiter;
-  #underWay = 0;
+  /** Ids of who asked. */
+  readonly #underWay = new Set<string>();
 
   constructor(options: ConnectorServiceOptions) {
     this.#options = options;
@@ -87,16 +88,20 @@ export class ConnectorService implements Disposable {
   async diagnose({ url: typed, client, since = DEFAULT_SINCE }: Question, asker: Asker): Promise<Diagnosis> {
     const url = parseUrl(typed);
     const route = this.#options.routes.test(typed, 'POST', asker);
-    if (this.#underWay >= MAX_AT_ONCE)
+    const { id } = asker.principal;
+    // A target that is slow must not keep the others waiting.
+    if (this.#underWay.has(id))
+      throw new AppError('RATE_LIMITED', 'a diagnosis of yours is under way; try again when it is over');
+    if (this.#underWay.size >= MAX_AT_ONCE)
       throw new AppError(
         'RATE_LIMITED',
         `${MAX_AT_ONCE} diagnoses are under way; try again in a few seconds`,
       );
-    this.#underWay++;
+    this.#underWay.add(id);
     try {
       return await this.#walk({ typed, url, route, client, since }, asker);
     } finally {
-      this.#underWay--;
+      this.#underWay.delete(id);
     }
   }
 
@@ -227,7 +232,8 @@ const hostOf = ({ hostname }: URL): string => hostname.replace(/^\[|\]$/g, '');
 
 function parseUrl(typed: string): URL {
   const url = URL.parse(typed);
-  if (url && /^https?:$/.test(url.protocol) && url.username === '' && url.hash === '') return url;
+  if (url && /^https?:$/.test(url.protocol) && url.username === '' && url.password === '' && url.hash === '')
+    return url;
   throw new AppError(
     'INVALID_INPUT',
     'url: has to be the whole URL that the client was given, such as https://app.example.com/mcp',
