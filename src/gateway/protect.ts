@@ -25,21 +25,34 @@ export interface Visit {
   readonly mayRedirect: boolean;
 }
 
+/** Where the request at hand is for. A class, because one of these is made for nearly every request. */
+class RequestSite implements Site {
+  readonly hostname: string;
+  readonly origin: string;
+  readonly isSecure: boolean;
+  readonly #transit: Transit;
+
+  constructor(transit: Transit) {
+    this.hostname = transit.hostname;
+    this.origin = baseUrlOf(transit);
+    this.isSecure = transit.scheme === 'https';
+    this.#transit = transit;
+  }
+
+  /** Few requests need it. */
+  get issuer(): string {
+    return siteIssuerOf(this.#transit);
+  }
+}
+
 /** Of the request at hand. Made once for each policy that it is asked about. */
 export function visitOf(transit: Transit, policy: OAuthPolicy): Visit {
   if (transit.visit?.policy === policy) return transit.visit;
-  const { hostname, scheme, method, path, query, upgrade } = transit;
+  const { method, path, query, upgrade } = transit;
+  const site = new RequestSite(transit);
   const visit: Visit = {
     policy,
-    site: {
-      hostname,
-      origin: baseUrlOf(transit),
-      isSecure: scheme === 'https',
-      // Few requests need it.
-      get issuer() {
-        return siteIssuerOf(transit);
-      },
-    },
+    site,
     method,
     path,
     query,

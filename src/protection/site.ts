@@ -52,11 +52,19 @@ export interface SitesOptions extends Omit<SessionsOptions, 'isAlive'> {
   readonly issuerOf: (scheme: 'http' | 'https') => string;
 }
 
+interface Identified {
+  readonly policy: OAuthPolicy;
+  readonly visitor: Visitor | undefined;
+  readonly fields: readonly string[];
+}
+
 export class Sites implements Disposable {
   readonly #options: SitesOptions;
   readonly #sessions: Sessions;
   readonly #flows: Flows;
   readonly #identities: Identities;
+  /** What is told of a principal until the policy, or what is known of its user, is another. */
+  readonly #identified = new WeakMap<Principal, Identified>();
 
   constructor(options: SitesOptions) {
     this.#options = options;
@@ -100,9 +108,16 @@ export class Sites implements Disposable {
   }
 
   identityOf(policy: OAuthPolicy, principal: Principal, site: Site): readonly string[] {
-    const scopes = scopesOf(policy, principal, this.#isSession(principal));
     const visitor = this.#visitorOf(principal);
-    return this.#identities.headers(policy.identity, { principal, visitor, scopes }, site);
+    const known = this.#identified.get(principal);
+    if (known?.policy === policy && known.visitor === visitor) return known.fields;
+    const isSession = this.#isSession(principal);
+    const scopes = scopesOf(policy, principal, isSession);
+    const fields = this.#identities.headers(policy.identity, { principal, visitor, scopes }, site);
+    // An assertion ends, and is for one origin; the principal of a session is another for each request.
+    if (policy.identity.kind === 'headers' && !isSession)
+      this.#identified.set(principal, { policy, visitor, fields });
+    return fields;
   }
 
   /** @see {@link https://www.rfc-editor.org/rfc/rfc7636#section-4.3 | RFC 7636 §4.3} */
