@@ -2,8 +2,9 @@
  * The part of the composition root that makes the gateway and what it serves. Its handlers come later, from the
  * surfaces, which stand on it.
  */
-import { gatewaySettings } from './app.settings.ts';
-import { openCertificates } from './certificates/service.ts';
+import { gatewaySettings, issuanceSettings } from './app.settings.ts';
+import { Issuance } from './certificates/issuance.ts';
+import { type CertificateService, openCertificates } from './certificates/service.ts';
 import type { Config } from './config/config.ts';
 import type { Clock } from './core/clock.ts';
 import type { Events } from './core/events.ts';
@@ -44,6 +45,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
     clock,
     log,
     selectCertificate: (servername) => certificates.select(servername),
+    acmeChallenge: (hostname, token) => issuance.challenges.http(hostname, token),
     live,
     ...callersOf(handlers),
   });
@@ -62,6 +64,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
       servedHostnames: () => table().hostnames(),
     }),
   );
+  const issuance = stack.use(issuanceFor(config, base, { certificates, table }));
   const own = () => gateway.own();
   let bound: Awaited<ReturnType<Gateway['listen']>> | undefined;
   const proxies = new ProxyService({
@@ -89,6 +92,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
   return {
     gateway,
     certificates,
+    issuance,
     proxies,
     routes,
     handlers,
@@ -100,9 +104,33 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
       gateway.load(loaded, await routes.load());
       await certificates.ensure(controlHosts);
       bound = await gateway.listen();
+      await issuance.start();
       return { ...bound, proxies: loaded.length };
     },
   };
+}
+
+type Table = ReturnType<Gateway['snapshot']>['table'];
+
+function issuanceFor(
+  config: Config,
+  base: EdgeParts,
+  { certificates, table }: { certificates: CertificateService; table: () => Table },
+): Issuance {
+  return new Issuance({
+    ...base,
+    settings: issuanceSettings(config),
+    shelf: certificates,
+    wanted: () => [...config.control.hosts, ...secureHostnames(table())],
+    // The lock of the data directory is ours.
+    isAlone: true,
+  });
+}
+
+/** Those of enabled proxies that answer over HTTPS. */
+function* secureHostnames(table: Table): Generator<string> {
+  for (const hostname of table.hostnames())
+    if (table.proxyOf(hostname)?.enable_https === true) yield hostname;
 }
 
 const portsOf = (config: Config, bound: Awaited<ReturnType<Gateway['listen']>> | undefined) => ({

@@ -101,6 +101,8 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
   },
   'app.settings': {
     units: [
+      'certificates/budget',
+      'certificates/issuers',
       'config',
       'core',
       'gateway/settings',
@@ -108,6 +110,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
       'logs/levels',
       'logs/sink',
       'oauth/upstreams/upstream',
+      'routes/own',
     ],
     packages: [],
   },
