@@ -3,7 +3,9 @@
  * surfaces, which stand on it.
  */
 import { gatewaySettings, issuanceSettings } from './app.settings.ts';
+import type { Challenges } from './certificates/challenges.ts';
 import { Issuance } from './certificates/issuance.ts';
+import { OrderingService } from './certificates/ordering.ts';
 import { type CertificateService, openCertificates } from './certificates/service.ts';
 import type { Config } from './config/config.ts';
 import type { Clock } from './core/clock.ts';
@@ -45,7 +47,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
     clock,
     log,
     selectCertificate: (servername) => certificates.select(servername),
-    acmeChallenge: (hostname, token) => issuance.challenges.http(hostname, token),
+    ...answersToCas(() => issuance.challenges),
     live,
     ...callersOf(handlers),
   });
@@ -92,7 +94,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
   return {
     gateway,
     certificates,
-    issuance,
+    ordering: orderingOf({ clock, issuance, certificates, table }),
     proxies,
     routes,
     handlers,
@@ -110,6 +112,17 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
   };
 }
 
+/** They are made after the gateway, which asks for them. */
+const answersToCas = (challenges: () => Challenges) => ({
+  acmeChallenge: (hostname: string, token: string) => challenges().http(hostname, token),
+  tlsChallenges: {
+    get isAskedByTls() {
+      return challenges().isAskedByTls;
+    },
+    tls: (servername: string) => challenges().tls(servername),
+  },
+});
+
 type Table = ReturnType<Gateway['snapshot']>['table'];
 
 function issuanceFor(
@@ -126,6 +139,24 @@ function issuanceFor(
     isAlone: true,
   });
 }
+
+const orderingOf = ({
+  clock,
+  issuance,
+  certificates,
+  table,
+}: Pick<EdgeParts, 'clock'> & {
+  issuance: Issuance;
+  certificates: CertificateService;
+  table: () => Table;
+}) =>
+  new OrderingService({
+    clock,
+    issuance,
+    certificates,
+    dns01: undefined,
+    servedName: (hostname) => table().proxyOf(hostname)?.hostname,
+  });
 
 /** Those of enabled proxies that answer over HTTPS. */
 function* secureHostnames(table: Table): Generator<string> {

@@ -9,7 +9,8 @@ export const keyTypes = ['p256', 'p384', 'rsa2048', 'rsa3072', 'rsa4096'] as con
  * `waiting`: for its turn or its time; `sending`: the CA may have heard of it, and its URL is not known yet; `ordered`:
  * it goes on at the CA; `issued` and `abandoned` are the ends.
  */
-export const orderStates = ['waiting', 'sending', 'ordered', 'issued', 'abandoned'] as const;
+export const orderStateSchema = z.enum(['waiting', 'sending', 'ordered', 'issued', 'abandoned']);
+export type OrderState = z.output<typeof orderStateSchema>;
 
 export const eventKinds = [
   'asked',
@@ -59,7 +60,7 @@ export type OrderDocument = z.output<typeof orderDocumentSchema>;
 export const orderSchema = z.object({
   id: z.string(),
   names: z.array(z.string()),
-  state: z.enum(orderStates),
+  state: orderStateSchema,
   issuer: z.string(),
   reason: z.enum(['served', 'renewal', 'requested']).describe('served: because the hostname is served'),
   attempts: z.int().describe('Orders sent to a CA'),

@@ -10,7 +10,13 @@ import type { Sealer } from '../core/sealer.ts';
 import type { Database, Reader, Tables, Writer } from '../store/database.ts';
 import { type CertificateKeyType, newCertificateKey } from './acme/csr.ts';
 import { COUNTED_MS, type CountKind, type Limit } from './budget.ts';
-import { type OrderDocument, type OrderEvent, orderDocumentSchema } from './order-schema.ts';
+import {
+  type OrderDocument,
+  type OrderEvent,
+  type OrderState,
+  orderDocumentSchema,
+  orderStateSchema,
+} from './order-schema.ts';
 import { fromPkcs8, toPkcs8 } from './x509.ts';
 
 /** Longer than one drive takes; after a crash whoever else is on the store waits this long. */
@@ -23,7 +29,7 @@ const MAX_OVER = 5000;
 
 export interface StoredOrder {
   readonly id: string;
-  readonly state: string;
+  readonly state: OrderState;
   readonly urgency: number;
   readonly nextAttemptAt: number;
   readonly certificateId: string | undefined;
@@ -43,7 +49,7 @@ export interface NewOrderRow {
 
 /** What a step writes. */
 export interface Step {
-  state?: 'waiting' | 'sending' | 'ordered' | 'issued' | 'abandoned';
+  state?: OrderState;
   nextAttemptAt?: number;
   certificateId?: string;
   document?: Partial<OrderDocument>;
@@ -353,7 +359,7 @@ function withEvent(events: readonly OrderEvent[], event: OrderEvent): OrderEvent
 
 const storedOf = (row: Tables['certificate_orders']): StoredOrder => ({
   id: row.id,
-  state: row.state,
+  state: orderStateSchema.parse(row.state),
   urgency: row.urgency,
   nextAttemptAt: row.next_attempt_at,
   certificateId: row.certificate_id ?? undefined,

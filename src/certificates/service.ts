@@ -104,6 +104,36 @@ export class CertificateService implements AsyncDisposable {
     }
   }
 
+  /** What the next handshake for it gets; undefined when it is not served, or has none yet. */
+  inUse(hostname: string): Entry | undefined {
+    const name = this.#servedAs(hostname);
+    if (name === undefined) return undefined;
+    return this.serving(hostname) ?? this.#parts.catalog.internal(name);
+  }
+
+  /** The control host, hostname or `*.parent` under which it is served. */
+  servedAs(hostname: string): string | undefined {
+    return this.#servedAs(hostname);
+  }
+
+  entry(id: string): Entry | undefined {
+    return this.#parts.catalog.get(id);
+  }
+
+  /** @throws AppError NOT_FOUND for what the principal may not see */
+  async get(id: string, principal: Principal): Promise<ListedCertificate> {
+    const certificate = (await this.#parts.vault.find(this.#options.database.read, [id])).get(id);
+    const names = certificate ? shownNames(principal, certificate.names) : [];
+    if (!certificate || names.length === 0) throw notFound(id);
+    const used = (this.#usedBy().get(id) ?? []).filter((hostname) => mayTouch(principal, hostname));
+    return listedCertificateSchema.parse({ ...certificate, names, used_by: used.slice(0, MAX_USED_BY) });
+  }
+
+  /** For changing it: all of its names have to be the principal's. @throws AppError NOT_FOUND, FORBIDDEN */
+  async own(id: string, principal: Principal): Promise<Entry> {
+    return this.#find(id, principal);
+  }
+
   /** From elsewhere and valid now: what the hostname is served with. */
   serving(hostname: string): Entry | undefined {
     return this.#parts.catalog.public(hostname, this.#options.clock.now());
