@@ -26,6 +26,9 @@ import { RouteService } from './routes/service.ts';
 import type { Database } from './store/database.ts';
 import type { TokenService } from './tokens/service.ts';
 
+/** Its certificate is for loopback addresses too, which no CA certifies; clients here trust the internal CA. */
+const THIS_MACHINE = 'localhost';
+
 export interface EdgeParts {
   readonly database: Database;
   readonly sealer: Sealer;
@@ -39,7 +42,7 @@ export interface EdgeParts {
 
 /** The gateway with what it serves, not yet listening. Its handlers are filled in when the surfaces exist. */
 export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisposableStack) {
-  const { database, sealer, clock, events, log, live, caFile, tokens } = base;
+  const { database, sealer, clock, events, log, live, tokens } = base;
   const controlHosts = config.control.hosts;
   const handlers = laterHandlers(tokens);
   const gateway: Gateway = createGateway({
@@ -53,19 +56,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
   });
   stack.use(gateway);
   const table = () => gateway.snapshot().table;
-  const certificates = stack.use(
-    await openCertificates({
-      database,
-      sealer,
-      clock,
-      log,
-      events,
-      caFile,
-      controlHosts,
-      servedName: (hostname) => table().proxyOf(hostname)?.hostname,
-      servedHostnames: () => table().hostnames(),
-    }),
-  );
+  const certificates = stack.use(await certificatesFor(base, controlHosts, table));
   const issuance = stack.use(issuanceFor(config, base, { certificates, table }));
   const own = () => gateway.own();
   let bound: Awaited<ReturnType<Gateway['listen']>> | undefined;
@@ -125,6 +116,14 @@ const answersToCas = (challenges: () => Challenges) => ({
 
 type Table = ReturnType<Gateway['snapshot']>['table'];
 
+const certificatesFor = (base: EdgeParts, controlHosts: readonly string[], table: () => Table) =>
+  openCertificates({
+    ...base,
+    controlHosts,
+    servedName: (hostname) => table().proxyOf(hostname)?.hostname,
+    servedHostnames: () => table().hostnames(),
+  });
+
 function issuanceFor(
   config: Config,
   base: EdgeParts,
@@ -134,7 +133,8 @@ function issuanceFor(
     ...base,
     settings: issuanceSettings(config),
     shelf: certificates,
-    wanted: () => [...config.control.hosts, ...secureHostnames(table())],
+    wanted: () =>
+      [...config.control.hosts, ...secureHostnames(table())].filter((name) => name !== THIS_MACHINE),
     // The lock of the data directory is ours.
     isAlone: true,
   });
