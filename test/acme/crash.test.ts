@@ -74,6 +74,7 @@ function holdAt(front: AcmeFront, resource: Resource, when: 'before' | 'after') 
   let isReached = false;
   // Waited for at the very point that is meant, which is how it is known that it is reached.
   const until = {
+    // oxlint-disable-next-line unicorn/no-thenable -- being waited for is what it is there to tell
     then: (go: () => void) => {
       isReached = true;
       return promise.then(go);

@@ -260,6 +260,7 @@ async function giveWith(response: ServerResponse, answer: Answer, fault: Fault |
         response,
         withMembers(answer, () => fault.members),
       );
+    case 'held':
     case 'hang_up':
     case 'problem':
     case 'answer':
