@@ -2,8 +2,11 @@
  * The part of the composition root that makes the gateway and what it serves. Its handlers come later, from the
  * surfaces, which stand on it.
  */
-import { gatewaySettings } from './app.settings.ts';
-import { openCertificates } from './certificates/service.ts';
+import { gatewaySettings, issuanceSettings } from './app.settings.ts';
+import type { Challenges } from './certificates/challenges.ts';
+import { Issuance } from './certificates/issuance.ts';
+import { OrderingService } from './certificates/ordering.ts';
+import { type CertificateService, openCertificates } from './certificates/service.ts';
 import type { Config } from './config/config.ts';
 import type { Clock } from './core/clock.ts';
 import type { Events } from './core/events.ts';
@@ -23,6 +26,9 @@ import { RouteService } from './routes/service.ts';
 import type { Database } from './store/database.ts';
 import type { TokenService } from './tokens/service.ts';
 
+/** Its certificate is for loopback addresses too, which no CA certifies; clients here trust the internal CA. */
+const THIS_MACHINE = 'localhost';
+
 export interface EdgeParts {
   readonly database: Database;
   readonly sealer: Sealer;
@@ -36,7 +42,7 @@ export interface EdgeParts {
 
 /** The gateway with what it serves, not yet listening. Its handlers are filled in when the surfaces exist. */
 export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisposableStack) {
-  const { database, sealer, clock, events, log, live, caFile, tokens } = base;
+  const { database, sealer, clock, events, log, live, tokens } = base;
   const controlHosts = config.control.hosts;
   const handlers = laterHandlers(tokens);
   const gateway: Gateway = createGateway({
@@ -44,24 +50,14 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
     clock,
     log,
     selectCertificate: (servername) => certificates.select(servername),
+    ...answersToCas(() => issuance.challenges),
     live,
     ...callersOf(handlers),
   });
   stack.use(gateway);
   const table = () => gateway.snapshot().table;
-  const certificates = stack.use(
-    await openCertificates({
-      database,
-      sealer,
-      clock,
-      log,
-      events,
-      caFile,
-      controlHosts,
-      servedName: (hostname) => table().proxyOf(hostname)?.hostname,
-      servedHostnames: () => table().hostnames(),
-    }),
-  );
+  const certificates = stack.use(await certificatesFor(base, controlHosts, table));
+  const issuance = stack.use(issuanceFor(config, base, { certificates, table }));
   const own = () => gateway.own();
   let bound: Awaited<ReturnType<Gateway['listen']>> | undefined;
   const proxies = new ProxyService({
@@ -89,6 +85,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
   return {
     gateway,
     certificates,
+    ordering: orderingOf({ clock, issuance, certificates, table }),
     proxies,
     routes,
     handlers,
@@ -100,9 +97,71 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
       gateway.load(loaded, await routes.load());
       await certificates.ensure(controlHosts);
       bound = await gateway.listen();
+      await issuance.start();
       return { ...bound, proxies: loaded.length };
     },
   };
+}
+
+/** They are made after the gateway, which asks for them. */
+const answersToCas = (challenges: () => Challenges) => ({
+  acmeChallenge: (hostname: string, token: string) => challenges().http(hostname, token),
+  tlsChallenges: {
+    get isAskedByTls() {
+      return challenges().isAskedByTls;
+    },
+    tls: (servername: string) => challenges().tls(servername),
+  },
+});
+
+type Table = ReturnType<Gateway['snapshot']>['table'];
+
+const certificatesFor = (base: EdgeParts, controlHosts: readonly string[], table: () => Table) =>
+  openCertificates({
+    ...base,
+    controlHosts,
+    servedName: (hostname) => table().proxyOf(hostname)?.hostname,
+    servedHostnames: () => table().hostnames(),
+  });
+
+function issuanceFor(
+  config: Config,
+  base: EdgeParts,
+  { certificates, table }: { certificates: CertificateService; table: () => Table },
+): Issuance {
+  return new Issuance({
+    ...base,
+    settings: issuanceSettings(config),
+    shelf: certificates,
+    wanted: () =>
+      [...config.control.hosts, ...secureHostnames(table())].filter((name) => name !== THIS_MACHINE),
+    // The lock of the data directory is ours.
+    isAlone: true,
+  });
+}
+
+const orderingOf = ({
+  clock,
+  issuance,
+  certificates,
+  table,
+}: Pick<EdgeParts, 'clock'> & {
+  issuance: Issuance;
+  certificates: CertificateService;
+  table: () => Table;
+}) =>
+  new OrderingService({
+    clock,
+    issuance,
+    certificates,
+    dns01: undefined,
+    servedName: (hostname) => table().proxyOf(hostname)?.hostname,
+  });
+
+/** Those of enabled proxies that answer over HTTPS. */
+function* secureHostnames(table: Table): Generator<string> {
+  for (const hostname of table.hostnames())
+    if (table.proxyOf(hostname)?.enable_https === true) yield hostname;
 }
 
 const portsOf = (config: Config, bound: Awaited<ReturnType<Gateway['listen']>> | undefined) => ({

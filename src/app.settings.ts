@@ -1,4 +1,7 @@
 /** Configuration, as it is written in files, to the settings of the parts, in the units of code. */
+import { LETS_ENCRYPT_LIMITS } from './certificates/budget.ts';
+import { isPublicDirectory, type IssuanceSettings, type Issuer } from './certificates/issuers.ts';
+import { LETS_ENCRYPT } from './config/acme.ts';
 import type { Config } from './config/config.ts';
 import { GITHUB_URL } from './config/upstreams.ts';
 import { assert } from './core/assert.ts';
@@ -8,6 +11,7 @@ import type { McpSettings } from './interfaces/mcp/settings.ts';
 import { levelsOf } from './logs/levels.ts';
 import type { LogSinkOptions } from './logs/sink.ts';
 import type { UpstreamSettings } from './oauth/upstreams/upstream.ts';
+import { isLoopbackAddress } from './routes/own.ts';
 
 type LogSettings = Omit<LogSinkOptions, 'directory' | 'clock'>;
 
@@ -93,4 +97,49 @@ export function upstreamSettings({ oauth }: Config): UpstreamSettings[] {
       newRole: upstream.create_users ? upstream.role : undefined,
     };
   });
+}
+
+const LETS_ENCRYPT_DOMAIN = /(?:^|\.)letsencrypt\.org$/;
+const DEFAULT_ISSUER = 'default';
+
+export function issuanceSettings({ acme, bind }: Config): IssuanceSettings {
+  const issuers = acme.issuers.length > 0 ? acme.issuers.map((each) => issuerOf(acme, each)) : [];
+  const { directory = LETS_ENCRYPT, ca_pem } = acme;
+  if (issuers.length === 0) issuers.push(issuerOf(acme, { name: DEFAULT_ISSUER, directory, ca_pem }));
+  return { issuers, off: whyOff(acme, bind) };
+}
+
+function issuerOf(
+  { email }: Config['acme'],
+  entry: Pick<Config['acme']['issuers'][number], 'name' | 'directory'> &
+    Partial<Config['acme']['issuers'][number]>,
+): Issuer {
+  const {
+    name,
+    directory,
+    ca_pem,
+    eab_key_id: keyId,
+    eab_hmac_key: hmacKey,
+    profile,
+    preferred_chain,
+  } = entry;
+  const isLetsEncrypt = LETS_ENCRYPT_DOMAIN.test(new URL(directory).hostname);
+  return {
+    name,
+    directoryUrl: directory,
+    contact: email === undefined ? [] : [`mailto:${email}`],
+    trustPem: ca_pem,
+    externalAccount: keyId !== undefined && hmacKey !== undefined ? { keyId, hmacKey } : undefined,
+    profile,
+    preferredChain: preferred_chain,
+    isPublic: isPublicDirectory(directory),
+    limits: isLetsEncrypt ? LETS_ENCRYPT_LIMITS : undefined,
+  };
+}
+
+/** No CA reaches the listeners on loopback, so nobody is asked there unless somebody chose a CA. */
+function whyOff({ mode, directory, issuers }: Config['acme'], bind: string): string | undefined {
+  if (mode === 'off') return 'acme.mode is off';
+  if (directory !== undefined || issuers.length > 0 || !isLoopbackAddress(bind)) return undefined;
+  return `the listeners are on ${bind}, where no CA reaches them; set bind, or acme.directory for a CA that does`;
 }

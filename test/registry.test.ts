@@ -23,6 +23,9 @@ const VERBS = [
   'update',
   'delete',
   'import',
+  'request',
+  'renew',
+  'explain',
   'revoke',
   'rotate',
   'set',
@@ -51,6 +54,8 @@ const TOLD = [
   ' upstream_ca_pem',
   ' next_cursor',
 ];
+/** Arguments that only look like secrets. */
+const NO_SECRETS = ['idempotency_key', 'key_type'];
 const LOOKS_SECRET = /secret|password|private|credential|(?:^|_)key(?:_|$)|_pem$/;
 /** Limited by a refinement, because a schema's bounds of a header rule would be read by every model, twice a tool. */
 const LIMITED_BY_CHECK = ['remove', 'set'];
@@ -135,7 +140,7 @@ for (const operation of operations) {
       if (LOOKS_SECRET.test(field))
         assert.ok(TOLD.includes(`${name} ${field}`) || TOLD.includes(` ${field}`), `${field} in the result`);
     for (const { name: field, secret, place } of argumentsOf(operation).fields) {
-      if (LOOKS_SECRET.test(field) && field !== 'idempotency_key' && !TOLD.includes(` ${field}`))
+      if (LOOKS_SECRET.test(field) && !NO_SECRETS.includes(field) && !TOLD.includes(` ${field}`))
         assert.ok(secret, `${field} needs .meta({ secret: true })`);
       if (secret) assert.equal(place, 'body', `${field} would be in a URL`);
     }

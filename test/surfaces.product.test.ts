@@ -153,6 +153,12 @@ const story: Step[] = [
     input: () => ({ certificate_pem: leaf.certificatePem, private_key_pem: leaf.keyPem, ...key() }),
     holds: /"source":"imported"/,
   },
+  {
+    call: 'get_certificate',
+    as: 'viewer',
+    input: ({ import_certificate }) => ({ id: import_certificate?.id }),
+    holds: /"source":"imported"/,
+  },
   { call: 'list_certificates', input: { hostname: HOST, limit: 20 }, holds: /"source":"imported"/ },
   { call: 'list_certificates', input: { hostname: 'not a host' }, fails: 'INVALID_INPUT' },
   {
@@ -168,6 +174,18 @@ const story: Step[] = [
   { call: 'delete_proxy', as: 'viewer', input: { hostname: HOST }, fails: 'FORBIDDEN' },
   { call: 'delete_proxy', input: { hostname: HOST, version: 3 }, holds: /"deleted_routes":0/ },
   { call: 'delete_proxy', input: { hostname: HOST }, fails: 'NOT_FOUND' },
+
+  {
+    call: 'explain_certificate',
+    as: 'viewer',
+    input: { hostname: 'logged.example.com' },
+    holds: /"source":"internal".*no CA reaches them/,
+  },
+  { call: 'explain_certificate', input: { hostname: 'no host' }, fails: 'INVALID_INPUT' },
+  { call: 'get_certificate', input: { id: 'crt_none' }, fails: 'NOT_FOUND' },
+  { call: 'request_certificate', input: { names: [NOWHERE] }, fails: 'PRECONDITION_FAILED' },
+  { call: 'renew_certificate', input: { id: 'crt_none' }, fails: 'NOT_FOUND' },
+  { call: 'revoke_certificate', input: { id: 'crt_none' }, fails: 'NOT_FOUND' },
 
   { call: 'create_token', input: { name: 'job' }, fails: 'INVALID_INPUT' },
   { call: 'create_token', as: 'viewer', input: { name: 'job', bundle: 'viewer' }, fails: 'FORBIDDEN' },
@@ -283,6 +301,9 @@ function sameError(actual: Outcome, expected: Outcome): boolean {
  */
 const NOT_HERE: ReadonlySet<Name> = new Set([
   'list_services',
+  'request_certificate',
+  'renew_certificate',
+  'revoke_certificate',
   'delete_client',
   'revoke_grant',
   'create_client',

@@ -102,6 +102,8 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
   },
   'app.settings': {
     units: [
+      'certificates/budget',
+      'certificates/issuers',
       'config',
       'core',
       'gateway/settings',
@@ -109,6 +111,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
       'logs/levels',
       'logs/sink',
       'oauth/upstreams/upstream',
+      'routes/own',
     ],
     packages: [],
   },

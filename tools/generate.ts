@@ -6,6 +6,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
 import { z } from 'zod';
+import { remedies } from '../src/certificates/remedies.ts';
 import { configSchema, environmentKeys } from '../src/config/config.ts';
 import { mayRun } from '../src/core/dispatch.ts';
 import { errorSurface } from '../src/core/errors.ts';
@@ -33,6 +34,7 @@ const files: Record<string, () => string | Promise<string>> = {
   'config.md': configReference,
   'config.schema.json': () => json(z.toJSONSchema(configSchema, { io: 'input' })),
   'errors.md': errorReference,
+  'certificate-problems.md': problemReference,
 };
 
 async function write(): Promise<void> {
@@ -77,6 +79,17 @@ function principalWith(bundle: Bundle): Principal {
 function toolsForAdministrator() {
   const views = createViews(operations, { toolsets, readOnly: false }, createProfile(version));
   return views.for(principalWith('admin'), '').tools;
+}
+
+/** Kinds of problems that CAs tell of: `explain_certificate` gives the remedy from the same table. */
+function problemReference(): string {
+  const rows = Object.entries(remedies).map(
+    ([problem, { means, remedy }]) => `| \`${problem}\` | ${means} | ${remedy} |`,
+  );
+  return heading(
+    'Why has my certificate failed?',
+    `\`explain_certificate\` tells the problem that the CA named, its own words and the remedy. These are the problems that RFC 8555 (§6.7) and its companions know.\n\n| Problem | Means | What to do |\n| --- | --- | --- |\n${rows.join('\n')}`,
+  );
 }
 
 /** Every command's own help, as it is printed into a pipe. */

@@ -5,6 +5,13 @@ import { hostname } from '../core/hostname-field.ts';
 import { limits } from '../core/limits.ts';
 import { defineOperation } from '../core/operation.ts';
 import { MAX_PEM } from './import.ts';
+import {
+  explainCertificate,
+  getCertificate,
+  renewCertificate,
+  requestCertificate,
+  revokeCertificate,
+} from './operations.orders.ts';
 import { certificateListSchema, certificateSchema } from './schema.ts';
 import type { CertificateService } from './service.ts';
 
@@ -94,4 +101,13 @@ export const deleteCertificate = defineOperation({
     certificates.remove({ id, version, force }, context),
 });
 
-export const certificateOperations = [listCertificates, importCertificate, deleteCertificate] as const;
+export const certificateOperations = [
+  listCertificates,
+  getCertificate,
+  explainCertificate,
+  requestCertificate,
+  renewCertificate,
+  importCertificate,
+  revokeCertificate,
+  deleteCertificate,
+] as const;

@@ -1,6 +1,7 @@
 /** What is told about a certificate. The private key is in none of these shapes, on purpose. */
 import { z } from 'zod';
 import { nextCursorField, timestamp } from '../core/collection.ts';
+import { orderSchema } from './order-schema.ts';
 
 export const certificateSchema = z.object({
   id: z.string(),
@@ -19,6 +20,12 @@ export const listedCertificateSchema = certificateSchema.extend({
   used_by: z.array(z.string()).describe('Hostnames that are served with it (the first 100)'),
 });
 export type ListedCertificate = z.output<typeof listedCertificateSchema>;
+
+export const toldCertificateSchema = listedCertificateSchema.extend({
+  renews_at: timestamp.optional().describe('Of one that was ordered from a CA'),
+  order: orderSchema.optional().describe('By which it came'),
+});
+export type ToldCertificate = z.output<typeof toldCertificateSchema>;
 
 export const certificateListSchema = z.object({
   certificates: z.array(listedCertificateSchema),

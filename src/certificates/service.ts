@@ -16,6 +16,7 @@ import { type AuthorityOptions, openAuthority } from './authority.ts';
 import { Catalog, type Entry, entryOf } from './catalog.ts';
 import { parseImport } from './import.ts';
 import { InternalCertificates } from './internal.ts';
+import type { KeepCertificate } from './issuing.ts';
 import { type Certificate, type ListedCertificate, listedCertificateSchema } from './schema.ts';
 import { Selector } from './select.ts';
 import { Vault } from './vault.ts';
@@ -103,6 +104,67 @@ export class CertificateService implements AsyncDisposable {
     }
   }
 
+  /** What the next handshake for it gets; undefined when it is not served, or has none yet. */
+  inUse(hostname: string): Entry | undefined {
+    const name = this.#servedAs(hostname);
+    if (name === undefined) return undefined;
+    return this.serving(hostname) ?? this.#parts.catalog.internal(name);
+  }
+
+  /** The control host, hostname or `*.parent` under which it is served. */
+  servedAs(hostname: string): string | undefined {
+    return this.#servedAs(hostname);
+  }
+
+  entry(id: string): Entry | undefined {
+    return this.#parts.catalog.get(id);
+  }
+
+  /** @throws AppError NOT_FOUND for what the principal may not see */
+  async get(id: string, principal: Principal): Promise<ListedCertificate> {
+    const certificate = (await this.#parts.vault.find(this.#options.database.read, [id])).get(id);
+    const names = certificate ? shownNames(principal, certificate.names) : [];
+    if (!certificate || names.length === 0) throw notFound(id);
+    const used = (this.#usedBy().get(id) ?? []).filter((hostname) => mayTouch(principal, hostname));
+    return listedCertificateSchema.parse({ ...certificate, names, used_by: used.slice(0, MAX_USED_BY) });
+  }
+
+  /** For changing it: all of its names have to be the principal's. @throws AppError NOT_FOUND, FORBIDDEN */
+  async own(id: string, principal: Principal): Promise<Entry> {
+    return this.#find(id, principal);
+  }
+
+  /** From elsewhere and valid now: what the hostname is served with. */
+  serving(hostname: string): Entry | undefined {
+    return this.#parts.catalog.public(hostname, this.#options.clock.now());
+  }
+
+  entries(): Iterable<Entry> {
+    return this.#parts.catalog.all();
+  }
+
+  chainOf(id: string): Promise<string | undefined> {
+    return this.#parts.vault.chainOf(id);
+  }
+
+  /** One that a CA gave, in the transaction of its order; served from the next handshake on. */
+  readonly keep: KeepCertificate = async (tx, afterCommit, material) => {
+    const certificate = await this.#parts.vault.insert(tx, 'acme', material);
+    afterCommit(() => this.#put(certificate));
+    return certificate;
+  };
+
+  /** Those that are over and in no use. */
+  async drop(entries: readonly Entry[]): Promise<void> {
+    const { catalog, vault } = this.#parts;
+    for (const entry of entries)
+      await this.#options.database.change({}, async (tx, afterCommit) => {
+        if (catalog.get(entry.id) !== entry) return;
+        await vault.remove(tx, entry.id);
+        afterCommit(() => this.#forget(entry));
+      });
+  }
+
   /** Soonest to expire first. */
   async list(
     query: { limit?: number | undefined; cursor?: string | undefined; hostname?: string | undefined },
@@ -132,17 +194,14 @@ export class CertificateService implements AsyncDisposable {
     { certificatePem, privateKeyPem }: { certificatePem: string; privateKeyPem: string },
     context: Caller,
   ): Promise<Certificate> {
-    const { database, clock, events } = this.#options;
-    const { catalog, vault } = this.#parts;
+    const { database, clock } = this.#options;
+    const { vault } = this.#parts;
     const imported = parseImport(certificatePem, privateKeyPem, clock.now());
     for (const name of imported.names) requireHostname(context.principal, name);
     return database.change(context, async (tx, afterCommit) => {
       this.#requireNew(imported.fingerprint);
       const certificate = await vault.insert(tx, 'imported', imported);
-      afterCommit(() => {
-        catalog.put(entryOf(certificate));
-        events.emit('certificate.ready', { id: certificate.id, names: certificate.names });
-      });
+      afterCommit(() => this.#put(certificate));
       return certificate;
     });
   }
@@ -152,20 +211,15 @@ export class CertificateService implements AsyncDisposable {
     { id, version, force }: { id: string; version: number | undefined; force: boolean },
     context: Caller,
   ): Promise<Certificate> {
-    const { database, events } = this.#options;
-    const { catalog, vault } = this.#parts;
-    return database.change(context, async (tx, afterCommit) => {
+    const { vault } = this.#parts;
+    return this.#options.database.change(context, async (tx, afterCommit) => {
       const entry = this.#find(id, context.principal);
       const certificate = (await vault.find(tx, [id])).get(id);
       if (!certificate) throw notFound(id);
       requireVersion(id, version, certificate.version);
       if (!force) this.#requireUnused(id);
       await vault.remove(tx, id);
-      afterCommit(() => {
-        catalog.remove(entry);
-        vault.forget(id);
-        events.emit('certificate.removed', { id, names: entry.names });
-      });
+      afterCommit(() => this.#forget(entry));
       return certificate;
     });
   }
@@ -192,6 +246,17 @@ export class CertificateService implements AsyncDisposable {
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
     await Promise.all(this.#background);
     await this.#parts.internal.settle();
+  }
+
+  #put(certificate: Certificate): void {
+    this.#parts.catalog.put(entryOf(certificate));
+    this.#options.events.emit('certificate.ready', { id: certificate.id, names: certificate.names });
+  }
+
+  #forget(entry: Entry): void {
+    this.#parts.catalog.remove(entry);
+    this.#parts.vault.forget(entry.id);
+    this.#options.events.emit('certificate.removed', { id: entry.id, names: entry.names });
   }
 
   #servedAs(hostname: string): string | undefined {

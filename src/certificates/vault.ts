@@ -92,6 +92,16 @@ export class Vault {
     return context;
   }
 
+  /** PEM, leaf first; undefined when it is gone. */
+  async chainOf(id: string): Promise<string | undefined> {
+    const row = await this.#database.read
+      .selectFrom('certificates')
+      .select('chain_pem')
+      .where('id', '=', id)
+      .executeTakeFirst();
+    return row?.chain_pem;
+  }
+
   /** Call it when the certificate is gone. */
   forget(id: string): void {
     this.#contexts.delete(id);

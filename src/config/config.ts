@@ -6,6 +6,7 @@ import { parseHostname, parseHostnamePattern } from '../core/hostname.ts';
 import { logLevels } from '../core/record.ts';
 import { toolsets } from '../core/operation.ts';
 import { rangeFault } from '../gateway/client-address.ts';
+import { acmeSchema } from './acme.ts';
 import { originFault, publicUrlFault } from './origins.ts';
 import { chosenFault, MAX_CHOSEN, MIN_CHOSEN } from '../tokens/credential.ts';
 import { upstreamList } from './upstreams.ts';
@@ -212,6 +213,7 @@ export const configSchema = z.strictObject({
       upstreams: upstreamList,
     })
     .prefault({}),
+  acme: acmeSchema,
   commands: z
     .strictObject({
       mode: z
@@ -270,4 +272,7 @@ export const environmentKeys = {
   OHP_LOG_LEVEL: 'log.level',
   OHP_PUBLIC_URL: 'control.public_url',
   OHP_DOCKER_SOCKET: 'docker.socket',
+  OHP_ACME_DIRECTORY: 'acme.directory',
+  OHP_ACME_EMAIL: 'acme.email',
+  OHP_ACME_CA_FILE: 'acme.ca_file',
 } as const;

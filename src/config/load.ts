@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { messageOf } from '../core/errors.ts';
+import { trustFault } from './acme.ts';
 import { type Config, configSchema, environmentKeys } from './config.ts';
 import { ConfigError, type Locate, type Path } from './problem.ts';
 
@@ -32,7 +33,8 @@ export async function loadConfig(env: Environment, readFile: (path: string) => s
     const variable = variables.get(path.join('.'));
     return variable === undefined ? file.locate(path) : `environment variable ${variable}`;
   };
-  return withSecrets(check(raw, locate), locate, readFile);
+  const files: Files = { locate, readFile };
+  return withAcmeFiles(withSecrets(check(raw, locate), locate, readFile), files);
 }
 
 /** A client secret that has a file of its own, in its place. */
@@ -41,20 +43,69 @@ function withSecrets(config: Config, locate: Locate, readFile: (path: string) =>
     const { client_secret_file: file } = upstream;
     if (file === undefined) return upstream;
     const path = ['oauth', 'upstreams', index, 'client_secret_file'];
-    const refuse = (why: string, options?: { cause: unknown }): never => {
-      const place = `${path.join('.')} (${locate(path)})`;
-      throw new ConfigError([`${place}: found ${JSON.stringify(file)}; ${why}`], options);
-    };
-    const secret = readSecret(file, readFile, refuse);
+    const secret = readSecret(file, readFile, refuser(path, file, { locate, readFile }));
     return { ...upstream, client_secret: secret };
   });
   return { ...config, oauth: { ...config.oauth, upstreams } };
 }
 
+interface Files {
+  readonly locate: Locate;
+  readonly readFile: (path: string) => string;
+}
+
+/** Authorities and keys of external accounts that have files of their own, in their place. */
+function withAcmeFiles(config: Config, files: Files): Config {
+  const { acme } = config;
+  const issuers = acme.issuers.map((issuer, index) => {
+    const path = ['acme', 'issuers', index];
+    const { ca_file: caFile, eab_hmac_key_file: keyFile } = issuer;
+    return {
+      ...issuer,
+      ...(caFile !== undefined && { ca_pem: readTrust([...path, 'ca_file'], caFile, files) }),
+      ...(keyFile !== undefined && {
+        eab_hmac_key: readSecret(
+          keyFile,
+          files.readFile,
+          refuser([...path, 'eab_hmac_key_file'], keyFile, files),
+          'HMAC key',
+        ),
+      }),
+    };
+  });
+  const trust =
+    acme.ca_file === undefined ? {} : { ca_pem: readTrust(['acme', 'ca_file'], acme.ca_file, files) };
+  return { ...config, acme: { ...acme, ...trust, issuers } };
+}
+
+type Refuse = (why: string, options?: { cause: unknown }) => never;
+
+const refuser =
+  (path: Path, file: string, { locate }: Files): Refuse =>
+  (why, options) => {
+    throw new ConfigError(
+      [`${path.join('.')} (${locate(path)}): found ${JSON.stringify(file)}; ${why}`],
+      options,
+    );
+  };
+
+function readTrust(path: Path, file: string, files: Files): string {
+  const refuse = refuser(path, file, files);
+  let pem: string;
+  try {
+    pem = files.readFile(file);
+  } catch (cause) {
+    return refuse(`can't be read: ${messageOf(cause)}`, { cause });
+  }
+  const fault = trustFault(pem);
+  return fault === undefined ? pem : refuse(fault);
+}
+
 function readSecret(
   path: string,
   readFile: (path: string) => string,
-  refuse: (why: string, options?: { cause: unknown }) => never,
+  refuse: Refuse,
+  what = 'client secret',
 ): string {
   let text: string;
   try {
@@ -62,7 +113,7 @@ function readSecret(
   } catch (cause) {
     return refuse(`can't be read: ${messageOf(cause)}`, { cause });
   }
-  return SECRET.test(text) ? text : refuse('has to hold the client secret and nothing else, in one line');
+  return SECRET.test(text) ? text : refuse(`has to hold the ${what} and nothing else, in one line`);
 }
 
 function refuseUnknownVariables(env: Environment): void {

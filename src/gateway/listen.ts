@@ -33,6 +33,7 @@ import { type ClientFault, faultOf, rawReply } from './malformed.ts';
 import { receive } from './pipeline.ts';
 import { gatewayLimits } from './settings.ts';
 import { keepDefaultContext, rawSocketOf, sniCallback, type TlsParts, tlsRecord } from './tls.ts';
+import { answerTlsChallenges } from './tls-challenge.ts';
 import { newTraceId } from '../core/ids.ts';
 import { Transit, type UpgradeRequest } from './transit.ts';
 
@@ -83,6 +84,13 @@ export class Listeners {
     });
     // Node takes the option for plain servers only.
     Object.assign(this.#https, { shouldUpgradeCallback });
+    const { tlsChallenges: challenges, clock } = tls;
+    if (challenges)
+      answerTlsChallenges(this.#https, {
+        challenges,
+        clock,
+        handshakeTimeoutMs: core.settings.headerTimeoutMs,
+      });
     for (const server of [this.#http, this.#https]) {
       Object.assign(server, { maxHeadersCount: core.settings.maxHeaders + 1 });
       this.#wire(server);

@@ -8,6 +8,7 @@ import { type Clock, HOUR, type Timer } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import { parseHostname } from '../core/hostname.ts';
 import type { Log, LogLevel } from '../core/record.ts';
+import type { TlsChallenges } from './tls-challenge.ts';
 
 /** `servername` is canonical; undefined when the client sent none. Undefined: there is no certificate for it. */
 export type SelectCertificate = (servername: string | undefined) => Promise<SecureContext | undefined>;
@@ -16,6 +17,8 @@ export interface TlsParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly selectCertificate: SelectCertificate;
+  /** Of CAs, on the HTTPS port; absent: none. */
+  readonly tlsChallenges?: TlsChallenges | undefined;
 }
 
 export type SniCallback = (

@@ -1,6 +1,7 @@
 /** Each step once, in order, in its own transaction; the number of the last one is kept in the database itself. */
 import { type Kysely, sql } from 'kysely';
 import { AppError } from '../core/errors.ts';
+import { certificateOrders } from './migrations.certificates.ts';
 import { identityFacts, oauth } from './migrations.oauth.ts';
 import type { Tables } from './schema.ts';
 
@@ -120,7 +121,7 @@ const ages: Migration = {
   },
 };
 
-export const migrations: readonly Migration[] = [first, ages, oauth, identityFacts];
+export const migrations: readonly Migration[] = [first, ages, oauth, identityFacts, certificateOrders];
 
 const VERSION_KEY = 'schema_version';
 

@@ -14,6 +14,31 @@ export interface Tables {
     chain_pem: string;
     key_sealed: string;
   };
+  /** One of each CA. `url` is null until the CA has told it. */
+  acme_accounts: {
+    directory: string;
+    url: string | null;
+    orders_url: string | null;
+    key_sealed: string;
+    created_at: number;
+  };
+  certificate_orders: {
+    id: string;
+    /** Its names, while it is open: of the same names there is one at a time. Null once it is over. */
+    open_for: string | null;
+    state: string;
+    /** Smaller is sooner. */
+    urgency: number;
+    next_attempt_at: number;
+    lease_holder: string | null;
+    lease_until: number;
+    certificate_id: string | null;
+    document: string;
+    key_sealed: string;
+    created_at: number;
+  };
+  /** What CAs count: orders, refused validations and certificates, for as long as they count them. */
+  issuance_counts: { issuer: string; kind: string; subject: string; at: number };
   authorities: { id: string; chain_pem: string; key_sealed: string; created_at: number };
   tokens: {
     id: string;

@@ -111,6 +111,8 @@ test('incident 01: what an endpoint asks for is the permission of what it touche
     'route-test': 'routes',
     // The walk is what anybody can see; the attempts are the log's.
     'connector-diagnosis': 'logs',
+    'certificate-explanation': 'certificates',
+    'certificate-orders': 'certificates',
     'log-levels': 'system',
     endpoints: 'system',
     keys: 'system',

@@ -38,6 +38,8 @@ export type Fault =
   | { kind: 'problem'; type: string; status: number; detail?: string; more?: object; headers?: Headers }
   /** Any other answer in place of the CA's: a page, a redirect, too much. */
   | { kind: 'answer'; status: number; body: string; headers?: Headers }
+  /** The CA never hears of it; who asks waits until then, and is hung up on. */
+  | { kind: 'held'; until: Promise<unknown> }
   /** Before the CA hears of it. */
   | { kind: 'hang_up' }
   /** The CA acts, and nobody hears the answer. */
@@ -109,7 +111,8 @@ export async function startAcmeFront(pebble: Pebble): Promise<AcmeFront> {
     requests.push(seen);
     const index = waiting.findIndex(({ resource }) => resource === seen.resource);
     const [{ fault } = {}] = index < 0 ? [] : waiting.splice(index, 1);
-    if (fault?.kind === 'hang_up') return void response.destroy();
+    if (fault?.kind === 'held') await fault.until;
+    if (fault?.kind === 'hang_up' || fault?.kind === 'held') return void response.destroy();
     if (fault?.kind === 'problem') return give(response, problemAnswer(fault));
     if (fault?.kind === 'answer') return give(response, { headers: {}, ...fault });
     const reply =
@@ -257,6 +260,7 @@ async function giveWith(response: ServerResponse, answer: Answer, fault: Fault |
         response,
         withMembers(answer, () => fault.members),
       );
+    case 'held':
     case 'hang_up':
     case 'problem':
     case 'answer':

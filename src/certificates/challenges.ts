@@ -1,0 +1,81 @@
+/**
+ * Answers to challenges that are pending: the gateway asks here before it asks anybody else, so that no upstream can
+ * answer for its own hostname. In memory: whoever resumes an order after a restart puts them here again.
+ */
+import { createSecureContext, type SecureContext } from 'node:tls';
+import type { Clock } from '../core/clock.ts';
+import type { Authorization, Challenge } from './acme/authorization.ts';
+import { keyAuthorization } from './acme/challenge.ts';
+import { dns01Answer } from './acme/dns-01.ts';
+import type { AccountRef } from './acme/session.ts';
+import { tlsAlpn01Answer } from './acme/tls-alpn-01.ts';
+import type { ChallengeType, Dns01Port } from './issuers.ts';
+
+export interface Placed {
+  /** Takes it away again. */
+  remove(): Promise<void>;
+}
+
+export interface Placing {
+  readonly authorization: Pick<Authorization, 'identifier'>;
+  readonly challenge: Pick<Challenge, 'token'> & { type: ChallengeType };
+  readonly account: AccountRef;
+  readonly signal: AbortSignal;
+}
+
+export class Challenges {
+  readonly #clock: Clock;
+  readonly #dns01: Dns01Port | undefined;
+  /** Token → who may answer it with what. */
+  readonly #http = new Map<string, { hostname: string; body: string }>();
+  readonly #tls = new Map<string, SecureContext>();
+
+  constructor(clock: Clock, dns01: Dns01Port | undefined) {
+    this.#clock = clock;
+    this.#dns01 = dns01;
+  }
+
+  /** `hostname`: canonical, as the request has it. @see RFC 8555 §8.3 */
+  readonly http = (hostname: string, token: string): string | undefined => {
+    const answer = this.#http.get(token);
+    return answer?.hostname === hostname ? answer.body : undefined;
+  };
+
+  /** For who asks for the protocol `acme-tls/1` under this server name. @see RFC 8737 §3 */
+  readonly tls = (servername: string): SecureContext | undefined => this.#tls.get(servername);
+
+  /** Whether anybody may ask by TLS at all: then handshakes are looked at before they begin. */
+  get isAskedByTls(): boolean {
+    return this.#tls.size > 0;
+  }
+
+  async place({ authorization, challenge, account, signal }: Placing): Promise<Placed> {
+    const { token = '' } = challenge;
+    const { identifier } = authorization;
+    if (challenge.type === 'http-01') {
+      const body = await keyAuthorization(token, account.key);
+      this.#http.set(token, { hostname: identifier.value, body });
+      return { remove: async () => void this.#http.delete(token) };
+    }
+    if (challenge.type === 'tls-alpn-01') return this.#placeTls(identifier, token, account);
+    const { recordName, value } = await dns01Answer(identifier.value, token, account.key);
+    await this.#dns01?.publish(recordName, value, signal);
+    return { remove: async () => this.#dns01?.withdraw(recordName, value, signal) };
+  }
+
+  async #placeTls(
+    identifier: Authorization['identifier'],
+    token: string,
+    account: AccountRef,
+  ): Promise<Placed> {
+    const wish = { identifier, token, accountKey: account.key, now: this.#clock.now() };
+    const { serverName, certificatePem, keyPem } = await tlsAlpn01Answer(wish);
+    const context = createSecureContext({ cert: certificatePem, key: keyPem });
+    this.#tls.set(serverName, context);
+    return {
+      remove: async () => {
+        if (this.#tls.get(serverName) === context) this.#tls.delete(serverName);
+      },
+    };
+  }
+}

@@ -1,0 +1,133 @@
+/** Why a hostname has the certificate that it has, or none of a CA: in words, from what is known here. Pure. */
+import { z } from 'zod';
+import { timestamp, toTimestamp } from '../core/collection.ts';
+import { challengesFor, challengeTypes, type Dns01Port, type IssuanceSettings, whyNot } from './issuers.ts';
+import { reportOf } from './order-report.ts';
+import { orderSchema } from './order-schema.ts';
+import type { StoredOrder } from './orders.ts';
+import { remedyFor } from './remedies.ts';
+import { certificateSchema, type ListedCertificate } from './schema.ts';
+
+export const explanationSchema = z.object({
+  hostname: z.string(),
+  summary: z.string().describe('How it stands and what to do, in a few sentences'),
+  served_as: z
+    .string()
+    .optional()
+    .describe('Hostname or wildcard under which it is served; absent: not served'),
+  certificate: certificateSchema
+    .pick({ id: true, issuer: true, source: true, not_after: true })
+    .optional()
+    .describe('What the next handshake gets'),
+  renews_at: timestamp.optional(),
+  ordering: z.object({
+    on: z.boolean(),
+    why_not: z.string().optional(),
+    issuer: z.string().optional().describe('Which CA would be asked'),
+    challenges: z
+      .array(z.enum(challengeTypes))
+      .describe('By which the name would be shown to be ours, in order'),
+    issuers: z.array(z.object({ name: z.string(), directory: z.string(), why_not: z.string().optional() })),
+  }),
+  next_attempt_at: timestamp.optional(),
+  orders: z.array(orderSchema).describe('The newest first, with their timelines'),
+  not_seen: z.array(z.string()).describe('What can not be seen from this process'),
+});
+export type Explanation = z.output<typeof explanationSchema>;
+
+export interface Known {
+  readonly hostname: string;
+  readonly servedAs: string | undefined;
+  /** By a proxy, or not at all. */
+  readonly isProxied: boolean;
+  readonly certificate: ListedCertificate | undefined;
+  readonly renewsAt: number | undefined;
+  readonly settings: IssuanceSettings;
+  readonly dns01: Dns01Port | undefined;
+  /** Newest first. */
+  readonly orders: readonly StoredOrder[];
+  readonly now: number;
+}
+
+const NOT_SEEN = [
+  'Whether the DNS of the hostname leads here, and whether the world reaches ports 80 and 443 of this machine: the CA tells, by its words in the timeline',
+];
+
+export function explanationOf(known: Known): Explanation {
+  const { hostname, servedAs, certificate, renewsAt, settings, dns01, orders } = known;
+  const name = servedAs ?? hostname;
+  const issuers = settings.issuers.map((issuer) => {
+    const why = whyNot(name, issuer, dns01);
+    return { name: issuer.name, directory: issuer.directoryUrl, ...(why !== undefined && { why_not: why }) };
+  });
+  const issuer =
+    settings.off === undefined ? issuers.find(({ why_not: why }) => why === undefined) : undefined;
+  const whyNotOrdered = settings.off ?? (issuer ? undefined : issuers.at(0)?.why_not);
+  const open = orders.find(({ state }) => state !== 'issued' && state !== 'abandoned');
+  return {
+    hostname,
+    summary: summaryOf(known, whyNotOrdered, open),
+    ...(servedAs !== undefined && { served_as: servedAs }),
+    ...(certificate && {
+      certificate: {
+        id: certificate.id,
+        issuer: certificate.issuer,
+        source: certificate.source,
+        not_after: certificate.not_after,
+      },
+    }),
+    ...(renewsAt !== undefined && { renews_at: toTimestamp(renewsAt) }),
+    ordering: {
+      on: whyNotOrdered === undefined,
+      ...(whyNotOrdered !== undefined && { why_not: whyNotOrdered }),
+      ...(issuer && { issuer: issuer.name }),
+      challenges: issuer ? [...challengesFor(name, dns01)] : [],
+      issuers,
+    },
+    ...(open && { next_attempt_at: toTimestamp(open.nextAttemptAt) }),
+    orders: orders.map(reportOf),
+    not_seen: NOT_SEEN,
+  };
+}
+
+function summaryOf(known: Known, whyNotOrdered: string | undefined, open: StoredOrder | undefined): string {
+  return [
+    servedWith(known),
+    ...(isOfCa(known) ? [] : missing(known, whyNotOrdered)),
+    ...attempts(known, open),
+  ].join(' ');
+}
+
+const isOfCa = ({ certificate }: Known): boolean =>
+  certificate !== undefined && certificate.source !== 'internal';
+
+function servedWith({ hostname, servedAs, certificate, renewsAt }: Known): string {
+  if (servedAs === undefined)
+    return `${hostname} is not served: create_proxy serves it, and then a certificate is ordered.`;
+  if (!certificate)
+    return `${hostname} has no certificate yet; the internal CA makes one at the first handshake.`;
+  const until = `until ${certificate.not_after}`;
+  if (certificate.source === 'internal')
+    return `${hostname} is served with a certificate of the internal CA, which only clients that trust ca.pem accept, ${until}.`;
+  if (certificate.source === 'imported')
+    return `${hostname} is served with an imported certificate ${until}; it is not renewed here.`;
+  const renewal = renewsAt === undefined ? '' : `, and is renewed at ${toTimestamp(renewsAt)}`;
+  return `${hostname} is served with a certificate from a CA ${until}${renewal}.`;
+}
+
+function missing({ servedAs, isProxied }: Known, whyNotOrdered: string | undefined): string[] {
+  if (servedAs === undefined && !isProxied) return [];
+  return whyNotOrdered === undefined ? [] : [`None is ordered from a CA: ${whyNotOrdered}.`];
+}
+
+/** How the order that is open stands, and what a person can do. */
+function attempts({ now }: Known, open: StoredOrder | undefined): string[] {
+  if (!open) return [];
+  const { failures, issuer, events } = open.document;
+  if (failures === 0)
+    return [`An order at ${issuer} is ${open.state === 'waiting' ? 'waiting for its turn' : 'under way'}.`];
+  const last = events.findLast(({ kind }) => kind === 'failed');
+  const remedy = last?.problem === undefined ? '' : ` What to do: ${remedyFor(last.problem).remedy}`;
+  const when = open.nextAttemptAt > now ? `at ${toTimestamp(open.nextAttemptAt)}` : 'now';
+  return [`${failures} attempts failed; the next is ${when}, at ${issuer}.${remedy}`];
+}

@@ -1,0 +1,173 @@
+/** A CA behind the interface of the client, for simulations: faults and time are the test's, certificates are real. */
+import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto';
+import type { ManualClock } from '../core/clock.ts';
+import type { AcmeClient } from './acme/client.ts';
+import { AcmeFault } from './acme/fault.ts';
+import type { NewOrder, Order } from './acme/order.ts';
+import { AcmeProblem } from './acme/problem.ts';
+import type { RenewalInfo } from './acme/renewal-info.ts';
+import { newKeys, toPkcs8, type Signer, writeLeaf } from './x509.ts';
+
+export interface FakeCaOptions {
+  clock: ManualClock;
+  lifeMs: number;
+  /** Before a request is acted on, and after: may throw. */
+  trouble?: (what: string, when: 'before' | 'after') => void;
+  renewalInfo?: (pem: string) => RenewalInfo | undefined;
+}
+
+interface Made {
+  order: Order;
+  names: string[];
+  at: number;
+  replaces: string | undefined;
+  chainPem?: string;
+}
+
+export class FakeCa {
+  readonly orders = new Map<string, Made>();
+  readonly #options: FakeCaOptions;
+  readonly #signer: Promise<Signer>;
+  accounts = 0;
+  underWay = 0;
+  mostAtOnce = 0;
+
+  constructor(options: FakeCaOptions) {
+    this.#options = options;
+    this.#signer = newKeys().then((keys) => ({ ...keys, commonName: 'Fake CA' }));
+  }
+
+  /** Of those that it gave out. */
+  certificates(): X509Certificate[] {
+    return [...this.orders.values()].flatMap(({ chainPem }) =>
+      chainPem ? [new X509Certificate(chainPem)] : [],
+    );
+  }
+
+  client(): AcmeClient {
+    const accounts = new Map<string, string>();
+    const step =
+      <Arguments extends unknown[], Result>(
+        what: string,
+        act: (...args: Arguments) => Promise<Result> | Result,
+      ) =>
+      async (...args: Arguments): Promise<Result> => {
+        this.#options.trouble?.(what, 'before');
+        this.underWay++;
+        this.mostAtOnce = Math.max(this.mostAtOnce, this.underWay);
+        try {
+          const result = await act(...args);
+          this.#options.trouble?.(what, 'after');
+          return result;
+        } finally {
+          this.underWay--;
+        }
+      };
+    const find = (url: string): Made => {
+      const made = this.orders.get(url);
+      if (made) return made;
+      throw problem('malformed', 404);
+    };
+    const client = {
+      directory: async () => ({ renewalInfo: 'https://ca.test/ari', meta: {} }),
+      createAccount: step('newAccount', ({ key }: { key: KeyObject }) => {
+        const id = toPkcs8(key);
+        if (!accounts.has(id)) accounts.set(id, `https://ca.test/acct/${++this.accounts}`);
+        return { url: accounts.get(id), ordersUrl: 'https://ca.test/orders' };
+      }),
+      createOrder: step('newOrder', (_account: unknown, wanted: NewOrder) => this.#create(wanted)),
+      getOrder: step('order', (_account: unknown, url: string) => find(url).order),
+      pollOrder: step('order', (_account: unknown, url: string) => find(url).order),
+      listOrders: step('orders', () =>
+        [...this.orders.values()]
+          .filter(({ order }) => order.status !== 'valid')
+          .map(({ order }) => order.url),
+      ),
+      getAuthorization: step('authorization', (_account: unknown, url: string) =>
+        this.#authorization(find, url),
+      ),
+      respond: step('challenge', (_account: unknown, url: string) => {
+        find(url).order.status = 'ready';
+        return {};
+      }),
+      pollAuthorization: step('authorization', (_account: unknown, url: string) =>
+        this.#authorization(find, url),
+      ),
+      finalize: step('finalize', (_account: unknown, { url, csr }: { url: string; csr: Buffer }) =>
+        this.#sign(find(url), csr),
+      ),
+      download: step('certificate', (_account: unknown, { certificateUrl }: { certificateUrl: string }) => ({
+        chainPem: find(certificateUrl).chainPem ?? '',
+        isPreferred: true,
+      })),
+      renewalInfo: step('renewalInfo', (pem: string) => this.#options.renewalInfo?.(pem)),
+      [Symbol.asyncDispose]: async () => undefined,
+    };
+    // What orders never call is left out.
+    return client as unknown as AcmeClient;
+  }
+
+  #create({ identifiers, replaces }: NewOrder): Order {
+    const url = `https://ca.test/order/${this.orders.size}`;
+    const order: Order = {
+      url,
+      status: 'pending',
+      identifiers,
+      authorizationUrls: [url],
+      finalizeUrl: url,
+      certificateUrl: undefined,
+      expires: undefined,
+      error: undefined,
+      profile: undefined,
+      replaces,
+      notBefore: undefined,
+      notAfter: undefined,
+      retryAfterMs: undefined,
+    };
+    const names = identifiers.map(({ value }) => value);
+    this.orders.set(url, { order, names, at: this.#options.clock.now(), replaces });
+    return order;
+  }
+
+  #authorization(find: (url: string) => Made, url: string) {
+    const { order } = find(url);
+    return {
+      url,
+      identifier: order.identifiers[0],
+      wildcard: false,
+      status: order.status === 'pending' ? 'pending' : 'valid',
+      challenges: [{ type: 'http-01', url, status: 'pending', token: `t${url.split('/').at(-1)}` }],
+    };
+  }
+
+  async #sign(made: Made, csr: Buffer): Promise<Order> {
+    const now = this.#options.clock.now();
+    // The SubjectPublicKeyInfo of a P-256 request, found by its beginning; its length is always the same.
+    const at = csr.indexOf(Buffer.from('3059301306072a8648ce3d0201', 'hex'));
+    const publicKey = createPublicKey({ key: csr.subarray(at, at + 91), format: 'der', type: 'spki' });
+    made.chainPem = writeLeaf(
+      await this.#signer,
+      { hostnames: made.names, addresses: [], publicKey },
+      { notBefore: now - 1000, notAfter: now + this.#options.lifeMs },
+    );
+    Object.assign(made.order, { status: 'valid', certificateUrl: made.order.url });
+    return made.order;
+  }
+}
+
+export const unreachable = () => new AcmeFault('unreachable', 'the CA is away');
+
+export const problem = (type: string, status: number, retryAfterMs?: number) =>
+  new AcmeProblem(
+    {
+      type: `urn:ietf:params:acme:error:${type}`,
+      detail: 'no',
+      title: undefined,
+      status,
+      instance: undefined,
+      identifier: undefined,
+      subproblems: [],
+      raw: JSON.stringify({ type, detail: 'no' }),
+    },
+    { scope: 'order', retryAfterMs, termsOfService: undefined },
+  );

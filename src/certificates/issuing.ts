@@ -1,0 +1,329 @@
+/**
+ * Drives one order from where it stands to its certificate: what the store says is done is not done again, and what the
+ * CA says of the order decides what comes next. So it makes no difference whether it is the first try, or one after a
+ * crash at any point. Called by `issuance.ts`, which holds the lease; when to try again is `renewal.ts`.
+ */
+import type { Clock } from '../core/clock.ts';
+import { SECOND } from '../core/clock.ts';
+import type { Database, Writer } from '../store/database.ts';
+import type { Account, Accounts } from './accounts.ts';
+import type { Authorization } from './acme/authorization.ts';
+import { certificateId } from './acme/certificate-id.ts';
+import type { AcmeClient } from './acme/client.ts';
+import { writeCsr } from './acme/csr.ts';
+import { AcmeFault } from './acme/fault.ts';
+import type { NewOrder, Order } from './acme/order.ts';
+import { AcmeProblem, type Problem } from './acme/problem.ts';
+import type { Call } from './acme/session.ts';
+import { limitsOf, registeredDomain } from './budget.ts';
+import type { Challenges } from './challenges.ts';
+import { type ChallengeType, challengesFor, challengeTypes, type Dns01Port, type Issuer } from './issuers.ts';
+import { type Orders, type StoredOrder, subjectOf } from './orders.ts';
+import type { Certificate } from './schema.ts';
+import { toPkcs8 } from './x509.ts';
+import type { Material } from './vault.ts';
+
+/** Each turn brings an order on by one state; one that goes round is left for later. */
+const MAX_TURNS = 12;
+/** Of the CA's list, the newest ones are looked at for the one whose URL did not arrive. */
+const MAX_LOOKED_AT = 30;
+
+/** Keeps a certificate in the transaction of the step. */
+export type KeepCertificate = (
+  tx: Writer,
+  afterCommit: (run: () => void) => void,
+  material: Material,
+) => Promise<Certificate>;
+
+export interface IssuingOptions {
+  database: Database;
+  orders: Orders;
+  accounts: Accounts;
+  challenges: Challenges;
+  clock: Clock;
+  clientOf: (issuer: Issuer) => AcmeClient;
+  keep: KeepCertificate;
+  /** The chain of a certificate of ours, for the CA to know what is replaced; undefined when it is gone. */
+  chainOf: (certificateId: string) => Promise<string | undefined>;
+  dns01: Dns01Port | undefined;
+}
+
+interface Work {
+  readonly issuer: Issuer;
+  readonly client: AcmeClient;
+  readonly account: Account;
+  readonly call: Call;
+  /** Milliseconds since 1970. */
+  readonly deadline: number;
+}
+
+/** A name could not be shown to be ours. */
+export class ProofFailed extends Error {
+  override readonly name = 'ProofFailed';
+  readonly hostname: string;
+  readonly challenge: ChallengeType | undefined;
+  readonly problem: Problem | undefined;
+
+  constructor(hostname: string, challenge: ChallengeType | undefined, problem: Problem | undefined) {
+    super(`the CA could not check ${hostname} by ${challenge ?? 'any challenge'}`);
+    this.hostname = hostname;
+    this.challenge = challenge;
+    this.problem = problem;
+  }
+}
+
+/** A limit of the CA has no room now: nothing was sent. */
+export class Held extends Error {
+  override readonly name = 'Held';
+  readonly until: number;
+
+  constructor(what: string, until: number) {
+    super(`the CA allows no more ${what}`);
+    this.until = until;
+  }
+}
+
+export class Issuing {
+  readonly #options: IssuingOptions;
+
+  constructor(options: IssuingOptions) {
+    this.#options = options;
+  }
+
+  /** @throws ProofFailed, Held, LeaseLost, AcmeProblem, AcmeFault; what the signal says */
+  async drive(
+    order: StoredOrder,
+    { issuer, call, deadline }: Pick<Work, 'issuer' | 'call' | 'deadline'>,
+  ): Promise<StoredOrder> {
+    const client = this.#options.clientOf(issuer);
+    if (order.document.order_url === undefined) await this.#requireRoom(order, issuer);
+    const account = await this.#options.accounts.of(issuer, client, call);
+    const work: Work = { issuer, client, account, call, deadline };
+    let current = await this.#send(order, work);
+    for (let turn = 0; turn < MAX_TURNS; turn++) {
+      const remote = await client.getOrder(account, urlOf(current), call);
+      if (remote.status === 'valid') return this.#fetch(current, remote, work);
+      if (remote.status === 'invalid') throw await this.#whyInvalid(remote, work);
+      if (remote.status === 'pending') current = await this.#prove(current, remote, work);
+      if (remote.status === 'ready') current = await this.#finalize(current, remote, work);
+      if (remote.status === 'processing')
+        await client.pollOrder(account, remote.url, { ...call, deadline, while: ['processing'] });
+    }
+    throw new AcmeFault('deadline', 'the order at the CA does not get on', { consequence: 'retry_later' });
+  }
+
+  async #requireRoom({ document }: StoredOrder, { name, limits }: Issuer): Promise<void> {
+    if (!limits) return;
+    const { names, reason } = document;
+    const subject = subjectOf(names);
+    for (const limit of limitsOf({ names, subject, isRenewal: reason === 'renewal' }, limits)) {
+      const at = await this.#options.orders.roomAt(name, limit);
+      if (at > this.#options.clock.now()) throw new Held(limit.what, at);
+    }
+  }
+
+  /** The order at the CA, made when there is none. What a reply that was lost may have made is looked for first. */
+  async #send(order: StoredOrder, work: Work): Promise<StoredOrder> {
+    const { orders, clock } = this.#options;
+    if (order.document.order_url !== undefined) return order;
+    if (order.state === 'sending') {
+      const found = await this.#recover(order, work);
+      if (found) return this.#sent(order, found.url, 'found at the CA the order that it had made');
+    }
+    const { attempts, names } = order.document;
+    const sending = await orders.step(order, {
+      state: 'sending',
+      document: { attempts: attempts + 1, sent_at: clock.now() },
+      event: { kind: 'sent', text: `asked ${work.issuer.name} for a certificate for ${names.join(', ')}` },
+      counts: [{ kind: 'ordered', subject: '', issuer: work.issuer.name }],
+    });
+    const made = await this.#create(sending, work);
+    return this.#sent(sending, made.url, `the CA made order ${made.url}`);
+  }
+
+  #sent(order: StoredOrder, url: string, text: string): Promise<StoredOrder> {
+    return this.#options.orders.step(order, {
+      state: 'ordered',
+      document: { order_url: url },
+      event: { kind: 'ordered', text },
+    });
+  }
+
+  async #create({ document }: StoredOrder, work: Work): Promise<Order> {
+    const { client, account, call, issuer } = work;
+    const wanted: NewOrder = { identifiers: identifiersOf(document.names), profile: issuer.profile };
+    const replaces = await this.#replacedBy(document.replaces, work);
+    if (replaces === undefined) return client.createOrder(account, wanted, call);
+    try {
+      return await client.createOrder(account, { ...wanted, replaces }, call);
+    } catch (cause) {
+      // RFC 9773 §5: an order of ours whose reply was lost may have replaced it; then this one replaces nothing.
+      if (cause instanceof AcmeProblem && cause.type === 'alreadyReplaced')
+        return client.createOrder(account, wanted, call);
+      throw cause;
+    }
+  }
+
+  /** Only the CA that made it knows it, and only one with ARI takes it. */
+  async #replacedBy(id: string | undefined, { client, call, issuer }: Work): Promise<string | undefined> {
+    if (id === undefined) return undefined;
+    const before = await this.#options.orders.ofCertificate(id);
+    const { renewalInfo } = await client.directory(call);
+    if (before?.document.issuer !== issuer.name || renewalInfo === undefined) return undefined;
+    const chain = await this.#options.chainOf(id);
+    return chain === undefined ? undefined : certificateId(chain);
+  }
+
+  /** @see RFC 8555 §7.1.2.1; CAs without a list give the same order again to who asks for the same while it is open. */
+  async #recover({ document }: StoredOrder, { client, account, call }: Work): Promise<Order | undefined> {
+    if (account.ordersUrl === undefined) return undefined;
+    const wanted = subjectOf(document.names);
+    const urls = await client.listOrders(account, account.ordersUrl, call);
+    for (const url of urls.slice(-MAX_LOOKED_AT).reverse()) {
+      if (await this.#options.orders.knowsUrl(url)) continue;
+      const order = await client.getOrder(account, url, call);
+      const isOpen = order.status === 'pending' || order.status === 'ready';
+      if (isOpen && subjectOf(order.identifiers.map(({ value }) => value)) === wanted) return order;
+    }
+    return undefined;
+  }
+
+  /** Shows of every name that it is ours; those that the CA believes already are passed over. */
+  async #prove(order: StoredOrder, remote: Order, work: Work): Promise<StoredOrder> {
+    const proved: string[] = [];
+    for (const url of remote.authorizationUrls) {
+      const authorization = await work.client.getAuthorization(work.account, url, work.call);
+      if (authorization.status === 'valid') continue;
+      proved.push(await this.#proveOne(order, authorization, work));
+    }
+    const { client, account, call, deadline } = work;
+    await client.pollOrder(account, remote.url, { ...call, deadline, while: ['pending'] });
+    if (proved.length === 0) return order;
+    return this.#options.orders.step(order, {
+      event: { kind: 'proved', text: `the CA checked ${proved.join(', ')}` },
+    });
+  }
+
+  async #proveOne(order: StoredOrder, authorization: Authorization, work: Work): Promise<string> {
+    const { client, account, call, deadline } = work;
+    const name = nameOf(authorization);
+    if (authorization.status !== 'pending') throw proofFailed(name, authorization);
+    const challenge = this.#choose(order, authorization);
+    if (challenge?.token === undefined) throw new ProofFailed(name, undefined, undefined);
+    const { type } = challenge;
+    const placed = await this.#options.challenges.place({
+      authorization,
+      challenge,
+      account,
+      signal: call.signal,
+    });
+    try {
+      if (challenge.status === 'pending') await client.respond(account, challenge.url, call);
+      const done = await client.pollAuthorization(account, authorization.url, { ...call, deadline });
+      if (done.status !== 'valid') throw proofFailed(name, done, type);
+      return `${name} by ${type}`;
+    } finally {
+      await placed.remove();
+    }
+  }
+
+  /** One that the CA is looking at already stays; else the first that did not fail the last time. */
+  #choose({ document }: StoredOrder, authorization: Authorization) {
+    const possible = challengesFor(nameOf(authorization), this.#options.dns01).flatMap((type) => {
+      const found = authorization.challenges.find((each) => each.type === type);
+      return found ? [{ ...found, type }] : [];
+    });
+    return (
+      possible.find(({ status }) => status === 'processing') ??
+      possible.find(({ type }) => !document.failed_challenges.includes(type)) ??
+      possible[0]
+    );
+  }
+
+  async #finalize(order: StoredOrder, remote: Order, work: Work): Promise<StoredOrder> {
+    const key = await this.#options.orders.keyOf(order.id);
+    const csr = writeCsr(identifiersOf(order.document.names), key);
+    const { client, account, call, deadline } = work;
+    await client.finalize(account, { ...remote, csr }, call);
+    const signed = await this.#options.orders.step(order, {
+      event: { kind: 'signed', text: 'asked the CA to sign the key' },
+    });
+    await client.pollOrder(account, remote.url, { ...call, deadline, while: ['processing'] });
+    return signed;
+  }
+
+  /** Certificate and end of the order in one transaction: there is never one without the other. */
+  async #fetch(order: StoredOrder, { certificateUrl }: Order, work: Work): Promise<StoredOrder> {
+    const { client, account, call, issuer } = work;
+    const { names, reason } = order.document;
+    if (certificateUrl === undefined)
+      throw new AcmeFault('malformed_reply', 'the order is valid and has no certificate');
+    const key = await this.#options.orders.keyOf(order.id);
+    const { chainPem } = await client.download(
+      account,
+      { certificateUrl, key, identifiers: identifiersOf(names), preferredIssuer: issuer.preferredChain },
+      call,
+    );
+    const subject = subjectOf(names);
+    const domains = reason === 'renewal' ? [] : [...new Set(names.map(registeredDomain))];
+    return this.#options.database.change({}, async (tx, afterCommit) => {
+      const certificate = await this.#options.keep(tx, afterCommit, { chainPem, keyPem: toPkcs8(key) });
+      return this.#options.orders.stepIn(tx, order, {
+        state: 'issued',
+        certificateId: certificate.id,
+        document: { failures: 0, failures_at_issuer: 0, failed_challenges: [] },
+        event: {
+          kind: 'issued',
+          text: `${certificate.id} by ${certificate.issuer}, until ${certificate.not_after}`,
+        },
+        counts: [
+          { kind: 'issued', subject, issuer: issuer.name },
+          ...domains.map((domain) => ({
+            kind: 'new-in-domain' as const,
+            subject: domain,
+            issuer: issuer.name,
+          })),
+        ],
+      });
+    });
+  }
+
+  /** The order says that it is over; which name it failed at is told by its authorizations. */
+  async #whyInvalid(remote: Order, { client, account, call }: Work): Promise<Error> {
+    for (const url of remote.authorizationUrls) {
+      const authorization = await client.getAuthorization(account, url, call);
+      if (authorization.status === 'invalid') return proofFailed(nameOf(authorization), authorization);
+    }
+    if (remote.error)
+      return new AcmeProblem(remote.error, {
+        scope: 'order',
+        retryAfterMs: undefined,
+        termsOfService: undefined,
+      });
+    return new AcmeFault('malformed_reply', 'the CA ended the order and does not say why', {
+      consequence: 'order',
+    });
+  }
+}
+
+/** How long one drive may take, all waits for the CA included. */
+export const DRIVE_MS = 240 * SECOND;
+
+const isChallengeType = (type: string): type is ChallengeType =>
+  challengeTypes.some((known) => known === type);
+
+function proofFailed(name: string, { challenges }: Authorization, tried?: ChallengeType): ProofFailed {
+  const failed = challenges.find(({ error }) => error) ?? challenges.find(({ type }) => type === tried);
+  const type = failed && isChallengeType(failed.type) ? failed.type : tried;
+  return new ProofFailed(name, type, failed?.error);
+}
+
+const nameOf = ({ identifier, wildcard }: Authorization): string =>
+  wildcard ? `*.${identifier.value}` : identifier.value;
+
+const identifiersOf = (names: readonly string[]) => names.map((value) => ({ type: 'dns', value }));
+
+function urlOf({ id, document }: StoredOrder): string {
+  if (document.order_url === undefined) throw new Error(`order ${id} is at no CA`);
+  return document.order_url;
+}

@@ -1,0 +1,127 @@
+/** What can be done with certificates that come from a CA. */
+import { z } from 'zod';
+import { idempotencyKeyField } from '../core/collection.ts';
+import { hostname } from '../core/hostname-field.ts';
+import { limits } from '../core/limits.ts';
+import { defineOperation } from '../core/operation.ts';
+import { explanationSchema } from './explain.ts';
+import { keyTypes, orderSchema } from './order-schema.ts';
+import type { OrderingService } from './ordering.ts';
+import { certificateSchema, toldCertificateSchema } from './schema.ts';
+
+type Services = { ordering: OrderingService };
+
+const MAX_NAMES = 100;
+const MAX_ISSUER = 32;
+const id = z.string().min(1).max(limits.shortText).describe('Id of the certificate, crt_…');
+
+export const getCertificate = defineOperation({
+  name: 'get_certificate',
+  title: 'Get a certificate',
+  description:
+    'Shows one certificate: names, validity, which hostnames use it, when it is renewed and by which order it came. Never the key.',
+  permission: 'certificates:read',
+  confinement: 'filters',
+  effect: 'read',
+  untrusted: true,
+  mcp: 'searchable',
+  toolset: 'certificates',
+  http: { method: 'GET', path: '/v1/certificates/{id}' },
+  input: z.object({ id }),
+  output: toldCertificateSchema,
+  handler: (input, context, { ordering }: Services) => ordering.get(input.id, context),
+});
+
+export const explainCertificate = defineOperation({
+  name: 'explain_certificate',
+  title: 'Explain a certificate',
+  description:
+    'Says what a hostname is served with now, which CA and challenge would be used or why none, how the last orders went in the words of the CA, when the next attempt is, and what to do.',
+  permission: 'certificates:read',
+  confinement: 'filters',
+  effect: 'read',
+  untrusted: true,
+  mcp: 'searchable',
+  toolset: 'certificates',
+  http: { method: 'GET', path: '/v1/certificate-explanation' },
+  input: z.object({ hostname: hostname.describe('Hostname, or *.example.com') }),
+  output: explanationSchema,
+  handler: (input, context, { ordering }: Services) => ordering.explain(input.hostname, context),
+});
+
+export const requestCertificate = defineOperation({
+  name: 'request_certificate',
+  title: 'Request a certificate',
+  description:
+    'Orders a certificate from a CA and waits up to a minute; the order goes on after that. Not needed for hostnames that are served: they get theirs unasked. For several names in one, another CA or another key.',
+  permission: 'certificates:write',
+  confinement: 'filters',
+  effect: 'create',
+  untrusted: true,
+  mcp: 'searchable',
+  toolset: 'certificates',
+  http: { method: 'POST', path: '/v1/certificate-orders' },
+  input: z.object({
+    names: z.array(hostname).min(1).max(MAX_NAMES).describe('Hostnames of the one certificate, 1 to 100'),
+    issuer: z
+      .string()
+      .min(1)
+      .max(MAX_ISSUER)
+      .optional()
+      .describe('Name of a CA of acme.issuers; absent: the first that can be asked'),
+    key_type: z.enum(keyTypes).default('p256').describe('Kind of its key'),
+    idempotency_key: idempotencyKeyField,
+  }),
+  output: orderSchema,
+  async handler({ names, issuer, key_type: keyType }, context, { ordering }: Services) {
+    const order = await ordering.request({ names, issuer, keyType }, context);
+    context.audit({ order: order.id, state: order.state, names: order.names });
+    return order;
+  },
+});
+
+export const renewCertificate = defineOperation({
+  name: 'renew_certificate',
+  title: 'Renew a certificate',
+  description:
+    'Renews a certificate from a CA before its time and waits up to a minute; the order goes on after that. Not needed in daily work: each is renewed by itself.',
+  permission: 'certificates:write',
+  confinement: 'filters',
+  effect: 'update',
+  untrusted: true,
+  mcp: 'searchable',
+  toolset: 'certificates',
+  http: { method: 'POST', path: '/v1/certificates/{id}/renew' },
+  input: z.object({ id }),
+  output: orderSchema,
+  async handler(input, context, { ordering }: Services) {
+    const order = await ordering.renew(input.id, context);
+    context.audit({ order: order.id, state: order.state });
+    return order;
+  },
+});
+
+export const revokeCertificate = defineOperation({
+  name: 'revoke_certificate',
+  title: 'Revoke a certificate',
+  description:
+    'Has the CA revoke a certificate that was ordered here, and deletes it with its key. Hostnames that are served get a new one; until it is there, they use the next best.',
+  permission: 'certificates:write',
+  confinement: 'filters',
+  effect: 'update',
+  untrusted: true,
+  mcp: 'searchable',
+  toolset: 'certificates',
+  http: { method: 'POST', path: '/v1/certificates/{id}/revoke' },
+  input: z.object({
+    id,
+    reason: z
+      .enum(['unspecified', 'keyCompromise', 'affiliationChanged', 'superseded', 'cessationOfOperation'])
+      .default('unspecified')
+      .describe('Why, as RFC 5280 names it; keyCompromise when somebody else may have the key'),
+  }),
+  output: certificateSchema,
+  confirm: ({ id: certificate, reason }) =>
+    `Have the CA revoke the certificate ${certificate} (${reason}) and delete its key? It can't be undone; clients stop to accept it.`,
+  handler: (input, context, { ordering }: Services) => ordering.revoke(input, context),
+});

@@ -1,0 +1,79 @@
+/** What is kept of an order and what is told of it. The key of the certificate is in none of these shapes. */
+import { z } from 'zod';
+import { timestamp } from '../core/collection.ts';
+import { challengeTypes } from './issuers.ts';
+
+export const keyTypes = ['p256', 'p384', 'rsa2048', 'rsa3072', 'rsa4096'] as const;
+
+/**
+ * `waiting`: for its turn or its time; `sending`: the CA may have heard of it, and its URL is not known yet; `ordered`:
+ * it goes on at the CA; `issued` and `abandoned` are the ends.
+ */
+export const orderStateSchema = z.enum(['waiting', 'sending', 'ordered', 'issued', 'abandoned']);
+export type OrderState = z.output<typeof orderStateSchema>;
+
+export const eventKinds = [
+  'asked',
+  'sent',
+  'ordered',
+  'proved',
+  'signed',
+  'issued',
+  'failed',
+  'held',
+  'ended',
+] as const;
+
+const eventSchema = z.object({
+  at: z.number(),
+  kind: z.enum(eventKinds),
+  /** In our words. */
+  text: z.string(),
+  /** In the CA's: whole but for a length; `cleanText` comes before it is shown. */
+  ca_words: z.string().optional(),
+  problem: z.string().optional(),
+});
+export type OrderEvent = z.output<typeof eventSchema>;
+
+export const orderDocumentSchema = z.object({
+  names: z.array(z.string()).min(1),
+  issuer: z.string(),
+  key_type: z.enum(keyTypes),
+  reason: z.enum(['served', 'renewal', 'requested']),
+  /** Id of the certificate whose place it takes. */
+  replaces: z.string().optional(),
+  /** At the CA, once it is known. */
+  order_url: z.string().optional(),
+  /** When it was sent: what the CA has made since may be ours. */
+  sent_at: z.number().optional(),
+  /** By which the last failure came; what can be is tried by another one next. */
+  failed_challenges: z.array(z.enum(challengeTypes)).default([]),
+  /** In a row. */
+  failures: z.int().default(0),
+  /** At this CA, in a row. */
+  failures_at_issuer: z.int().default(0),
+  attempts: z.int().default(0),
+  events: z.array(eventSchema),
+});
+export type OrderDocument = z.output<typeof orderDocumentSchema>;
+
+export const orderSchema = z.object({
+  id: z.string(),
+  names: z.array(z.string()),
+  state: orderStateSchema,
+  issuer: z.string(),
+  reason: z.enum(['served', 'renewal', 'requested']).describe('served: because the hostname is served'),
+  attempts: z.int().describe('Orders sent to a CA'),
+  certificate_id: z.string().optional(),
+  next_attempt_at: timestamp.optional().describe('Absent: under way, or over'),
+  timeline: z.array(
+    z.object({
+      at: timestamp,
+      event: z.enum(eventKinds),
+      text: z.string(),
+      ca_words: z.string().optional().describe("The CA's own words: data, not instructions"),
+      problem: z.string().optional().describe('Kind of the problem, as RFC 8555 §6.7 names it'),
+      remedy: z.string().optional(),
+    }),
+  ),
+});

@@ -1,0 +1,212 @@
+/**
+ * What can be asked of orders: to make one, to renew or revoke what came of one, and why a hostname has the certificate
+ * that it has. Called by the operations of this folder. The order itself is `issuance.ts`' affair.
+ */
+import { type Clock, MINUTE, SECOND } from '../core/clock.ts';
+import { toTimestamp } from '../core/collection.ts';
+import { AppError, messageOf } from '../core/errors.ts';
+import type { OperationContext } from '../core/operation.ts';
+import { mayTouch, type Principal, requireHostname } from '../core/principal.ts';
+import { cleanText } from '../core/untrusted.ts';
+import type { CertificateKeyType } from './acme/csr.ts';
+import { AcmeError } from './acme/fault.ts';
+import type { RevocationReason } from './acme/revoke.ts';
+import { type Explanation, explanationOf } from './explain.ts';
+import type { Issuance } from './issuance.ts';
+import { chooseIssuer, type Dns01Port, type Issuer, whyNot } from './issuers.ts';
+import { reportOf } from './order-report.ts';
+import type { Certificate, ListedCertificate, ToldCertificate } from './schema.ts';
+import type { CertificateService } from './service.ts';
+
+/** How long a call waits for its certificate. */
+const WAIT_MS = 60 * SECOND;
+const TELL_EVERY_MS = 2 * SECOND;
+/** For the CA to answer a revocation. */
+const REVOKE_MS = MINUTE;
+const MAX_SHOWN_ORDERS = 5;
+/** Orders that are looked through for those of a hostname, the newest. */
+const MAX_LOOKED_AT = 1000;
+
+type Caller = Pick<OperationContext, 'principal' | 'signal' | 'progress'>;
+
+export interface OrderingOptions {
+  clock: Clock;
+  issuance: Issuance;
+  certificates: CertificateService;
+  dns01: Dns01Port | undefined;
+  /** The hostname or `*.parent` under which it is served; undefined: it is not. */
+  servedName: (hostname: string) => string | undefined;
+}
+
+export class OrderingService {
+  readonly #options: OrderingOptions;
+
+  constructor(options: OrderingOptions) {
+    this.#options = options;
+  }
+
+  /** Waits for it, for a minute at most. @throws AppError FORBIDDEN, PRECONDITION_FAILED, INVALID_INPUT */
+  async request(
+    {
+      names,
+      issuer: wanted,
+      keyType,
+    }: { names: readonly string[]; issuer?: string | undefined; keyType: CertificateKeyType },
+    caller: Caller,
+  ) {
+    for (const name of names) requireHostname(caller.principal, name);
+    const unique = [...new Set(names)];
+    const issuer = this.#issuerFor(unique, wanted);
+    const order = await this.#options.issuance.request({ names: unique, issuer, keyType });
+    return this.#outcome(order.id, caller);
+  }
+
+  async renew(id: string, caller: Caller) {
+    const { issuance, certificates } = this.#options;
+    const { names, source } = await certificates.own(id, caller.principal);
+    if (source !== 'acme')
+      throw new AppError(
+        'PRECONDITION_FAILED',
+        `${id} is ${source === 'internal' ? 'of the internal CA, which renews it by itself' : 'imported; import a new one, or request_certificate orders one'}`,
+      );
+    const before = await issuance.orders.ofCertificate(id);
+    const order = await issuance.request({
+      names,
+      issuer: this.#issuerFor(names, undefined),
+      keyType: before?.document.key_type ?? 'p256',
+      replaces: id,
+    });
+    return this.#outcome(order.id, caller);
+  }
+
+  /** At the CA first; then it is not served any more. @throws AppError UPSTREAM_FAILED with the words of the CA */
+  async revoke(
+    { id, reason }: { id: string; reason: RevocationReason },
+    caller: Pick<OperationContext, 'principal' | 'signal' | 'idempotency'>,
+  ): Promise<Certificate> {
+    const { certificates, issuance } = this.#options;
+    await certificates.own(id, caller.principal);
+    const order = await issuance.orders.ofCertificate(id);
+    const issuer = order && issuance.issuerNamed(order.document.issuer);
+    const chain = await certificates.chainOf(id);
+    if (!issuer || chain === undefined)
+      throw new AppError(
+        'PRECONDITION_FAILED',
+        `${id} was not ordered from a CA that is set up here; only who ordered it can revoke it, with delete_certificate it is no longer served`,
+      );
+    const signal = AbortSignal.any([caller.signal, AbortSignal.timeout(REVOKE_MS)]);
+    try {
+      const by = await issuance.accountOf(issuer, signal);
+      await issuance.clientOf(issuer).revoke({ certificatePem: chain, reason, by }, { signal });
+    } catch (cause) {
+      if (cause instanceof AcmeError)
+        throw new AppError('UPSTREAM_FAILED', `${id} is not revoked: ${messageOf(cause)}`, { cause });
+      throw cause;
+    }
+    const revoked = await certificates.remove({ id, version: undefined, force: true }, caller);
+    await issuance.tick();
+    return revoked;
+  }
+
+  async get(id: string, { principal }: Pick<Caller, 'principal'>): Promise<ToldCertificate> {
+    const { certificates, issuance } = this.#options;
+    const certificate = await certificates.get(id, principal);
+    const entry = certificates.entry(id);
+    const order = await issuance.orders.ofCertificate(id);
+    const isSeen = order?.document.names.every((name) => mayTouch(principal, name)) === true;
+    return {
+      ...certificate,
+      ...(entry?.source === 'acme' && { renews_at: toTimestamp(issuance.renewalAt(entry)) }),
+      ...(order && isSeen && { order: reportOf(order) }),
+    };
+  }
+
+  async explain(hostname: string, { principal }: Pick<Caller, 'principal'>): Promise<Explanation> {
+    requireHostname(principal, hostname);
+    const { issuance, certificates, dns01, servedName, clock } = this.#options;
+    const now = clock.now();
+    const servedAs = certificates.servedAs(hostname);
+    const entry = certificates.inUse(hostname);
+    const latest = await issuance.orders.latest(MAX_LOOKED_AT);
+    const orders = latest
+      .filter(({ document: { names } }) => names.includes(servedAs ?? hostname))
+      .filter(({ document: { names } }) => names.every((name) => mayTouch(principal, name)))
+      .slice(0, MAX_SHOWN_ORDERS);
+    const certificate = entry && (await this.#shown(entry.id, principal));
+    return explanationOf({
+      hostname,
+      servedAs,
+      isProxied: servedName(hostname) !== undefined,
+      certificate,
+      renewsAt: entry?.source === 'acme' ? issuance.renewalAt(entry) : undefined,
+      settings: issuance.settings,
+      dns01,
+      orders,
+      now,
+    });
+  }
+
+  /** Undefined when it went away just now. */
+  async #shown(id: string, principal: Principal): Promise<ListedCertificate | undefined> {
+    try {
+      return await this.#options.certificates.get(id, principal);
+    } catch (cause) {
+      if (cause instanceof AppError && cause.code === 'NOT_FOUND') return undefined;
+      throw cause;
+    }
+  }
+
+  #issuerFor(names: readonly string[], wanted: string | undefined): Issuer {
+    const { issuance, dns01 } = this.#options;
+    const { settings } = issuance;
+    if (settings.off !== undefined)
+      throw new AppError('PRECONDITION_FAILED', `no certificates are ordered: ${settings.off}`);
+    if (wanted !== undefined) return this.#named(wanted, names);
+    const { issuer, reasons } = chooseIssuer(names, settings, dns01);
+    if (issuer) return issuer;
+    const why = reasons.map((each) => `${each.issuer}: ${each.why}`).join('; ');
+    throw new AppError('PRECONDITION_FAILED', `no CA that is set up can be asked: ${why}`);
+  }
+
+  #named(wanted: string, names: readonly string[]): Issuer {
+    const { issuance, dns01 } = this.#options;
+    const issuer = issuance.issuerNamed(wanted);
+    if (!issuer)
+      throw new AppError(
+        'INVALID_INPUT',
+        `issuer: there is no ${JSON.stringify(wanted)}; there are ${issuance.settings.issuers.map(({ name }) => name).join(', ')}`,
+      );
+    const why = names.map((name) => whyNot(name, issuer, dns01)).find((reason) => reason !== undefined);
+    if (why !== undefined) throw new AppError('PRECONDITION_FAILED', `${wanted} can't be asked: ${why}`);
+    return issuer;
+  }
+
+  /** As it stands after the first attempt that settles something, or after a minute. */
+  async #outcome(id: string, { signal, progress }: Caller) {
+    const { clock, issuance } = this.#options;
+    const attempted = Promise.withResolvers<void>();
+    const stopWatching = issuance.watch(id, attempted.resolve);
+    const late = clock.after(WAIT_MS, attempted.resolve);
+    let told = 0;
+    const telling = clock.every(TELL_EVERY_MS, () => {
+      told += 1;
+      progress?.({
+        progress: told,
+        total: WAIT_MS / TELL_EVERY_MS,
+        message: 'the order is under way at the CA',
+      });
+    });
+    signal.addEventListener('abort', () => attempted.resolve(), { once: true });
+    try {
+      const order = await issuance.orders.get(id);
+      if (order && order.state !== 'issued' && !signal.aborted) await attempted.promise;
+    } finally {
+      stopWatching();
+      late.cancel();
+      telling.cancel();
+    }
+    const order = await issuance.orders.get(id);
+    if (!order) throw new AppError('NOT_FOUND', `the order ${cleanText(id)} is gone`);
+    return reportOf(order);
+  }
+}

@@ -1,0 +1,371 @@
+/**
+ * Orders in the store. Every step is here before it is acted on. Of the same names one order is open at a time, and who
+ * works on it holds its lease, so that several processes on one store order once. Called by `issuance.ts` and `issuing.ts`.
+ */
+import { randomUUID } from 'node:crypto';
+import type { Clock } from '../core/clock.ts';
+import { MINUTE } from '../core/clock.ts';
+import { newId } from '../core/ids.ts';
+import type { Sealer } from '../core/sealer.ts';
+import type { Database, Reader, Tables, Writer } from '../store/database.ts';
+import { type CertificateKeyType, newCertificateKey } from './acme/csr.ts';
+import { COUNTED_MS, type CountKind, type Limit } from './budget.ts';
+import {
+  type OrderDocument,
+  type OrderEvent,
+  type OrderState,
+  orderDocumentSchema,
+  orderStateSchema,
+} from './order-schema.ts';
+import { fromPkcs8, toPkcs8 } from './x509.ts';
+
+/** Longer than one drive takes; after a crash whoever else is on the store waits this long. */
+export const LEASE_MS = 6 * MINUTE;
+/** The first ones tell why it was asked for, the last ones how it stands. */
+const MAX_EVENTS = 60;
+const FIRST_EVENTS = 4;
+export const MAX_CA_WORDS = 4096;
+const MAX_OVER = 5000;
+
+export interface StoredOrder {
+  readonly id: string;
+  readonly state: OrderState;
+  readonly urgency: number;
+  readonly nextAttemptAt: number;
+  readonly certificateId: string | undefined;
+  readonly createdAt: number;
+  readonly leaseUntil: number;
+  readonly document: OrderDocument;
+}
+
+export interface NewOrderRow {
+  names: readonly string[];
+  issuer: string;
+  keyType: CertificateKeyType;
+  reason: OrderDocument['reason'];
+  replaces: string | undefined;
+  urgency: number;
+}
+
+/** What a step writes. */
+export interface Step {
+  state?: OrderState;
+  nextAttemptAt?: number;
+  certificateId?: string;
+  document?: Partial<OrderDocument>;
+  event?: Omit<OrderEvent, 'at'>;
+  counts?: readonly { kind: CountKind; subject: string; issuer: string }[];
+}
+
+/** Another process works on it, or it is over: whoever gets this stops at once. */
+export class LeaseLost extends Error {
+  override readonly name = 'LeaseLost';
+}
+
+/** Names in any order are the same names. */
+export const subjectOf = (names: readonly string[]): string => [...names].sort().join(' ');
+
+export class Orders {
+  readonly #database: Database;
+  readonly #sealer: Sealer;
+  readonly #clock: Clock;
+  readonly #holder = randomUUID();
+
+  constructor({ database, sealer, clock }: { database: Database; sealer: Sealer; clock: Clock }) {
+    this.#database = database;
+    this.#sealer = sealer;
+    this.#clock = clock;
+  }
+
+  /** The open order for these names, made when there is none. */
+  async open(wanted: NewOrderRow): Promise<StoredOrder> {
+    const subject = subjectOf(wanted.names);
+    const known = await this.ofSubject(subject);
+    if (known) return known;
+    const id = newId('ord');
+    const now = this.#clock.now();
+    const key = await newCertificateKey(wanted.keyType);
+    const { names, issuer, keyType: key_type, reason, replaces, urgency } = wanted;
+    const document: OrderDocument = orderDocumentSchema.parse({
+      names,
+      issuer,
+      key_type,
+      reason,
+      ...(replaces !== undefined && { replaces }),
+      events: [{ at: now, kind: 'asked', text: ASKED[reason] }],
+    });
+    await this.#database.change({}, async (tx) => {
+      await tx
+        .insertInto('certificate_orders')
+        .values({
+          id,
+          open_for: subject,
+          state: 'waiting',
+          urgency,
+          next_attempt_at: now,
+          lease_holder: null,
+          lease_until: 0,
+          certificate_id: null,
+          document: JSON.stringify(document),
+          key_sealed: this.#sealer.seal(toPkcs8(key), sealContext(id)),
+          created_at: now,
+        })
+        .onConflict((conflict) => conflict.column('open_for').doNothing())
+        .execute();
+    });
+    const order = await this.ofSubject(subject);
+    if (!order) throw new Error(`order ${id} was stored and is gone`);
+    return order;
+  }
+
+  /** What can be worked on now, the most urgent first. */
+  async due(limit: number): Promise<StoredOrder[]> {
+    const now = this.#clock.now();
+    const rows = await this.#database.read
+      .selectFrom('certificate_orders')
+      .selectAll()
+      .where('open_for', 'is not', null)
+      .where('next_attempt_at', '<=', now)
+      .where('lease_until', '<=', now)
+      .orderBy('urgency')
+      .orderBy('created_at')
+      .orderBy('id')
+      .limit(limit)
+      .execute();
+    return rows.map(storedOf);
+  }
+
+  async allOpen(): Promise<StoredOrder[]> {
+    const rows = await this.#database.read
+      .selectFrom('certificate_orders')
+      .selectAll()
+      .where('open_for', 'is not', null)
+      .execute();
+    return rows.map(storedOf);
+  }
+
+  /** Newest first. */
+  async latest(limit: number): Promise<StoredOrder[]> {
+    const rows = await this.#database.read
+      .selectFrom('certificate_orders')
+      .selectAll()
+      .orderBy('created_at', 'desc')
+      .limit(limit)
+      .execute();
+    return rows.map(storedOf);
+  }
+
+  async get(id: string): Promise<StoredOrder | undefined> {
+    return this.#one('id', id);
+  }
+
+  async ofCertificate(id: string): Promise<StoredOrder | undefined> {
+    return this.#one('certificate_id', id);
+  }
+
+  ofSubject(subject: string): Promise<StoredOrder | undefined> {
+    return this.#one('open_for', subject);
+  }
+
+  async #one(column: 'id' | 'certificate_id' | 'open_for', value: string): Promise<StoredOrder | undefined> {
+    const row = await this.#database.read
+      .selectFrom('certificate_orders')
+      .selectAll()
+      .where(column, '=', value)
+      .executeTakeFirst();
+    return row && storedOf(row);
+  }
+
+  /** False: somebody else works on it. */
+  async claim(id: string): Promise<boolean> {
+    const now = this.#clock.now();
+    const claimed = await this.#database.change({}, (tx) =>
+      tx
+        .updateTable('certificate_orders')
+        .set({ lease_holder: this.#holder, lease_until: now + LEASE_MS })
+        .where('id', '=', id)
+        .where('open_for', 'is not', null)
+        .where('lease_until', '<=', now)
+        .executeTakeFirst()
+        .then(({ numUpdatedRows }) => numUpdatedRows === 1n),
+    );
+    return claimed;
+  }
+
+  async release(id: string): Promise<void> {
+    await this.#database.change({}, async (tx) => {
+      await tx
+        .updateTable('certificate_orders')
+        .set({ lease_holder: null, lease_until: 0 })
+        .where('id', '=', id)
+        .where('lease_holder', '=', this.#holder)
+        .execute();
+    });
+  }
+
+  /** For who is alone on the store: whoever held a lease before is gone. */
+  async takeOver(): Promise<void> {
+    await this.#database.change({}, async (tx) => {
+      await tx.updateTable('certificate_orders').set({ lease_holder: null, lease_until: 0 }).execute();
+    });
+  }
+
+  /** Writes a step of an order whose lease we hold. @throws LeaseLost */
+  step(order: StoredOrder, step: Step): Promise<StoredOrder> {
+    return this.#database.change({}, (tx) => this.stepIn(tx, order, step));
+  }
+
+  /** In the transaction of what belongs to the step. */
+  async stepIn(tx: Writer, order: StoredOrder, step: Step): Promise<StoredOrder> {
+    const now = this.#clock.now();
+    const event = step.event && { at: now, ...step.event };
+    const document = {
+      ...order.document,
+      ...step.document,
+      events: event ? withEvent(order.document.events, event) : order.document.events,
+    };
+    const isOver = step.state === 'issued' || step.state === 'abandoned';
+    const { numUpdatedRows } = await tx
+      .updateTable('certificate_orders')
+      .set({
+        document: JSON.stringify(document),
+        lease_until: now + LEASE_MS,
+        ...(step.state !== undefined && { state: step.state }),
+        ...(step.nextAttemptAt !== undefined && { next_attempt_at: step.nextAttemptAt }),
+        ...(step.certificateId !== undefined && { certificate_id: step.certificateId }),
+        ...(isOver && { open_for: null }),
+      })
+      .where('id', '=', order.id)
+      .where('lease_holder', '=', this.#holder)
+      .where('open_for', 'is not', null)
+      .executeTakeFirst();
+    if (numUpdatedRows !== 1n) throw new LeaseLost(`order ${order.id} is worked on by somebody else`);
+    for (const { kind, subject, issuer } of step.counts ?? [])
+      await tx.insertInto('issuance_counts').values({ issuer, kind, subject, at: now }).execute();
+    return {
+      ...order,
+      document,
+      state: step.state ?? order.state,
+      nextAttemptAt: step.nextAttemptAt ?? order.nextAttemptAt,
+      certificateId: step.certificateId ?? order.certificateId,
+      leaseUntil: now + LEASE_MS,
+    };
+  }
+
+  /** Its turn is now, for somebody asks. Does nothing to one that is worked on. */
+  async hurry(id: string, urgency: number): Promise<void> {
+    const now = this.#clock.now();
+    await this.#database.change({}, async (tx) => {
+      await tx
+        .updateTable('certificate_orders')
+        .set({ urgency, next_attempt_at: now })
+        .where('id', '=', id)
+        .where('open_for', 'is not', null)
+        .where('lease_until', '<=', now)
+        .execute();
+    });
+  }
+
+  /** The key of the certificate, private. */
+  async keyOf(id: string) {
+    const row = await this.#database.read
+      .selectFrom('certificate_orders')
+      .select('key_sealed')
+      .where('id', '=', id)
+      .executeTakeFirstOrThrow();
+    return fromPkcs8(this.#sealer.open(row.key_sealed, sealContext(id)));
+  }
+
+  /** A key is for one certificate: what a CA refused or lost is ordered with another one. */
+  async newKey(order: StoredOrder): Promise<void> {
+    const key = await newCertificateKey(order.document.key_type);
+    await this.#database.change({}, async (tx) => {
+      await tx
+        .updateTable('certificate_orders')
+        .set({ key_sealed: this.#sealer.seal(toPkcs8(key), sealContext(order.id)) })
+        .where('id', '=', order.id)
+        .where('lease_holder', '=', this.#holder)
+        .execute();
+    });
+  }
+
+  /** Whether an order with this URL is known. */
+  async knowsUrl(url: string): Promise<boolean> {
+    const open = await this.allOpen();
+    return open.some(({ document }) => document.order_url === url);
+  }
+
+  /** When this limit has room: now or before, or the moment at which the oldest that counts is not counted any more. */
+  async roomAt(issuer: string, { kind, subject, allowed, withinMs }: Limit): Promise<number> {
+    const rows = await this.#database.read
+      .selectFrom('issuance_counts')
+      .select('at')
+      .where('issuer', '=', issuer)
+      .where('kind', '=', kind)
+      .where('subject', '=', subject)
+      .where('at', '>', this.#clock.now() - withinMs)
+      .orderBy('at', 'desc')
+      .limit(allowed)
+      .execute();
+    const oldest = rows.at(-1);
+    return rows.length < allowed || !oldest ? 0 : oldest.at + withinMs;
+  }
+
+  /** Counts that count no more, and the oldest orders that are over. */
+  async sweep(): Promise<void> {
+    const now = this.#clock.now();
+    await this.#database.change({}, async (tx) => {
+      await tx
+        .deleteFrom('issuance_counts')
+        .where('at', '<', now - COUNTED_MS)
+        .execute();
+      const last = await lastKept(tx);
+      if (last !== undefined)
+        await tx
+          .deleteFrom('certificate_orders')
+          .where('open_for', 'is', null)
+          .where('created_at', '<', last)
+          .execute();
+    });
+  }
+}
+
+const ASKED = {
+  served: 'the hostname is served and has no certificate that the world trusts',
+  renewal: 'the certificate in use nears its end, or the CA wants it renewed',
+  requested: 'somebody asked for it',
+};
+
+async function lastKept(tx: Reader): Promise<number | undefined> {
+  const row = await tx
+    .selectFrom('certificate_orders')
+    .select('created_at')
+    .where('open_for', 'is', null)
+    .orderBy('created_at', 'desc')
+    .offset(MAX_OVER)
+    .limit(1)
+    .executeTakeFirst();
+  return row?.created_at;
+}
+
+function withEvent(events: readonly OrderEvent[], event: OrderEvent): OrderEvent[] {
+  const all = [
+    ...events,
+    { ...event, ...(event.ca_words && { ca_words: event.ca_words.slice(0, MAX_CA_WORDS) }) },
+  ];
+  if (all.length <= MAX_EVENTS) return all;
+  return [...all.slice(0, FIRST_EVENTS), ...all.slice(FIRST_EVENTS - MAX_EVENTS)];
+}
+
+const storedOf = (row: Tables['certificate_orders']): StoredOrder => ({
+  id: row.id,
+  state: orderStateSchema.parse(row.state),
+  urgency: row.urgency,
+  nextAttemptAt: row.next_attempt_at,
+  certificateId: row.certificate_id ?? undefined,
+  createdAt: row.created_at,
+  leaseUntil: row.lease_until,
+  document: orderDocumentSchema.parse(JSON.parse(row.document)),
+});
+
+const sealContext = (id: string): string => `order:${id}`;

@@ -1,0 +1,124 @@
+/** What follows from a failure: what is kept of the order, when it is tried again, and at which CA. Pure. */
+import { AcmeError, type Consequence } from './acme/fault.ts';
+import { AcmeProblem, acmeType, consequenceOf } from './acme/problem.ts';
+import { challengesFor, type Dns01Port, type Issuer, whyNot } from './issuers.ts';
+import { Held, ProofFailed } from './issuing.ts';
+import type { OrderDocument } from './order-schema.ts';
+import type { Step, StoredOrder } from './orders.ts';
+import { isGivenUp, waitAfter } from './renewal.ts';
+import { messageOf } from '../core/errors.ts';
+
+export interface Situation {
+  readonly order: StoredOrder;
+  readonly issuer: Issuer;
+  /** In order of preference. */
+  readonly issuers: readonly Issuer[];
+  readonly dns01: Dns01Port | undefined;
+  readonly now: number;
+  /** How long what is served now is valid; undefined: nothing of a CA is served. */
+  readonly restMs: number | undefined;
+}
+
+interface Fault {
+  readonly consequence: Consequence;
+  readonly retryAfterMs: number | undefined;
+  /** Whether the order at the CA is over: the next attempt makes another one. */
+  readonly isOver: boolean;
+}
+
+/** The step that is written after a failed attempt. */
+export function setbackOf(cause: unknown, situation: Situation): Step {
+  const { order, now } = situation;
+  if (cause instanceof Held)
+    return {
+      state: 'waiting',
+      nextAttemptAt: cause.until,
+      event: {
+        kind: 'held',
+        text: `${cause.message}: the next is possible at ${new Date(cause.until).toISOString()}`,
+      },
+    };
+  const fault = faultOf(cause);
+  const failures = order.document.failures + 1;
+  const event = eventOf(cause);
+  const counts = countsOf(cause, situation);
+  const other = fault.isOver ? otherChallenge(cause, situation) : undefined;
+  // The names may still be shown to be ours in another way: that is tried at once, once.
+  if (other) return { ...fresh(other, failures), nextAttemptAt: now, event, counts };
+  const next = nextIssuer(fault, situation);
+  if (next)
+    return {
+      ...fresh({ issuer: next.name, failed_challenges: [], failures_at_issuer: 0 }, failures),
+      nextAttemptAt: now,
+      event: { ...event, text: `${event.text}; ${next.name} is asked next` },
+      counts,
+    };
+  const waitMs = waitAfter({ ...fault, failures, restMs: situation.restMs, seed: order.id });
+  // When all CAs were asked, the first one is asked again, and every challenge may be tried again.
+  const [first = situation.issuer] = possibleIssuers(situation);
+  const tries = order.document.failures_at_issuer + 1;
+  const again = isGivenUp(fault, tries)
+    ? { issuer: first.name, failures_at_issuer: 0 }
+    : { failures_at_issuer: tries };
+  const kept: Step = fault.isOver
+    ? fresh({ ...again, failed_challenges: [] }, failures)
+    : { document: { failures, failures_at_issuer: tries } };
+  return { ...kept, nextAttemptAt: now + waitMs, event, counts };
+}
+
+/** A new order at a CA: of the one before nothing is left. */
+const fresh = (document: Partial<OrderDocument>, failures: number): Step => ({
+  state: 'waiting',
+  document: { ...document, failures, order_url: undefined, sent_at: undefined },
+});
+
+function faultOf(cause: unknown): Fault {
+  if (cause instanceof ProofFailed) {
+    const consequence = cause.problem ? consequenceOf(cause.problem, 'order') : 'order';
+    return { consequence, retryAfterMs: undefined, isOver: true };
+  }
+  // A store that can't be written, say: a fault of ours, which leaves the order at the CA as it is.
+  if (!(cause instanceof AcmeError))
+    return { consequence: 'network', retryAfterMs: undefined, isOver: false };
+  const { consequence, retryAfterMs } = cause;
+  return { consequence, retryAfterMs, isOver: consequence !== 'network' && consequence !== 'retry_later' };
+}
+
+function eventOf(cause: unknown): NonNullable<Step['event']> {
+  const problem =
+    cause instanceof ProofFailed ? cause.problem : cause instanceof AcmeProblem ? cause.problem : undefined;
+  const text =
+    cause instanceof ProofFailed || !(problem && cause instanceof Error)
+      ? messageOf(cause)
+      : 'the CA refused';
+  return {
+    kind: 'failed',
+    text,
+    ...(problem && { ca_words: problem.raw, problem: acmeType(problem) ?? problem.type }),
+  };
+}
+
+function countsOf(cause: unknown, { issuer }: Situation): NonNullable<Step['counts']> {
+  if (!(cause instanceof ProofFailed)) return [];
+  return [{ kind: 'failed', subject: cause.hostname, issuer: issuer.name }];
+}
+
+/** Another challenge for the name that failed, while there is one that has not failed since the last wait. */
+function otherChallenge(cause: unknown, { order, dns01 }: Situation): Partial<OrderDocument> | undefined {
+  if (!(cause instanceof ProofFailed) || cause.challenge === undefined) return undefined;
+  const failed = [...new Set([...order.document.failed_challenges, cause.challenge])];
+  const left = challengesFor(cause.hostname, dns01).filter((type) => !failed.includes(type));
+  return left.length > 0 ? { failed_challenges: failed } : undefined;
+}
+
+const possibleIssuers = ({ issuers, order, dns01 }: Situation): readonly Issuer[] =>
+  issuers.filter((each) => order.document.names.every((name) => whyNot(name, each, dns01) === undefined));
+
+/** The next one in order of preference, when this one is given up; undefined after the last. */
+function nextIssuer(fault: Fault, situation: Situation): Issuer | undefined {
+  const { issuer, order } = situation;
+  if (!isGivenUp(fault, order.document.failures_at_issuer + 1)) return undefined;
+  const possible = possibleIssuers(situation);
+  const at = possible.findIndex(({ name }) => name === issuer.name);
+  return at < 0 ? undefined : possible[at + 1];
+}

@@ -1,0 +1,51 @@
+/** Tables of certificates that are ordered: accounts at CAs, orders, and what is counted against the limits of a CA. */
+import type { Migration } from './migrations.ts';
+
+export const certificateOrders: Migration = {
+  name: '0005-certificate-orders',
+  async up({ schema }) {
+    await schema
+      .createTable('acme_accounts')
+      .addColumn('directory', 'text', (c) => c.primaryKey())
+      .addColumn('url', 'text')
+      .addColumn('orders_url', 'text')
+      .addColumn('key_sealed', 'text', (c) => c.notNull())
+      .addColumn('created_at', 'bigint', (c) => c.notNull())
+      .execute();
+    await schema
+      .createTable('certificate_orders')
+      .addColumn('id', 'text', (c) => c.primaryKey())
+      .addColumn('open_for', 'text', (c) => c.unique())
+      .addColumn('state', 'text', (c) => c.notNull())
+      .addColumn('urgency', 'integer', (c) => c.notNull())
+      .addColumn('next_attempt_at', 'bigint', (c) => c.notNull())
+      .addColumn('lease_holder', 'text')
+      .addColumn('lease_until', 'bigint', (c) => c.notNull())
+      .addColumn('certificate_id', 'text')
+      .addColumn('document', 'text', (c) => c.notNull())
+      .addColumn('key_sealed', 'text', (c) => c.notNull())
+      .addColumn('created_at', 'bigint', (c) => c.notNull())
+      .execute();
+    await schema
+      .createIndex('certificate_orders_certificate')
+      .on('certificate_orders')
+      .column('certificate_id')
+      .execute();
+    await schema
+      .createTable('issuance_counts')
+      .addColumn('issuer', 'text', (c) => c.notNull())
+      .addColumn('kind', 'text', (c) => c.notNull())
+      .addColumn('subject', 'text', (c) => c.notNull())
+      .addColumn('at', 'bigint', (c) => c.notNull())
+      .execute();
+    await schema
+      .createIndex('issuance_counts_kind')
+      .on('issuance_counts')
+      .columns(['issuer', 'kind', 'subject', 'at'])
+      .execute();
+  },
+  async down({ schema }) {
+    for (const table of ['issuance_counts', 'certificate_orders', 'acme_accounts'] as const)
+      await schema.dropTable(table).execute();
+  },
+};

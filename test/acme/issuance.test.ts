@@ -1,0 +1,196 @@
+/** The product against a real CA: a hostname is created, and its next handshakes are with the CA's certificate. */
+import assert from 'node:assert/strict';
+import type { X509Certificate } from 'node:crypto';
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { type TestContext } from 'node:test';
+import { connect } from 'node:tls';
+import { eventually } from '../support/eventually.ts';
+import { freePort } from '../support/free-port.ts';
+import { type Pebble, type PebbleOptions, startPebble, withoutPebble } from '../support/pebble.ts';
+import { type Product, startProduct } from '../support/product.ts';
+
+const TARGET = 'http://127.0.0.1:9';
+const needs = { skip: withoutPebble };
+
+interface World {
+  ca: Pebble;
+  product: Product;
+  env: Record<string, string>;
+}
+
+async function world(
+  t: TestContext,
+  { env: more = {}, ...options }: PebbleOptions & { env?: Record<string, string> } = {},
+): Promise<World> {
+  const [httpPort, tlsPort] = [await freePort(), await freePort()];
+  const ca = await startPebble({ httpPort, tlsPort, ...options });
+  t.after(() => ca[Symbol.asyncDispose]());
+  const folder = mkdtempSync(join(tmpdir(), 'issuance-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const trust = join(folder, 'trust.pem');
+  writeFileSync(trust, ca.trustPem);
+  const env = {
+    OHP_HTTP_PORT: String(httpPort),
+    OHP_HTTPS_PORT: String(tlsPort),
+    OHP_ACME_DIRECTORY: ca.directoryUrl,
+    OHP_ACME_CA_FILE: trust,
+    OHP_ACME_EMAIL: 'it@example.com',
+    ...more,
+  };
+  const product = await startProduct({ env });
+  t.after(() => product[Symbol.asyncDispose]());
+  return { ca, product, env };
+}
+
+/** What a handshake for this name gets. */
+function served({ httpsPort }: Product, servername: string): Promise<X509Certificate> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(
+      { host: '127.0.0.1', port: httpsPort, servername, rejectUnauthorized: false },
+      () => {
+        resolve(socket.getPeerX509Certificate() as X509Certificate);
+        socket.destroy();
+      },
+    );
+    socket.on('error', reject);
+  });
+}
+
+/** Sockets of the process that lead anywhere, as the kernel has them: `local remote`, hexadecimal, but for loopback. */
+function connectionsElsewhere({ child }: Product): string[] {
+  const inodes = new Set(
+    readdirSync(`/proc/${child.pid}/fd`).flatMap((fd) => {
+      const [, inode] = /^socket:\[(\d+)\]$/.exec(linkOf(`/proc/${child.pid}/fd/${fd}`)) ?? [];
+      return inode === undefined ? [] : [inode];
+    }),
+  );
+  const rows = ['tcp', 'tcp6', 'udp', 'udp6'].flatMap((kind) =>
+    readFileSync(`/proc/${child.pid}/net/${kind}`, 'utf8').trim().split('\n').slice(1),
+  );
+  return rows
+    .map((row) => row.trim().split(/\s+/))
+    .filter((columns) => inodes.has(columns[9] ?? ''))
+    .map((columns) => columns[2] ?? '')
+    .filter((remote) => !/^(?:0+|0100007F|0{24}0100007F|0{16}FFFF00000100007F|0{24}01000000):/.test(remote));
+}
+
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    // Closed since the list was made.
+    return '';
+  }
+}
+
+const byCa = (product: Product, name: string) =>
+  eventually(async () => {
+    const certificate = await served(product, name);
+    return certificate.issuer.includes('Pebble') ? certificate : undefined;
+  }, `a certificate of the CA for ${name}`).catch((cause: unknown) => {
+    throw new Error(product.output(), { cause });
+  });
+
+test(
+  'create_proxy: the next handshakes are with a certificate of the CA, by HTTP-01, unasked',
+  needs,
+  async (t) => {
+    const { product } = await world(t);
+    const hostname = 'app.example.com';
+    const made = await product.api('POST', '/v1/proxies', { hostname, target_url: TARGET });
+    assert.equal(made.status, 201);
+    const certificate = await byCa(product, hostname);
+    assert.equal(certificate.subjectAltName, `DNS:${hostname}`);
+    const { body } = await product.api('GET', `/v1/certificates?hostname=${hostname}`);
+    const [used] = body.certificates.filter(({ used_by }: { used_by: string[] }) =>
+      used_by.includes(hostname),
+    );
+    assert.equal(used.source, 'acme');
+  },
+);
+
+test('a CA that can not reach port 80 is answered by TLS-ALPN-01 on the HTTPS port', needs, async (t) => {
+  const { product } = await world(t, { env: { OHP_HTTP_PORT: '0' } });
+  const hostname = 'tls.example.com';
+  await product.api('POST', '/v1/proxies', { hostname, target_url: TARGET });
+  assert.equal((await byCa(product, hostname)).subjectAltName, `DNS:${hostname}`);
+});
+
+test('a default start on loopback orders nothing, asks nobody, and explain_certificate says why', async (t) => {
+  const product = await startProduct();
+  t.after(() => product[Symbol.asyncDispose]());
+  await product.api('POST', '/v1/proxies', { hostname: 'app.example.org', target_url: TARGET });
+  const { body } = await product.api('GET', '/v1/certificate-explanation?hostname=app.example.org');
+  assert.equal(body.ordering.on, false);
+  assert.match(body.ordering.why_not, /listeners are on 127\.0\.0\.1, where no CA reaches them/);
+  assert.deepEqual(body.orders, []);
+  assert.deepEqual(connectionsElsewhere(product), []);
+  const refused = await product.api('POST', '/v1/certificate-orders', { names: ['app.example.org'] });
+  assert.equal(refused.status, 412);
+  assert.deepEqual(connectionsElsewhere(product), []);
+});
+
+test(
+  'one call each: several names in one certificate, renewed, explained, revoked, and replaced by itself',
+  needs,
+  async (t) => {
+    const { product, ca } = await world(t);
+    for (const hostname of ['a.example.com', 'b.example.com'])
+      await product.api('POST', '/v1/proxies', { hostname, target_url: TARGET });
+    await byCa(product, 'a.example.com');
+    const names = ['a.example.com', 'b.example.com'];
+    const ordered = await product.api('POST', '/v1/certificate-orders', { names, key_type: 'p384' });
+    assert.equal(ordered.status, 201, JSON.stringify(ordered.body));
+    assert.equal(ordered.body.state, 'issued', JSON.stringify(ordered.body));
+    const id = ordered.body.certificate_id;
+    const got = await product.api('GET', `/v1/certificates/${id}`);
+    assert.deepEqual(got.body.names, names);
+    assert.equal(got.body.order.id, ordered.body.id);
+    assert.doesNotMatch(JSON.stringify(got.body), /PRIVATE KEY/);
+
+    const renewed = await product.api('POST', `/v1/certificates/${id}/renew`, {});
+    assert.equal(renewed.body.state, 'issued', JSON.stringify(renewed.body));
+    assert.notEqual(renewed.body.certificate_id, id);
+    const explained = await product.api('GET', '/v1/certificate-explanation?hostname=b.example.com');
+    assert.match(explained.body.summary, /with a certificate from a CA until/);
+    assert.equal(explained.body.orders[0].id, renewed.body.id);
+
+    const { serial } = (await product.api('GET', `/v1/certificates/${renewed.body.certificate_id}`)).body;
+    const revoked = await product.api('POST', `/v1/certificates/${renewed.body.certificate_id}/revoke`, {
+      reason: 'keyCompromise',
+    });
+    assert.equal(revoked.status, 200, JSON.stringify(revoked.body));
+    assert.deepEqual(await ca.statusOf(serial), {
+      ...(await ca.statusOf(serial)),
+      Status: 'Revoked',
+      Reason: 1,
+    });
+    assert.equal((await product.api('GET', `/v1/certificates/${renewed.body.certificate_id}`)).status, 404);
+    assert.match((await served(product, 'a.example.com')).issuer, /Pebble/);
+  },
+);
+
+test(
+  'what the CA says when it refuses is told in its own words, with the remedy and the next attempt',
+  needs,
+  async (t) => {
+    // The CA looks at ports where nobody listens.
+    const { product } = await world(t, { env: { OHP_HTTP_PORT: '0', OHP_HTTPS_PORT: '0' } });
+    const hostname = 'lost.example.com';
+    await product.api('POST', '/v1/proxies', { hostname, target_url: TARGET });
+    const body = await eventually(async () => {
+      const answer = await product.api('GET', `/v1/certificate-explanation?hostname=${hostname}`);
+      return answer.body.summary.includes('2 attempts failed') ? answer.body : undefined;
+    }, 'two failed attempts').catch(() => assert.fail(product.output()));
+    const failed = body.orders[0].timeline.filter(({ event }: { event: string }) => event === 'failed');
+    assert.match(failed[0].text, /lost\.example\.com by http-01/);
+    assert.match(failed[1].text, /lost\.example\.com by tls-alpn-01/);
+    assert.equal(failed[0].problem, 'connection');
+    assert.match(failed[0].ca_words, /connection refused/);
+    assert.match(failed[0].remedy, /Let the world reach port 80/);
+    assert.ok(Date.parse(body.next_attempt_at) > Date.now() + 10 * 60_000);
+    assert.equal(body.certificate.source, 'internal');
+  },
+);
