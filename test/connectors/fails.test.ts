@@ -460,6 +460,9 @@ test('what is no URL is refused, a confined credential asks for its hostnames on
     product.api('GET', pathOf({ url }), undefined, headers),
   ]);
   const statuses = all.map(({ status }) => status);
-  assert.deepEqual(statuses.slice(0, 6).toSorted((a, b) => a - b), [200, 429, 429, 429, 429, 429]);
+  assert.deepEqual(
+    statuses.slice(0, 6).toSorted((a, b) => a - b),
+    [200, 429, 429, 429, 429, 429],
+  );
   assert.equal(statuses.at(-1), 200, 'whoever else asks does not wait for them');
 });
