@@ -17,7 +17,8 @@ import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import { makeCertificate } from './certificate.ts';
 import { cpuMicroseconds, median, percentile, printTable, residentMegabytes, spread } from './measure.ts';
-import { freePort, LOAD_CORE, MEASURED_CORE, pin, startProduct } from './product.ts';
+import { freePort } from '../test/support/free-port.ts';
+import { LOAD_CORE, MEASURED_CORE, pin, startProduct } from './product.ts';
 
 const DEFAULT_ROUNDS = 5;
 const ROUNDS = Number(process.argv[2] ?? DEFAULT_ROUNDS);

@@ -28,8 +28,8 @@ import {
   openStream,
 } from './mcp-load.ts';
 import { median, percentile, printTable, spread } from './measure.ts';
+import { freePort } from '../test/support/free-port.ts';
 import {
-  freePort,
   LOAD_CORE,
   type Measured,
   type MeasuredProduct,

@@ -15,7 +15,8 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import { median, printTable, residentMegabytes, spread } from './measure.ts';
-import { ADMINISTRATOR, freePort, whenReady } from './product.ts';
+import { freePort } from '../test/support/free-port.ts';
+import { ADMINISTRATOR, whenReady } from './product.ts';
 
 const DEFAULT_ROUNDS = 5;
 const ROUNDS = Number(process.argv[2] ?? DEFAULT_ROUNDS);

@@ -156,37 +156,21 @@ test('a client proves itself by a key of its own (private_key_jwt), and by no ot
   });
   const redeem = async (key: oauth.CryptoKey) => {
     const { as, client: made } = client;
-    const parameters = await codeFor(client);
+    const { parameters, verifier } = await client.authorize();
     const auth = oauth.PrivateKeyJwt({ key, kid: 'one' });
     return oauth.authorizationCodeGrantRequest(
       as,
       made,
       auth,
-      parameters.answer,
+      parameters,
       REDIRECT_URI,
-      parameters.verifier,
+      verifier,
       person.options,
     );
   };
   assert.equal((await redeem(stranger.privateKey)).status, 401);
   assert.equal((await redeem(keys.privateKey)).status, 200);
 });
-
-async function codeFor({ as, client }: Client) {
-  const verifier = oauth.generateRandomCodeVerifier();
-  const start = new URL(as.authorization_endpoint ?? '');
-  start.search = new URLSearchParams({
-    client_id: client.client_id,
-    redirect_uri: REDIRECT_URI,
-    response_type: 'code',
-    state: 'state',
-    resource: person.mcp,
-    code_challenge: await oauth.calculatePKCECodeChallenge(verifier),
-    code_challenge_method: 'S256',
-  }).toString();
-  const { url } = await person.agree(await person.visitor.open(start));
-  return { verifier, answer: oauth.validateAuthResponse(as, client, url, 'state') };
-}
 
 test('a pushed request is good for one sign-in, of the client that pushed it', async () => {
   const [client, other] = [await person.client(), await person.client()];

@@ -76,7 +76,7 @@ export class Client {
     this.client = client;
   }
 
-  /** To where the answer is; the code is not redeemed. */
+  /** To where the answer is; the code is not redeemed. With what it takes to redeem it in another way than `redeem`. */
   async authorize(extra: Record<string, string> = {}) {
     const { as, client, person } = this;
     const verifier = oauth.generateRandomCodeVerifier();
@@ -100,7 +100,7 @@ export class Client {
         ...person.options,
         ...options,
       });
-    return { back: page.url, redeem };
+    return { back: page.url, redeem, parameters, verifier };
   }
 
   async signIn(extra: Record<string, string> = {}): Promise<oauth.TokenEndpointResponse> {
