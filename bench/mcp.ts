@@ -42,14 +42,23 @@ import {
 const DEFAULT_ROUNDS = 5;
 const ROUNDS = Number(process.argv[2] ?? DEFAULT_ROUNDS);
 /**
- * Until the figures of each no longer fall: the SDK needs about 8,000 calls, ours 40,000. Lists come behind them, on
+ * Until the figures of each no longer fall: the SDK needs about 8,000 calls, ours 60,000. Lists come behind them, on
  * warm code; over TLS the same code is asked again and only the transport is new.
  */
 const WARM_UP: Record<Kind, Record<Transport, { call: number; list: number }>> = {
-  ours: { HTTP: { call: 40_000, list: 2000 }, TLS: { call: 2000, list: 1000 } },
+  ours: { HTTP: { call: 60_000, list: 2000 }, TLS: { call: 2000, list: 1000 } },
   sdk: { HTTP: { call: 8000, list: 1000 }, TLS: { call: 1000, list: 300 } },
 };
-const MEASURED = { call: 4000, list: 1500 };
+/** Of ours so many that waiting for the log at the end weighs nothing. */
+const MEASURED: Record<Kind, { call: number; list: number }> = {
+  ours: { call: 16_000, list: 4000 },
+  sdk: { call: 4000, list: 1500 },
+};
+/**
+ * What a modern call of the bare SDK took on the machine where the limits were set, CPU µs. A limit in calls a second
+ * means that machine: on one where the SDK takes three times as long, a third is as good.
+ */
+const SDK_CALL_WHERE_SET = 389;
 const PACED_RPS = 500;
 const PACED_CALLS = 2500;
 const SESSIONS_A_CYCLE = [1000, 5000] as const;
@@ -126,7 +135,7 @@ async function measureRound(kind: Kind): Promise<{ samples: Samples; latency: La
       const load = {
         endpoint: server.endpoints[transport],
         bytes: loadsOf(session)[name],
-        count: MEASURED[what],
+        count: MEASURED[kind][what],
       };
       await drive({ ...load, count: WARM_UP[kind][transport][what] });
       samples[transport][name] = await measure(server, load);
@@ -218,8 +227,9 @@ interface Claim {
   what: string;
   figure: number;
   unit: string;
-  must: number;
-  aim: number;
+  /** Absent: nothing is claimed. */
+  must?: number;
+  aim?: number;
   /** True: the more the better. */
   atLeast?: boolean;
 }
@@ -267,12 +277,22 @@ function claimsOf(rounds: Rounds, memory: Memory, gates: Record<string, number>)
   return [
     ...ratios,
     {
-      what: 'modern calls a second, one core',
-      figure: middle(({ samples }) => samples.HTTP['modern call'].rps),
+      what: `modern calls a second, one core, where the SDK takes ${SDK_CALL_WHERE_SET} µs`,
+      figure: median(
+        rounds.ours.map(({ samples }, i) => {
+          const slower = (rounds.sdk[i]?.samples.HTTP['modern call'].cpu ?? Number.NaN) / SDK_CALL_WHERE_SET;
+          return samples.HTTP['modern call'].rps * slower;
+        }),
+      ),
       unit: '',
       must: 5000,
       aim: 12_000,
       atLeast: true,
+    },
+    {
+      what: 'the same as measured here',
+      figure: middle(({ samples }) => samples.HTTP['modern call'].rps),
+      unit: '',
     },
     {
       what: `p50 at ${PACED_RPS} rps`,
@@ -290,14 +310,7 @@ function claimsOf(rounds: Rounds, memory: Memory, gates: Record<string, number>)
     },
     { what: 'session with stream', figure: memory.held / KIB, unit: 'KB', must: 70, aim: 40 },
     { what: `growth over cycles of ${small}`, figure: growth(small), unit: '%', must: 5, aim: 5 },
-    // Only an aim: a must that can't be missed.
-    {
-      what: `growth over cycles of ${large}`,
-      figure: growth(large),
-      unit: '%',
-      must: Number.POSITIVE_INFINITY,
-      aim: 5,
-    },
+    { what: `growth over cycles of ${large}`, figure: growth(large), unit: '%', aim: 5 },
     {
       what: 'gates: credential, limits, audit',
       figure: gates.all ?? Number.NaN,
@@ -312,8 +325,8 @@ function claimsOf(rounds: Rounds, memory: Memory, gates: Record<string, number>)
 function printClaims(claims: readonly Claim[]): boolean {
   const meets = ({ figure, atLeast }: Claim, limit: number) => (atLeast ? figure >= limit : figure <= limit);
   const digits = (value: number) => (Math.abs(value) < 10 ? 2 : 0);
-  const verdict = (claim: Claim, limit: number) => {
-    if (limit === Number.POSITIVE_INFINITY) return '–';
+  const verdict = (claim: Claim, limit: number | undefined) => {
+    if (limit === undefined) return '–';
     return `${claim.atLeast ? '≥' : '≤'} ${limit}: ${meets(claim, limit) ? 'pass' : 'FAIL'}`;
   };
   printTable([
@@ -325,7 +338,7 @@ function printClaims(claims: readonly Claim[]): boolean {
       verdict(claim, claim.aim),
     ]),
   ]);
-  return claims.every((claim) => meets(claim, claim.must));
+  return claims.every((claim) => claim.must === undefined || meets(claim, claim.must));
 }
 
 async function main(): Promise<void> {

@@ -78,6 +78,7 @@ const commas = new Uint32Array(limits.jsonDepth + 1);
  * or checks it afterwards keeps all others waiting meanwhile. A list or object has one value more than commas.
  */
 function excessOf(text: string): string | undefined {
+  if (isSurelyWithin(text)) return undefined;
   let depth = 0;
   let values = 0;
   for (let i = 0; i < text.length; i += 1) {
@@ -98,6 +99,17 @@ function excessOf(text: string): string | undefined {
     if (values > limits.jsonValues) return `has more than ${limits.jsonValues} values`;
   }
   return undefined;
+}
+
+/** Most bodies are: a value takes a character, a level takes an opening one, wherever in the text they stand. */
+const isSurelyWithin = (text: string): boolean =>
+  text.length <= Math.min(limits.jsonItems, limits.jsonValues) &&
+  occurrences(text, '{') + occurrences(text, '[') <= limits.jsonDepth;
+
+function occurrences(text: string, character: string): number {
+  let count = 0;
+  for (let at = text.indexOf(character); at !== -1; at = text.indexOf(character, at + 1)) count += 1;
+  return count;
 }
 
 /** Index of the closing quote, or the end of the text. */
