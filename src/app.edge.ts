@@ -5,19 +5,24 @@
 import { gatewaySettings, issuanceSettings } from './app.settings.ts';
 import type { Challenges } from './certificates/challenges.ts';
 import { Issuance } from './certificates/issuance.ts';
+import type { IssuanceSettings } from './certificates/issuers.ts';
 import { OrderingService } from './certificates/ordering.ts';
+import { type Identity, payerOf } from './certificates/payer.ts';
 import { type CertificateService, openCertificates } from './certificates/service.ts';
+import type { CertificateWish } from './certificates/wishes.ts';
 import type { Config } from './config/config.ts';
 import type { Clock } from './core/clock.ts';
 import type { Events } from './core/events.ts';
 import type { Authenticate, ExchangeHandler } from './core/exchange.ts';
 import type { LiveStreams } from './core/live-streams.ts';
+import { system } from './core/principal.ts';
 import type { Log } from './core/record.ts';
 import type { Sealer } from './core/sealer.ts';
 import type { Protection } from './gateway/core.ts';
 import { createGateway, type Gateway } from './gateway/gateway.ts';
 import { ownUrls } from './gateway/own-urls.ts';
 import { closed } from './gateway/protect.ts';
+import type { Proxy } from './proxies/schema.ts';
 import { ProxyService } from './proxies/service.ts';
 import { targetFault } from './proxies/target-policy.ts';
 import { scopesAt } from './routes/decide.ts';
@@ -25,6 +30,7 @@ import { answersMcp } from './routes/own.ts';
 import { RouteService } from './routes/service.ts';
 import type { Database } from './store/database.ts';
 import type { TokenService } from './tokens/service.ts';
+import type { Person } from './users/person.ts';
 
 /** Its certificate is for loopback addresses too, which no CA certifies; clients here trust the internal CA. */
 const THIS_MACHINE = 'localhost';
@@ -57,7 +63,9 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
   stack.use(gateway);
   const table = () => gateway.snapshot().table;
   const certificates = stack.use(await certificatesFor(base, controlHosts, table));
-  const issuance = stack.use(issuanceFor(config, base, { certificates, table }));
+  const settings = issuanceSettings(config);
+  const payer = (principalId: string) => payerOf(principalId, identitiesOf(tokens, handlers));
+  const issuance = stack.use(issuanceFor(config, base, { settings, certificates, table, payer }));
   const own = () => gateway.own();
   let bound: Awaited<ReturnType<Gateway['listen']>> | undefined;
   const proxies = new ProxyService({
@@ -68,6 +76,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
     log,
     own,
     controlHosts,
+    issuers: settings.issuers.map(({ name }) => name),
     publisher: gateway.publisher,
   });
   const routes = new RouteService({
@@ -85,7 +94,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
   return {
     gateway,
     certificates,
-    ordering: orderingOf({ clock, issuance, certificates, table }),
+    ordering: orderingOf({ clock, issuance, certificates, table, payer }),
     proxies,
     routes,
     handlers,
@@ -127,11 +136,26 @@ const certificatesFor = (base: EdgeParts, controlHosts: readonly string[], table
 function issuanceFor(
   config: Config,
   base: EdgeParts,
-  { certificates, table }: { certificates: CertificateService; table: () => Table },
+  {
+    settings,
+    certificates,
+    table,
+    payer,
+  }: {
+    settings: IssuanceSettings;
+    certificates: CertificateService;
+    table: () => Table;
+    payer: (principalId: string) => string | undefined;
+  },
 ): Issuance {
   return new Issuance({
     ...base,
-    settings: issuanceSettings(config),
+    settings,
+    wishOf: (name) => wishOf(table().proxyOf(name)),
+    payerOf: (name) => {
+      const owner = table().proxyOf(name)?.owner;
+      return owner === undefined ? undefined : payer(owner);
+    },
     shelf: certificates,
     wanted: () =>
       [...config.control.hosts, ...secureHostnames(table())].filter((name) => name !== THIS_MACHINE),
@@ -140,15 +164,32 @@ function issuanceFor(
   });
 }
 
+function wishOf(proxy: Proxy | undefined): CertificateWish | undefined {
+  if (!proxy) return undefined;
+  const { issuers, key_type: keyType, profile } = proxy.certificate;
+  return { issuers, keyType, profile };
+}
+
+/** Of tokens and of users; a client that acts for itself is confined to nothing. */
+const identitiesOf =
+  (tokens: TokenService, handlers: Pick<ReturnType<typeof laterHandlers>, 'user'>) =>
+  (id: string): Identity | undefined => {
+    if (id === system.id || id.startsWith('client:')) return { isConfined: false, madeBy: undefined };
+    const user = handlers.user(id);
+    return user ? { isConfined: user.hostnames !== undefined, madeBy: undefined } : tokens.identityOf(id);
+  };
+
 const orderingOf = ({
   clock,
   issuance,
   certificates,
   table,
+  payer,
 }: Pick<EdgeParts, 'clock'> & {
   issuance: Issuance;
   certificates: CertificateService;
   table: () => Table;
+  payer: (principalId: string) => string | undefined;
 }) =>
   new OrderingService({
     clock,
@@ -156,6 +197,7 @@ const orderingOf = ({
     certificates,
     dns01: undefined,
     servedName: (hostname) => table().proxyOf(hostname)?.hostname,
+    payer: (principal) => payer(principal.id),
   });
 
 /** Those of enabled proxies that answer over HTTPS. */
@@ -197,6 +239,7 @@ function laterHandlers(tokens: TokenService) {
     oauth: notReady,
     sites: notReady,
     protection: closed as Protection,
+    user: ((_id) => undefined) as (id: string) => Pick<Person, 'hostnames'> | undefined,
     authenticate: ((credential) => tokens.authenticate(credential)) as Authenticate,
   };
 }

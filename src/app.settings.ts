@@ -106,7 +106,11 @@ export function issuanceSettings({ acme, bind }: Config): IssuanceSettings {
   const issuers = acme.issuers.length > 0 ? acme.issuers.map((each) => issuerOf(acme, each)) : [];
   const { directory = LETS_ENCRYPT, ca_pem } = acme;
   if (issuers.length === 0) issuers.push(issuerOf(acme, { name: DEFAULT_ISSUER, directory, ca_pem }));
-  return { issuers, off: whyOff(acme, bind) };
+  return {
+    issuers,
+    off: whyOff(acme, bind),
+    ownerBudget: { perDay: acme.orders_per_owner_per_day, perWeek: acme.orders_per_owner_per_week },
+  };
 }
 
 function issuerOf(

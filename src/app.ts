@@ -126,6 +126,7 @@ async function construct(
   const rest = createRestInterface({ operations, dispatch, version, access });
   for (const endpoint of [...gatewayEndpoints, ...oauthEndpoints, ...mcp.endpoints, ...rest.endpoints])
     endpoints.register(endpoint);
+  edge.handlers.user = (id) => identity.users.find(id);
   edge.handlers.authenticate = identity.authenticate;
   edge.handlers.oauth = (exchange) => identity.handle(exchange);
   edge.handlers.sites = (exchange) => sites.handle(exchange);

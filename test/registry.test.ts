@@ -53,6 +53,7 @@ const TOLD = [
   'rotate_token secret',
   ' upstream_ca_pem',
   ' next_cursor',
+  ' key_type',
 ];
 /** Arguments that only look like secrets. */
 const NO_SECRETS = ['idempotency_key', 'key_type'];

@@ -1,6 +1,7 @@
 /**
  * What a CA allows in a time, counted here as well, so that an order which it would refuse is not sent: whoever asks on
- * past a limit is held off for longer. Pure.
+ * past a limit is held off for longer; and what one owner may use of it, so that the others keep theirs. Pure. What is
+ * used up is in `counts.ts`.
  */
 import { DAY, HOUR } from '../core/clock.ts';
 
@@ -19,10 +20,25 @@ export const LETS_ENCRYPT_LIMITS: CaLimits = {
   duplicatesPerWeek: 5,
 };
 
-export const countKinds = ['ordered', 'failed', 'new-in-domain', 'issued'] as const;
-export type CountKind = (typeof countKinds)[number];
+/** What may be ordered in the name of one owner, renewals not counted. */
+export interface OwnerBudget {
+  readonly perDay: number;
+  readonly perWeek: number;
+}
+
+/** When each kind counts: as soon as an order is sent, or only if this comes of it; until then it is taken. */
+export const countedWhen = {
+  ordered: 'sent',
+  owner: 'sent',
+  failed: 'failed',
+  'new-in-domain': 'issued',
+  issued: 'issued',
+} as const;
+export type CountKind = keyof typeof countedWhen;
 
 export interface Limit {
+  /** Name of the CA; empty: whichever is asked. */
+  readonly issuer: string;
   readonly kind: CountKind;
   /** What is counted apart: a name, a domain, a set of names; empty: all of the account. */
   readonly subject: string;
@@ -47,42 +63,64 @@ export function registeredDomain(name: string): string {
   return labels.slice(top.length === 2 && second.length <= SHORT_LABEL ? -3 : -2).join('.');
 }
 
-/** All that a new order for these names counts against. `subject`: the names in one text. */
-export function limitsOf(
-  { names, subject, isRenewal }: { names: readonly string[]; subject: string; isRenewal: boolean },
-  limits: CaLimits,
-): Limit[] {
+export interface Counted {
+  readonly names: readonly string[];
+  /** The names in one text. */
+  readonly subject: string;
+  readonly isRenewal: boolean;
+  readonly issuer: string;
+}
+
+/** All that a new order for these names counts against at the CA. */
+export function limitsOf({ names, subject, isRenewal, issuer }: Counted, limits: CaLimits): Limit[] {
   const perName = names.map((name) => ({
+    issuer,
     kind: 'failed' as const,
     subject: name,
     allowed: limits.failedValidationsPerNameAndHour,
     withinMs: HOUR,
-    what: `failed validations of ${name} in an hour`,
+    what: `failed validations of ${name} in an hour at the CA`,
   }));
   // Who renews the same names is not held off by what else was certified in the domain.
   const domains = isRenewal ? [] : [...new Set(names.map(registeredDomain))];
   return [
     {
+      issuer,
       kind: 'ordered',
       subject: '',
       allowed: limits.ordersPerThreeHours,
       withinMs: ORDERS_WINDOW,
-      what: 'orders in three hours',
+      what: 'orders in three hours at the CA',
     },
     ...perName,
     ...domains.map((domain) => ({
+      issuer,
       kind: 'new-in-domain' as const,
       subject: domain,
       allowed: limits.certificatesPerDomainAndWeek,
       withinMs: WEEK,
-      what: `certificates for ${domain} in a week`,
+      what: `certificates for ${domain} in a week at the CA`,
     })),
     {
+      issuer,
       kind: 'issued',
       subject,
       allowed: limits.duplicatesPerWeek,
       withinMs: WEEK,
-      what: 'certificates for exactly these names in a week',
+      what: 'certificates for exactly these names in a week at the CA',
     },
   ];
+}
+
+/** What an order in the name of this owner counts against, whichever CA is asked. */
+export function ownerLimitsOf(owner: string, { perDay, perWeek }: OwnerBudget): Limit[] {
+  const limit = (allowed: number, withinMs: number, time: string): Limit => ({
+    issuer: '',
+    kind: 'owner',
+    subject: owner,
+    allowed,
+    withinMs,
+    what: `orders in the name of ${owner} in a ${time} (${allowed})`,
+  });
+  return [limit(perDay, DAY, 'day'), limit(perWeek, WEEK, 'week')];
 }

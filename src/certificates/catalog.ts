@@ -25,7 +25,7 @@ export function entryOf(certificate: Certificate): Entry {
 
 export class Catalog {
   readonly #byId = new Map<string, Entry>();
-  /** From elsewhere (imported, ACME); of one name the longest valid first. */
+  /** From elsewhere (imported, ACME). */
   readonly #public = new Map<string, readonly Entry[]>();
   /** Of the internal CA; of one name the longest valid one. */
   readonly #internal = new Map<string, Entry>();
@@ -48,11 +48,7 @@ export class Catalog {
       if (entry.source === 'internal') {
         if ((this.#internal.get(name)?.notAfter ?? 0) <= entry.notAfter) this.#internal.set(name, entry);
       } else {
-        const others = this.#public.get(name) ?? [];
-        this.#public.set(
-          name,
-          [...others, entry].sort((a, b) => b.notAfter - a.notAfter),
-        );
+        this.#public.set(name, [...(this.#public.get(name) ?? []), entry]);
       }
     }
   }
@@ -67,7 +63,7 @@ export class Catalog {
     }
   }
 
-  /** From elsewhere and valid now: exact name before wildcard, then the longest valid one. */
+  /** From elsewhere and valid now: exact name before wildcard, then the longest valid one; of ordered ones the newest. */
   public(hostname: string, now: number): Entry | undefined {
     return (
       validAt(this.#public.get(hostname), now) ??
@@ -81,6 +77,20 @@ export class Catalog {
   }
 }
 
+/**
+ * Of those that CAs gave, the last one counts: it was ordered because something was not as it should be, and may live
+ * shorter than the one before.
+ */
 function validAt(entries: readonly Entry[] | undefined, now: number): Entry | undefined {
-  return entries?.find(({ notBefore, notAfter }) => notBefore <= now && now < notAfter);
+  let best: Entry | undefined;
+  let ordered: Entry | undefined;
+  for (const entry of entries ?? []) {
+    if (entry.notBefore > now || now >= entry.notAfter) continue;
+    if (entry.source === 'acme') ordered = newer(entry, ordered);
+    else best = longer(entry, best);
+  }
+  return ordered && best ? longer(ordered, best) : (ordered ?? best);
 }
+
+const newer = (a: Entry, b: Entry | undefined): Entry => (b && b.notBefore > a.notBefore ? b : a);
+const longer = (a: Entry, b: Entry | undefined): Entry => (b && b.notAfter > a.notAfter ? b : a);

@@ -1,12 +1,14 @@
 /** Why a hostname has the certificate that it has, or none of a CA: in words, from what is known here. Pure. */
 import { z } from 'zod';
 import { timestamp, toTimestamp } from '../core/collection.ts';
+import { keyTypes } from '../core/key-type.ts';
 import { challengesFor, challengeTypes, type Dns01Port, type IssuanceSettings, whyNot } from './issuers.ts';
 import { reportOf } from './order-report.ts';
 import { orderSchema } from './order-schema.ts';
 import type { StoredOrder } from './orders.ts';
 import { remedyFor } from './remedies.ts';
 import { certificateSchema, type ListedCertificate } from './schema.ts';
+import type { CertificateWish } from './wishes.ts';
 
 export const explanationSchema = z.object({
   hostname: z.string(),
@@ -24,6 +26,8 @@ export const explanationSchema = z.object({
     on: z.boolean(),
     why_not: z.string().optional(),
     issuer: z.string().optional().describe('Which CA would be asked'),
+    key_type: z.enum(keyTypes).optional().describe('As the proxy wants it'),
+    profile: z.string().optional().describe('As the proxy wants it, where the CA offers it'),
     challenges: z
       .array(z.enum(challengeTypes))
       .describe('By which the name would be shown to be ours, in order'),
@@ -42,7 +46,9 @@ export interface Known {
   readonly isProxied: boolean;
   readonly certificate: ListedCertificate | undefined;
   readonly renewsAt: number | undefined;
+  /** With the issuers that the proxy wants. */
   readonly settings: IssuanceSettings;
+  readonly keyWish: Pick<CertificateWish, 'keyType' | 'profile'>;
   readonly dns01: Dns01Port | undefined;
   /** Newest first. */
   readonly orders: readonly StoredOrder[];
@@ -53,20 +59,15 @@ const NOT_SEEN = [
   'Whether the DNS of the hostname leads here, and whether the world reaches ports 80 and 443 of this machine: the CA tells, by its words in the timeline',
 ];
 
+const NO_ISSUER = 'its proxy wants the internal CA, or CAs that are not set up';
+
 export function explanationOf(known: Known): Explanation {
-  const { hostname, servedAs, certificate, renewsAt, settings, dns01, orders } = known;
-  const name = servedAs ?? hostname;
-  const issuers = settings.issuers.map((issuer) => {
-    const why = whyNot(name, issuer, dns01);
-    return { name: issuer.name, directory: issuer.directoryUrl, ...(why !== undefined && { why_not: why }) };
-  });
-  const issuer =
-    settings.off === undefined ? issuers.find(({ why_not: why }) => why === undefined) : undefined;
-  const whyNotOrdered = settings.off ?? (issuer ? undefined : issuers.at(0)?.why_not);
+  const { hostname, servedAs, certificate, renewsAt, orders } = known;
+  const ordering = orderingOf(known);
   const open = orders.find(({ state }) => state !== 'issued' && state !== 'abandoned');
   return {
     hostname,
-    summary: summaryOf(known, whyNotOrdered, open),
+    summary: summaryOf(known, ordering.why_not, open),
     ...(servedAs !== undefined && { served_as: servedAs }),
     ...(certificate && {
       certificate: {
@@ -77,16 +78,30 @@ export function explanationOf(known: Known): Explanation {
       },
     }),
     ...(renewsAt !== undefined && { renews_at: toTimestamp(renewsAt) }),
-    ordering: {
-      on: whyNotOrdered === undefined,
-      ...(whyNotOrdered !== undefined && { why_not: whyNotOrdered }),
-      ...(issuer && { issuer: issuer.name }),
-      challenges: issuer ? [...challengesFor(name, dns01)] : [],
-      issuers,
-    },
+    ordering,
     ...(open && { next_attempt_at: toTimestamp(open.nextAttemptAt) }),
     orders: orders.map(reportOf),
     not_seen: NOT_SEEN,
+  };
+}
+
+function orderingOf({ hostname, servedAs, settings, keyWish, dns01 }: Known): Explanation['ordering'] {
+  const name = servedAs ?? hostname;
+  const issuers = settings.issuers.map((issuer) => {
+    const why = whyNot(name, issuer, dns01);
+    return { name: issuer.name, directory: issuer.directoryUrl, ...(why !== undefined && { why_not: why }) };
+  });
+  const issuer =
+    settings.off === undefined ? issuers.find(({ why_not: why }) => why === undefined) : undefined;
+  const whyNotOrdered = settings.off ?? (issuer ? undefined : (issuers.at(0)?.why_not ?? NO_ISSUER));
+  return {
+    on: whyNotOrdered === undefined,
+    ...(whyNotOrdered !== undefined && { why_not: whyNotOrdered }),
+    ...(issuer && { issuer: issuer.name }),
+    ...(keyWish.keyType !== undefined && { key_type: keyWish.keyType }),
+    ...(keyWish.profile !== undefined && { profile: keyWish.profile }),
+    challenges: issuer ? [...challengesFor(name, dns01)] : [],
+    issuers,
   };
 }
 

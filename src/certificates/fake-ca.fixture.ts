@@ -21,6 +21,7 @@ interface Made {
   names: string[];
   at: number;
   replaces: string | undefined;
+  profile: string | undefined;
   chainPem?: string;
 }
 
@@ -69,7 +70,10 @@ export class FakeCa {
       throw problem('malformed', 404);
     };
     const client = {
-      directory: async () => ({ renewalInfo: 'https://ca.test/ari', meta: {} }),
+      directory: async () => ({
+        renewalInfo: 'https://ca.test/ari',
+        meta: { profiles: { shortlived: 'six days' } },
+      }),
       createAccount: step('newAccount', ({ key }: { key: KeyObject }) => {
         const id = toPkcs8(key);
         if (!accounts.has(id)) accounts.set(id, `https://ca.test/acct/${++this.accounts}`);
@@ -107,7 +111,7 @@ export class FakeCa {
     return client as unknown as AcmeClient;
   }
 
-  #create({ identifiers, replaces }: NewOrder): Order {
+  #create({ identifiers, replaces, profile }: NewOrder): Order {
     const url = `https://ca.test/order/${this.orders.size}`;
     const order: Order = {
       url,
@@ -125,7 +129,7 @@ export class FakeCa {
       retryAfterMs: undefined,
     };
     const names = identifiers.map(({ value }) => value);
-    this.orders.set(url, { order, names, at: this.#options.clock.now(), replaces });
+    this.orders.set(url, { order, names, at: this.#options.clock.now(), replaces, profile });
     return order;
   }
 
@@ -142,9 +146,7 @@ export class FakeCa {
 
   async #sign(made: Made, csr: Buffer): Promise<Order> {
     const now = this.#options.clock.now();
-    // The SubjectPublicKeyInfo of a P-256 request, found by its beginning; its length is always the same.
-    const at = csr.indexOf(Buffer.from('3059301306072a8648ce3d0201', 'hex'));
-    const publicKey = createPublicKey({ key: csr.subarray(at, at + 91), format: 'der', type: 'spki' });
+    const publicKey = createPublicKey({ key: publicKeyIn(csr), format: 'der', type: 'spki' });
     made.chainPem = writeLeaf(
       await this.#signer,
       { hostnames: made.names, addresses: [], publicKey },
@@ -153,6 +155,20 @@ export class FakeCa {
     Object.assign(made.order, { status: 'valid', certificateUrl: made.order.url });
     return made.order;
   }
+}
+
+/** Beginning and length of the SubjectPublicKeyInfo of a key on P-256 and on P-384. */
+const KEYS = [
+  ['3059301306072a8648ce3d0201', 91],
+  ['3076301006072a8648ce3d0201', 120],
+] as const;
+
+function publicKeyIn(csr: Buffer): Buffer {
+  for (const [beginning, length] of KEYS) {
+    const at = csr.indexOf(Buffer.from(beginning, 'hex'));
+    if (at >= 0) return csr.subarray(at, at + length);
+  }
+  throw new Error('the request is for a key that the fake CA does not know');
 }
 
 export const unreachable = () => new AcmeFault('unreachable', 'the CA is away');

@@ -12,15 +12,18 @@ import { cleanText } from '../core/untrusted.ts';
 import type { Database } from '../store/database.ts';
 import { Accounts } from './accounts.ts';
 import { type AcmeClient, openAcmeClient } from './acme/client.ts';
-import type { CertificateKeyType } from './acme/csr.ts';
+import type { CertificateKeyType } from '../core/key-type.ts';
+import { ownerLimitsOf } from './budget.ts';
 import type { Entry } from './catalog.ts';
 import { Challenges } from './challenges.ts';
 import { chooseIssuer, type Dns01Port, type IssuanceSettings, type Issuer } from './issuers.ts';
 import { DRIVE_MS, Issuing, type KeepCertificate } from './issuing.ts';
-import { LeaseLost, Orders, type StoredOrder } from './orders.ts';
+import { Held } from './counts.ts';
+import { LeaseLost, type NewOrderRow, Orders, type StoredOrder } from './orders.ts';
 import { renewalTime } from './renewal.ts';
 import { setbackOf } from './setback.ts';
 import { Windows } from './windows.ts';
+import { isAsWished, issuersFor, keyWishFor, type Made, type WishOf } from './wishes.ts';
 
 const EVERY_MS = MINUTE;
 /** Orders that are driven at once. */
@@ -28,7 +31,8 @@ const MAX_AT_ONCE = 8;
 const SWEEP_EVERY_MS = HOUR;
 /** A certificate that is over is kept for people to see for this long. */
 const KEPT_AFTER_END_MS = 7 * DAY;
-export const urgency = { requested: 0, served: 1, renewal: 2 } as const;
+const urgency = { requested: 0, served: 1, changed: 1, 'on-demand': 1, renewal: 2 } as const;
+const noWish: WishOf = () => undefined;
 
 /** What the certificates of this folder's service give. */
 export interface Shelf {
@@ -51,6 +55,9 @@ export interface IssuanceOptions {
   shelf: Shelf;
   /** Hostnames and `*.parent` that should have a certificate. */
   wanted: () => Iterable<string>;
+  wishOf?: WishOf | undefined;
+  /** In whose name a hostname is served; undefined: of nobody whose orders are counted. */
+  payerOf?: ((name: string) => string | undefined) | undefined;
   dns01?: Dns01Port | undefined;
   /** Whether no other process is on the store: then what was under way is taken up at once. */
   isAlone: boolean;
@@ -65,6 +72,9 @@ export class Issuance implements AsyncDisposable {
   readonly #accounts: Accounts;
   readonly #issuing: Issuing;
   readonly #windows: Windows;
+  readonly #wishOf: WishOf;
+  /** Of certificates in use: how each was ordered. */
+  readonly #made = new Map<string, Made>();
   readonly #clients = new Map<string, AcmeClient>();
   readonly #driving = new Map<string, Promise<void>>();
   readonly #background = new Set<Promise<void>>();
@@ -78,6 +88,7 @@ export class Issuance implements AsyncDisposable {
   constructor(options: IssuanceOptions) {
     const { clock, dns01, shelf } = options;
     this.#options = options;
+    this.#wishOf = options.wishOf ?? noWish;
     this.challenges = new Challenges(clock, dns01);
     this.orders = new Orders(options);
     this.#accounts = new Accounts(options);
@@ -91,6 +102,7 @@ export class Issuance implements AsyncDisposable {
       keep: shelf.keep,
       chainOf: (id) => shelf.chainOf(id),
       dns01,
+      ownerBudget: options.settings.ownerBudget,
     });
   }
 
@@ -114,28 +126,49 @@ export class Issuance implements AsyncDisposable {
   /** Looks at everything that is served. */
   async tick(): Promise<void> {
     const wanted = new Set(this.#options.wanted());
-    await this.#plan(wanted, wanted);
+    await this.#plan(wanted, wanted, await this.orders.allOpen());
     this.pump();
   }
 
   /** Opens or finds the order for these names; its turn is now. */
-  async request(wanted: {
-    names: readonly string[];
-    issuer: Issuer;
-    keyType: CertificateKeyType;
+  async request({
+    keyType,
+    reason,
+    ...wanted
+  }: Pick<NewOrderRow, 'names' | 'owner'> & {
+    issuer: string;
+    keyType?: CertificateKeyType | undefined;
+    reason: 'requested' | 'renewal' | 'on-demand';
     replaces?: string | undefined;
   }): Promise<StoredOrder> {
+    const wish = keyWishFor(wanted.names, this.#wishOf);
     const order = await this.orders.open({
-      names: wanted.names,
-      issuer: wanted.issuer.name,
-      keyType: wanted.keyType,
-      reason: wanted.replaces === undefined ? 'requested' : 'renewal',
+      ...wanted,
+      keyType: keyType ?? wish.keyType ?? 'p256',
+      profile: wish.profile,
+      reason,
       replaces: wanted.replaces,
-      urgency: urgency.requested,
+      urgency: reason === 'on-demand' ? urgency[reason] : urgency.requested,
     });
-    await this.orders.hurry(order.id, urgency.requested);
+    await this.orders.hurry(order.id, order.urgency);
     this.pump();
     return order;
+  }
+
+  /** In order of preference, those that may be asked for all of these names. */
+  issuersFor(names: readonly string[]): readonly Issuer[] {
+    return issuersFor(names, this.#options.settings, this.#wishOf);
+  }
+
+  /** What the proxies of these names want of the key and the profile. */
+  keyWishFor(names: readonly string[]) {
+    return keyWishFor(names, this.#wishOf);
+  }
+
+  /** When an order in the name of this owner may be sent: now or before, or later. */
+  ownerRoomAt(owner: string): Promise<number> {
+    const { ownerBudget } = this.#options.settings;
+    return this.orders.roomAt(ownerBudget ? ownerLimitsOf(owner, ownerBudget) : []);
   }
 
   /** Calls `changed` after every attempt at this order; returns how to stop that. */
@@ -188,28 +221,67 @@ export class Issuance implements AsyncDisposable {
 
   async #changed(hostnames: readonly string[]): Promise<void> {
     const wanted = new Set(this.#options.wanted());
+    const open: StoredOrder[] = [];
+    for (const order of await this.#openOf(hostnames)) {
+      const isEnded =
+        this.#isOutdated(order) && (await this.#end(order, 'its proxy wants another CA, key or profile'));
+      if (!isEnded) open.push(order);
+    }
     await this.#plan(
       wanted,
       hostnames.filter((hostname) => wanted.has(hostname)),
+      open.map(({ id, document: { names } }) => ({ id, names })),
     );
     this.pump();
   }
 
-  /** `looked`: which of the wanted hostnames are looked at. */
-  async #plan(wanted: ReadonlySet<string>, looked: Iterable<string>): Promise<void> {
+  /** Open orders with any of these names. */
+  async #openOf(hostnames: readonly string[]): Promise<StoredOrder[]> {
+    const found = new Map<string, StoredOrder>();
+    for (const hostname of hostnames)
+      for (const order of await this.orders.openOfName(hostname)) found.set(order.id, order);
+    return [...found.values()];
+  }
+
+  /** Ordered in another way than is wanted now; what somebody asked for by hand stays as it was asked for. */
+  #isOutdated({ document }: StoredOrder): boolean {
+    if (document.reason === 'requested') return false;
+    return document.names.some((name) => {
+      const wish = this.#wishOf(name);
+      return wish !== undefined && !isAsWished(wish, document);
+    });
+  }
+
+  /** `looked`: which of the wanted hostnames are looked at; `open`: open orders with any of them. */
+  async #plan(
+    wanted: ReadonlySet<string>,
+    looked: Iterable<string>,
+    open: readonly { id: string; names: readonly string[] }[],
+  ): Promise<void> {
     if (this.#options.settings.off !== undefined) return;
-    const open = await this.orders.allOpen();
     await this.#abandon(open, wanted);
-    const underWay = new Set(open.flatMap(({ document }) => document.names));
+    const underWay = new Set(open.flatMap(({ names }) => names));
     const due = new Map<string, Entry>();
     for (const hostname of looked) {
       if (this.#stop.signal.aborted) return;
       if (underWay.has(hostname)) continue;
       const entry = this.#options.shelf.serving(hostname);
-      if (!entry) await this.#openFor([hostname], { reason: 'served' });
-      else if (entry.source === 'acme') due.set(entry.id, entry);
+      if (!entry) await this.#open([hostname], { reason: 'served' });
+      else if (entry.source !== 'acme') continue;
+      else if (await this.#isAsWished(hostname, entry)) due.set(entry.id, entry);
+      else await this.#open([hostname], { reason: 'changed', replaces: entry.id });
     }
     await this.#renew([...due.values()], wanted);
+  }
+
+  async #isAsWished(hostname: string, { id }: Entry): Promise<boolean> {
+    const wish = this.#wishOf(hostname);
+    if (!wish) return true;
+    const known = this.#made.get(id) ?? (await this.orders.ofCertificate(id))?.document;
+    if (!known) return true;
+    const { issuer, key_type, profile } = known;
+    this.#made.set(id, { issuer, key_type, profile });
+    return isAsWished(wish, known);
   }
 
   async #renew(entries: readonly Entry[], wanted: ReadonlySet<string>): Promise<void> {
@@ -217,41 +289,56 @@ export class Issuance implements AsyncDisposable {
     const now = this.#options.clock.now();
     for (const entry of entries) {
       if (this.renewalAt(entry) > now) continue;
-      const names = entry.names.filter((name) => wanted.has(name));
-      await this.#openFor(names, { reason: 'renewal', replaces: entry.id });
+      const names = entry.names.filter(
+        (name) => wanted.has(name) && this.#options.shelf.serving(name) === entry,
+      );
+      await this.#open(names, { reason: 'renewal', replaces: entry.id });
     }
   }
 
-  async #openFor(
+  async #open(
     names: readonly string[],
-    { reason, replaces }: { reason: 'served' | 'renewal'; replaces?: string },
+    { reason, replaces }: { reason: 'served' | 'changed' | 'renewal'; replaces?: string },
   ): Promise<void> {
-    const { settings, dns01 } = this.#options;
-    const { issuer } = chooseIssuer(names, settings, dns01);
+    const { dns01, payerOf } = this.#options;
+    const { issuer } = chooseIssuer(names, { issuers: this.issuersFor(names) }, dns01);
     if (!issuer) return;
     const before = replaces === undefined ? undefined : await this.orders.ofCertificate(replaces);
-    const keyType = before?.document.key_type ?? 'p256';
+    const { keyType, profile } = this.keyWishFor(names);
+    const [name = ''] = names;
     await this.orders.open({
       names,
       issuer: issuer.name,
-      keyType,
+      keyType: keyType ?? before?.document.key_type ?? 'p256',
+      profile,
       reason,
+      // What keeps going what is there costs nobody a part of a budget.
+      owner: reason === 'renewal' ? undefined : payerOf?.(name),
       replaces,
       urgency: urgency[reason],
     });
   }
 
-  /** What nobody wants any more is not ordered; what somebody asked for by hand is. */
-  async #abandon(open: readonly StoredOrder[], wanted: ReadonlySet<string>): Promise<void> {
-    for (const order of open) {
-      const { reason, names } = order.document;
-      if (reason === 'requested' || names.some((name) => wanted.has(name))) continue;
-      if (this.#driving.has(order.id) || !(await this.orders.claim(order.id))) continue;
-      await this.orders.step(order, {
-        state: 'abandoned',
-        event: { kind: 'ended', text: 'none of its hostnames is served any more' },
-      });
+  /** What nobody wants any more is not ordered; what somebody asked for by hand or came for is. */
+  async #abandon(
+    open: readonly { id: string; names: readonly string[] }[],
+    wanted: ReadonlySet<string>,
+  ): Promise<void> {
+    for (const { id, names } of open) {
+      if (names.some((name) => wanted.has(name))) continue;
+      const order = await this.orders.get(id);
+      if (!order || order.document.reason === 'requested') continue;
+      if (order.document.reason === 'on-demand' && names.some((name) => wanted.has(wildcardOver(name))))
+        continue;
+      await this.#end(order, 'none of its hostnames is served any more');
     }
+  }
+
+  /** Nothing is done to one that is worked on: what comes of it is looked at the next time. */
+  async #end(order: StoredOrder, text: string): Promise<boolean> {
+    if (this.#driving.has(order.id) || !(await this.orders.claim(order.id))) return false;
+    await this.orders.step(order, { state: 'abandoned', event: { kind: 'ended', text } });
+    return true;
   }
 
   /** Has what is due driven, as far as there is room. One at a time: asked for meanwhile, it looks once more. */
@@ -317,8 +404,8 @@ export class Issuance implements AsyncDisposable {
   /** Settings may have changed since: an issuer that is gone is not asked, nor one that can't be for these names. */
   async #withIssuer(order: StoredOrder): Promise<StoredOrder | undefined> {
     if (this.issuerNamed(order.document.issuer)) return order;
-    const { settings, dns01 } = this.#options;
-    const { issuer } = chooseIssuer(order.document.names, settings, dns01);
+    const { names } = order.document;
+    const { issuer } = chooseIssuer(names, { issuers: this.issuersFor(names) }, this.#options.dns01);
     if (issuer)
       return this.orders.step(order, {
         state: 'waiting',
@@ -333,7 +420,7 @@ export class Issuance implements AsyncDisposable {
 
   async #setBack(before: StoredOrder, issuer: Issuer, cause: unknown): Promise<void> {
     if (cause instanceof LeaseLost) throw cause;
-    const { clock, settings, dns01, shelf } = this.#options;
+    const { clock, dns01, shelf } = this.#options;
     // The steps of the attempt are in the store; what was read before them is old.
     const order = (await this.orders.get(before.id)) ?? before;
     const now = clock.now();
@@ -342,10 +429,11 @@ export class Issuance implements AsyncDisposable {
     const step = setbackOf(cause, {
       order,
       issuer,
-      issuers: settings.issuers,
+      issuers: this.issuersFor(order.document.names),
       dns01,
       now,
       restMs: serving && serving.notAfter - now,
+      waiting: cause instanceof Held ? await this.orders.countOpen() : 0,
     });
     await this.orders.step(order, step);
     await this.orders.release(order.id);
@@ -367,6 +455,8 @@ export class Issuance implements AsyncDisposable {
       ({ source, notAfter }) => source === 'acme' && notAfter + KEPT_AFTER_END_MS < now,
     );
     await this.#options.shelf.drop(over);
+    const kept = new Set([...this.#options.shelf.entries()].map(({ id }) => id));
+    for (const id of this.#made.keys()) if (!kept.has(id)) this.#made.delete(id);
   }
 
   /** In the background, awaited at the end; a failure is reported, and tried again at the next chance. */
@@ -384,6 +474,8 @@ export class Issuance implements AsyncDisposable {
     log.write({ time: clock.now(), kind: 'tls', level, component: 'certificates', message, hostname });
   }
 }
+
+const wildcardOver = (name: string): string => `*${name.slice(name.indexOf('.'))}`;
 
 const isAccountGone = (cause: unknown): boolean =>
   cause instanceof Error && 'type' in cause && cause.type === 'accountDoesNotExist';

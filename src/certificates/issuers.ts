@@ -3,7 +3,7 @@
  * internal CA, and so does what could not be shown to be ours; the answer says why.
  */
 import type { ExternalAccount } from './acme/external-account.ts';
-import type { CaLimits } from './budget.ts';
+import type { CaLimits, OwnerBudget } from './budget.ts';
 
 export interface Issuer {
   readonly name: string;
@@ -24,6 +24,8 @@ export interface IssuanceSettings {
   readonly issuers: readonly Issuer[];
   /** Why nothing is ordered; undefined: orders are. */
   readonly off: string | undefined;
+  /** Of each owner who is confined to hostnames; undefined: none. */
+  readonly ownerBudget?: OwnerBudget | undefined;
 }
 
 export const challengeTypes = ['http-01', 'tls-alpn-01', 'dns-01'] as const;

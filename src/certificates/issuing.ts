@@ -15,7 +15,7 @@ import { AcmeFault } from './acme/fault.ts';
 import type { NewOrder, Order } from './acme/order.ts';
 import { AcmeProblem, type Problem } from './acme/problem.ts';
 import type { Call } from './acme/session.ts';
-import { limitsOf, registeredDomain } from './budget.ts';
+import { type Limit, limitsOf, type OwnerBudget, ownerLimitsOf } from './budget.ts';
 import type { Challenges } from './challenges.ts';
 import { type ChallengeType, challengesFor, challengeTypes, type Dns01Port, type Issuer } from './issuers.ts';
 import { type Orders, type StoredOrder, subjectOf } from './orders.ts';
@@ -46,6 +46,7 @@ export interface IssuingOptions {
   /** The chain of a certificate of ours, for the CA to know what is replaced; undefined when it is gone. */
   chainOf: (certificateId: string) => Promise<string | undefined>;
   dns01: Dns01Port | undefined;
+  ownerBudget: OwnerBudget | undefined;
 }
 
 interface Work {
@@ -72,17 +73,6 @@ export class ProofFailed extends Error {
   }
 }
 
-/** A limit of the CA has no room now: nothing was sent. */
-export class Held extends Error {
-  override readonly name = 'Held';
-  readonly until: number;
-
-  constructor(what: string, until: number) {
-    super(`the CA allows no more ${what}`);
-    this.until = until;
-  }
-}
-
 export class Issuing {
   readonly #options: IssuingOptions;
 
@@ -96,7 +86,6 @@ export class Issuing {
     { issuer, call, deadline }: Pick<Work, 'issuer' | 'call' | 'deadline'>,
   ): Promise<StoredOrder> {
     const client = this.#options.clientOf(issuer);
-    if (order.document.order_url === undefined) await this.#requireRoom(order, issuer);
     const account = await this.#options.accounts.of(issuer, client, call);
     const work: Work = { issuer, client, account, call, deadline };
     let current = await this.#send(order, work);
@@ -112,14 +101,15 @@ export class Issuing {
     throw new AcmeFault('deadline', 'the order at the CA does not get on', { consequence: 'retry_later' });
   }
 
-  async #requireRoom({ document }: StoredOrder, { name, limits }: Issuer): Promise<void> {
-    if (!limits) return;
-    const { names, reason } = document;
-    const subject = subjectOf(names);
-    for (const limit of limitsOf({ names, subject, isRenewal: reason === 'renewal' }, limits)) {
-      const at = await this.#options.orders.roomAt(name, limit);
-      if (at > this.#options.clock.now()) throw new Held(limit.what, at);
-    }
+  /** All that sending it counts against. */
+  #limits({ document }: StoredOrder, { name, limits }: Issuer): Limit[] {
+    const { names, reason, owner } = document;
+    const { ownerBudget } = this.#options;
+    const counted = { names, subject: subjectOf(names), isRenewal: reason === 'renewal', issuer: name };
+    return [
+      ...(owner !== undefined && ownerBudget ? ownerLimitsOf(owner, ownerBudget) : []),
+      ...(limits ? limitsOf(counted, limits) : []),
+    ];
   }
 
   /** The order at the CA, made when there is none. What a reply that was lost may have made is looked for first. */
@@ -135,7 +125,7 @@ export class Issuing {
       state: 'sending',
       document: { attempts: attempts + 1, sent_at: clock.now() },
       event: { kind: 'sent', text: `asked ${work.issuer.name} for a certificate for ${names.join(', ')}` },
-      counts: [{ kind: 'ordered', subject: '', issuer: work.issuer.name }],
+      limits: this.#limits(order, work.issuer),
     });
     const made = await this.#create(sending, work);
     return this.#sent(sending, made.url, `the CA made order ${made.url}`);
@@ -151,7 +141,12 @@ export class Issuing {
 
   async #create({ document }: StoredOrder, work: Work): Promise<Order> {
     const { client, account, call, issuer } = work;
-    const wanted: NewOrder = { identifiers: identifiersOf(document.names), profile: issuer.profile };
+    const { meta } = await client.directory(call);
+    const wished = document.profile;
+    // A profile is the CA's own: at another one, its usual certificate is better than none.
+    const isOffered = wished !== undefined && Object.hasOwn(meta.profiles, wished);
+    const profile = isOffered ? wished : issuer.profile;
+    const wanted: NewOrder = { identifiers: identifiersOf(document.names), profile };
     const replaces = await this.#replacedBy(document.replaces, work);
     if (replaces === undefined) return client.createOrder(account, wanted, call);
     try {
@@ -255,7 +250,7 @@ export class Issuing {
   /** Certificate and end of the order in one transaction: there is never one without the other. */
   async #fetch(order: StoredOrder, { certificateUrl }: Order, work: Work): Promise<StoredOrder> {
     const { client, account, call, issuer } = work;
-    const { names, reason } = order.document;
+    const { names } = order.document;
     if (certificateUrl === undefined)
       throw new AcmeFault('malformed_reply', 'the order is valid and has no certificate');
     const key = await this.#options.orders.keyOf(order.id);
@@ -264,8 +259,6 @@ export class Issuing {
       { certificateUrl, key, identifiers: identifiersOf(names), preferredIssuer: issuer.preferredChain },
       call,
     );
-    const subject = subjectOf(names);
-    const domains = reason === 'renewal' ? [] : [...new Set(names.map(registeredDomain))];
     return this.#options.database.change({}, async (tx, afterCommit) => {
       const certificate = await this.#options.keep(tx, afterCommit, { chainPem, keyPem: toPkcs8(key) });
       return this.#options.orders.stepIn(tx, order, {
@@ -276,14 +269,6 @@ export class Issuing {
           kind: 'issued',
           text: `${certificate.id} by ${certificate.issuer}, until ${certificate.not_after}`,
         },
-        counts: [
-          { kind: 'issued', subject, issuer: issuer.name },
-          ...domains.map((domain) => ({
-            kind: 'new-in-domain' as const,
-            subject: domain,
-            issuer: issuer.name,
-          })),
-        ],
       });
     });
   }

@@ -2,10 +2,11 @@
 import { z } from 'zod';
 import { idempotencyKeyField } from '../core/collection.ts';
 import { hostname } from '../core/hostname-field.ts';
+import { keyTypes } from '../core/key-type.ts';
 import { limits } from '../core/limits.ts';
 import { defineOperation } from '../core/operation.ts';
 import { explanationSchema } from './explain.ts';
-import { keyTypes, orderSchema } from './order-schema.ts';
+import { orderSchema } from './order-schema.ts';
 import type { OrderingService } from './ordering.ts';
 import { certificateSchema, toldCertificateSchema } from './schema.ts';
 
@@ -69,7 +70,10 @@ export const requestCertificate = defineOperation({
       .max(MAX_ISSUER)
       .optional()
       .describe('Name of a CA of acme.issuers; absent: the first that can be asked'),
-    key_type: z.enum(keyTypes).default('p256').describe('Kind of its key'),
+    key_type: z
+      .enum(keyTypes)
+      .optional()
+      .describe('Kind of its key; absent: as the proxy wants it, else p256'),
     idempotency_key: idempotencyKeyField,
   }),
   output: orderSchema,

@@ -1,9 +1,8 @@
 /** What is kept of an order and what is told of it. The key of the certificate is in none of these shapes. */
 import { z } from 'zod';
 import { timestamp } from '../core/collection.ts';
+import { keyTypes } from '../core/key-type.ts';
 import { challengeTypes } from './issuers.ts';
-
-export const keyTypes = ['p256', 'p384', 'rsa2048', 'rsa3072', 'rsa4096'] as const;
 
 /**
  * `waiting`: for its turn or its time; `sending`: the CA may have heard of it, and its URL is not known yet; `ordered`:
@@ -24,6 +23,8 @@ export const eventKinds = [
   'ended',
 ] as const;
 
+const reasons = ['served', 'renewal', 'requested', 'changed', 'on-demand'] as const;
+
 const eventSchema = z.object({
   at: z.number(),
   kind: z.enum(eventKinds),
@@ -39,7 +40,11 @@ export const orderDocumentSchema = z.object({
   names: z.array(z.string()).min(1),
   issuer: z.string(),
   key_type: z.enum(keyTypes),
-  reason: z.enum(['served', 'renewal', 'requested']),
+  reason: z.enum(reasons),
+  /** Profile that is wanted, where the CA offers it. */
+  profile: z.string().optional(),
+  /** In whose name it counts against a budget; absent: in nobody's. */
+  owner: z.string().optional(),
   /** Id of the certificate whose place it takes. */
   replaces: z.string().optional(),
   /** At the CA, once it is known. */
@@ -62,7 +67,9 @@ export const orderSchema = z.object({
   names: z.array(z.string()),
   state: orderStateSchema,
   issuer: z.string(),
-  reason: z.enum(['served', 'renewal', 'requested']).describe('served: because the hostname is served'),
+  reason: z
+    .enum(reasons)
+    .describe('served: because the hostname is served; changed: its proxy wants another CA, key or profile'),
   attempts: z.int().describe('Orders sent to a CA'),
   certificate_id: z.string().optional(),
   next_attempt_at: timestamp.optional().describe('Absent: under way, or over'),

@@ -8,7 +8,7 @@ import { AppError, messageOf } from '../core/errors.ts';
 import type { OperationContext } from '../core/operation.ts';
 import { mayTouch, type Principal, requireHostname } from '../core/principal.ts';
 import { cleanText } from '../core/untrusted.ts';
-import type { CertificateKeyType } from './acme/csr.ts';
+import type { CertificateKeyType } from '../core/key-type.ts';
 import { AcmeError } from './acme/fault.ts';
 import type { RevocationReason } from './acme/revoke.ts';
 import { type Explanation, explanationOf } from './explain.ts';
@@ -24,8 +24,8 @@ const TELL_EVERY_MS = 2 * SECOND;
 /** For the CA to answer a revocation. */
 const REVOKE_MS = MINUTE;
 const MAX_SHOWN_ORDERS = 5;
-/** Orders that are looked through for those of a hostname, the newest. */
-const MAX_LOOKED_AT = 1000;
+/** Of the hostname, the newest: some may have other names too, which the principal may not see. */
+const MAX_LOOKED_AT = 50;
 
 type Caller = Pick<OperationContext, 'principal' | 'signal' | 'progress'>;
 
@@ -36,6 +36,8 @@ export interface OrderingOptions {
   dns01: Dns01Port | undefined;
   /** The hostname or `*.parent` under which it is served; undefined: it is not. */
   servedName: (hostname: string) => string | undefined;
+  /** In whose name orders of this principal count; undefined: nobody's. */
+  payer: (principal: Principal) => string | undefined;
 }
 
 export class OrderingService {
@@ -51,13 +53,25 @@ export class OrderingService {
       names,
       issuer: wanted,
       keyType,
-    }: { names: readonly string[]; issuer?: string | undefined; keyType: CertificateKeyType },
+    }: {
+      names: readonly string[];
+      issuer?: string | undefined;
+      keyType?: CertificateKeyType | undefined;
+    },
     caller: Caller,
   ) {
     for (const name of names) requireHostname(caller.principal, name);
     const unique = [...new Set(names)];
-    const issuer = this.#issuerFor(unique, wanted);
-    const order = await this.#options.issuance.request({ names: unique, issuer, keyType });
+    const { name: issuer } = this.#issuerFor(unique, wanted);
+    this.#requireKey(unique, keyType);
+    const owner = await this.#requireBudget(caller.principal);
+    const order = await this.#options.issuance.request({
+      names: unique,
+      issuer,
+      keyType,
+      owner,
+      reason: 'requested',
+    });
     return this.#outcome(order.id, caller);
   }
 
@@ -70,10 +84,13 @@ export class OrderingService {
         `${id} is ${source === 'internal' ? 'of the internal CA, which renews it by itself' : 'imported; import a new one, or request_certificate orders one'}`,
       );
     const before = await issuance.orders.ofCertificate(id);
+    const { name: issuer } = this.#issuerFor(names, undefined);
     const order = await issuance.request({
       names,
-      issuer: this.#issuerFor(names, undefined),
-      keyType: before?.document.key_type ?? 'p256',
+      issuer,
+      keyType: issuance.keyWishFor(names).keyType ?? before?.document.key_type,
+      owner: await this.#requireBudget(caller.principal),
+      reason: 'renewal',
       replaces: id,
     });
     return this.#outcome(order.id, caller);
@@ -127,9 +144,8 @@ export class OrderingService {
     const now = clock.now();
     const servedAs = certificates.servedAs(hostname);
     const entry = certificates.inUse(hostname);
-    const latest = await issuance.orders.latest(MAX_LOOKED_AT);
+    const latest = await issuance.orders.ofName(servedAs ?? hostname, MAX_LOOKED_AT);
     const orders = latest
-      .filter(({ document: { names } }) => names.includes(servedAs ?? hostname))
       .filter(({ document: { names } }) => names.every((name) => mayTouch(principal, name)))
       .slice(0, MAX_SHOWN_ORDERS);
     const certificate = entry && (await this.#shown(entry.id, principal));
@@ -139,7 +155,8 @@ export class OrderingService {
       isProxied: servedName(hostname) !== undefined,
       certificate,
       renewsAt: entry?.source === 'acme' ? issuance.renewalAt(entry) : undefined,
-      settings: issuance.settings,
+      settings: { ...issuance.settings, issuers: issuance.issuersFor([servedAs ?? hostname]) },
+      keyWish: issuance.keyWishFor([servedAs ?? hostname]),
       dns01,
       orders,
       now,
@@ -162,9 +179,12 @@ export class OrderingService {
     if (settings.off !== undefined)
       throw new AppError('PRECONDITION_FAILED', `no certificates are ordered: ${settings.off}`);
     if (wanted !== undefined) return this.#named(wanted, names);
-    const { issuer, reasons } = chooseIssuer(names, settings, dns01);
+    const issuers = issuance.issuersFor(names);
+    const { issuer, reasons } = chooseIssuer(names, { issuers }, dns01);
     if (issuer) return issuer;
-    const why = reasons.map((each) => `${each.issuer}: ${each.why}`).join('; ');
+    const why =
+      reasons.map((each) => `${each.issuer}: ${each.why}`).join('; ') ||
+      'the proxies of these names want none in common that is set up';
     throw new AppError('PRECONDITION_FAILED', `no CA that is set up can be asked: ${why}`);
   }
 
@@ -176,9 +196,40 @@ export class OrderingService {
         'INVALID_INPUT',
         `issuer: there is no ${JSON.stringify(wanted)}; there are ${issuance.settings.issuers.map(({ name }) => name).join(', ')}`,
       );
+    const possible = issuance.issuersFor(names);
+    if (!possible.includes(issuer))
+      throw new AppError(
+        'PRECONDITION_FAILED',
+        `the proxies of these names want ${possible.map(({ name }) => name).join(', ') || 'no CA'}, not ${wanted}; change issuers with update_proxy`,
+      );
     const why = names.map((name) => whyNot(name, issuer, dns01)).find((reason) => reason !== undefined);
     if (why !== undefined) throw new AppError('PRECONDITION_FAILED', `${wanted} can't be asked: ${why}`);
     return issuer;
+  }
+
+  /** What a proxy does not want would be ordered anew at once. */
+  #requireKey(names: readonly string[], wanted: CertificateKeyType | undefined): void {
+    const { keyType } = this.#options.issuance.keyWishFor(names);
+    if (wanted === undefined || keyType === undefined || wanted === keyType) return;
+    throw new AppError(
+      'PRECONDITION_FAILED',
+      `key_type: a proxy of these names wants ${keyType}; change it with update_proxy`,
+    );
+  }
+
+  /** In whose name it counts. @throws AppError RATE_LIMITED when the budget is spent */
+  async #requireBudget(principal: Principal): Promise<string | undefined> {
+    const { clock, issuance, payer } = this.#options;
+    const owner = payer(principal);
+    if (owner === undefined) return undefined;
+    const at = await issuance.ownerRoomAt(owner);
+    if (at <= clock.now()) return owner;
+    const { perDay, perWeek } = issuance.settings.ownerBudget ?? {};
+    throw new AppError(
+      'RATE_LIMITED',
+      `the budget of ${owner} is spent: ${perDay} orders a day, ${perWeek} a week; the next is possible at ${toTimestamp(at)}`,
+      { details: { retry_at: toTimestamp(at) } },
+    );
   }
 
   /** As it stands after the first attempt that settles something, or after a minute. */

@@ -8,8 +8,10 @@ import { MINUTE } from '../core/clock.ts';
 import { newId } from '../core/ids.ts';
 import type { Sealer } from '../core/sealer.ts';
 import type { Database, Reader, Tables, Writer } from '../store/database.ts';
-import { type CertificateKeyType, newCertificateKey } from './acme/csr.ts';
-import { COUNTED_MS, type CountKind, type Limit } from './budget.ts';
+import type { CertificateKeyType } from '../core/key-type.ts';
+import { newCertificateKey } from './acme/csr.ts';
+import type { Limit } from './budget.ts';
+import { giveBack, roomAt, settleIssued, sweepCounts, take } from './counts.ts';
 import {
   type OrderDocument,
   type OrderEvent,
@@ -25,7 +27,8 @@ export const LEASE_MS = 6 * MINUTE;
 const MAX_EVENTS = 60;
 const FIRST_EVENTS = 4;
 export const MAX_CA_WORDS = 4096;
-const MAX_OVER = 5000;
+/** Besides the open ones, which are all kept. */
+const MAX_KEPT = 5000;
 
 export interface StoredOrder {
   readonly id: string;
@@ -43,6 +46,8 @@ export interface NewOrderRow {
   issuer: string;
   keyType: CertificateKeyType;
   reason: OrderDocument['reason'];
+  profile: string | undefined;
+  owner: string | undefined;
   replaces: string | undefined;
   urgency: number;
 }
@@ -54,7 +59,10 @@ export interface Step {
   certificateId?: string;
   document?: Partial<OrderDocument>;
   event?: Omit<OrderEvent, 'at'>;
-  counts?: readonly { kind: CountKind; subject: string; issuer: string }[];
+  /** With `sending`: what it takes of each, or it is not sent. */
+  limits?: readonly Limit[];
+  /** With `waiting`: the name that could not be shown to be ours. */
+  failedName?: string;
 }
 
 /** Another process works on it, or it is over: whoever gets this stops at once. */
@@ -64,6 +72,7 @@ export class LeaseLost extends Error {
 
 /** Names in any order are the same names. */
 export const subjectOf = (names: readonly string[]): string => [...names].sort().join(' ');
+const namesOf = (subject: string): string[] => subject.split(' ');
 
 export class Orders {
   readonly #database: Database;
@@ -85,13 +94,15 @@ export class Orders {
     const id = newId('ord');
     const now = this.#clock.now();
     const key = await newCertificateKey(wanted.keyType);
-    const { names, issuer, keyType: key_type, reason, replaces, urgency } = wanted;
+    const { names, issuer, keyType: key_type, reason, profile, owner, replaces, urgency } = wanted;
     const document: OrderDocument = orderDocumentSchema.parse({
       names,
       issuer,
       key_type,
       reason,
-      ...(replaces !== undefined && { replaces }),
+      profile,
+      owner,
+      replaces,
       events: [{ at: now, kind: 'asked', text: ASKED[reason] }],
     });
     await this.#database.change({}, async (tx) => {
@@ -112,6 +123,7 @@ export class Orders {
         })
         .onConflict((conflict) => conflict.column('open_for').doNothing())
         .execute();
+      await insertNames(tx, { id, names, createdAt: now });
     });
     const order = await this.ofSubject(subject);
     if (!order) throw new Error(`order ${id} was stored and is gone`);
@@ -135,11 +147,45 @@ export class Orders {
     return rows.map(storedOf);
   }
 
-  async allOpen(): Promise<StoredOrder[]> {
+  /** Id and names of every open order. */
+  async allOpen(): Promise<{ id: string; names: string[] }[]> {
     const rows = await this.#database.read
       .selectFrom('certificate_orders')
-      .selectAll()
+      .select(['id', 'open_for'])
       .where('open_for', 'is not', null)
+      .execute();
+    return rows.map(({ id, open_for: subject }) => ({ id, names: namesOf(subject ?? '') }));
+  }
+
+  async countOpen(): Promise<number> {
+    const { count } = await this.#database.read
+      .selectFrom('certificate_orders')
+      .select((query) => query.fn.countAll<number>().as('count'))
+      .where('open_for', 'is not', null)
+      .executeTakeFirstOrThrow();
+    return Number(count);
+  }
+
+  /** Of those with this name among theirs, newest first. */
+  async ofName(name: string, limit: number): Promise<StoredOrder[]> {
+    const rows = await this.#database.read
+      .selectFrom('certificate_order_names')
+      .innerJoin('certificate_orders', 'certificate_orders.id', 'certificate_order_names.order_id')
+      .selectAll('certificate_orders')
+      .where('certificate_order_names.name', '=', name)
+      .orderBy('certificate_order_names.created_at', 'desc')
+      .limit(limit)
+      .execute();
+    return rows.map(storedOf);
+  }
+
+  async openOfName(name: string): Promise<StoredOrder[]> {
+    const rows = await this.#database.read
+      .selectFrom('certificate_order_names')
+      .innerJoin('certificate_orders', 'certificate_orders.id', 'certificate_order_names.order_id')
+      .selectAll('certificate_orders')
+      .where('certificate_order_names.name', '=', name)
+      .where('certificate_orders.open_for', 'is not', null)
       .execute();
     return rows.map(storedOf);
   }
@@ -150,6 +196,7 @@ export class Orders {
       .selectFrom('certificate_orders')
       .selectAll()
       .orderBy('created_at', 'desc')
+      .orderBy('id', 'desc')
       .limit(limit)
       .execute();
     return rows.map(storedOf);
@@ -206,11 +253,15 @@ export class Orders {
   /** For who is alone on the store: whoever held a lease before is gone. */
   async takeOver(): Promise<void> {
     await this.#database.change({}, async (tx) => {
-      await tx.updateTable('certificate_orders').set({ lease_holder: null, lease_until: 0 }).execute();
+      await tx
+        .updateTable('certificate_orders')
+        .set({ lease_holder: null, lease_until: 0 })
+        .where('open_for', 'is not', null)
+        .execute();
     });
   }
 
-  /** Writes a step of an order whose lease we hold. @throws LeaseLost */
+  /** Writes a step of an order whose lease we hold. @throws LeaseLost; Held when a limit has no room for it */
   step(order: StoredOrder, step: Step): Promise<StoredOrder> {
     return this.#database.change({}, (tx) => this.stepIn(tx, order, step));
   }
@@ -240,8 +291,7 @@ export class Orders {
       .where('open_for', 'is not', null)
       .executeTakeFirst();
     if (numUpdatedRows !== 1n) throw new LeaseLost(`order ${order.id} is worked on by somebody else`);
-    for (const { kind, subject, issuer } of step.counts ?? [])
-      await tx.insertInto('issuance_counts').values({ issuer, kind, subject, at: now }).execute();
+    await this.#count(tx, order.id, step);
     return {
       ...order,
       document,
@@ -250,6 +300,13 @@ export class Orders {
       certificateId: step.certificateId ?? order.certificateId,
       leaseUntil: now + LEASE_MS,
     };
+  }
+
+  async #count(tx: Writer, id: string, { state, limits = [], failedName: failed }: Step): Promise<void> {
+    const now = this.#clock.now();
+    if (state === 'sending') await take(tx, id, { limits, now });
+    else if (state === 'issued') await settleIssued(tx, id, now);
+    else if (state === 'waiting' || state === 'abandoned') await giveBack(tx, id, { failed, now });
   }
 
   /** Its turn is now, for somebody asks. Does nothing to one that is worked on. */
@@ -289,36 +346,25 @@ export class Orders {
     });
   }
 
-  /** Whether an order with this URL is known. */
+  /** Whether an open order has this URL. */
   async knowsUrl(url: string): Promise<boolean> {
-    const open = await this.allOpen();
-    return open.some(({ document }) => document.order_url === url);
+    for (const { id } of await this.allOpen())
+      if ((await this.get(id))?.document.order_url === url) return true;
+    return false;
   }
 
-  /** When this limit has room: now or before, or the moment at which the oldest that counts is not counted any more. */
-  async roomAt(issuer: string, { kind, subject, allowed, withinMs }: Limit): Promise<number> {
-    const rows = await this.#database.read
-      .selectFrom('issuance_counts')
-      .select('at')
-      .where('issuer', '=', issuer)
-      .where('kind', '=', kind)
-      .where('subject', '=', subject)
-      .where('at', '>', this.#clock.now() - withinMs)
-      .orderBy('at', 'desc')
-      .limit(allowed)
-      .execute();
-    const oldest = rows.at(-1);
-    return rows.length < allowed || !oldest ? 0 : oldest.at + withinMs;
+  /** When all of these limits have room: now or before, or later. */
+  async roomAt(limits: readonly Limit[]): Promise<number> {
+    const now = this.#clock.now();
+    const times = await Promise.all(limits.map((limit) => roomAt(this.#database.read, limit, now)));
+    return Math.max(0, ...times);
   }
 
   /** Counts that count no more, and the oldest orders that are over. */
   async sweep(): Promise<void> {
     const now = this.#clock.now();
     await this.#database.change({}, async (tx) => {
-      await tx
-        .deleteFrom('issuance_counts')
-        .where('at', '<', now - COUNTED_MS)
-        .execute();
+      await sweepCounts(tx, now);
       const last = await lastKept(tx);
       if (last !== undefined)
         await tx
@@ -334,18 +380,36 @@ const ASKED = {
   served: 'the hostname is served and has no certificate that the world trusts',
   renewal: 'the certificate in use nears its end, or the CA wants it renewed',
   requested: 'somebody asked for it',
+  changed: 'its proxy wants another CA, key or profile',
+  'on-demand': 'somebody came for the hostname, below a wildcard without a certificate of its own',
 };
 
 async function lastKept(tx: Reader): Promise<number | undefined> {
   const row = await tx
     .selectFrom('certificate_orders')
     .select('created_at')
-    .where('open_for', 'is', null)
     .orderBy('created_at', 'desc')
-    .offset(MAX_OVER)
+    .offset(MAX_KEPT)
     .limit(1)
     .executeTakeFirst();
   return row?.created_at;
+}
+
+async function insertNames(
+  tx: Writer,
+  { id, names, createdAt }: { id: string; names: readonly string[]; createdAt: number },
+): Promise<void> {
+  // Another process may have opened one for the same names meanwhile; then there is none of this id.
+  const order = await tx
+    .selectFrom('certificate_orders')
+    .select('id')
+    .where('id', '=', id)
+    .executeTakeFirst();
+  for (const name of order ? new Set(names) : [])
+    await tx
+      .insertInto('certificate_order_names')
+      .values({ name, created_at: createdAt, order_id: id })
+      .execute();
 }
 
 function withEvent(events: readonly OrderEvent[], event: OrderEvent): OrderEvent[] {

@@ -2,10 +2,11 @@
 import { AcmeError, type Consequence } from './acme/fault.ts';
 import { AcmeProblem, acmeType, consequenceOf } from './acme/problem.ts';
 import { challengesFor, type Dns01Port, type Issuer, whyNot } from './issuers.ts';
-import { Held, ProofFailed } from './issuing.ts';
+import { Held } from './counts.ts';
+import { ProofFailed } from './issuing.ts';
 import type { OrderDocument } from './order-schema.ts';
 import type { Step, StoredOrder } from './orders.ts';
-import { isGivenUp, waitAfter } from './renewal.ts';
+import { chance, isGivenUp, waitAfter } from './renewal.ts';
 import { messageOf } from '../core/errors.ts';
 
 export interface Situation {
@@ -17,6 +18,8 @@ export interface Situation {
   readonly now: number;
   /** How long what is served now is valid; undefined: nothing of a CA is served. */
   readonly restMs: number | undefined;
+  /** Orders that are open. */
+  readonly waiting: number;
 }
 
 interface Fault {
@@ -29,29 +32,21 @@ interface Fault {
 /** The step that is written after a failed attempt. */
 export function setbackOf(cause: unknown, situation: Situation): Step {
   const { order, now } = situation;
-  if (cause instanceof Held)
-    return {
-      state: 'waiting',
-      nextAttemptAt: cause.until,
-      event: {
-        kind: 'held',
-        text: `${cause.message}: the next is possible at ${new Date(cause.until).toISOString()}`,
-      },
-    };
+  if (cause instanceof Held) return heldStep(cause, situation);
   const fault = faultOf(cause);
   const failures = order.document.failures + 1;
   const event = eventOf(cause);
-  const counts = countsOf(cause, situation);
+  const failed = cause instanceof ProofFailed ? { failedName: cause.hostname } : {};
   const other = fault.isOver ? otherChallenge(cause, situation) : undefined;
   // The names may still be shown to be ours in another way: that is tried at once, once.
-  if (other) return { ...fresh(other, failures), nextAttemptAt: now, event, counts };
+  if (other) return { ...fresh(other, failures), nextAttemptAt: now, event, ...failed };
   const next = nextIssuer(fault, situation);
   if (next)
     return {
       ...fresh({ issuer: next.name, failed_challenges: [], failures_at_issuer: 0 }, failures),
       nextAttemptAt: now,
       event: { ...event, text: `${event.text}; ${next.name} is asked next` },
-      counts,
+      ...failed,
     };
   const waitMs = waitAfter({ ...fault, failures, restMs: situation.restMs, seed: order.id });
   // When all CAs were asked, the first one is asked again, and every challenge may be tried again.
@@ -63,7 +58,22 @@ export function setbackOf(cause: unknown, situation: Situation): Step {
   const kept: Step = fault.isOver
     ? fresh({ ...again, failed_challenges: [] }, failures)
     : { document: { failures, failures_at_issuer: tries } };
-  return { ...kept, nextAttemptAt: now + waitMs, event, counts };
+  return { ...kept, nextAttemptAt: now + waitMs, event, ...failed };
+}
+
+const MIN_CROWD = 50;
+
+/** Where far more wait than there will be room for, not all of them come back for the one place that is free next. */
+function heldStep(held: Held, { order, waiting }: Situation): Step {
+  const { until, limit } = held;
+  const crowd = Math.min(1, Math.max(0, waiting - Math.max(limit.allowed, MIN_CROWD)) / limit.allowed);
+  const at = until + Math.floor(limit.withinMs * crowd * chance(`${order.id} ${until}`));
+  return {
+    // One that the CA may have heard of is looked for there first.
+    ...(order.state !== 'sending' && { state: 'waiting' as const }),
+    nextAttemptAt: at,
+    event: { kind: 'held', text: `${held.message}: there is room again at ${new Date(until).toISOString()}` },
+  };
 }
 
 /** A new order at a CA: of the one before nothing is left. */
@@ -96,11 +106,6 @@ function eventOf(cause: unknown): NonNullable<Step['event']> {
     text,
     ...(problem && { ca_words: problem.raw, problem: acmeType(problem) ?? problem.type }),
   };
-}
-
-function countsOf(cause: unknown, { issuer }: Situation): NonNullable<Step['counts']> {
-  if (!(cause instanceof ProofFailed)) return [];
-  return [{ kind: 'failed', subject: cause.hostname, issuer: issuer.name }];
 }
 
 /** Another challenge for the name that failed, while there is one that has not failed since the last wait. */

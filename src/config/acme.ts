@@ -6,6 +6,9 @@ const MAX_ISSUERS = 10;
 const MAX_TEXT = 500;
 const MAX_PEM = 262_144;
 const MAX_EMAIL = 254;
+const MAX_ORDERS = 1_000_000;
+/** In `issuers` of a proxy: the CA of this system. */
+const RESERVED_NAME = 'internal';
 export const LETS_ENCRYPT = 'https://acme-v02.api.letsencrypt.org/directory';
 
 const printable = z
@@ -123,6 +126,15 @@ export const acmeSchema = z
       .max(MAX_ISSUERS)
       .default([])
       .describe('In place of directory: several CAs in order of preference'),
+    orders_per_owner_per_day: z
+      .int()
+      .min(1)
+      .max(MAX_ORDERS)
+      .default(50)
+      .describe(
+        'Orders in a day in the name of one user or token that is confined to hostnames, with all tokens that it made; renewals do not count',
+      ),
+    orders_per_owner_per_week: z.int().min(1).max(MAX_ORDERS).default(200).describe('The same in seven days'),
   })
   .check(({ value, issues }) => {
     const add = (path: (string | number)[], message: string) =>
@@ -132,7 +144,8 @@ export const acmeSchema = z
     if (value.issuers.length > 0 && value.directory !== undefined)
       add(['directory'], 'is set beside issuers, which takes its place; keep one of them');
     for (const [index, { name }] of value.issuers.entries())
-      if (value.issuers.slice(0, index).some((other) => other.name === name))
+      if (name === RESERVED_NAME) add(['issuers', index, 'name'], 'is the name of the CA of this system');
+      else if (value.issuers.slice(0, index).some((other) => other.name === name))
         add(['issuers', index, 'name'], 'is that of another entry');
   })
   .prefault({});

@@ -5,6 +5,7 @@ import { changesOf, nextCursorField, timestamp } from '../core/collection.ts';
 import { hostname } from '../core/hostname-field.ts';
 import { limits } from '../core/limits.ts';
 import { authChoice, authPolicy, toldPolicy } from './auth-policy.ts';
+import { certificateChoice } from './certificate-choice.ts';
 
 const SECOND_MS = 1000;
 const MAX_TIMEOUT_MS = 24 * 60 * 60 * SECOND_MS;
@@ -141,6 +142,7 @@ export const proxySettings = z.strictObject({
     .describe(
       'Who gets through. token: holders of an API token with this permission that is valid for this hostname',
     ),
+  certificate: certificateChoice.default({}).describe('What its certificate has to be'),
   serve_mcp: z.boolean().default(true).describe("/mcp here is this system's; false: the target's own"),
 });
 export type ProxySettings = z.output<typeof proxySettings>;

@@ -46,6 +46,7 @@ async function setUp(t: test.TestContext) {
     log: sink,
     own: () => [{ address: '127.0.0.1', port: 8443 }],
     controlHosts: ['localhost', 'Admin.Example.com'],
+    issuers: ['first', 'second'],
     publisher: {
       prepare(change) {
         if (gateway.refuse) throw new AppError('PRECONDITION_FAILED', gateway.refuse);
@@ -103,6 +104,7 @@ test('a hostname and a target are enough; the rest has defaults', async (t) => {
     max_body_bytes: 1024 ** 3,
     verify_upstream_tls: true,
     auth: { kind: 'none' },
+    certificate: {},
     serve_mcp: true,
     owner: 'tok_admin',
     version: 1,
@@ -499,4 +501,21 @@ test('every field has a description, and destroying says what will happen', () =
     if (effect === 'delete')
       assert.match(confirm?.({ hostname: 'app.example.com' }) ?? '', /app\.example\.com.*routes?/);
   }
+});
+
+test('issuers of a proxy have to be set up, internal last; what is of a wildcard only is refused elsewhere', async (t) => {
+  const { call } = await setUp(t);
+  const create = (hostname: string, certificate: object) =>
+    call('create_proxy', { hostname, target_url: 'http://localhost:3000', certificate });
+  for (const [certificate, refusal] of [
+    [{ issuers: ['third'] }, /there is no "third"; there are first, second, internal/],
+    [{ issuers: ['internal', 'first'] }, /has to be the last/],
+    [{ on_demand: true }, /is for wildcards/],
+  ] as const)
+    await assert.rejects(create('wish.example.com', certificate), refusal);
+  const { certificate } = await create('wish.example.com', {
+    issuers: ['second', 'internal'],
+    key_type: 'rsa2048',
+  });
+  assert.deepEqual(certificate, { issuers: ['second', 'internal'], key_type: 'rsa2048' });
 });

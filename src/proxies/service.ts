@@ -26,6 +26,7 @@ import type { Sealer } from '../core/sealer.ts';
 import type { Publisher, RoutingChange } from '../routes/schema.ts';
 import type { Database, Reader } from '../store/database.ts';
 import type { AuthPolicy } from './auth-policy.ts';
+import { requireChoice } from './certificate-choice.ts';
 import { closedProxy, type ProxyRow, parseRow, toRow } from './row.ts';
 import {
   listedProxySchema,
@@ -48,6 +49,8 @@ export interface ProxyServiceOptions {
   /** Where this process listens: never a target. */
   own: () => readonly OwnAddress[];
   controlHosts: readonly string[];
+  /** Names of the CAs that are set up. */
+  issuers: readonly string[];
 }
 
 export interface ListQuery {
@@ -97,6 +100,7 @@ export class ProxyService {
     this.#requireServable(hostname);
     this.#requireTarget(settings.target_url);
     requireScheme(settings);
+    requireChoice(settings.certificate, { hostname, known: this.#options.issuers });
     return this.#options.database.change(context, async (tx, afterCommit) => {
       await this.#requireFree(tx, hostname);
       const now = toTimestamp(this.#options.clock.now());
@@ -124,6 +128,7 @@ export class ProxyService {
   ): Promise<Proxy> {
     return this.#change(hostname, version, context, () => {
       if (changes.target_url !== undefined) this.#requireTarget(changes.target_url);
+      if (changes.certificate) requireChoice(changes.certificate, { hostname, known: this.#options.issuers });
       return changesIn('update_proxy', changes);
     });
   }

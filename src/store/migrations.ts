@@ -2,6 +2,7 @@
 import { type Kysely, sql } from 'kysely';
 import { AppError } from '../core/errors.ts';
 import { certificateOrders } from './migrations.certificates.ts';
+import { issuanceIndexes } from './migrations.issuance.ts';
 import { identityFacts, oauth } from './migrations.oauth.ts';
 import type { Tables } from './schema.ts';
 
@@ -121,7 +122,14 @@ const ages: Migration = {
   },
 };
 
-export const migrations: readonly Migration[] = [first, ages, oauth, identityFacts, certificateOrders];
+export const migrations: readonly Migration[] = [
+  first,
+  ages,
+  oauth,
+  identityFacts,
+  certificateOrders,
+  issuanceIndexes,
+];
 
 const VERSION_KEY = 'schema_version';
 

@@ -37,8 +37,13 @@ export interface Tables {
     key_sealed: string;
     created_at: number;
   };
-  /** What CAs count: orders, refused validations and certificates, for as long as they count them. */
-  issuance_counts: { issuer: string; kind: string; subject: string; at: number };
+  /** Each name of each order. */
+  certificate_order_names: { name: string; created_at: number; order_id: string };
+  /**
+   * What CAs and budgets count: orders, refused validations and certificates, for as long as they count them. With an
+   * `order_id` it is taken by an order that is under way, and given back when nothing comes of it.
+   */
+  issuance_counts: { issuer: string; kind: string; subject: string; at: number; order_id: string | null };
   authorities: { id: string; chain_pem: string; key_sealed: string; created_at: number };
   tokens: {
     id: string;

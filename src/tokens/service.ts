@@ -11,7 +11,7 @@ import type { Events } from '../core/events.ts';
 import { newId } from '../core/ids.ts';
 import type { OperationContext } from '../core/operation.ts';
 import { permissions } from '../core/permissions.ts';
-import { type Principal, system } from '../core/principal.ts';
+import { isConfined, type Principal, system } from '../core/principal.ts';
 import type { Log } from '../core/record.ts';
 import type { Database, Writer } from '../store/database.ts';
 import { chosenFault, HASH_LENGTH, MAX_CHOSEN, hashOf, newCredential } from './credential.ts';
@@ -73,6 +73,12 @@ export class TokenService implements AsyncDisposable {
     this.#used.add(entry);
     return entry.principal;
   };
+
+  /** Whether it is confined to hostnames, and who made it; undefined: it is not known, or not any more. */
+  identityOf(id: string): { isConfined: boolean; madeBy: string } | undefined {
+    const entry = this.#byId.get(id);
+    return entry && { isConfined: isConfined(entry.principal), madeBy: entry.owner };
+  }
 
   /** Fills the table. A row that can't be read opens nothing and is reported; the others work. */
   async load(): Promise<void> {

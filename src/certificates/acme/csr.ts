@@ -6,6 +6,7 @@
 import { createPublicKey, generateKeyPair, type KeyObject, sign } from 'node:crypto';
 import { promisify } from 'node:util';
 import { AppError } from '../../core/errors.ts';
+import type { CertificateKeyType } from '../../core/key-type.ts';
 import { bits, explicit, integer, nothing, oid, sequence, set } from '../der.ts';
 import { subjectAltName, toPkcs8 } from '../x509.ts';
 import { addressBytes, type Identifier, namesOf } from './identifier.ts';
@@ -14,11 +15,9 @@ const VERSION_1 = 0;
 /** @see RFC 2985 §5.4.2 */
 const EXTENSION_REQUEST = '1.2.840.113549.1.9.14';
 
-export type CertificateKeyType = 'p256' | 'p384' | 'rsa2048' | 'rsa3072' | 'rsa4096';
-
 const newKeyPair = promisify(generateKeyPair);
 
-/** A private key; P-256 is what every client takes and the fastest to serve with. */
+/** A private key. */
 export async function newCertificateKey(type: CertificateKeyType = 'p256'): Promise<KeyObject> {
   const { privateKey } = type.startsWith('rsa')
     ? await newKeyPair('rsa', { modulusLength: Number(type.slice(3)) })

@@ -4,11 +4,12 @@ import { createPrivateKey, generateKeyPairSync, hash, type KeyObject, X509Certif
 import test from 'node:test';
 import fc from 'fast-check';
 import ipaddr from 'ipaddr.js';
+import type { CertificateKeyType } from '../../core/key-type.ts';
 import { readAll } from '../der-reader.ts';
 import { makeCa, makeLeaf, openssl } from '../openssl.fixture.ts';
 import { x509 } from '../peculiar.fixture.ts';
 import { certificateId } from './certificate-id.ts';
-import { type CertificateKeyType, newCertificateKey, writeCsr } from './csr.ts';
+import { newCertificateKey, writeCsr } from './csr.ts';
 import { dns01Answer } from './dns-01.ts';
 import { http01Answer } from './http-01.ts';
 import { canonicalIdentifier, type Identifier, MAX_IDENTIFIERS } from './identifier.ts';
