@@ -9,7 +9,7 @@ import type { Events } from '../core/events.ts';
 import type { Log, LogRecord } from '../core/record.ts';
 import type { Sealer } from '../core/sealer.ts';
 import { cleanText } from '../core/untrusted.ts';
-import type { Database } from '../store/database.ts';
+import type { ChangeContext, Database } from '../store/database.ts';
 import { Accounts } from './accounts.ts';
 import { type AcmeClient, openAcmeClient } from './acme/client.ts';
 import type { CertificateKeyType } from './acme/csr.ts';
@@ -119,20 +119,26 @@ export class Issuance implements AsyncDisposable {
   }
 
   /** Opens or finds the order for these names; its turn is now. */
-  async request(wanted: {
-    names: readonly string[];
-    issuer: Issuer;
-    keyType: CertificateKeyType;
-    replaces?: string | undefined;
-  }): Promise<StoredOrder> {
-    const order = await this.orders.open({
-      names: wanted.names,
-      issuer: wanted.issuer.name,
-      keyType: wanted.keyType,
-      reason: wanted.replaces === undefined ? 'requested' : 'renewal',
-      replaces: wanted.replaces,
-      urgency: urgency.requested,
-    });
+  async request(
+    wanted: {
+      names: readonly string[];
+      issuer: Issuer;
+      keyType: CertificateKeyType;
+      replaces?: string | undefined;
+    },
+    context: ChangeContext = {},
+  ): Promise<StoredOrder> {
+    const order = await this.orders.open(
+      {
+        names: wanted.names,
+        issuer: wanted.issuer.name,
+        keyType: wanted.keyType,
+        reason: wanted.replaces === undefined ? 'requested' : 'renewal',
+        replaces: wanted.replaces,
+        urgency: urgency.requested,
+      },
+      context,
+    );
     await this.orders.hurry(order.id, urgency.requested);
     this.pump();
     return order;

@@ -27,7 +27,7 @@ const MAX_SHOWN_ORDERS = 5;
 /** Orders that are looked through for those of a hostname, the newest. */
 const MAX_LOOKED_AT = 1000;
 
-type Caller = Pick<OperationContext, 'principal' | 'signal' | 'progress'>;
+type Caller = Pick<OperationContext, 'principal' | 'signal' | 'progress' | 'idempotency'>;
 
 export interface OrderingOptions {
   clock: Clock;
@@ -57,7 +57,7 @@ export class OrderingService {
     for (const name of names) requireHostname(caller.principal, name);
     const unique = [...new Set(names)];
     const issuer = this.#issuerFor(unique, wanted);
-    const order = await this.#options.issuance.request({ names: unique, issuer, keyType });
+    const order = await this.#options.issuance.request({ names: unique, issuer, keyType }, caller);
     return this.#outcome(order.id, caller);
   }
 
