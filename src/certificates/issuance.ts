@@ -12,6 +12,7 @@ import { cleanText } from '../core/untrusted.ts';
 import type { ChangeContext, Database } from '../store/database.ts';
 import { Accounts } from './accounts.ts';
 import { type AcmeClient, openAcmeClient } from './acme/client.ts';
+import type { AccountRef } from './acme/session.ts';
 import type { CertificateKeyType } from './acme/csr.ts';
 import type { Entry } from './catalog.ts';
 import { Challenges } from './challenges.ts';
@@ -74,6 +75,9 @@ export class Issuance implements AsyncDisposable {
   #unsubscribe: (() => void)[] = [];
   #pumping: Promise<void> | undefined;
   #pumpAgain = false;
+  /** No order is begun. */
+  #isHeld = false;
+  #rotation: Promise<unknown> = Promise.resolve();
 
   constructor(options: IssuanceOptions) {
     const { clock, dns01, shelf } = options;
@@ -167,6 +171,27 @@ export class Issuance implements AsyncDisposable {
 
   accountOf(issuer: Issuer, signal: AbortSignal) {
     return this.#accounts.of(issuer, this.clientOf(issuer), { signal });
+  }
+
+  /**
+   * Gives our account at this CA another key, between orders: what a CA checks of an order is bound to the key by which
+   * it was begun. @throws as `Accounts.rotate`
+   */
+  async rotateAccountKey(issuer: Issuer, signal: AbortSignal): Promise<AccountRef> {
+    const turn = this.#rotation.then(async () => {
+      this.#isHeld = true;
+      try {
+        await Promise.all([this.#pumping, ...this.#driving.values()]);
+        signal.throwIfAborted();
+        return await this.#accounts.rotate(issuer, this.clientOf(issuer), { signal });
+      } finally {
+        this.#isHeld = false;
+        this.pump();
+      }
+    });
+    // The next one has its turn whatever came of this one, whose caller gets the error.
+    this.#rotation = turn.catch(() => undefined);
+    return turn;
   }
 
   issuerNamed(name: string): Issuer | undefined {
@@ -272,9 +297,10 @@ export class Issuance implements AsyncDisposable {
       while (this.#pumpAgain && !this.#stop.signal.aborted) {
         this.#pumpAgain = false;
         const room = MAX_AT_ONCE - this.#driving.size;
-        if (room <= 0) return;
+        if (room <= 0 || this.#isHeld) return;
         for (const order of await this.orders.due(room))
-          if (!this.#driving.has(order.id) && (await this.orders.claim(order.id))) this.#begin(order.id);
+          if (!this.#isHeld && !this.#driving.has(order.id) && (await this.orders.claim(order.id)))
+            this.#begin(order.id);
       }
     } catch (cause) {
       this.#write('error', `orders can't be worked on: ${messageOf(cause)}`);
@@ -355,7 +381,6 @@ export class Issuance implements AsyncDisposable {
     });
     await this.orders.step(order, step);
     await this.orders.release(order.id);
-    if (isAccountGone(cause)) await this.#accounts.forget(issuer);
     const { text = '', ca_words: words } = step.event ?? {};
     const next = new Date(step.nextAttemptAt ?? now).toISOString();
     const said = words === undefined ? '' : `; the CA says: ${cleanText(words)}`;
@@ -390,6 +415,3 @@ export class Issuance implements AsyncDisposable {
     log.write({ time: clock.now(), kind: 'tls', level, component: 'certificates', message, hostname });
   }
 }
-
-const isAccountGone = (cause: unknown): boolean =>
-  cause instanceof Error && 'type' in cause && cause.type === 'accountDoesNotExist';

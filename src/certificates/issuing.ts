@@ -99,6 +99,17 @@ export class Issuing {
     if (order.document.order_url === undefined) await this.#requireRoom(order, issuer);
     const account = await this.#options.accounts.of(issuer, client, call);
     const work: Work = { issuer, client, account, call, deadline };
+    try {
+      return await this.#driveTo(order, work);
+    } catch (cause) {
+      if (cause instanceof AcmeProblem && cause.type === 'accountDoesNotExist')
+        await this.#options.accounts.forget(issuer, account.url);
+      throw cause;
+    }
+  }
+
+  async #driveTo(order: StoredOrder, work: Work): Promise<StoredOrder> {
+    const { client, account, call, deadline } = work;
     let current = await this.#send(order, work);
     for (let turn = 0; turn < MAX_TURNS; turn++) {
       const remote = await client.getOrder(account, urlOf(current), call);

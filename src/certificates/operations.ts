@@ -11,6 +11,7 @@ import {
   renewCertificate,
   requestCertificate,
   revokeCertificate,
+  rotateAcmeAccountKey,
 } from './operations.orders.ts';
 import { certificateListSchema, certificateSchema, exportedCertificateSchema } from './schema.ts';
 import type { CertificateService } from './service.ts';
@@ -137,4 +138,5 @@ export const certificateOperations = [
   revokeCertificate,
   exportCertificate,
   deleteCertificate,
+  rotateAcmeAccountKey,
 ] as const;

@@ -1,7 +1,7 @@
 /** Each step once, in order, in its own transaction; the number of the last one is kept in the database itself. */
 import { type Kysely, sql } from 'kysely';
 import { AppError } from '../core/errors.ts';
-import { certificateOrders } from './migrations.certificates.ts';
+import { accountKeys, certificateOrders } from './migrations.certificates.ts';
 import { identityFacts, oauth } from './migrations.oauth.ts';
 import type { Tables } from './schema.ts';
 
@@ -121,7 +121,14 @@ const ages: Migration = {
   },
 };
 
-export const migrations: readonly Migration[] = [first, ages, oauth, identityFacts, certificateOrders];
+export const migrations: readonly Migration[] = [
+  first,
+  ages,
+  oauth,
+  identityFacts,
+  certificateOrders,
+  accountKeys,
+];
 
 const VERSION_KEY = 'schema_version';
 
