@@ -26,6 +26,7 @@ const VERBS = [
   'request',
   'renew',
   'explain',
+  'export',
   'revoke',
   'rotate',
   'set',
@@ -51,6 +52,8 @@ const TOLD = [
   'create_token secret',
   'create_client secret',
   'rotate_token secret',
+  'export_certificate chain_pem',
+  'export_certificate private_key_pem',
   ' upstream_ca_pem',
   ' next_cursor',
   ' key_type',
@@ -64,7 +67,7 @@ const MAX_DESCRIPTION = 260;
 const MAX_LISTED_TOOLS = 30;
 const MAX_LISTED_TOKENS = 6000;
 const CHARACTERS_PER_TOKEN = 4;
-const COMMON_OPTIONS = ['json', 'yes', 'url', 'ca_file', 'help'];
+const COMMON_OPTIONS = ['json', 'yes', 'out', 'url', 'ca_file', 'help'];
 
 type Schema = Record<string, any>;
 

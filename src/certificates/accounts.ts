@@ -3,12 +3,15 @@
  * the same account, so that a crash or a lost reply makes no second one. Called by `issuing.ts` and for revocation.
  * @see {@link https://www.rfc-editor.org/rfc/rfc8555#section-7.3 | RFC 8555 §7.3}
  */
+import type { KeyObject } from 'node:crypto';
 import type { Clock } from '../core/clock.ts';
+import { AppError } from '../core/errors.ts';
 import type { Log } from '../core/record.ts';
 import type { Sealer } from '../core/sealer.ts';
 import { cleanText } from '../core/untrusted.ts';
 import type { Database } from '../store/database.ts';
 import type { AcmeClient } from './acme/client.ts';
+import { AcmeProblem } from './acme/problem.ts';
 import type { AccountRef, Call } from './acme/session.ts';
 import type { Issuer } from './issuers.ts';
 import { fromPkcs8, newKeys, toPkcs8 } from './x509.ts';
@@ -40,23 +43,113 @@ export class Accounts {
     const account = this.#open(issuer, client, call);
     this.#known.set(issuer.directoryUrl, account);
     // What failed is tried again by the next one; this one gets the error from the promise.
-    account.catch(() => this.#known.delete(issuer.directoryUrl));
+    account.catch(() => {
+      if (this.#known.get(issuer.directoryUrl) === account) this.#known.delete(issuer.directoryUrl);
+    });
     return account;
   }
 
-  /** The CA does not know it any more: next time it is told of the same key. */
-  async forget({ directoryUrl }: Issuer): Promise<void> {
-    this.#known.delete(directoryUrl);
+  /**
+   * The CA does not know it any more: next time it is told of another key. `url`: which account that was, so that of
+   * several orders that heard so only the first one's word counts.
+   */
+  async forget({ directoryUrl }: Issuer, url: string): Promise<void> {
+    const { database, sealer } = this.#options;
+    const { privateKey } = await newKeys();
+    const key_sealed = sealer.seal(toPkcs8(privateKey), sealContext(directoryUrl));
+    await database.change({}, async (tx, afterCommit) => {
+      const { numUpdatedRows } = await tx
+        .updateTable('acme_accounts')
+        .set({ url: null, orders_url: null, key_sealed, next_key_sealed: null })
+        .where('directory', '=', directoryUrl)
+        .where('url', '=', url)
+        .executeTakeFirst();
+      if (numUpdatedRows === 1n) afterCommit(() => this.#known.delete(directoryUrl));
+    });
+  }
+
+  /**
+   * Gives the account another key. The new one is in the store before the CA hears of it; where its answer is lost,
+   * the CA is asked which of the two it knows, now or before the account is next used.
+   * @throws AppError PRECONDITION_FAILED where there is no account; AcmeProblem, AcmeFault
+   * @see {@link https://www.rfc-editor.org/rfc/rfc8555#section-7.3.5 | RFC 8555 §7.3.5}
+   */
+  async rotate(issuer: Issuer, client: AcmeClient, call: Call): Promise<Account> {
+    if ((await this.#row(issuer))?.url == null)
+      throw new AppError(
+        'PRECONDITION_FAILED',
+        `there is no account at ${issuer.name} yet; it is made with the first order, with a key of its own`,
+      );
+    // Finds out what came of a change before this one.
+    this.#known.delete(issuer.directoryUrl);
+    const account = await this.of(issuer, client, call);
+    const next = await this.#prepareNext(issuer);
+    // Whatever comes of it, the next one to need the account looks again.
+    this.#known.delete(issuer.directoryUrl);
+    try {
+      await client.changeKey(account, next, call);
+      await this.#promote(issuer);
+    } catch (cause) {
+      const isChanged = await this.#settle(issuer, client, call);
+      if (!isChanged && cause instanceof AcmeProblem && cause.consequence !== 'retry_later')
+        await this.#dropNext(issuer);
+      if (!isChanged) throw cause;
+    }
+    return this.of(issuer, client, call);
+  }
+
+  /** The change before that never reached the CA is made with the same key: it may still be on its way. */
+  async #prepareNext(issuer: Issuer): Promise<KeyObject> {
+    const { database, sealer } = this.#options;
+    const { directoryUrl: directory } = issuer;
+    const pending = (await this.#row(issuer))?.next_key_sealed;
+    if (pending != null) return fromPkcs8(sealer.open(pending, sealContext(directory)));
+    const { privateKey } = await newKeys();
+    const next_key_sealed = sealer.seal(toPkcs8(privateKey), sealContext(directory));
+    await database.change({}, async (tx) => {
+      await tx
+        .updateTable('acme_accounts')
+        .set({ next_key_sealed })
+        .where('directory', '=', directory)
+        .execute();
+    });
+    return privateKey;
+  }
+
+  /** Whether the next key is that of the account by now; then it is from now on here too. */
+  async #settle(issuer: Issuer, client: AcmeClient, call: Call): Promise<boolean> {
+    const row = await this.#row(issuer);
+    if (row?.next_key_sealed == null) return false;
+    const next = fromPkcs8(this.#options.sealer.open(row.next_key_sealed, sealContext(issuer.directoryUrl)));
+    const found = await client.findAccount(next, call);
+    if (!found || (row.url !== null && found.url !== row.url)) return false;
+    await this.#promote(issuer);
+    return true;
+  }
+
+  async #promote({ directoryUrl }: Issuer): Promise<void> {
     await this.#options.database.change({}, async (tx) => {
       await tx
         .updateTable('acme_accounts')
-        .set({ url: null, orders_url: null })
+        .set((row) => ({ key_sealed: row.ref('next_key_sealed').$notNull(), next_key_sealed: null }))
+        .where('directory', '=', directoryUrl)
+        .where('next_key_sealed', 'is not', null)
+        .execute();
+    });
+  }
+
+  async #dropNext({ directoryUrl }: Issuer): Promise<void> {
+    await this.#options.database.change({}, async (tx) => {
+      await tx
+        .updateTable('acme_accounts')
+        .set({ next_key_sealed: null })
         .where('directory', '=', directoryUrl)
         .execute();
     });
   }
 
   async #open(issuer: Issuer, client: AcmeClient, call: Call): Promise<Account> {
+    await this.#settle(issuer, client, call);
     const row = (await this.#row(issuer)) ?? (await this.#prepare(issuer));
     const key = fromPkcs8(this.#options.sealer.open(row.key_sealed, sealContext(issuer.directoryUrl)));
     if (row.url !== null) return { url: row.url, ordersUrl: row.orders_url ?? undefined, key };
@@ -98,6 +191,7 @@ export class Accounts {
           url: null,
           orders_url: null,
           key_sealed: sealer.seal(toPkcs8(privateKey), sealContext(directory)),
+          next_key_sealed: null,
           created_at: clock.now(),
         })
         .onConflict((conflict) => conflict.column('directory').doNothing())

@@ -5,6 +5,7 @@ import type { AcmeClient } from './acme/client.ts';
 import { AcmeFault } from './acme/fault.ts';
 import type { NewOrder, Order } from './acme/order.ts';
 import { AcmeProblem } from './acme/problem.ts';
+import type { AccountRef } from './acme/session.ts';
 import type { RenewalInfo } from './acme/renewal-info.ts';
 import { newKeys, toPkcs8, type Signer, writeLeaf } from './x509.ts';
 
@@ -28,6 +29,8 @@ interface Made {
 export class FakeCa {
   readonly orders = new Map<string, Made>();
   readonly #options: FakeCaOptions;
+  /** Key → URL. */
+  readonly #accounts = new Map<string, string>();
   readonly #signer: Promise<Signer>;
   accounts = 0;
   underWay = 0;
@@ -46,7 +49,7 @@ export class FakeCa {
   }
 
   client(): AcmeClient {
-    const accounts = new Map<string, string>();
+    const accounts = this.#accounts;
     const step =
       <Arguments extends unknown[], Result>(
         what: string,
@@ -64,11 +67,7 @@ export class FakeCa {
           this.underWay--;
         }
       };
-    const find = (url: string): Made => {
-      const made = this.orders.get(url);
-      if (made) return made;
-      throw problem('malformed', 404);
-    };
+    const find = (url: string) => this.#made(url);
     const client = {
       directory: async () => ({
         renewalInfo: 'https://ca.test/ari',
@@ -79,7 +78,14 @@ export class FakeCa {
         if (!accounts.has(id)) accounts.set(id, `https://ca.test/acct/${++this.accounts}`);
         return { url: accounts.get(id), ordersUrl: 'https://ca.test/orders' };
       }),
-      createOrder: step('newOrder', (_account: unknown, wanted: NewOrder) => this.#create(wanted)),
+      findAccount: step('newAccount', (key: KeyObject) => this.#find(key)),
+      changeKey: step('keyChange', (account: AccountRef, newKey: KeyObject) =>
+        this.#changeKey(account, newKey),
+      ),
+      createOrder: step('newOrder', (account: AccountRef, wanted: NewOrder) => {
+        this.#requireAccount(account);
+        return this.#create(wanted);
+      }),
       getOrder: step('order', (_account: unknown, url: string) => find(url).order),
       pollOrder: step('order', (_account: unknown, url: string) => find(url).order),
       listOrders: step('orders', () =>
@@ -109,6 +115,34 @@ export class FakeCa {
     };
     // What orders never call is left out.
     return client as unknown as AcmeClient;
+  }
+
+  #made(url: string): Made {
+    const made = this.orders.get(url);
+    if (made) return made;
+    throw problem('malformed', 404);
+  }
+
+  /** As after a restart of a CA that lost its data. */
+  forgetAccounts(): void {
+    this.#accounts.clear();
+  }
+
+  #find(key: KeyObject) {
+    const url = this.#accounts.get(toPkcs8(key));
+    return url === undefined ? undefined : { url };
+  }
+
+  #changeKey(account: AccountRef, newKey: KeyObject): AccountRef {
+    this.#requireAccount(account);
+    this.#accounts.delete(toPkcs8(account.key));
+    this.#accounts.set(toPkcs8(newKey), account.url);
+    return { url: account.url, key: newKey };
+  }
+
+  #requireAccount({ url, key }: AccountRef): void {
+    if (![...this.#accounts.values()].includes(url)) throw problem('accountDoesNotExist', 400);
+    if (this.#accounts.get(toPkcs8(key)) !== url) throw problem('malformed', 400);
   }
 
   #create({ identifiers, replaces, profile }: NewOrder): Order {

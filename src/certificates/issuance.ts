@@ -9,15 +9,18 @@ import type { Events } from '../core/events.ts';
 import type { Log, LogRecord } from '../core/record.ts';
 import type { Sealer } from '../core/sealer.ts';
 import { cleanText } from '../core/untrusted.ts';
-import type { Database } from '../store/database.ts';
+import type { ChangeContext, Database } from '../store/database.ts';
 import { Accounts } from './accounts.ts';
-import { type AcmeClient, openAcmeClient } from './acme/client.ts';
+import { AcmeClients } from './acme-clients.ts';
+import type { AcmeClient } from './acme/client.ts';
+import type { AccountRef } from './acme/session.ts';
 import type { CertificateKeyType } from '../core/key-type.ts';
 import { ownerLimitsOf } from './budget.ts';
 import type { Entry } from './catalog.ts';
 import { Challenges } from './challenges.ts';
 import { chooseIssuer, type Dns01Port, type IssuanceSettings, type Issuer } from './issuers.ts';
-import { DRIVE_MS, Issuing, type KeepCertificate } from './issuing.ts';
+import { DRIVE_MS, Issuing } from './issuing.ts';
+import type { Shelf } from './shelf.ts';
 import { Held } from './counts.ts';
 import { LeaseLost, type NewOrderRow, Orders, type StoredOrder } from './orders.ts';
 import { renewalTime } from './renewal.ts';
@@ -33,17 +36,6 @@ const SWEEP_EVERY_MS = HOUR;
 const KEPT_AFTER_END_MS = 7 * DAY;
 const urgency = { requested: 0, served: 1, changed: 1, 'on-demand': 1, renewal: 2 } as const;
 const noWish: WishOf = () => undefined;
-
-/** What the certificates of this folder's service give. */
-export interface Shelf {
-  /** From elsewhere and valid now: what the hostname is served with. */
-  serving(hostname: string): Entry | undefined;
-  entries(): Iterable<Entry>;
-  keep: KeepCertificate;
-  chainOf(id: string): Promise<string | undefined>;
-  /** Removes certificates that are over. */
-  drop(entries: readonly Entry[]): Promise<void>;
-}
 
 export interface IssuanceOptions {
   database: Database;
@@ -75,7 +67,7 @@ export class Issuance implements AsyncDisposable {
   readonly #wishOf: WishOf;
   /** Of certificates in use: how each was ordered. */
   readonly #made = new Map<string, Made>();
-  readonly #clients = new Map<string, AcmeClient>();
+  readonly #clients: AcmeClients;
   readonly #driving = new Map<string, Promise<void>>();
   readonly #background = new Set<Promise<void>>();
   readonly #watchers = new Map<string, Set<() => void>>();
@@ -84,10 +76,14 @@ export class Issuance implements AsyncDisposable {
   #unsubscribe: (() => void)[] = [];
   #pumping: Promise<void> | undefined;
   #pumpAgain = false;
+  /** No order is begun. */
+  #isHeld = false;
+  #rotation: Promise<unknown> = Promise.resolve();
 
   constructor(options: IssuanceOptions) {
     const { clock, dns01, shelf } = options;
     this.#options = options;
+    this.#clients = new AcmeClients(options);
     this.#wishOf = options.wishOf ?? noWish;
     this.challenges = new Challenges(clock, dns01);
     this.orders = new Orders(options);
@@ -131,25 +127,31 @@ export class Issuance implements AsyncDisposable {
   }
 
   /** Opens or finds the order for these names; its turn is now. */
-  async request({
-    keyType,
-    reason,
-    ...wanted
-  }: Pick<NewOrderRow, 'names' | 'owner'> & {
-    issuer: string;
-    keyType?: CertificateKeyType | undefined;
-    reason: 'requested' | 'renewal' | 'on-demand';
-    replaces?: string | undefined;
-  }): Promise<StoredOrder> {
-    const wish = keyWishFor(wanted.names, this.#wishOf);
-    const order = await this.orders.open({
-      ...wanted,
-      keyType: keyType ?? wish.keyType ?? 'p256',
-      profile: wish.profile,
+  async request(
+    {
+      keyType,
       reason,
-      replaces: wanted.replaces,
-      urgency: reason === 'on-demand' ? urgency[reason] : urgency.requested,
-    });
+      ...wanted
+    }: Pick<NewOrderRow, 'names' | 'owner'> & {
+      issuer: string;
+      keyType?: CertificateKeyType | undefined;
+      reason: 'requested' | 'renewal' | 'on-demand';
+      replaces?: string | undefined;
+    },
+    context: ChangeContext = {},
+  ): Promise<StoredOrder> {
+    const wish = keyWishFor(wanted.names, this.#wishOf);
+    const order = await this.orders.open(
+      {
+        ...wanted,
+        keyType: keyType ?? wish.keyType ?? 'p256',
+        profile: wish.profile,
+        reason,
+        replaces: wanted.replaces,
+        urgency: reason === 'on-demand' ? urgency[reason] : urgency.requested,
+      },
+      context,
+    );
     await this.orders.hurry(order.id, order.urgency);
     this.pump();
     return order;
@@ -182,18 +184,32 @@ export class Issuance implements AsyncDisposable {
   }
 
   clientOf(issuer: Issuer): AcmeClient {
-    const known = this.#clients.get(issuer.name);
-    if (known) return known;
-    const { clock, openClient } = this.#options;
-    const client =
-      openClient?.(issuer) ??
-      openAcmeClient({ directoryUrl: issuer.directoryUrl, clock, extraTrustPem: issuer.trustPem });
-    this.#clients.set(issuer.name, client);
-    return client;
+    return this.#clients.of(issuer);
   }
 
   accountOf(issuer: Issuer, signal: AbortSignal) {
     return this.#accounts.of(issuer, this.clientOf(issuer), { signal });
+  }
+
+  /**
+   * Gives our account at this CA another key, between orders: what a CA checks of an order is bound to the key by which
+   * it was begun. @throws as `Accounts.rotate`
+   */
+  async rotateAccountKey(issuer: Issuer, signal: AbortSignal): Promise<AccountRef> {
+    const turn = this.#rotation.then(async () => {
+      this.#isHeld = true;
+      try {
+        await Promise.all([this.#pumping, ...this.#driving.values()]);
+        signal.throwIfAborted();
+        return await this.#accounts.rotate(issuer, this.clientOf(issuer), { signal });
+      } finally {
+        this.#isHeld = false;
+        this.pump();
+      }
+    });
+    // The next one has its turn whatever came of this one, whose caller gets the error.
+    this.#rotation = turn.catch(() => undefined);
+    return turn;
   }
 
   issuerNamed(name: string): Issuer | undefined {
@@ -216,7 +232,7 @@ export class Issuance implements AsyncDisposable {
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
     this.#stop.abort();
     await this.settle();
-    for (const client of this.#clients.values()) await client[Symbol.asyncDispose]();
+    await this.#clients[Symbol.asyncDispose]();
   }
 
   async #changed(hostnames: readonly string[]): Promise<void> {
@@ -353,9 +369,10 @@ export class Issuance implements AsyncDisposable {
       while (this.#pumpAgain && !this.#stop.signal.aborted) {
         this.#pumpAgain = false;
         const room = MAX_AT_ONCE - this.#driving.size;
-        if (room <= 0) return;
+        if (room <= 0 || this.#isHeld) return;
         for (const order of await this.orders.due(room))
-          if (!this.#driving.has(order.id) && (await this.orders.claim(order.id))) this.#begin(order.id);
+          if (!this.#isHeld && !this.#driving.has(order.id) && (await this.orders.claim(order.id)))
+            this.#begin(order.id);
       }
     } catch (cause) {
       this.#write('error', `orders can't be worked on: ${messageOf(cause)}`);
@@ -437,7 +454,6 @@ export class Issuance implements AsyncDisposable {
     });
     await this.orders.step(order, step);
     await this.orders.release(order.id);
-    if (isAccountGone(cause)) await this.#accounts.forget(issuer);
     const { text = '', ca_words: words } = step.event ?? {};
     const next = new Date(step.nextAttemptAt ?? now).toISOString();
     const said = words === undefined ? '' : `; the CA says: ${cleanText(words)}`;
@@ -476,6 +492,3 @@ export class Issuance implements AsyncDisposable {
 }
 
 const wildcardOver = (name: string): string => `*${name.slice(name.indexOf('.'))}`;
-
-const isAccountGone = (cause: unknown): boolean =>
-  cause instanceof Error && 'type' in cause && cause.type === 'accountDoesNotExist';

@@ -5,7 +5,7 @@
  */
 import type { Clock } from '../core/clock.ts';
 import { SECOND } from '../core/clock.ts';
-import type { Database, Writer } from '../store/database.ts';
+import type { Database } from '../store/database.ts';
 import type { Account, Accounts } from './accounts.ts';
 import type { Authorization } from './acme/authorization.ts';
 import { certificateId } from './acme/certificate-id.ts';
@@ -19,21 +19,13 @@ import { type Limit, limitsOf, type OwnerBudget, ownerLimitsOf } from './budget.
 import type { Challenges } from './challenges.ts';
 import { type ChallengeType, challengesFor, challengeTypes, type Dns01Port, type Issuer } from './issuers.ts';
 import { type Orders, type StoredOrder, subjectOf } from './orders.ts';
-import type { Certificate } from './schema.ts';
+import type { KeepCertificate } from './shelf.ts';
 import { toPkcs8 } from './x509.ts';
-import type { Material } from './vault.ts';
 
 /** Each turn brings an order on by one state; one that goes round is left for later. */
 const MAX_TURNS = 12;
 /** Of the CA's list, the newest ones are looked at for the one whose URL did not arrive. */
 const MAX_LOOKED_AT = 30;
-
-/** Keeps a certificate in the transaction of the step. */
-export type KeepCertificate = (
-  tx: Writer,
-  afterCommit: (run: () => void) => void,
-  material: Material,
-) => Promise<Certificate>;
 
 export interface IssuingOptions {
   database: Database;
@@ -88,6 +80,17 @@ export class Issuing {
     const client = this.#options.clientOf(issuer);
     const account = await this.#options.accounts.of(issuer, client, call);
     const work: Work = { issuer, client, account, call, deadline };
+    try {
+      return await this.#driveTo(order, work);
+    } catch (cause) {
+      if (cause instanceof AcmeProblem && cause.type === 'accountDoesNotExist')
+        await this.#options.accounts.forget(issuer, account.url);
+      throw cause;
+    }
+  }
+
+  async #driveTo(order: StoredOrder, work: Work): Promise<StoredOrder> {
+    const { client, account, call, deadline } = work;
     let current = await this.#send(order, work);
     for (let turn = 0; turn < MAX_TURNS; turn++) {
       const remote = await client.getOrder(account, urlOf(current), call);

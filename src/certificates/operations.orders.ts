@@ -1,6 +1,6 @@
 /** What can be done with certificates that come from a CA. */
 import { z } from 'zod';
-import { idempotencyKeyField } from '../core/collection.ts';
+import { idempotencyKeyField, timestamp } from '../core/collection.ts';
 import { hostname } from '../core/hostname-field.ts';
 import { keyTypes } from '../core/key-type.ts';
 import { limits } from '../core/limits.ts';
@@ -102,6 +102,38 @@ export const renewCertificate = defineOperation({
     const order = await ordering.renew(input.id, context);
     context.audit({ order: order.id, state: order.state });
     return order;
+  },
+});
+
+export const rotateAcmeAccountKey = defineOperation({
+  name: 'rotate_acme_account_key',
+  title: 'Rotate the key of an ACME account',
+  description:
+    'Gives the account at a CA another key; the account, its orders and its certificates stay. Waits for orders under way. For when the data directory or a backup may have been read, or a rule asks for it.',
+  permission: 'certificates:write',
+  confinement: 'refused',
+  effect: 'update',
+  untrusted: true,
+  mcp: 'searchable',
+  toolset: 'certificates',
+  http: { method: 'POST', path: '/v1/certificate-issuers/{issuer}/account-key' },
+  input: z.object({
+    issuer: z
+      .string()
+      .min(1)
+      .max(MAX_ISSUER)
+      .describe('Name of a CA of acme.issuers; default where none is listed'),
+  }),
+  output: z.object({
+    issuer: z.string(),
+    account_url: z.string(),
+    thumbprint: z.string().describe('Of the new public key, RFC 7638'),
+    rotated_at: timestamp,
+  }),
+  async handler({ issuer }, context, { ordering }: Services) {
+    const rotated = await ordering.rotateAccountKey(issuer, context);
+    context.audit({ account: rotated.account_url, thumbprint: rotated.thumbprint });
+    return rotated;
   },
 });
 

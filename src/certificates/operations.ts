@@ -1,4 +1,4 @@
-/** What can be done with certificates. The private key goes in and never comes out. */
+/** What can be done with certificates. The private key comes out by `export_certificate` alone. */
 import { z } from 'zod';
 import { cursorField, idempotencyKeyField, limitField, versionField } from '../core/collection.ts';
 import { hostname } from '../core/hostname-field.ts';
@@ -11,8 +11,9 @@ import {
   renewCertificate,
   requestCertificate,
   revokeCertificate,
+  rotateAcmeAccountKey,
 } from './operations.orders.ts';
-import { certificateListSchema, certificateSchema } from './schema.ts';
+import { certificateListSchema, certificateSchema, exportedCertificateSchema } from './schema.ts';
 import type { CertificateService } from './service.ts';
 
 type Services = { certificates: CertificateService };
@@ -77,6 +78,32 @@ export const importCertificate = defineOperation({
   },
 });
 
+export const exportCertificate = defineOperation({
+  name: 'export_certificate',
+  title: 'Export a certificate with its key',
+  description:
+    'Gives out a certificate, its intermediates and its private key as PEM, to serve it elsewhere. Not over MCP: a key that a model has read is not private any more. Every export is in the audit log.',
+  permission: 'certificates:export',
+  // A certificate may be for more hostnames than who is confined may touch, and a key is for all of them.
+  confinement: 'refused',
+  effect: 'update',
+  untrusted: true,
+  mcp: 'never',
+  toolset: 'certificates',
+  http: { method: 'POST', path: '/v1/certificates/{id}/export' },
+  input: z.object({ id: z.string().min(1).max(limits.shortText).describe('Id of the certificate, crt_…') }),
+  output: exportedCertificateSchema,
+  confirm: ({ id }) =>
+    `Give out the private key of the certificate ${id}? Whoever has it can pass for its hostnames until the certificate ends or is revoked.`,
+  document: ({ chain_pem, private_key_pem }) => `${chain_pem.trimEnd()}\n${private_key_pem.trimEnd()}\n`,
+  async handler({ id }, context, { certificates }: Services) {
+    const { certificate, chainPem, keyPem } = await certificates.export(id);
+    const { names, not_after, fingerprint_sha256 } = certificate;
+    context.audit({ certificate: id, names, fingerprint_sha256 });
+    return { id, names, not_after, fingerprint_sha256, chain_pem: chainPem, private_key_pem: keyPem };
+  },
+});
+
 export const deleteCertificate = defineOperation({
   name: 'delete_certificate',
   title: 'Delete a certificate',
@@ -109,5 +136,7 @@ export const certificateOperations = [
   renewCertificate,
   importCertificate,
   revokeCertificate,
+  exportCertificate,
   deleteCertificate,
+  rotateAcmeAccountKey,
 ] as const;

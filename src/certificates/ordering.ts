@@ -2,6 +2,7 @@
  * What can be asked of orders: to make one, to renew or revoke what came of one, and why a hostname has the certificate
  * that it has. Called by the operations of this folder. The order itself is `issuance.ts`' affair.
  */
+import { calculateJwkThumbprint } from 'jose';
 import { type Clock, MINUTE, SECOND } from '../core/clock.ts';
 import { toTimestamp } from '../core/collection.ts';
 import { AppError, messageOf } from '../core/errors.ts';
@@ -10,6 +11,7 @@ import { mayTouch, type Principal, requireHostname } from '../core/principal.ts'
 import { cleanText } from '../core/untrusted.ts';
 import type { CertificateKeyType } from '../core/key-type.ts';
 import { AcmeError } from './acme/fault.ts';
+import { publicJwk } from './acme/jws.ts';
 import type { RevocationReason } from './acme/revoke.ts';
 import { type Explanation, explanationOf } from './explain.ts';
 import type { Issuance } from './issuance.ts';
@@ -23,11 +25,13 @@ const WAIT_MS = 60 * SECOND;
 const TELL_EVERY_MS = 2 * SECOND;
 /** For the CA to answer a revocation. */
 const REVOKE_MS = MINUTE;
+/** For orders under way to end, which are not begun with one key and ended with another, and for the CA. */
+const ROTATE_MS = 5 * MINUTE;
 const MAX_SHOWN_ORDERS = 5;
 /** Of the hostname, the newest: some may have other names too, which the principal may not see. */
 const MAX_LOOKED_AT = 50;
 
-type Caller = Pick<OperationContext, 'principal' | 'signal' | 'progress'>;
+type Caller = Pick<OperationContext, 'principal' | 'signal' | 'progress' | 'idempotency'>;
 
 export interface OrderingOptions {
   clock: Clock;
@@ -65,13 +69,10 @@ export class OrderingService {
     const { name: issuer } = this.#issuerFor(unique, wanted);
     this.#requireKey(unique, keyType);
     const owner = await this.#requireBudget(caller.principal);
-    const order = await this.#options.issuance.request({
-      names: unique,
-      issuer,
-      keyType,
-      owner,
-      reason: 'requested',
-    });
+    const order = await this.#options.issuance.request(
+      { names: unique, issuer, keyType, owner, reason: 'requested' },
+      caller,
+    );
     return this.#outcome(order.id, caller);
   }
 
@@ -123,6 +124,25 @@ export class OrderingService {
     const revoked = await certificates.remove({ id, version: undefined, force: true }, caller);
     await issuance.tick();
     return revoked;
+  }
+
+  /** @throws AppError PRECONDITION_FAILED, INVALID_INPUT; UPSTREAM_FAILED with the words of the CA */
+  async rotateAccountKey(name: string, caller: Pick<OperationContext, 'signal'>) {
+    const { issuance, clock } = this.#options;
+    const issuer = this.#known(name);
+    const signal = AbortSignal.any([caller.signal, AbortSignal.timeout(ROTATE_MS)]);
+    try {
+      const { url, key } = await issuance.rotateAccountKey(issuer, signal);
+      const thumbprint = await calculateJwkThumbprint(publicJwk(key));
+      return { issuer: name, account_url: cleanText(url), thumbprint, rotated_at: toTimestamp(clock.now()) };
+    } catch (cause) {
+      if (!(cause instanceof AcmeError)) throw cause;
+      throw new AppError(
+        'UPSTREAM_FAILED',
+        `whether the account at ${name} has its new key is looked at before it is next used: ${messageOf(cause)}`,
+        { cause },
+      );
+    }
   }
 
   async get(id: string, { principal }: Pick<Caller, 'principal'>): Promise<ToldCertificate> {
@@ -188,14 +208,19 @@ export class OrderingService {
     throw new AppError('PRECONDITION_FAILED', `no CA that is set up can be asked: ${why}`);
   }
 
-  #named(wanted: string, names: readonly string[]): Issuer {
-    const { issuance, dns01 } = this.#options;
+  #known(wanted: string): Issuer {
+    const { issuance } = this.#options;
     const issuer = issuance.issuerNamed(wanted);
-    if (!issuer)
-      throw new AppError(
-        'INVALID_INPUT',
-        `issuer: there is no ${JSON.stringify(wanted)}; there are ${issuance.settings.issuers.map(({ name }) => name).join(', ')}`,
-      );
+    if (issuer) return issuer;
+    throw new AppError(
+      'INVALID_INPUT',
+      `issuer: there is no ${JSON.stringify(wanted)}; there are ${issuance.settings.issuers.map(({ name }) => name).join(', ')}`,
+    );
+  }
+
+  #named(wanted: string, names: readonly string[]): Issuer {
+    const { dns01, issuance } = this.#options;
+    const issuer = this.#known(wanted);
     const possible = issuance.issuersFor(names);
     if (!possible.includes(issuer))
       throw new AppError(

@@ -7,11 +7,12 @@ import type { Clock } from '../core/clock.ts';
 import { MINUTE } from '../core/clock.ts';
 import { newId } from '../core/ids.ts';
 import type { Sealer } from '../core/sealer.ts';
-import type { Database, Reader, Tables, Writer } from '../store/database.ts';
+import type { ChangeContext, Database, Reader, Tables, Writer } from '../store/database.ts';
 import type { CertificateKeyType } from '../core/key-type.ts';
 import { newCertificateKey } from './acme/csr.ts';
 import type { Limit } from './budget.ts';
 import { giveBack, roomAt, settleIssued, sweepCounts, take } from './counts.ts';
+import { reportOf } from './order-report.ts';
 import {
   type OrderDocument,
   type OrderEvent,
@@ -86,10 +87,13 @@ export class Orders {
     this.#clock = clock;
   }
 
-  /** The open order for these names, made when there is none. */
-  async open(wanted: NewOrderRow): Promise<StoredOrder> {
+  /**
+   * The open order for these names, made when there is none. How it stands then is kept as the result of the call's
+   * idempotency key: who repeats the call gets this order, and not another one after it is over.
+   */
+  async open(wanted: NewOrderRow, context: ChangeContext = {}): Promise<StoredOrder> {
     const subject = subjectOf(wanted.names);
-    const known = await this.ofSubject(subject);
+    const known = context.idempotency ? undefined : await this.ofSubject(subject);
     if (known) return known;
     const id = newId('ord');
     const now = this.#clock.now();
@@ -105,7 +109,8 @@ export class Orders {
       replaces,
       events: [{ at: now, kind: 'asked', text: ASKED[reason] }],
     });
-    await this.#database.change({}, async (tx) => {
+    let order: StoredOrder | undefined;
+    await this.#database.change(context, async (tx) => {
       await tx
         .insertInto('certificate_orders')
         .values({
@@ -124,8 +129,9 @@ export class Orders {
         .onConflict((conflict) => conflict.column('open_for').doNothing())
         .execute();
       await insertNames(tx, { id, names, createdAt: now });
+      order = await this.#one('open_for', subject, tx);
+      return order && reportOf(order);
     });
-    const order = await this.ofSubject(subject);
     if (!order) throw new Error(`order ${id} was stored and is gone`);
     return order;
   }
@@ -214,8 +220,12 @@ export class Orders {
     return this.#one('open_for', subject);
   }
 
-  async #one(column: 'id' | 'certificate_id' | 'open_for', value: string): Promise<StoredOrder | undefined> {
-    const row = await this.#database.read
+  async #one(
+    column: 'id' | 'certificate_id' | 'open_for',
+    value: string,
+    from: Reader = this.#database.read,
+  ): Promise<StoredOrder | undefined> {
+    const row = await from
       .selectFrom('certificate_orders')
       .selectAll()
       .where(column, '=', value)

@@ -1,4 +1,4 @@
-/** What is told about a certificate. The private key is in none of these shapes, on purpose. */
+/** What is told about a certificate. The private key is in one of these shapes: that of its export. */
 import { z } from 'zod';
 import { nextCursorField, timestamp } from '../core/collection.ts';
 import { orderSchema } from './order-schema.ts';
@@ -26,6 +26,16 @@ export const toldCertificateSchema = listedCertificateSchema.extend({
   order: orderSchema.optional().describe('By which it came'),
 });
 export type ToldCertificate = z.output<typeof toldCertificateSchema>;
+
+/** The one answer that has a private key. */
+export const exportedCertificateSchema = z.object({
+  id: z.string(),
+  names: z.array(z.string()),
+  not_after: timestamp,
+  fingerprint_sha256: z.string(),
+  chain_pem: z.string().describe('The certificate and its intermediates, leaf first'),
+  private_key_pem: z.string().describe('PKCS#8, not encrypted'),
+});
 
 export const certificateListSchema = z.object({
   certificates: z.array(listedCertificateSchema),

@@ -16,10 +16,10 @@ import { type AuthorityOptions, openAuthority } from './authority.ts';
 import { Catalog, type Entry, entryOf } from './catalog.ts';
 import { parseImport } from './import.ts';
 import { InternalCertificates } from './internal.ts';
-import type { KeepCertificate } from './issuing.ts';
+import type { KeepCertificate } from './shelf.ts';
 import { type Certificate, type ListedCertificate, listedCertificateSchema } from './schema.ts';
 import { Selector } from './select.ts';
-import { Vault } from './vault.ts';
+import { type Material, Vault } from './vault.ts';
 
 const RENEWAL_EVERY_MS = HOUR;
 const MAX_CERTIFICATES = 50_000;
@@ -145,6 +145,15 @@ export class CertificateService implements AsyncDisposable {
 
   chainOf(id: string): Promise<string | undefined> {
     return this.#parts.vault.chainOf(id);
+  }
+
+  /** With the private key. @throws AppError NOT_FOUND */
+  async export(id: string): Promise<Material & { certificate: Certificate }> {
+    const { vault } = this.#parts;
+    const certificate = (await vault.find(this.#options.database.read, [id])).get(id);
+    const material = await vault.export(id);
+    if (!certificate || !material) throw notFound(id);
+    return { certificate, ...material };
   }
 
   /** One that a CA gave, in the transaction of its order; served from the next handshake on. */

@@ -107,17 +107,23 @@ export class Vault {
     this.#contexts.delete(id);
   }
 
-  async #read(id: string): Promise<SecureContext> {
+  /**
+   * Chain and private key (PEM), for who exports them: the only way by which a key leaves this folder. Undefined when
+   * it is gone. @throws Error when its key does not open with this master key
+   */
+  async export(id: string): Promise<Material | undefined> {
     const row = await this.#database.read
       .selectFrom('certificates')
       .select(['chain_pem', 'key_sealed'])
       .where('id', '=', id)
       .executeTakeFirst();
-    if (!row) throw new Error(`certificate ${id} is not in the store`);
-    return createSecureContext({
-      cert: row.chain_pem,
-      key: this.#sealer.open(row.key_sealed, sealContext(id)),
-    });
+    return row && { chainPem: row.chain_pem, keyPem: this.#sealer.open(row.key_sealed, sealContext(id)) };
+  }
+
+  async #read(id: string): Promise<SecureContext> {
+    const material = await this.export(id);
+    if (!material) throw new Error(`certificate ${id} is not in the store`);
+    return createSecureContext({ cert: material.chainPem, key: material.keyPem });
   }
 }
 

@@ -9,7 +9,7 @@ import type { Clock } from './clock.ts';
 import { AppError, toAppError } from './errors.ts';
 import { parseArguments } from './input.ts';
 import { limits } from './limits.ts';
-import type { AnyOperation, IdempotencyTicket, OperationContext } from './operation.ts';
+import type { AnyOperation, IdempotencyTicket, OperationContext, Surface } from './operation.ts';
 import { type Access, isConfined, type Principal } from './principal.ts';
 import type { Log } from './record.ts';
 
@@ -46,6 +46,7 @@ export function createDispatch(options: DispatchOptions): Dispatch {
     let input: Record<string, unknown> | undefined;
     try {
       authorise(operation, context.principal, started, options.access);
+      requireSurface(operation, context.surface);
       requireOn(operation, options.services);
       const given: unknown = isReader(raw) ? await raw() : raw;
       // The credential may have run out while they came.
@@ -100,6 +101,12 @@ function authorise(
   throw new AppError('FORBIDDEN', `${name} needs the permission ${permission}`, {
     details: { required: permission },
   });
+}
+
+/** Behind an endpoint that has none of these at all. */
+function requireSurface({ name, mcp }: AnyOperation, surface: Surface): void {
+  if (mcp === 'never' && surface === 'mcp')
+    throw new AppError('FORBIDDEN', `${name} is not for MCP; REST and the command line have it`);
 }
 
 /** After the permission: who may not run it has no business knowing the settings. */

@@ -33,8 +33,11 @@ export interface Operation<
   idempotent?: boolean;
   /** True when results carry text that strangers wrote. */
   untrusted?: boolean;
-  /** `listed` in tools/list, or `searchable`: reached by find_operations and call_operation. */
-  mcp: 'listed' | 'searchable';
+  /**
+   * `listed` in tools/list; `searchable`: reached by find_operations and call_operation; `never`: what no model may
+   * read. `dispatch` refuses that over MCP, whatever the endpoint does.
+   */
+  mcp: 'listed' | 'searchable' | 'never';
   /** Group for `?toolsets=`: the noun. */
   toolset: Toolset;
   http: { method: HttpMethod; path: `/v1/${string}` };
@@ -57,6 +60,11 @@ export interface Operation<
    * that it is not whole and how to ask for less. Without it a result that is too long is not shown at all.
    */
   shorten?: (output: z.output<Output>, characters: number) => z.input<Output>;
+  /**
+   * For a result that is a document: its text, which the command line prints as it is, or writes into a file that only
+   * its owner can read.
+   */
+  document?: (output: z.output<Output>) => string;
   handler: (
     input: z.output<Input>,
     context: OperationContext,

@@ -6,6 +6,8 @@ export const permissions = [
   'routes:write',
   'certificates:read',
   'certificates:write',
+  /** To be given private keys. */
+  'certificates:export',
   'tokens:read',
   'tokens:write',
   'users:read',

@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { SECOND } from '../core/clock.ts';
+import { CLI_CLIENT_ID } from '../core/own-client.ts';
 import type { Audience, Possession } from '../core/exchange.ts';
 import type { Permission } from '../core/permissions.ts';
 import type { Principal } from '../core/principal.ts';
@@ -88,7 +89,7 @@ export class Authenticator {
       id: principalIdOf(user.id, clientId),
       name: user.username,
       kind: 'user',
-      permissions: both(permissionsOf(scope), user.permissions),
+      permissions: inNameOf(clientId, both(permissionsOf(scope), user.permissions)),
       hostnames: user.hostnames,
       expiresAt,
       oauth: { userId: user.id, ...facts },
@@ -114,6 +115,15 @@ const ID_LENGTH = 16;
 /** Client ids may be whole URLs. */
 const shortened = (clientId: string): string =>
   createHash('sha256').update(clientId).digest('hex').slice(0, ID_LENGTH);
+
+/**
+ * A client that a person lets act in their name may be a model's, whose token for `/mcp` is good for REST as well: it
+ * is given no private keys, by any surface. The command line is the person.
+ */
+function inNameOf(clientId: string, permissions: ReadonlySet<Permission>): ReadonlySet<Permission> {
+  if (clientId === CLI_CLIENT_ID) return permissions;
+  return new Set([...permissions].filter((permission) => permission !== 'certificates:export'));
+}
 
 const both = (scopes: ReadonlySet<Permission>, held: ReadonlySet<Permission>): ReadonlySet<Permission> =>
   new Set([...scopes].filter((permission) => held.has(permission)));

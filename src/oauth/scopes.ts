@@ -36,6 +36,7 @@ const verbs: Readonly<Record<string, string>> = {
   read: 'See',
   write: 'Create, change and delete',
   run: 'Run',
+  export: 'Take private keys with',
 };
 
 /** For the person who is asked. */

@@ -49,3 +49,14 @@ export const certificateOrders: Migration = {
       await schema.dropTable(table).execute();
   },
 };
+
+/** A change of an account's key is in the store before the CA hears of it. */
+export const accountKeys: Migration = {
+  name: 'account-keys',
+  async up({ schema }) {
+    await schema.alterTable('acme_accounts').addColumn('next_key_sealed', 'text').execute();
+  },
+  async down({ schema }) {
+    await schema.alterTable('acme_accounts').dropColumn('next_key_sealed').execute();
+  },
+};

@@ -20,6 +20,8 @@ export interface Tables {
     url: string | null;
     orders_url: string | null;
     key_sealed: string;
+    /** What its key may be by now: a change of keys has begun, and what came of it is not known. */
+    next_key_sealed: string | null;
     created_at: number;
   };
   certificate_orders: {

@@ -194,3 +194,24 @@ test(
     assert.equal(body.certificate.source, 'internal');
   },
 );
+
+test(
+  'rotate_acme_account_key at Pebble: the next order, and one after a restart, are of the account with its new key',
+  needs,
+  async (t) => {
+    const { product } = await world(t);
+    const path = '/v1/certificate-issuers/default/account-key';
+    assert.equal((await product.api('POST', path, {})).status, 412);
+    const order = (name: string) => product.api('POST', '/v1/certificate-orders', { names: [name] });
+    assert.equal((await order('before.example.com')).body.state, 'issued');
+    const [first, second] = [await product.api('POST', path, {}), await product.api('POST', path, {})];
+    assert.equal(first.status, 200, JSON.stringify(first.body));
+    assert.equal(second.body.account_url, first.body.account_url);
+    assert.notEqual(second.body.thumbprint, first.body.thumbprint);
+    assert.equal((await order('after.example.com')).body.state, 'issued');
+    await product.kill();
+    await using again = await product.restart();
+    const late = await again.api('POST', '/v1/certificate-orders', { names: ['restarted.example.com'] });
+    assert.equal(late.body.state, 'issued', JSON.stringify(late.body));
+  },
+);

@@ -60,6 +60,8 @@ const refusedToConfined = [
   'HEAD /v1/endpoints',
   'POST /v1/commands',
   'POST /v1/keys/rotate',
+  'POST /v1/certificates/{id}/export',
+  'POST /v1/certificate-issuers/{issuer}/account-key',
 ];
 /** People and clients belong to all hostnames. */
 const isRefusedToConfined = (call: string): boolean =>
@@ -71,6 +73,7 @@ const places: Record<string, string> = {
   hostname: 'nowhere.example.org',
   id: 'tok_000',
   component: 'mcp',
+  issuer: 'nobody',
   token: 'x',
   path: 'x',
 };
@@ -113,6 +116,7 @@ test('incident 01: what an endpoint asks for is the permission of what it touche
     'connector-diagnosis': 'logs',
     'certificate-explanation': 'certificates',
     'certificate-orders': 'certificates',
+    'certificate-issuers': 'certificates',
     'log-levels': 'system',
     endpoints: 'system',
     keys: 'system',
@@ -125,7 +129,9 @@ test('incident 01: what an endpoint asks for is the permission of what it touche
       ? 'authenticated'
       : path === '/v1/commands'
         ? 'commands:run'
-        : wanted;
+        : path.endsWith('/export')
+          ? 'certificates:export'
+          : wanted;
     assert.equal(gate, own, `${methods.join()} ${path}`);
   }
 });

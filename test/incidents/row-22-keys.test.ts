@@ -1,11 +1,11 @@
 /**
- * A private key goes in and never comes out: not in any answer, log record, error, or file of the data directory, in no
- * encoding. Certificates of somebody else's hostnames can't be seen, read or deleted.
+ * A private key goes in and comes out by `export_certificate` alone: not in any other answer, log record, error, or file
+ * of the data directory, in no encoding. Certificates of somebody else's hostnames can't be seen, read or deleted.
  */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -278,13 +278,103 @@ function unsealed(bytes: Buffer): string[] {
   ];
 }
 
-test('incident 22: no operation has a private key in its output, and none is answered by one that takes it', async () => {
+test('incident 22: no operation but the export has a private key in its output, and none is answered by one that takes it', async () => {
   const { body } = await product.api('GET', '/openapi.json');
-  const outputs = Object.values(body.paths as Record<string, Record<string, { responses: unknown }>>)
-    .flatMap((methods) => Object.values(methods))
+  const outputs = Object.entries(body.paths as Record<string, Record<string, { responses: unknown }>>)
+    .filter(([path]) => path !== '/v1/certificates/{id}/export')
+    .flatMap(([, methods]) => Object.values(methods))
     .map(({ responses }) => JSON.stringify(responses));
   assert.ok(outputs.length > 20);
   for (const output of outputs) assert.doesNotMatch(output, /private|key_pem|key_sealed|chain_pem/i);
+});
+
+test('incident 22: an export is for its own permission, over REST and the command line; its key is nowhere else, and who took it is in the audit log', async () => {
+  const path = `/v1/certificates/${mineId}/export`;
+  const exported = (token: string | undefined) => send(product, { method: 'POST', path, token, body: {} });
+  const viewer = await grant(product, { bundle: 'viewer' });
+  const operator = await grant(product, { bundle: 'operator' });
+  const writer = await grant(product, { permissions: ['certificates:write', 'certificates:read'] });
+  const hemmed = await grant(product, { permissions: ['certificates:export'], hostnames: [MINE] });
+  for (const token of [viewer, operator, writer, confined, hemmed]) {
+    const refused = await exported(token.secret);
+    assert.equal(refused.status, 403, refused.text);
+    answers.push(refused.text);
+  }
+  assert.equal((await exported(undefined)).status, 401);
+  const exporter = await grant(product, { permissions: ['certificates:export'] });
+  assert.equal(
+    (await send(product, { path: `/v1/certificates/${mineId}`, token: exporter.secret })).status,
+    403,
+  );
+  const own = await exported(exporter.secret);
+  assert.equal(own.status, 200, own.text);
+  assert.equal(own.headers['cache-control'], 'no-store');
+  const isMine = (pem: string) => createPrivateKey(pem).equals(createPrivateKey(mine.keyPem));
+  assert.ok(isMine(own.json.private_key_pem));
+  assert.equal(own.json.chain_pem.trim(), mine.certificatePem.trim());
+  const missing = await send(product, {
+    method: 'POST',
+    path: '/v1/certificates/crt_none/export',
+    token: exporter.secret,
+    body: {},
+  });
+  assert.equal(missing.status, 404);
+
+  // Every permission there is, and over MCP nothing.
+  for (const call of [
+    { name: 'export_certificate', args: { id: mineId } },
+    { name: 'call_operation', args: { name: 'export_certificate', arguments: { id: mineId } } },
+    { name: 'run_command', args: { command: `ohp export certificate ${mineId} --yes` } },
+    { name: 'run_command', args: { command: `npx ohp export certificate ${mineId} --yes` } },
+    { name: 'run_command', args: { command: `node ${cli} export certificate ${mineId} --yes` } },
+    { name: 'run_command', args: { command: `curl -X POST http://localhost:${product.httpPort}${path}` } },
+    { name: 'run_command', args: { command: `cat ${product.dataDir}/master.key` } },
+  ]) {
+    const { text, json } = await mcp(call.name, call.args);
+    assert.ok(json.error ?? json.result.isError, text);
+    assert.match(text, /Unknown tool|NOT_FOUND|is not allowed/);
+  }
+  await mcp('find_operations', { query: 'export_certificate' });
+  assert.doesNotMatch(answers.at(-1) ?? '', /export_certificate/);
+
+  const folder = mkdtempSync(join(tmpdir(), 'export-'));
+  after(() => rmSync(folder, { recursive: true, force: true }));
+  const file = join(folder, 'mine.pem');
+  await ohp('export', 'certificate', mineId, '--out', file);
+  assert.match(answers.splice(-2).join(''), /CONFIRMATION_REQUIRED: Give out the private key/);
+  assert.ok(!existsSync(file));
+  await ohp('export', 'certificate', mineId, '--out', file, '--yes');
+  assert.match(answers.splice(-2).join(''), /^wrote .*mine\.pem\n$/);
+  assert.equal(statSync(file).mode & 0o777, 0o600);
+  const pem = readFileSync(file, 'utf8');
+  assert.ok(pem.startsWith(mine.certificatePem.trim()));
+  assert.ok(isMine(pem.slice(pem.indexOf('-----BEGIN PRIVATE KEY'))));
+  await ohp('export', 'certificate', mineId, '--out', file, '--yes');
+  assert.match(answers.splice(-2).join(''), /INVALID_INPUT: out: .*mine\.pem is there already/);
+  await ohp('export', 'certificate', mineId, '--yes');
+  assert.equal(answers.splice(-2)[0], pem);
+  await ohp('export', 'certificate', 'crt_none', '--out', `${file}.2`, '--yes');
+  assert.ok(!existsSync(`${file}.2`));
+
+  const audit = await eventually(async () => {
+    const { body } = await product.api(
+      'GET',
+      '/v1/logs?kind=audit&operation=export_certificate&lines=1000&verbose=true',
+    );
+    const given = body.records.filter(({ outcome }: { outcome: string }) => outcome === 'OK');
+    return given.length >= 3 ? JSON.stringify(body) : undefined;
+  }, 'audit records of the exports');
+  assert.ok(audit.includes(mineId) && audit.includes(exporter.id) && audit.includes('FORBIDDEN'));
+  await rest('GET', '/v1/logs?kind=all&lines=1000&verbose=true&level=debug');
+  const keys = { mine: mine.keyPem };
+  const leaks = [
+    ...answers.flatMap((answer, i) => found(`answer ${i}`, Buffer.from(answer), keys)),
+    ...found('output', Buffer.from(product.output()), keys),
+    ...readdirSync(product.dataDir, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .flatMap(({ parentPath, name }) => found(name, readFileSync(join(parentPath, name)), keys)),
+  ];
+  assert.deepEqual(leaks, []);
 });
 
 test("incident 22: certificates of another's hostnames do not exist for a confined credential, over REST and MCP", async () => {

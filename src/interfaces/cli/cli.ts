@@ -17,6 +17,7 @@ import { completionScript, shells } from './completion.ts';
 import { addConnectionOptions, type ConnectionOptions, resolveServer, valueOf } from './connection.ts';
 import { forgetLogin, readCredentials, storeLogin } from './credentials.ts';
 import { loginByDevice } from './device-login.ts';
+import { writeDocument } from './document.ts';
 import type { CliIo } from './io.ts';
 import { renderJson, renderOutput, tableShapeOf } from './output.ts';
 import { askSecret, askYesNo, questionOf } from './prompt.ts';
@@ -106,15 +107,23 @@ function addOperation(
   addConnectionOptions(command).option('--json', 'print the answer as JSON');
   const question = questionOf(operation);
   if (question) command.option('--yes', 'do not ask for confirmation');
+  const { document } = operation;
+  if (document) command.option('--out <file>', 'write it into this new file, which only you can read');
   command.action(async () => {
     const given = await readArguments(command, args, io);
     const input = parseInput(operation, given);
-    const options = command.opts<ConnectionOptions & { json?: boolean; yes?: boolean }>();
+    const options = command.opts<ConnectionOptions & { json?: boolean; yes?: boolean; out?: string }>();
     const server = await resolveServer(options, io);
     const message = options.yes === true ? undefined : question?.(input);
     if (message !== undefined) await confirm(message, io);
-    const output = await call(server, operation, given, io.signal);
+    const ask = () => call(server, operation, given, io.signal);
+    if (document && options.out !== undefined) {
+      const text = async () => (options.json === true ? renderJson : document)(await ask());
+      return void io.stderr.write(`wrote ${await writeDocument(options.out, io, text)}\n`);
+    }
+    const output = await ask();
     if (options.json === true) io.stdout.write(renderJson(output));
+    else if (document) io.stdout.write(document(output));
     else print(io, renderOutput(output, tableShapeOf(operation, operations), widthOf(io)));
   });
 }

@@ -4,8 +4,9 @@ import { z } from 'zod';
 import { type AnyOperation, defineOperation, type OperationContext } from '../../core/operation.ts';
 import { operations as declared } from '../../operations.ts';
 import { createFindOperations, MAX_ANSWER_CHARACTERS } from './search.ts';
+import { servedByMcp } from './views.ts';
 
-const operations: readonly AnyOperation[] = declared;
+const operations = servedByMcp(declared);
 
 async function find(query: string, { of = operations, limit = 5 } = {}) {
   const operation = createFindOperations(of);

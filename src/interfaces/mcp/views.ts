@@ -43,12 +43,17 @@ interface Narrowing {
   readonly readOnly: boolean;
 }
 
+/** What MCP has of the operations. Nothing of this folder sees the others. */
+export const servedByMcp = (operations: readonly AnyOperation[]): readonly AnyOperation[] =>
+  operations.filter(({ mcp }) => mcp !== 'never');
+
 export function createViews(
-  operations: readonly AnyOperation[],
+  all: readonly AnyOperation[],
   settings: Pick<McpSettings, 'toolsets' | 'readOnly'>,
   profile: ServerProfile,
   isOff: (operation: AnyOperation) => boolean = () => false,
 ): Views {
+  const operations = servedByMcp(all);
   const off = new Set(operations.filter(isOff));
   const definitions = new Map(operations.map((operation) => [operation, definitionOf(operation)]));
   const views = new Map<string, View>();

@@ -1,0 +1,162 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { HOUR } from '../core/clock.ts';
+import { problem, unreachable } from './fake-ca.fixture.ts';
+import { openWorld } from './ordering.fixture.ts';
+
+test('request_certificate repeated with its idempotency key is the same order, also when that is over and after a restart', async (t) => {
+  const { ca, start } = await openWorld(t);
+  const input = { names: ['a.company.io'], idempotency_key: 'request-0001' };
+  const one = await start();
+  const first = await one.call('request_certificate', input);
+  assert.equal(first.state, 'issued');
+  assert.equal((await one.call('request_certificate', input)).id, first.id);
+  await one.stop();
+  const two = await start();
+  assert.equal((await two.call('request_certificate', input)).id, first.id);
+  assert.equal(ca.orders.size, 1);
+  await assert.rejects(
+    two.call('request_certificate', { ...input, names: ['b.company.io'] }),
+    /idempotency_key was used with other arguments/,
+  );
+  const { id } = await two.call('request_certificate', { ...input, idempotency_key: 'request-0002' });
+  assert.notEqual(id, first.id);
+  assert.equal(ca.orders.size, 2);
+});
+
+test('the key of a request that found an open order is kept too', async (t) => {
+  const { ca, start, wanted } = await openWorld(t, { wanted: ['a.company.io'] });
+  const { issuance, call } = await start();
+  const opened = await issuance.orders.open({
+    names: wanted,
+    issuer: 'ca',
+    keyType: 'p256',
+    reason: 'served',
+    replaces: undefined,
+    profile: undefined,
+    owner: undefined,
+    urgency: 1,
+  });
+  const input = { names: wanted, idempotency_key: 'request-0001' };
+  assert.equal((await call('request_certificate', input)).id, opened.id);
+  assert.equal((await call('request_certificate', input)).id, opened.id);
+  assert.equal(ca.orders.size, 1);
+});
+
+test('a certificate of a CA in use is deleted only by force; the internal CA serves until the next one is there', async (t) => {
+  const { ca, start } = await openWorld(t, { wanted: ['a.company.io'] });
+  const { issuance, certificates, call } = await start();
+  await issuance.tick();
+  await issuance.settle();
+  const { id } = certificates.inUse('a.company.io') ?? {};
+  await assert.rejects(call('delete_certificate', { id }), /in use by a\.company\.io; with force: true/);
+  assert.equal(certificates.inUse('a.company.io')?.id, id);
+  await call('delete_certificate', { id, force: true });
+  assert.ok(await certificates.select('a.company.io'));
+  assert.equal(certificates.inUse('a.company.io')?.source, 'internal');
+  await issuance.tick();
+  await issuance.settle();
+  const next = certificates.inUse('a.company.io');
+  assert.equal(next?.source, 'acme');
+  assert.notEqual(next?.id, id);
+  assert.equal(ca.orders.size, 2);
+});
+
+/** Names ordered one after the other, each with the account as it is then. */
+const orderOf = (one: Started, name: string) => one.call('request_certificate', { names: [name] });
+type Started = Awaited<ReturnType<Awaited<ReturnType<typeof openWorld>>['start']>>;
+const rotate = (one: Started) => one.call('rotate_acme_account_key', { issuer: 'ca' });
+const keysOf = ({ database }: Started) =>
+  database.read.selectFrom('acme_accounts').selectAll().executeTakeFirstOrThrow();
+
+test('the key of the account is changed, and what is ordered before and after is of the same account', async (t) => {
+  const { ca, start } = await openWorld(t);
+  const one = await start();
+  await assert.rejects(rotate(one), /there is no account at ca yet/);
+  await orderOf(one, 'a.company.io');
+  const before = await keysOf(one);
+  const { account_url: url, thumbprint } = await rotate(one);
+  const after = await keysOf(one);
+  assert.equal(after.url, before.url);
+  assert.equal(url, before.url);
+  assert.notEqual(after.key_sealed, before.key_sealed);
+  assert.equal(after.next_key_sealed, null);
+  assert.notEqual((await rotate(one)).thumbprint, thumbprint);
+  await one.stop();
+  assert.equal((await orderOf(await start(), 'b.company.io')).state, 'issued');
+  assert.equal(ca.accounts, 1);
+});
+
+for (const when of ['before', 'after'] as const)
+  test(`a change of keys whose reply is lost, ${when} the CA acted, and a process that ends there: the key that is valid is found out`, async (t) => {
+    let lost: string[] = [];
+    const { ca, start } = await openWorld(t, {
+      trouble: (what, at) => {
+        if (what !== 'keyChange' && lost.includes(what)) throw unreachable();
+        if (what !== 'keyChange' || at !== when || !lost.includes(what)) return;
+        throw unreachable();
+      },
+    });
+    const one = await start();
+    await orderOf(one, 'a.company.io');
+    // Nor can it be asked which key it has.
+    lost = ['keyChange', 'newAccount'];
+    await assert.rejects(rotate(one), /whether the account at ca has its new key is looked at before/);
+    assert.notEqual((await keysOf(one)).next_key_sealed, null);
+    await one.stop();
+    lost = [];
+    const two = await start();
+    assert.equal((await orderOf(two, 'b.company.io')).state, 'issued');
+    // The CA that never heard of it may do so yet: the key is kept until it is used.
+    assert.equal((await keysOf(two)).next_key_sealed === null, when === 'after');
+    await rotate(two);
+    assert.equal((await keysOf(two)).next_key_sealed, null);
+    assert.equal((await orderOf(two, 'c.company.io')).state, 'issued');
+    assert.equal(ca.accounts, 1);
+  });
+
+test('a lost reply of a CA that can be asked afterwards is no failure', async (t) => {
+  let isLost = true;
+  const { start } = await openWorld(t, {
+    trouble: (what, when) => {
+      if (what === 'keyChange' && when === 'after' && isLost) throw unreachable();
+    },
+  });
+  const one = await start();
+  await orderOf(one, 'a.company.io');
+  const { key_sealed: before } = await keysOf(one);
+  await rotate(one);
+  assert.notEqual((await keysOf(one)).key_sealed, before);
+  isLost = false;
+  assert.equal((await orderOf(one, 'b.company.io')).state, 'issued');
+});
+
+test('a CA that refuses another key is told so in its words, and the old one stays', async (t) => {
+  const { start } = await openWorld(t, {
+    trouble: (what) => {
+      if (what === 'keyChange') throw problem('unauthorized', 403);
+    },
+  });
+  const one = await start();
+  await orderOf(one, 'a.company.io');
+  const before = await keysOf(one);
+  await assert.rejects(rotate(one), { code: 'UPSTREAM_FAILED' });
+  assert.deepEqual(await keysOf(one), before);
+  assert.equal((await orderOf(one, 'b.company.io')).state, 'issued');
+});
+
+test('an account that the CA does not know any more is made anew, once, and with another key', async (t) => {
+  const { ca, start, clock } = await openWorld(t);
+  const one = await start();
+  await orderOf(one, 'a.company.io');
+  const before = await keysOf(one);
+  ca.forgetAccounts();
+  await Promise.all(['b', 'c', 'd'].map((name) => orderOf(one, `${name}.company.io`)));
+  clock.advance(2 * HOUR);
+  await one.issuance.tick();
+  await one.issuance.settle();
+  for (const name of ['b', 'c', 'd']) assert.ok(one.certificates.serving(`${name}.company.io`), name);
+  const after = await keysOf(one);
+  assert.notEqual(after.key_sealed, before.key_sealed);
+  assert.equal(ca.accounts, 2);
+});
