@@ -15,8 +15,15 @@ import { type AcmeClient, openAcmeClient } from './acme/client.ts';
 import type { CertificateKeyType } from '../core/key-type.ts';
 import { ownerLimitsOf } from './budget.ts';
 import type { Entry } from './catalog.ts';
+import { type ChallengeDns, ChallengeRecords } from './challenge-records.ts';
 import { Challenges } from './challenges.ts';
-import { chooseIssuer, type Dns01Port, type IssuanceSettings, type Issuer } from './issuers.ts';
+import {
+  challengesFor,
+  chooseIssuer,
+  type Dns01Port,
+  type IssuanceSettings,
+  type Issuer,
+} from './issuers.ts';
 import { DRIVE_MS, Issuing, type KeepCertificate } from './issuing.ts';
 import { Held } from './counts.ts';
 import { LeaseLost, type NewOrderRow, Orders, type StoredOrder } from './orders.ts';
@@ -58,7 +65,10 @@ export interface IssuanceOptions {
   wishOf?: WishOf | undefined;
   /** In whose name a hostname is served; undefined: of nobody whose orders are counted. */
   payerOf?: ((name: string) => string | undefined) | undefined;
+  /** Undefined: no provider is set up. */
   dns01?: Dns01Port | undefined;
+  /** What was published by settings of before is withdrawn without a provider too, as far as that goes. */
+  dns?: ChallengeDns | undefined;
   /** Whether no other process is on the store: then what was under way is taken up at once. */
   isAlone: boolean;
   /** Tests and simulations have their own CA. */
@@ -69,6 +79,7 @@ export class Issuance implements AsyncDisposable {
   readonly #options: IssuanceOptions;
   readonly challenges: Challenges;
   readonly orders: Orders;
+  readonly #records: ChallengeRecords | undefined;
   readonly #accounts: Accounts;
   readonly #issuing: Issuing;
   readonly #windows: Windows;
@@ -86,11 +97,12 @@ export class Issuance implements AsyncDisposable {
   #pumpAgain = false;
 
   constructor(options: IssuanceOptions) {
-    const { clock, dns01, shelf } = options;
+    const { clock, dns, dns01, shelf } = options;
     this.#options = options;
     this.#wishOf = options.wishOf ?? noWish;
-    this.challenges = new Challenges(clock, dns01);
+    this.challenges = new Challenges(clock);
     this.orders = new Orders(options);
+    this.#records = dns && new ChallengeRecords({ ...options, dns, orders: this.orders });
     this.#accounts = new Accounts(options);
     this.#windows = new Windows({ ...options, clientOf: (issuer) => this.clientOf(issuer) });
     this.#issuing = new Issuing({
@@ -98,6 +110,7 @@ export class Issuance implements AsyncDisposable {
       orders: this.orders,
       accounts: this.#accounts,
       challenges: this.challenges,
+      records: this.#records,
       clientOf: (issuer) => this.clientOf(issuer),
       keep: shelf.keep,
       chainOf: (id) => shelf.chainOf(id),
@@ -128,6 +141,7 @@ export class Issuance implements AsyncDisposable {
     const wanted = new Set(this.#options.wanted());
     await this.#plan(wanted, wanted, await this.orders.allOpen());
     this.pump();
+    await this.#records?.sweep();
   }
 
   /** Opens or finds the order for these names; its turn is now. */
@@ -383,13 +397,14 @@ export class Issuance implements AsyncDisposable {
     const issuer = this.issuerNamed(order.document.issuer);
     if (!issuer) return;
     const late = new AbortController();
-    const timer = clock.after(DRIVE_MS, () => late.abort());
+    const driveMs = this.#driveMs(order);
+    const timer = clock.after(driveMs, () => late.abort());
     const signal = AbortSignal.any([this.#stop.signal, late.signal]);
     try {
       const done = await this.#issuing.drive(order, {
         issuer,
         call: { signal },
-        deadline: clock.now() + DRIVE_MS,
+        deadline: clock.now() + driveMs,
       });
       this.#write('info', `${done.certificateId} for ${done.document.names.join(', ')} by ${issuer.name}`);
     } catch (cause) {
@@ -399,6 +414,13 @@ export class Issuance implements AsyncDisposable {
     } finally {
       timer.cancel();
     }
+  }
+
+  /** Name servers may take their time, while the lease is renewed. */
+  #driveMs({ document: { names } }: StoredOrder): number {
+    const { dns, dns01 } = this.#options;
+    const mayTakeDns = names.some((name) => challengesFor(name, dns01).includes('dns-01'));
+    return DRIVE_MS + (mayTakeDns ? (dns?.propagationTimeoutMs ?? 0) : 0);
   }
 
   /** Settings may have changed since: an issuer that is gone is not asked, nor one that can't be for these names. */

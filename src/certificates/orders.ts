@@ -239,6 +239,18 @@ export class Orders {
     return claimed;
   }
 
+  /** The lease for longer, for work that takes its time. @throws LeaseLost */
+  async holdIn(tx: Writer, id: string): Promise<void> {
+    const { numUpdatedRows } = await tx
+      .updateTable('certificate_orders')
+      .set({ lease_until: this.#clock.now() + LEASE_MS })
+      .where('id', '=', id)
+      .where('lease_holder', '=', this.#holder)
+      .where('open_for', 'is not', null)
+      .executeTakeFirst();
+    if (numUpdatedRows !== 1n) throw new LeaseLost(`order ${id} is worked on by somebody else`);
+  }
+
   async release(id: string): Promise<void> {
     await this.#database.change({}, async (tx) => {
       await tx
