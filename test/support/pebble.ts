@@ -75,10 +75,10 @@ export async function startPebble(options: PebbleOptions = {}): Promise<Pebble> 
   const { dnsServer: resolver = `127.0.0.1:${dnsPort}` } = options;
   await using stack = new AsyncDisposableStack();
   stack.defer(() => rmSync(folder, { recursive: true, force: true }));
-  if (options.dnsServer === undefined) {
-    const dns = stack.use(startProgram(dnsServer(resolver, dnsManagement), { cwd: folder }));
-    await dns.until(() => isListening(dnsManagement), 'the DNS server');
-  }
+  const dns =
+    options.dnsServer === undefined
+      ? stack.use(startProgram(dnsServer(resolver, dnsManagement), { cwd: folder }))
+      : undefined;
   const pebble = stack.use(
     startProgram(['pebble', '-strict', '-config', join(folder, 'config.json'), '-dnsserver', resolver], {
       cwd: folder,
@@ -93,6 +93,7 @@ export async function startPebble(options: PebbleOptions = {}): Promise<Pebble> 
     }),
   );
   await Promise.all([
+    dns?.until(() => isListening(dnsManagement), 'the DNS server'),
     pebble.until(() => isListening(port), 'Pebble'),
     pebble.until(() => isListening(management), 'the management of Pebble'),
   ]);
