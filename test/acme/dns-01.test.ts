@@ -1,17 +1,18 @@
 /**
- * DNS-01 in whole: the product as a person runs it, BIND as the zone's host with RFC 2136 on port 53, Pebble as the CA that
- * asks BIND. What is in the zone is read by dig.
+ * DNS-01 in whole: the product as a person runs it, BIND as the zone's host with RFC 2136 on port 53, Pebble and smallstep as
+ * CAs that ask BIND. What is in the zone is read by dig.
  */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, suite, test } from 'node:test';
 import { type AcmeFront, startAcmeFront } from '../support/acme-front.ts';
 import { type Bind, ownLoopback, startBind, withoutBind, withoutPort53 } from '../support/bind.ts';
+import { type CaddyCa, startCaddyCa, withoutCaddyCa } from '../support/caddy-ca.ts';
 import { configFile } from '../support/callers.ts';
 import { eventually } from '../support/eventually.ts';
 import { freePort } from '../support/free-port.ts';
 import { handshake } from '../support/handshake.ts';
-import { type Pebble, startPebble, withoutPebble } from '../support/pebble.ts';
+import { startPebble, withoutPebble } from '../support/pebble.ts';
 import { type Product, startProduct } from '../support/product.ts';
 
 const TARGET = 'http://127.0.0.1:9';
@@ -37,8 +38,13 @@ const provider = (zones: string[], keyName: string, more: object = {}) => ({
   ...more,
 });
 
-const settings = {
-  acme: { email: 'it@example.com' },
+const settings = (pebble: AcmeFront, caddy: CaddyCa | undefined) => ({
+  acme: {
+    issuers: [
+      { name: 'pebble', directory: pebble.directoryUrl, ca_pem: pebble.trustPem },
+      ...(caddy ? [{ name: 'caddy', directory: caddy.directoryUrl, ca_pem: caddy.trustPem }] : []),
+    ],
+  },
   dns: [
     provider(['example.com'], 'acme', { use: 'first' }),
     provider(['challenges.example.org', 'stale.example.net'], 'acme'),
@@ -46,7 +52,7 @@ const settings = {
   ],
   dns_resolvers: [first],
   dns_propagation_timeout_ms: 1000,
-};
+});
 
 const skip = withoutPebble || withoutBind || (await withoutPort53());
 
@@ -69,16 +75,16 @@ suite('DNS-01, from create_proxy to the zone and back', { skip }, () => {
         port: 53,
       }),
     );
-    const ca: Pebble = stack.use(await startPebble({ httpPort, tlsPort, dnsServer: `${first}:53` }));
-    front = stack.use(await startAcmeFront(ca));
-    const trust = configFile(front.trustPem);
+    const pebble = stack.use(await startPebble({ httpPort, tlsPort, dnsServer: `${first}:53` }));
+    const dnsServer = { host: first, port: 53 };
+    const caddy = withoutCaddyCa === false ? await startCaddyCa({ httpPort, tlsPort, dnsServer }) : undefined;
+    stack.use(caddy);
+    front = stack.use(await startAcmeFront(pebble));
     product = await startProduct({
       env: {
         OHP_HTTP_PORT: String(httpPort),
         OHP_HTTPS_PORT: String(tlsPort),
-        OHP_ACME_DIRECTORY: front.directoryUrl,
-        OHP_ACME_CA_FILE: trust,
-        OHP_CONFIG: configFile(settings),
+        OHP_CONFIG: configFile(settings(front, caddy)),
         TSIG_SECRET: SECRET,
       },
     });
@@ -132,6 +138,15 @@ suite('DNS-01, from create_proxy to the zone and back', { skip }, () => {
     });
     assert.equal(body.state, 'issued', JSON.stringify(body));
     assert.deepEqual(await bind.dig('delegated.challenges.example.org', 'TXT'), []);
+  });
+
+  test("a wildcard by Caddy's ACME server (smallstep)", { skip: withoutCaddyCa }, async () => {
+    const names = ['smallstep.example.com', '*.smallstep.example.com'];
+    const { body } = await product.api('POST', '/v1/certificate-orders', { names, issuer: 'caddy' });
+    assert.equal(body.state, 'issued', JSON.stringify(body));
+    await create('*.smallstep.example.com');
+    assert.match((await handshake(product, 'a.smallstep.example.com')).issuer, /Loopback Test CA/);
+    assert.deepEqual(await valuesAt('smallstep.example.com'), []);
   });
 
   const refused: [what: string, zone: string, problem: string, words: RegExp][] = [
