@@ -2,8 +2,11 @@
  * The part of the composition root that makes the gateway and what it serves. Its handlers come later, from the
  * surfaces, which stand on it.
  */
-import { gatewaySettings, issuanceSettings } from './app.settings.ts';
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { dnsSettings, gatewaySettings, issuanceSettings } from './app.settings.ts';
 import type { Challenges } from './certificates/challenges.ts';
+import { createDns, type Dns } from './certificates/dns/providers.ts';
 import { Issuance } from './certificates/issuance.ts';
 import type { IssuanceSettings } from './certificates/issuers.ts';
 import { OrderingService } from './certificates/ordering.ts';
@@ -42,6 +45,7 @@ export interface EdgeParts {
   readonly events: Events;
   readonly log: Log;
   readonly live: LiveStreams;
+  readonly dataDir: string;
   readonly caFile: string;
   readonly tokens: TokenService;
 }
@@ -65,7 +69,9 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
   const certificates = stack.use(await certificatesFor(base, controlHosts, table));
   const settings = issuanceSettings(config);
   const payer = (principalId: string) => payerOf(principalId, identitiesOf(tokens, handlers));
-  const issuance = stack.use(issuanceFor(config, base, { settings, certificates, table, payer }));
+  const dns = dnsFor(config, base);
+  const dns01 = config.dns.length > 0 ? dns : undefined;
+  const issuance = stack.use(issuanceFor(config, base, { settings, certificates, table, payer, dns, dns01 }));
   const own = () => gateway.own();
   let bound: Awaited<ReturnType<Gateway['listen']>> | undefined;
   const proxies = new ProxyService({
@@ -94,7 +100,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
   return {
     gateway,
     certificates,
-    ordering: orderingOf({ clock, issuance, certificates, table, payer }),
+    ordering: orderingOf({ clock, issuance, certificates, table, payer, dns01 }),
     proxies,
     routes,
     handlers,
@@ -141,16 +147,22 @@ function issuanceFor(
     certificates,
     table,
     payer,
+    dns,
+    dns01,
   }: {
     settings: IssuanceSettings;
     certificates: CertificateService;
     table: () => Table;
     payer: (principalId: string) => string | undefined;
+    dns: Dns;
+    dns01: Dns | undefined;
   },
 ): Issuance {
   return new Issuance({
     ...base,
     settings,
+    dns,
+    dns01,
     wishOf: (name) => wishOf(table().proxyOf(name)),
     payerOf: (name) => {
       const owner = table().proxyOf(name)?.owner;
@@ -179,23 +191,35 @@ const identitiesOf =
     return user ? { isConfined: user.hostnames !== undefined, madeBy: undefined } : tokens.identityOf(id);
   };
 
+/** Nobody is asked before an order or a question needs it. */
+const dnsFor = (config: Config, { clock, dataDir }: EdgeParts): Dns =>
+  createDns({
+    ...dnsSettings(config),
+    scratchDir: join(dataDir, 'scratch-dns'),
+    network: { clock, randomBytes },
+    fetch,
+    environment: process.env,
+  });
+
 const orderingOf = ({
   clock,
   issuance,
   certificates,
   table,
   payer,
+  dns01,
 }: Pick<EdgeParts, 'clock'> & {
   issuance: Issuance;
   certificates: CertificateService;
   table: () => Table;
   payer: (principalId: string) => string | undefined;
+  dns01: Dns | undefined;
 }) =>
   new OrderingService({
     clock,
     issuance,
     certificates,
-    dns01: undefined,
+    dns01,
     servedName: (hostname) => table().proxyOf(hostname)?.hostname,
     payer: (principal) => payer(principal.id),
   });

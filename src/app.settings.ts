@@ -1,6 +1,9 @@
 /** Configuration, as it is written in files, to the settings of the parts, in the units of code. */
+import { getServers } from 'node:dns';
 import { LETS_ENCRYPT_LIMITS } from './certificates/budget.ts';
 import { isPublicDirectory, type IssuanceSettings, type Issuer } from './certificates/issuers.ts';
+import type { DnsOptions } from './certificates/dns/providers.ts';
+import { parseServer } from './certificates/dns/schema.ts';
 import { LETS_ENCRYPT } from './config/acme.ts';
 import type { Config } from './config/config.ts';
 import { GITHUB_URL } from './config/upstreams.ts';
@@ -138,6 +141,17 @@ function issuerOf(
     preferredChain: preferred_chain,
     isPublic: isPublicDirectory(directory),
     limits: isLetsEncrypt ? LETS_ENCRYPT_LIMITS : undefined,
+  };
+}
+
+export function dnsSettings(
+  config: Config,
+): Pick<DnsOptions, 'providers' | 'resolvers' | 'propagationTimeoutMs'> {
+  return {
+    providers: config.dns,
+    // The system may know resolvers in a form that ours can't ask.
+    resolvers: config.dns_resolvers ?? getServers().filter((text) => parseServer(text) !== undefined),
+    propagationTimeoutMs: config.dns_propagation_timeout_ms,
   };
 }
 

@@ -15,7 +15,13 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
   core: { units: [], packages: ['zod'] },
   // A setting is checked by the code that will use it, so that what is accepted works.
   config: {
-    units: ['core', 'admin/allow-list', 'gateway/client-address', 'tokens/credential'],
+    units: [
+      'core',
+      'admin/allow-list',
+      'certificates/dns/schema',
+      'gateway/client-address',
+      'tokens/credential',
+    ],
     packages: ['yaml', 'zod'],
   },
   store: { units: ['core'], packages: ['better-sqlite3', 'kysely'] },
@@ -103,6 +109,8 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
   'app.settings': {
     units: [
       'certificates/budget',
+      'certificates/dns/providers',
+      'certificates/dns/schema',
       'certificates/issuers',
       'config',
       'core',

@@ -88,7 +88,7 @@ function problemReference(): string {
   );
   return heading(
     'Why has my certificate failed?',
-    `\`explain_certificate\` tells the problem that the CA named, its own words and the remedy. These are the problems that RFC 8555 (§6.7) and its companions know.\n\n| Problem | Means | What to do |\n| --- | --- | --- |\n${rows.join('\n')}`,
+    `\`explain_certificate\` tells the problem that the CA named, its own words and the remedy. These are the problems that RFC 8555 (§6.7) and its companions know, and, as \`record…\`, those of DNS-01 before the CA is asked.\n\n| Problem | Means | What to do |\n| --- | --- | --- |\n${rows.join('\n')}`,
   );
 }
 

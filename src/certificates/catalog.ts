@@ -1,4 +1,5 @@
 /** Which certificates there are, by name, in memory and without keys; and which one a hostname is served with. */
+import { wildcardOver } from '../core/hostname.ts';
 import type { Certificate } from './schema.ts';
 
 /** The part of a certificate that choosing needs; the rest stays in the store. */
@@ -65,10 +66,7 @@ export class Catalog {
 
   /** From elsewhere and valid now: exact name before wildcard, then the longest valid one; of ordered ones the newest. */
   public(hostname: string, now: number): Entry | undefined {
-    return (
-      validAt(this.#public.get(hostname), now) ??
-      validAt(this.#public.get(`*${hostname.slice(hostname.indexOf('.'))}`), now)
-    );
+    return validAt(this.#public.get(hostname), now) ?? validAt(this.#public.get(wildcardOver(hostname)), now);
   }
 
   /** `name` as it is served: a hostname or `*.parent`. May be over, or near its end. */

@@ -1,15 +1,14 @@
 /**
- * Answers to challenges that are pending: the gateway asks here before it asks anybody else, so that no upstream can
+ * Answers to challenges of HTTP-01 and TLS-ALPN-01 that are pending: the gateway asks here before it asks anybody else, so that no upstream can
  * answer for its own hostname. In memory: whoever resumes an order after a restart puts them here again.
  */
 import { createSecureContext, type SecureContext } from 'node:tls';
 import type { Clock } from '../core/clock.ts';
 import type { Authorization, Challenge } from './acme/authorization.ts';
 import { keyAuthorization } from './acme/challenge.ts';
-import { dns01Answer } from './acme/dns-01.ts';
 import type { AccountRef } from './acme/session.ts';
 import { tlsAlpn01Answer } from './acme/tls-alpn-01.ts';
-import type { ChallengeType, Dns01Port } from './issuers.ts';
+import type { ChallengeType } from './issuers.ts';
 
 export interface Placed {
   /** Takes it away again. */
@@ -18,21 +17,18 @@ export interface Placed {
 
 export interface Placing {
   readonly authorization: Pick<Authorization, 'identifier'>;
-  readonly challenge: Pick<Challenge, 'token'> & { type: ChallengeType };
+  readonly challenge: Pick<Challenge, 'token'> & { type: Exclude<ChallengeType, 'dns-01'> };
   readonly account: AccountRef;
-  readonly signal: AbortSignal;
 }
 
 export class Challenges {
   readonly #clock: Clock;
-  readonly #dns01: Dns01Port | undefined;
   /** Token → who may answer it with what. */
   readonly #http = new Map<string, { hostname: string; body: string }>();
   readonly #tls = new Map<string, SecureContext>();
 
-  constructor(clock: Clock, dns01: Dns01Port | undefined) {
+  constructor(clock: Clock) {
     this.#clock = clock;
-    this.#dns01 = dns01;
   }
 
   /** `hostname`: canonical, as the request has it. @see RFC 8555 §8.3 */
@@ -49,7 +45,7 @@ export class Challenges {
     return this.#tls.size > 0;
   }
 
-  async place({ authorization, challenge, account, signal }: Placing): Promise<Placed> {
+  async place({ authorization, challenge, account }: Placing): Promise<Placed> {
     const { token = '' } = challenge;
     const { identifier } = authorization;
     if (challenge.type === 'http-01') {
@@ -57,10 +53,7 @@ export class Challenges {
       this.#http.set(token, { hostname: identifier.value, body });
       return { remove: async () => void this.#http.delete(token) };
     }
-    if (challenge.type === 'tls-alpn-01') return this.#placeTls(identifier, token, account);
-    const { recordName, value } = await dns01Answer(identifier.value, token, account.key);
-    await this.#dns01?.publish(recordName, value, signal);
-    return { remove: async () => this.#dns01?.withdraw(recordName, value, signal) };
+    return this.#placeTls(identifier, token, account);
   }
 
   async #placeTls(

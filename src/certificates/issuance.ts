@@ -5,6 +5,7 @@
  */
 import { type Clock, DAY, HOUR, MINUTE, type Timer } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
+import { wildcardOver } from '../core/hostname.ts';
 import type { Events } from '../core/events.ts';
 import type { Log, LogRecord } from '../core/record.ts';
 import type { Sealer } from '../core/sealer.ts';
@@ -13,18 +14,25 @@ import type { ChangeContext, Database } from '../store/database.ts';
 import { Accounts } from './accounts.ts';
 import { AcmeClients } from './acme-clients.ts';
 import type { AcmeClient } from './acme/client.ts';
-import type { AccountRef } from './acme/session.ts';
 import type { CertificateKeyType } from '../core/key-type.ts';
 import { ownerLimitsOf } from './budget.ts';
 import type { Entry } from './catalog.ts';
+import { type ChallengeDns, ChallengeRecords } from './challenge-records.ts';
 import { Challenges } from './challenges.ts';
-import { chooseIssuer, type Dns01Port, type IssuanceSettings, type Issuer } from './issuers.ts';
+import {
+  challengesFor,
+  chooseIssuer,
+  type Dns01Port,
+  type IssuanceSettings,
+  type Issuer,
+} from './issuers.ts';
 import { DRIVE_MS, Issuing } from './issuing.ts';
 import type { Shelf } from './shelf.ts';
 import { Held } from './counts.ts';
-import { LeaseLost, type NewOrderRow, Orders, type StoredOrder } from './orders.ts';
+import { LeaseLost, type NewOrderRow, Orders, type StoredOrder, urgency } from './orders.ts';
 import { renewalTime } from './renewal.ts';
 import { setbackOf } from './setback.ts';
+import { Watchers } from './watchers.ts';
 import { Windows } from './windows.ts';
 import { isAsWished, issuersFor, keyWishFor, type Made, type WishOf } from './wishes.ts';
 
@@ -34,8 +42,6 @@ const MAX_AT_ONCE = 8;
 const SWEEP_EVERY_MS = HOUR;
 /** A certificate that is over is kept for people to see for this long. */
 const KEPT_AFTER_END_MS = 7 * DAY;
-const urgency = { requested: 0, served: 1, changed: 1, 'on-demand': 1, renewal: 2 } as const;
-const noWish: WishOf = () => undefined;
 
 export interface IssuanceOptions {
   database: Database;
@@ -50,7 +56,10 @@ export interface IssuanceOptions {
   wishOf?: WishOf | undefined;
   /** In whose name a hostname is served; undefined: of nobody whose orders are counted. */
   payerOf?: ((name: string) => string | undefined) | undefined;
+  /** Undefined: no provider is set up. */
   dns01?: Dns01Port | undefined;
+  /** What was published by settings of before is withdrawn without a provider too, as far as that goes. */
+  dns?: ChallengeDns | undefined;
   /** Whether no other process is on the store: then what was under way is taken up at once. */
   isAlone: boolean;
   /** Tests and simulations have their own CA. */
@@ -61,6 +70,7 @@ export class Issuance implements AsyncDisposable {
   readonly #options: IssuanceOptions;
   readonly challenges: Challenges;
   readonly orders: Orders;
+  readonly #records: ChallengeRecords | undefined;
   readonly #accounts: Accounts;
   readonly #issuing: Issuing;
   readonly #windows: Windows;
@@ -70,7 +80,7 @@ export class Issuance implements AsyncDisposable {
   readonly #clients: AcmeClients;
   readonly #driving = new Map<string, Promise<void>>();
   readonly #background = new Set<Promise<void>>();
-  readonly #watchers = new Map<string, Set<() => void>>();
+  readonly #watchers = new Watchers();
   readonly #stop = new AbortController();
   #timers: Timer[] = [];
   #unsubscribe: (() => void)[] = [];
@@ -81,12 +91,13 @@ export class Issuance implements AsyncDisposable {
   #rotation: Promise<unknown> = Promise.resolve();
 
   constructor(options: IssuanceOptions) {
-    const { clock, dns01, shelf } = options;
+    const { clock, dns, dns01, shelf } = options;
     this.#options = options;
     this.#clients = new AcmeClients(options);
-    this.#wishOf = options.wishOf ?? noWish;
-    this.challenges = new Challenges(clock, dns01);
+    this.#wishOf = options.wishOf ?? (() => undefined);
+    this.challenges = new Challenges(clock);
     this.orders = new Orders(options);
+    this.#records = dns && new ChallengeRecords({ ...options, dns, orders: this.orders });
     this.#accounts = new Accounts(options);
     this.#windows = new Windows({ ...options, clientOf: (issuer) => this.clientOf(issuer) });
     this.#issuing = new Issuing({
@@ -94,6 +105,7 @@ export class Issuance implements AsyncDisposable {
       orders: this.orders,
       accounts: this.#accounts,
       challenges: this.challenges,
+      records: this.#records,
       clientOf: (issuer) => this.clientOf(issuer),
       keep: shelf.keep,
       chainOf: (id) => shelf.chainOf(id),
@@ -124,6 +136,7 @@ export class Issuance implements AsyncDisposable {
     const wanted = new Set(this.#options.wanted());
     await this.#plan(wanted, wanted, await this.orders.allOpen());
     this.pump();
+    await this.#records?.sweep();
   }
 
   /** Opens or finds the order for these names; its turn is now. */
@@ -175,12 +188,7 @@ export class Issuance implements AsyncDisposable {
 
   /** Calls `changed` after every attempt at this order; returns how to stop that. */
   watch(id: string, changed: () => void): () => void {
-    const watchers = this.#watchers.get(id) ?? new Set();
-    this.#watchers.set(id, watchers.add(changed));
-    return () => {
-      watchers.delete(changed);
-      if (watchers.size === 0) this.#watchers.delete(id);
-    };
+    return this.#watchers.add(id, changed);
   }
 
   clientOf(issuer: Issuer): AcmeClient {
@@ -195,7 +203,7 @@ export class Issuance implements AsyncDisposable {
    * Gives our account at this CA another key, between orders: what a CA checks of an order is bound to the key by which
    * it was begun. @throws as `Accounts.rotate`
    */
-  async rotateAccountKey(issuer: Issuer, signal: AbortSignal): Promise<AccountRef> {
+  rotateAccountKey(issuer: Issuer, signal: AbortSignal): ReturnType<Accounts['rotate']> {
     const turn = this.#rotation.then(async () => {
       this.#isHeld = true;
       try {
@@ -238,7 +246,7 @@ export class Issuance implements AsyncDisposable {
   async #changed(hostnames: readonly string[]): Promise<void> {
     const wanted = new Set(this.#options.wanted());
     const open: StoredOrder[] = [];
-    for (const order of await this.#openOf(hostnames)) {
+    for (const order of await this.orders.openOfNames(hostnames)) {
       const isEnded =
         this.#isOutdated(order) && (await this.#end(order, 'its proxy wants another CA, key or profile'));
       if (!isEnded) open.push(order);
@@ -249,14 +257,6 @@ export class Issuance implements AsyncDisposable {
       open.map(({ id, document: { names } }) => ({ id, names })),
     );
     this.pump();
-  }
-
-  /** Open orders with any of these names. */
-  async #openOf(hostnames: readonly string[]): Promise<StoredOrder[]> {
-    const found = new Map<string, StoredOrder>();
-    for (const hostname of hostnames)
-      for (const order of await this.orders.openOfName(hostname)) found.set(order.id, order);
-    return [...found.values()];
   }
 
   /** Ordered in another way than is wanted now; what somebody asked for by hand stays as it was asked for. */
@@ -386,7 +386,7 @@ export class Issuance implements AsyncDisposable {
       })
       .finally(() => {
         this.#driving.delete(id);
-        for (const changed of this.#watchers.get(id) ?? []) changed();
+        this.#watchers.tell(id);
         this.pump();
       });
     this.#driving.set(id, driving);
@@ -400,13 +400,14 @@ export class Issuance implements AsyncDisposable {
     const issuer = this.issuerNamed(order.document.issuer);
     if (!issuer) return;
     const late = new AbortController();
-    const timer = clock.after(DRIVE_MS, () => late.abort());
+    const driveMs = this.#driveMs(order);
+    const timer = clock.after(driveMs, () => late.abort());
     const signal = AbortSignal.any([this.#stop.signal, late.signal]);
     try {
       const done = await this.#issuing.drive(order, {
         issuer,
         call: { signal },
-        deadline: clock.now() + DRIVE_MS,
+        deadline: clock.now() + driveMs,
       });
       this.#write('info', `${done.certificateId} for ${done.document.names.join(', ')} by ${issuer.name}`);
     } catch (cause) {
@@ -416,6 +417,13 @@ export class Issuance implements AsyncDisposable {
     } finally {
       timer.cancel();
     }
+  }
+
+  /** Name servers may take their time, while the lease is renewed. */
+  #driveMs({ document: { names } }: StoredOrder): number {
+    const { dns, dns01 } = this.#options;
+    const mayTakeDns = names.some((name) => challengesFor(name, dns01).includes('dns-01'));
+    return DRIVE_MS + (mayTakeDns ? (dns?.propagationTimeoutMs ?? 0) : 0);
   }
 
   /** Settings may have changed since: an issuer that is gone is not asked, nor one that can't be for these names. */
@@ -490,5 +498,3 @@ export class Issuance implements AsyncDisposable {
     log.write({ time: clock.now(), kind: 'tls', level, component: 'certificates', message, hostname });
   }
 }
-
-const wildcardOver = (name: string): string => `*${name.slice(name.indexOf('.'))}`;

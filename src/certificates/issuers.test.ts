@@ -11,7 +11,7 @@ const issuer = (name: string, directoryUrl: string): Issuer => ({
 });
 const world = issuer('world', 'https://acme-v02.api.letsencrypt.org/directory');
 const office = issuer('office', 'https://ca.office.example/acme/directory');
-const dns = { serves: () => true, publish: async () => undefined, withdraw: async () => undefined };
+const dns = { serves: () => true, comesFirst: () => false };
 
 test('names that nobody can own are not asked for at a public CA, and are at a private one', () => {
   for (const name of [
@@ -48,6 +48,9 @@ test('a wildcard takes a provider of DNS, and the answer says so', () => {
   assert.deepEqual(challengesFor('*.company.io', undefined), []);
   assert.deepEqual(challengesFor('*.company.io', dns), ['dns-01']);
   assert.deepEqual(challengesFor('app.company.io', undefined), ['http-01', 'tls-alpn-01']);
+  assert.deepEqual(challengesFor('app.company.io', dns), ['http-01', 'tls-alpn-01', 'dns-01']);
+  const first = { ...dns, comesFirst: () => true };
+  assert.deepEqual(challengesFor('app.company.io', first), ['dns-01', 'http-01', 'tls-alpn-01']);
   const { issuer: none, reasons } = chooseIssuer(['*.company.io'], { issuers: [world] }, undefined);
   assert.equal(none, undefined);
   assert.match(reasons[0]?.why ?? '', /by DNS-01 only, and no DNS provider is set up/);

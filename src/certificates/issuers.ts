@@ -31,13 +31,12 @@ export interface IssuanceSettings {
 export const challengeTypes = ['http-01', 'tls-alpn-01', 'dns-01'] as const;
 export type ChallengeType = (typeof challengeTypes)[number];
 
-/** Whoever puts TXT records into the DNS. */
+/** Where TXT records can be put. Wildcards are always tried: CNAME records may lead to a zone that has a provider. */
 export interface Dns01Port {
-  /** Whether records can be put where this name is; without `*.`. */
+  /** Whether a name that is no wildcard may be shown to be ours by DNS-01. */
   serves(hostname: string): boolean;
-  /** Resolves once every server of the zone tells it. */
-  publish(recordName: string, value: string, signal: AbortSignal): Promise<void>;
-  withdraw(recordName: string, value: string, signal: AbortSignal): Promise<void>;
+  /** Whether before the other challenges. */
+  comesFirst(hostname: string): boolean;
 }
 
 /** Hosts of directories whose CAs certify for the world; names below them too. */
@@ -97,10 +96,10 @@ export function whyNotPublic(name: string): string | undefined {
 
 /** The challenges that can show that the name is ours, in the order in which they are tried. */
 export function challengesFor(name: string, dns01: Dns01Port | undefined): readonly ChallengeType[] {
-  const bare = name.replace(/^\*\./, '');
-  const byDns: readonly ChallengeType[] = dns01?.serves(bare) === true ? ['dns-01'] : [];
   // RFC 8555 §8: of a whole wildcard only the DNS can tell.
-  return name.startsWith('*.') ? byDns : ['http-01', 'tls-alpn-01', ...byDns];
+  if (name.startsWith('*.')) return dns01 ? ['dns-01'] : [];
+  if (dns01?.serves(name) !== true) return ['http-01', 'tls-alpn-01'];
+  return dns01.comesFirst(name) ? ['dns-01', 'http-01', 'tls-alpn-01'] : ['http-01', 'tls-alpn-01', 'dns-01'];
 }
 
 /** Why this issuer is not asked for this name; undefined when it can be. */
@@ -109,7 +108,7 @@ export function whyNot(name: string, issuer: Issuer, dns01: Dns01Port | undefine
   if (reason !== undefined) return reason;
   return challengesFor(name, dns01).length > 0
     ? undefined
-    : `${name} is a wildcard, which a CA certifies by DNS-01 only, and no DNS provider is set up for it`;
+    : `${name} is a wildcard, which a CA certifies by DNS-01 only, and no DNS provider is set up (the setting dns)`;
 }
 
 export interface Choice {

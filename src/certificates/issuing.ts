@@ -7,15 +7,17 @@ import type { Clock } from '../core/clock.ts';
 import { SECOND } from '../core/clock.ts';
 import type { Database } from '../store/database.ts';
 import type { Account, Accounts } from './accounts.ts';
-import type { Authorization } from './acme/authorization.ts';
+import type { Authorization, Challenge } from './acme/authorization.ts';
 import { certificateId } from './acme/certificate-id.ts';
 import type { AcmeClient } from './acme/client.ts';
 import { writeCsr } from './acme/csr.ts';
+import { dns01Answer } from './acme/dns-01.ts';
 import { AcmeFault } from './acme/fault.ts';
 import type { NewOrder, Order } from './acme/order.ts';
 import { AcmeProblem, type Problem } from './acme/problem.ts';
 import type { Call } from './acme/session.ts';
 import { type Limit, limitsOf, type OwnerBudget, ownerLimitsOf } from './budget.ts';
+import type { ChallengeRecords } from './challenge-records.ts';
 import type { Challenges } from './challenges.ts';
 import { type ChallengeType, challengesFor, challengeTypes, type Dns01Port, type Issuer } from './issuers.ts';
 import { type Orders, type StoredOrder, subjectOf } from './orders.ts';
@@ -32,6 +34,7 @@ export interface IssuingOptions {
   orders: Orders;
   accounts: Accounts;
   challenges: Challenges;
+  records: ChallengeRecords | undefined;
   clock: Clock;
   clientOf: (issuer: Issuer) => AcmeClient;
   keep: KeepCertificate;
@@ -48,6 +51,13 @@ interface Work {
   readonly call: Call;
   /** Milliseconds since 1970. */
   readonly deadline: number;
+}
+
+interface Proof {
+  /** As in the order. */
+  readonly name: string;
+  readonly authorization: Authorization;
+  readonly challenge: Challenge & { readonly type: ChallengeType; readonly token: string };
 }
 
 /** A name could not be shown to be ours. */
@@ -72,12 +82,21 @@ export class Issuing {
     this.#options = options;
   }
 
-  /** @throws ProofFailed, Held, LeaseLost, AcmeProblem, AcmeFault; what the signal says */
-  async drive(
+  /** @throws ProofFailed, Unpublished, Held, LeaseLost, AcmeProblem, AcmeFault; what the signal says */
+  async drive(order: StoredOrder, attempt: Pick<Work, 'issuer' | 'call' | 'deadline'>): Promise<StoredOrder> {
+    try {
+      return await this.#attempt(order, attempt);
+    } finally {
+      await this.#options.records?.withdraw(order.id);
+    }
+  }
+
+  async #attempt(
     order: StoredOrder,
     { issuer, call, deadline }: Pick<Work, 'issuer' | 'call' | 'deadline'>,
   ): Promise<StoredOrder> {
     const client = this.#options.clientOf(issuer);
+    if (order.document.order_url === undefined) await this.#requireZones(order, call);
     const account = await this.#options.accounts.of(issuer, client, call);
     const work: Work = { issuer, client, account, call, deadline };
     try {
@@ -113,6 +132,13 @@ export class Issuing {
       ...(owner !== undefined && ownerBudget ? ownerLimitsOf(owner, ownerBudget) : []),
       ...(limits ? limitsOf(counted, limits) : []),
     ];
+  }
+
+  /** What only DNS-01 can show is not asked for where no record could be written. */
+  async #requireZones({ document: { names } }: StoredOrder, { signal }: Call): Promise<void> {
+    const { records, dns01 } = this.#options;
+    const byDnsOnly = names.filter((name) => challengesFor(name, dns01).every((type) => type === 'dns-01'));
+    if (byDnsOnly.length > 0) await records?.check(byDnsOnly, signal);
   }
 
   /** The order at the CA, made when there is none. What a reply that was lost may have made is looked for first. */
@@ -188,40 +214,69 @@ export class Issuing {
 
   /** Shows of every name that it is ours; those that the CA believes already are passed over. */
   async #prove(order: StoredOrder, remote: Order, work: Work): Promise<StoredOrder> {
-    const proved: string[] = [];
+    const proofs: Proof[] = [];
     for (const url of remote.authorizationUrls) {
       const authorization = await work.client.getAuthorization(work.account, url, work.call);
-      if (authorization.status === 'valid') continue;
-      proved.push(await this.#proveOne(order, authorization, work));
+      if (authorization.status !== 'valid') proofs.push(this.#proofOf(order, authorization));
     }
+    const published = await this.#publish(order, proofs, work);
+    const proved: string[] = [];
+    for (const proof of proofs) proved.push(await this.#proveOne(proof, work));
     const { client, account, call, deadline } = work;
     await client.pollOrder(account, remote.url, { ...call, deadline, while: ['pending'] });
     if (proved.length === 0) return order;
-    return this.#options.orders.step(order, {
+    return this.#options.orders.step(published, {
       event: { kind: 'proved', text: `the CA checked ${proved.join(', ')}` },
     });
   }
 
-  async #proveOne(order: StoredOrder, authorization: Authorization, work: Work): Promise<string> {
-    const { client, account, call, deadline } = work;
+  #proofOf(order: StoredOrder, authorization: Authorization): Proof {
     const name = nameOf(authorization);
     if (authorization.status !== 'pending') throw proofFailed(name, authorization);
     const challenge = this.#choose(order, authorization);
     if (challenge?.token === undefined) throw new ProofFailed(name, undefined, undefined);
-    const { type } = challenge;
-    const placed = await this.#options.challenges.place({
-      authorization,
-      challenge,
-      account,
-      signal: call.signal,
+    return { name, authorization, challenge: { ...challenge, token: challenge.token } };
+  }
+
+  /** All records of DNS-01 at once, so that name servers are waited for once. */
+  async #publish(
+    order: StoredOrder,
+    proofs: readonly Proof[],
+    { account, call }: Work,
+  ): Promise<StoredOrder> {
+    const byDns = proofs.filter(({ challenge: { type } }) => type === 'dns-01');
+    const { records } = this.#options;
+    if (byDns.length === 0 || !records) return order;
+    const answers = await Promise.all(
+      byDns.map(async ({ name: hostname, authorization: { identifier }, challenge: { token } }) => ({
+        hostname,
+        ...(await dns01Answer(identifier.value, token, account.key)),
+      })),
+    );
+    await records.publish(order, answers, call.signal);
+    const names = [...new Set(answers.map(({ recordName }) => recordName))];
+    return this.#options.orders.step(order, {
+      event: {
+        kind: 'published',
+        text: `every name server of the zone answers with the TXT record at ${names.join(', ')}`,
+      },
     });
+  }
+
+  async #proveOne({ name, authorization, challenge }: Proof, work: Work): Promise<string> {
+    const { client, account, call, deadline } = work;
+    const { type, token } = challenge;
+    const placed =
+      type === 'dns-01'
+        ? undefined
+        : await this.#options.challenges.place({ authorization, challenge: { type, token }, account });
     try {
       if (challenge.status === 'pending') await client.respond(account, challenge.url, call);
       const done = await client.pollAuthorization(account, authorization.url, { ...call, deadline });
       if (done.status !== 'valid') throw proofFailed(name, done, type);
       return `${name} by ${type}`;
     } finally {
-      await placed.remove();
+      await placed?.remove();
     }
   }
 

@@ -15,6 +15,7 @@ export const eventKinds = [
   'asked',
   'sent',
   'ordered',
+  'published',
   'proved',
   'signed',
   'issued',

@@ -42,6 +42,9 @@ export interface StoredOrder {
   readonly document: OrderDocument;
 }
 
+/** The lower, the sooner an order has its turn. */
+export const urgency = { requested: 0, served: 1, changed: 1, 'on-demand': 1, renewal: 2 } as const;
+
 export interface NewOrderRow {
   names: readonly string[];
   issuer: string;
@@ -196,6 +199,13 @@ export class Orders {
     return rows.map(storedOf);
   }
 
+  /** Open orders with any of these names, each once. */
+  async openOfNames(names: readonly string[]): Promise<StoredOrder[]> {
+    const found = new Map<string, StoredOrder>();
+    for (const name of names) for (const order of await this.openOfName(name)) found.set(order.id, order);
+    return [...found.values()];
+  }
+
   /** Newest first. */
   async latest(limit: number): Promise<StoredOrder[]> {
     const rows = await this.#database.read
@@ -247,6 +257,18 @@ export class Orders {
         .then(({ numUpdatedRows }) => numUpdatedRows === 1n),
     );
     return claimed;
+  }
+
+  /** The lease for longer, for work that takes its time. @throws LeaseLost */
+  async holdIn(tx: Writer, id: string): Promise<void> {
+    const { numUpdatedRows } = await tx
+      .updateTable('certificate_orders')
+      .set({ lease_until: this.#clock.now() + LEASE_MS })
+      .where('id', '=', id)
+      .where('lease_holder', '=', this.#holder)
+      .where('open_for', 'is not', null)
+      .executeTakeFirst();
+    if (numUpdatedRows !== 1n) throw new LeaseLost(`order ${id} is worked on by somebody else`);
   }
 
   async release(id: string): Promise<void> {

@@ -74,6 +74,21 @@ export const remedies: Readonly<Record<string, Remedy>> = {
     means: 'The CA does not certify this hostname.',
     remedy: 'Use another hostname or another CA; the words of the CA say why.',
   },
+  recordNotVisible: {
+    means: 'Not all name servers of the zone answer with the TXT record in time; the CA was not asked.',
+    remedy:
+      'The message says which servers lack it and what they answered. See to it that secondaries follow at once (NOTIFY), or raise dns_propagation_timeout_ms.',
+  },
+  recordNowhere: {
+    means: 'There is no zone in which the TXT record of DNS-01 could be written; the CA was not asked.',
+    remedy:
+      'Name the zone in the setting dns with its provider, or delegate _acme-challenge by a CNAME record into a zone that has one; see that dns_resolvers answer.',
+  },
+  recordRefused: {
+    means: 'Whoever hosts the zone did not take the TXT record of DNS-01; the CA was not asked.',
+    remedy:
+      'The message has the words of the provider: check the credential, its permissions and the zone in the setting dns.',
+  },
   serverInternal: {
     means: 'The CA has a fault of its own.',
     remedy: 'Nothing: it is tried again. Another CA in acme.issuers is asked after some failures.',
@@ -86,7 +101,7 @@ export const remedies: Readonly<Record<string, Remedy>> = {
   unauthorized: {
     means: 'What answered the CA was not the expected answer, or the account may not do this.',
     remedy:
-      'See to it that the hostname leads here, on port 80 and for every address in the DNS (AAAA too); a login page or a front in between is the usual reason.',
+      'See to it that the hostname leads here, on port 80 and for every address in the DNS (AAAA too); a login page or a front in between is the usual reason. By DNS-01: the resolvers of the CA have to see the TXT record, so the name servers that the parent of the zone names have to be the right ones.',
   },
   unsupportedIdentifier: {
     means: 'The CA does not certify names of this kind.',

@@ -1,6 +1,7 @@
 /** What follows from a failure: what is kept of the order, when it is tried again, and at which CA. Pure. */
 import { AcmeError, type Consequence } from './acme/fault.ts';
 import { AcmeProblem, acmeType, consequenceOf } from './acme/problem.ts';
+import { type Stage, Unpublished } from './challenge-records.ts';
 import { challengesFor, type Dns01Port, type Issuer, whyNot } from './issuers.ts';
 import { Held } from './counts.ts';
 import { ProofFailed } from './issuing.ts';
@@ -33,6 +34,7 @@ interface Fault {
 export function setbackOf(cause: unknown, situation: Situation): Step {
   const { order, now } = situation;
   if (cause instanceof Held) return heldStep(cause, situation);
+  if (cause instanceof Unpublished) return unpublished(cause, situation);
   const fault = faultOf(cause);
   const failures = order.document.failures + 1;
   const event = eventOf(cause);
@@ -74,6 +76,24 @@ function heldStep(held: Held, { order, waiting }: Situation): Step {
     nextAttemptAt: at,
     event: { kind: 'held', text: `${held.message}: there is room again at ${new Date(until).toISOString()}` },
   };
+}
+
+const problems: Readonly<Record<Stage, string>> = {
+  nowhere: 'recordNowhere',
+  refused: 'recordRefused',
+  not_visible: 'recordNotVisible',
+};
+
+/** The CA was not told: its order stays, another challenge is tried for it at once, and no other CA would help. */
+function unpublished(cause: Unpublished, { order, dns01, now, restMs }: Situation): Step {
+  const { hostname, stage, retryAfterMs } = cause;
+  const event = { kind: 'failed' as const, text: cause.message, problem: problems[stage] };
+  const failures = order.document.failures + 1;
+  const failed = [...new Set([...order.document.failed_challenges, 'dns-01' as const])];
+  const isLeft = challengesFor(hostname, dns01).some((type) => !failed.includes(type));
+  if (isLeft) return { document: { failures, failed_challenges: failed }, nextAttemptAt: now, event };
+  const waitMs = waitAfter({ consequence: 'retry_later', retryAfterMs, failures, restMs, seed: order.id });
+  return { document: { failures, failed_challenges: [] }, nextAttemptAt: now + waitMs, event };
 }
 
 /** A new order at a CA: of the one before nothing is left. */

@@ -2,6 +2,7 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
 import { patternFault, programFault } from '../admin/allow-list.ts';
+import { dnsSettingsShape } from '../certificates/dns/schema.ts';
 import { parseHostname, parseHostnamePattern } from '../core/hostname.ts';
 import { logLevels } from '../core/record.ts';
 import { toolsets } from '../core/operation.ts';
@@ -214,6 +215,7 @@ export const configSchema = z.strictObject({
     })
     .prefault({}),
   acme: acmeSchema,
+  ...dnsSettingsShape,
   commands: z
     .strictObject({
       mode: z

@@ -68,6 +68,9 @@ test('a secret is never shown in an error', async () => {
   assert.match(problem, /admin_token/);
   assert.doesNotMatch(problem, /short-secret/);
   assert.doesNotMatch((await problemsOf({ OHP_MASTER_KEY: 'my-bad-key' })).join(), /my-bad-key/);
+  const inline = 'dns:\n- zones: [a.example]\n  provider: cloudflare\n  token: my-api-token\n';
+  const told = (await problemsOf({ OHP_CONFIG: 'o.yaml' }, inline)).join();
+  assert.match(told, /^dns\.0\.token \(o\.yaml:4\): found a value that is not shown; has to be { file/);
 });
 
 test('a file that is not YAML, not a mapping or not there is an error with its place', async () => {
@@ -135,6 +138,21 @@ const refinements: [key: string, text: string, problem: RegExp][] = [
     'a public URL with a path',
     'control:\n  public_url: https://x.example.com/path\n',
     /^control\.public_url \(o\.yaml:2\): .*without a path.*: https:\/\/x\.example\.com$/,
+  ],
+  [
+    'a provider of the DNS that there is not',
+    'dns:\n- zones: [example.com]\n  provider: godaddy\n',
+    /^dns\.0\.provider \(o\.yaml:3\): found "godaddy"; has to be one of rfc2136, cloudflare, route53, webhook, exec$/,
+  ],
+  [
+    'an unknown key of a provider',
+    'dns:\n- zones: [example.com]\n  provider: webhook\n  url: https://a.example\n  key_name: x\n',
+    /^dns\.0\.key_name \(o\.yaml:5\): unknown setting; known here are provider, zones, use, url, secret$/,
+  ],
+  [
+    'a resolver',
+    'dns_resolvers:\n- 192.0.2.1\n- dns.example.com\n',
+    /^dns_resolvers\.1 \(o\.yaml:3\): found "dns\.example\.com"; has to be an address/,
   ],
   [
     'an unknown key in a list',

@@ -174,9 +174,11 @@ function problemsOf(issue: z.core.$ZodIssue, raw: unknown, locate: Locate): stri
   if (issue.code === 'unrecognized_keys')
     return issue.keys.map((key) => {
       const path = [...issue.path, key];
-      return `${path.join('.')} (${locate(path)}): unknown setting; known here are ${knownKeys(issue.path).join(', ')}`;
+      return `${path.join('.')} (${locate(path)}): unknown setting; known here are ${knownKeys(issue.path, raw).join(', ')}`;
     });
-  const shown = isSecret(issue.path) ? 'a value that is not shown' : shownValue(valueAt(raw, issue.path));
+  const shown = isSecret(issue.path, raw)
+    ? 'a value that is not shown'
+    : shownValue(valueAt(raw, issue.path));
   return [`${issue.path.join('.')} (${locate(issue.path)}): found ${shown}; ${issue.message}`];
 }
 
@@ -194,19 +196,33 @@ const valueAt = (value: unknown, path: Path): unknown =>
   );
 
 /** The mark may be on the outermost schema or inside, depending on what was said first of it. */
-const isSecret = (path: Path): boolean => {
-  const schema = schemaAt(path);
+const isSecret = (path: Path, raw: unknown): boolean => {
+  const schema = schemaAt(path, raw);
   return schema?.meta()?.secret === true || unwrap(schema)?.meta()?.secret === true;
 };
 
-function knownKeys(path: Path): string[] {
-  const schema = unwrap(schemaAt(path));
+function knownKeys(path: Path, raw: unknown): string[] {
+  const schema = chosen(unwrap(schemaAt(path, raw)), valueAt(raw, path));
   return schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
 }
 
 /** As it is written in `config.ts`, default and all; undefined where no setting is. */
-const schemaAt = (path: Path): z.ZodType | undefined =>
-  path.reduce<z.ZodType | undefined>((schema, key) => partOf(unwrap(schema), key), configSchema);
+const schemaAt = (path: Path, raw: unknown): z.ZodType | undefined =>
+  path.reduce<z.ZodType | undefined>(
+    (schema, key, index) => partOf(chosen(unwrap(schema), valueAt(raw, path.slice(0, index))), key),
+    configSchema,
+  );
+
+/** Of several kinds of one setting the one that was written. */
+function chosen(schema: z.ZodType | undefined, value: unknown): z.ZodType | undefined {
+  if (!(schema instanceof z.ZodDiscriminatedUnion)) return schema;
+  const { discriminator } = schema.def;
+  const kind = valueAt(value, [discriminator]);
+  return schema.options.find(
+    (option): option is z.ZodObject =>
+      option instanceof z.ZodObject && option.shape[discriminator]?.safeParse(kind).success === true,
+  );
+}
 
 function partOf(schema: z.ZodType | undefined, key: PropertyKey): z.ZodType | undefined {
   const part: unknown =

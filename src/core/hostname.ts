@@ -44,3 +44,6 @@ export function confines(confinement: string, pattern: string): boolean {
   if (confinement === pattern) return true;
   return confinement.startsWith('*.') && pattern.endsWith(confinement.slice(1));
 }
+
+/** `*.example.com` for `app.example.com`. */
+export const wildcardOver = (hostname: string): string => `*${hostname.slice(hostname.indexOf('.'))}`;

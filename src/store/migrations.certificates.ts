@@ -52,11 +52,32 @@ export const certificateOrders: Migration = {
 
 /** A change of an account's key is in the store before the CA hears of it. */
 export const accountKeys: Migration = {
-  name: 'account-keys',
+  name: '0008-account-keys',
   async up({ schema }) {
     await schema.alterTable('acme_accounts').addColumn('next_key_sealed', 'text').execute();
   },
   async down({ schema }) {
     await schema.alterTable('acme_accounts').dropColumn('next_key_sealed').execute();
+  },
+};
+
+/** What DNS-01 has in the DNS: there before it is published, until it is withdrawn. */
+export const challengeRecords: Migration = {
+  name: '0009-challenge-records',
+  async up({ schema }) {
+    await schema
+      .createTable('challenge_records')
+      .addColumn('order_id', 'text', (c) => c.notNull())
+      .addColumn('asked', 'text', (c) => c.notNull())
+      .addColumn('value', 'text', (c) => c.notNull())
+      .addColumn('document', 'text', (c) => c.notNull())
+      .addColumn('failures', 'integer', (c) => c.notNull())
+      .addColumn('next_attempt_at', 'bigint', (c) => c.notNull())
+      .addColumn('created_at', 'bigint', (c) => c.notNull())
+      .addPrimaryKeyConstraint('challenge_records_pk', ['order_id', 'asked', 'value'])
+      .execute();
+  },
+  async down({ schema }) {
+    await schema.dropTable('challenge_records').execute();
   },
 };

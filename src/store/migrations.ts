@@ -1,7 +1,7 @@
 /** Each step once, in order, in its own transaction; the number of the last one is kept in the database itself. */
 import { type Kysely, sql } from 'kysely';
 import { AppError } from '../core/errors.ts';
-import { accountKeys, certificateOrders } from './migrations.certificates.ts';
+import { accountKeys, certificateOrders, challengeRecords } from './migrations.certificates.ts';
 import { issuanceIndexes } from './migrations.issuance.ts';
 import { identityFacts, oauth } from './migrations.oauth.ts';
 import type { Tables } from './schema.ts';
@@ -130,6 +130,7 @@ export const migrations: readonly Migration[] = [
   certificateOrders,
   issuanceIndexes,
   accountKeys,
+  challengeRecords,
 ];
 
 const VERSION_KEY = 'schema_version';

@@ -46,6 +46,17 @@ export interface Tables {
    * `order_id` it is taken by an order that is under way, and given back when nothing comes of it.
    */
   issuance_counts: { issuer: string; kind: string; subject: string; at: number; order_id: string | null };
+  /** TXT records of DNS-01 that are, or may be, in the DNS. `asked` and `value` as the challenge has them. */
+  challenge_records: {
+    order_id: string;
+    asked: string;
+    value: string;
+    document: string;
+    /** To withdraw it, in a row. */
+    failures: number;
+    next_attempt_at: number;
+    created_at: number;
+  };
   authorities: { id: string; chain_pem: string; key_sealed: string; created_at: number };
   tokens: {
     id: string;

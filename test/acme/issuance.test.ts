@@ -1,13 +1,12 @@
 /** The product against a real CA: a hostname is created, and its next handshakes are with the CA's certificate. */
 import assert from 'node:assert/strict';
-import type { X509Certificate } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
-import { connect } from 'node:tls';
 import { eventually } from '../support/eventually.ts';
 import { freePort } from '../support/free-port.ts';
+import { handshake } from '../support/handshake.ts';
 import { type Pebble, type PebbleOptions, startPebble, withoutPebble } from '../support/pebble.ts';
 import { type Product, startProduct } from '../support/product.ts';
 
@@ -44,20 +43,6 @@ async function world(
   return { ca, product, env };
 }
 
-/** What a handshake for this name gets. */
-function served({ httpsPort }: Product, servername: string): Promise<X509Certificate> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(
-      { host: '127.0.0.1', port: httpsPort, servername, rejectUnauthorized: false },
-      () => {
-        resolve(socket.getPeerX509Certificate() as X509Certificate);
-        socket.destroy();
-      },
-    );
-    socket.on('error', reject);
-  });
-}
-
 /** Sockets of the process that lead anywhere, as the kernel has them: `local remote`, hexadecimal, but for loopback. */
 function connectionsElsewhere({ child }: Product): string[] {
   const inodes = new Set(
@@ -87,7 +72,7 @@ function linkOf(path: string): string {
 
 const byCa = (product: Product, name: string) =>
   eventually(async () => {
-    const certificate = await served(product, name);
+    const certificate = await handshake(product, name);
     return certificate.issuer.includes('Pebble') ? certificate : undefined;
   }, `a certificate of the CA for ${name}`).catch((cause: unknown) => {
     throw new Error(product.output(), { cause });
@@ -168,7 +153,7 @@ test(
       Reason: 1,
     });
     assert.equal((await product.api('GET', `/v1/certificates/${renewed.body.certificate_id}`)).status, 404);
-    assert.match((await served(product, 'a.example.com')).issuer, /Pebble/);
+    assert.match((await handshake(product, 'a.example.com')).issuer, /Pebble/);
   },
 );
 

@@ -14,6 +14,7 @@ import { promisify } from 'node:util';
 import { eventually } from './eventually.ts';
 
 const OWN_ADDRESS = '127.0.0.1';
+const DNS_PORT = 53;
 /** How long a relayed query may take before it is forgotten. */
 const RELAY_MS = 30_000;
 
@@ -23,6 +24,25 @@ const has = (program: string, flag: string): boolean =>
 /** Why tests with it are skipped, false where it is here. */
 export const withoutBind: string | false =
   has('named', '-v') && has('dig', '-v') ? false : 'named or dig is not installed (bind9, bind9-dnsutils)';
+
+/** Why tests that ask authoritative servers where the world asks them are skipped, false where they can. */
+export async function withoutPort53(): Promise<string | false> {
+  const server = createServer();
+  const why = await new Promise<string | false>((tell) => {
+    server.once('error', ({ message }) => tell(`port 53 of a loopback address can't be had: ${message}`));
+    server.listen(DNS_PORT, ownLoopback(MAX_OWN), () => tell(false));
+  });
+  if (why === false) await new Promise((done) => server.close(done));
+  return why;
+}
+
+const MAX_OWN = 3;
+
+/** Loopback addresses that no other process of the tests uses: `index` from 0 to 3. */
+export function ownLoopback(index: number): string {
+  const { pid } = process;
+  return `127.${53 + ((pid >> 14) & 63)}.${(pid >> 6) & 255}.${(pid & 63) * (MAX_OWN + 1) + index || 1}`;
+}
 
 export interface BindKey {
   readonly name: string;

@@ -33,19 +33,30 @@ export interface CaddyCa extends AsyncDisposable {
   dns: TestDns;
 }
 
-/** The ports of this machine's loopback where its requests to 80 and 443 arrive. */
-export async function startCaddyCa(ports: { httpPort: number; tlsPort: number }): Promise<CaddyCa> {
+export interface CaddyCaOptions {
+  /** The ports of this machine's loopback where its requests to 80 and 443 arrive. */
+  httpPort: number;
+  tlsPort: number;
+  /** A name server of this machine that answers it, over TCP; without, the DNS is the test's, by `dns`. */
+  dnsServer?: { host: string; port: number };
+}
+
+export async function startCaddyCa(options: CaddyCaOptions): Promise<CaddyCa> {
+  const { httpPort, tlsPort, dnsServer: ownServer } = options;
   const folder = mkdtempSync(join(tmpdir(), 'caddy-ca-'));
   const socket = (name: string) => join(folder, `${name}.sock`);
   const port = await freePort();
   writeFileSync(join(folder, 'Caddyfile'), caddyfile(folder, port));
-  writeFileSync(join(folder, 'resolv.conf'), `nameserver ${RESOLVER}\n`);
+  // Over TCP, which is what leads out.
+  const overTcp = ownServer ? 'options use-vc\n' : '';
+  writeFileSync(join(folder, 'resolv.conf'), `nameserver ${RESOLVER}\n${overTcp}`);
   writeFileSync(join(folder, 'hosts'), '127.0.0.1 localhost\n');
-  writeFileSync(join(folder, 'inside.sh'), inside(folder, port));
+  writeFileSync(join(folder, 'inside.sh'), inside(folder, port, ownServer !== undefined));
   const pipes = [
-    await relay({ path: socket('http') }, { port: ports.httpPort, host: '127.0.0.1' }),
-    await relay({ path: socket('tls') }, { port: ports.tlsPort, host: '127.0.0.1' }),
+    await relay({ path: socket('http') }, { port: httpPort, host: '127.0.0.1' }),
+    await relay({ path: socket('tls') }, { port: tlsPort, host: '127.0.0.1' }),
     await relay({ port, host: '127.0.0.1' }, { path: socket('acme') }),
+    ...(ownServer ? [await relay({ path: socket('resolver') }, ownServer)] : []),
   ];
   const program = startProgram([...NEW_NAMESPACES, 'sh', '-e', join(folder, 'inside.sh')], {
     cwd: folder,
@@ -93,16 +104,16 @@ https://localhost:${port} {
 `;
 
 /** Caddy is the first process of its namespace: with it go all the others. */
-const inside = (folder: string, port: number): string => `
+const inside = (folder: string, port: number, hasResolver: boolean): string => `
 ip link set lo up
 mount --bind ${folder}/resolv.conf "$(readlink -f /etc/resolv.conf)"
 mount --bind ${folder}/hosts /etc/hosts
-${dnsServer(`${RESOLVER}:53`, DNS_MANAGEMENT_PORT)
-  .map((argument) => `'${argument}'`)
-  .join(' ')} &
-'${process.execPath}' '${join(import.meta.dirname, 'caddy-relay.ts')}' '${folder}' ${port} ${DNS_MANAGEMENT_PORT} &
+${hasResolver ? '' : `${quoted(dnsServer(`${RESOLVER}:53`, DNS_MANAGEMENT_PORT))} &`}
+${quoted([process.execPath, join(import.meta.dirname, 'caddy-relay.ts'), folder, port, hasResolver ? RESOLVER : '', DNS_MANAGEMENT_PORT])} &
 exec caddy run --config ${folder}/Caddyfile --adapter caddyfile
 `;
+
+const quoted = (words: readonly (string | number)[]): string => words.map((word) => `'${word}'`).join(' ');
 
 async function answers(url: string, rootFile: string): Promise<true | undefined> {
   if (!existsSync(rootFile)) return undefined;

@@ -21,6 +21,8 @@ export interface PebbleOptions {
   tlsPort?: number;
   /** Key id → HMAC key in base64url; given, an external account is required. */
   externalAccounts?: Readonly<Record<string, string>>;
+  /** Address and port of who answers it; without, the DNS is the test's, by `dns`. */
+  dnsServer?: string;
   /** `PEBBLE_…` as its documentation has them. */
   env?: Readonly<Record<string, string>>;
 }
@@ -70,10 +72,15 @@ export async function startPebble(options: PebbleOptions = {}): Promise<Pebble> 
     ...(externalAccounts && { externalAccountMACKeys: externalAccounts }),
   };
   writeFileSync(join(folder, 'config.json'), JSON.stringify({ pebble: config }));
-  const dns = startProgram(dnsServer(`127.0.0.1:${dnsPort}`, dnsManagement), { cwd: folder });
-  const pebble = startProgram(
-    ['pebble', '-strict', '-config', join(folder, 'config.json'), '-dnsserver', `127.0.0.1:${dnsPort}`],
-    {
+  const { dnsServer: resolver = `127.0.0.1:${dnsPort}` } = options;
+  await using stack = new AsyncDisposableStack();
+  stack.defer(() => rmSync(folder, { recursive: true, force: true }));
+  const dns =
+    options.dnsServer === undefined
+      ? stack.use(startProgram(dnsServer(resolver, dnsManagement), { cwd: folder }))
+      : undefined;
+  const pebble = stack.use(
+    startProgram(['pebble', '-strict', '-config', join(folder, 'config.json'), '-dnsserver', resolver], {
       cwd: folder,
       env: {
         PEBBLE_VA_NOSLEEP: '1',
@@ -83,14 +90,16 @@ export async function startPebble(options: PebbleOptions = {}): Promise<Pebble> 
         PEBBLE_AUTHZREUSE: '0',
         ...env,
       },
-    },
+    }),
   );
   await Promise.all([
-    dns.until(() => isListening(dnsManagement), 'the DNS server'),
+    dns?.until(() => isListening(dnsManagement), 'the DNS server'),
     pebble.until(() => isListening(port), 'Pebble'),
     pebble.until(() => isListening(management), 'the management of Pebble'),
   ]);
   const agent = new Agent({ connect: { ca: authority.certificatePem } });
+  stack.defer(() => agent.destroy());
+  const owned = stack.move();
   const manage = async (path: string): Promise<string> => {
     const reply = await request(`https://localhost:${management}${path}`, { dispatcher: agent });
     return reply.body.text();
@@ -106,11 +115,7 @@ export async function startPebble(options: PebbleOptions = {}): Promise<Pebble> 
       if (reply.statusCode !== 200) throw new Error(await reply.body.text());
       await reply.body.dump();
     }),
-    async [Symbol.asyncDispose]() {
-      await agent.destroy();
-      await Promise.all([pebble[Symbol.asyncDispose](), dns[Symbol.asyncDispose]()]);
-      rmSync(folder, { recursive: true, force: true });
-    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
 

@@ -61,6 +61,7 @@ interface World {
 const rfc2136 = (bind: Bind, zones: string[]): DnsProviderSettings => ({
   provider: 'rfc2136',
   zones,
+  use: 'last',
   server: bind.addresses[0],
   port: bind.port,
   key_name: 'acme',

@@ -46,6 +46,14 @@ export const challengeRecordSchema = z.strictObject({
 export type ChallengeRecord = z.output<typeof challengeRecordSchema>;
 
 export interface Dns {
+  /** Whether DNS-01 is for names here that are no wildcards: a provider has the zone, and it is not for wildcards only. */
+  serves(hostname: string): boolean;
+  /** Whether before other challenges. */
+  comesFirst(hostname: string): boolean;
+  /** The zone of the settings whose provider has the record of this name; undefined: none, unless CNAME leads to one. */
+  providerOf(hostname: string): { readonly provider: string; readonly zone: string } | undefined;
+  /** Longest wait for name servers. */
+  readonly propagationTimeoutMs: number;
   /**
    * Finds where the value belongs, without writing: aliases are followed, the zone is found by its SOA record.
    * @throws AppError PRECONDITION_FAILED when no provider is set for it, UNAVAILABLE or TIMEOUT when the DNS can't be asked.
@@ -86,6 +94,11 @@ export function createDns(options: DnsOptions): Dns {
     for (const zone of settings.zones) byZone.set(zone, provider);
   });
   const inTurn = createTurns();
+  const settingsOf = (hostname: string) => {
+    const zone = nearestZone(`_acme-challenge.${hostname}`, [...byZone.keys()]);
+    const settings = options.providers.find(({ zones }) => zones.some((one) => one === zone));
+    return zone === undefined || !settings ? undefined : { zone, ...settings };
+  };
 
   const providerOf = ({ provider_zone: zone }: ChallengeRecord): DnsProvider => {
     const provider = byZone.get(zone);
@@ -94,6 +107,10 @@ export function createDns(options: DnsOptions): Dns {
   };
 
   return {
+    serves: (hostname) => !['wildcards', undefined].includes(settingsOf(hostname)?.use),
+    comesFirst: (hostname) => settingsOf(hostname)?.use === 'first',
+    providerOf: (hostname) => settingsOf(hostname),
+    propagationTimeoutMs: timeoutMs,
     async locate({ name: asked, value }, signal) {
       const owner = await ownerOf(resolver, asked, signal);
       if (!PLAIN_NAME.test(owner)) throw noPlainName(asked, owner);

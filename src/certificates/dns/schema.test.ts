@@ -42,6 +42,7 @@ suite('settings of the DNS', () => {
       secret: { file: '/run/secrets/tsig' },
       port: 53,
       algorithm: 'hmac-sha256',
+      use: 'last',
     });
   });
 

@@ -21,18 +21,21 @@ const COMMAND_MS = 60 * SECOND;
 
 const path = z.string().max(MAX_PATH).refine(isAbsolute, 'has to be an absolute path');
 
-const secret = z.union(
-  [
-    z.strictObject({ file: path.describe('File that holds the secret and nothing else') }),
-    z.strictObject({
-      env: z
-        .string()
-        .regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, 'has to be the name of an environment variable')
-        .describe('Environment variable of this process that holds the secret'),
-    }),
-  ],
-  'has to be { file: /path/of/the/secret } or { env: NAME_OF_A_VARIABLE }; secrets do not stand in the settings themselves',
-);
+const secret = z
+  .union(
+    [
+      z.strictObject({ file: path.describe('File that holds the secret and nothing else') }),
+      z.strictObject({
+        env: z
+          .string()
+          .regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, 'has to be the name of an environment variable')
+          .describe('Environment variable of this process that holds the secret'),
+      }),
+    ],
+    'has to be { file: /path/of/the/secret } or { env: NAME_OF_A_VARIABLE }; secrets do not stand in the settings themselves',
+  )
+  // Who writes one here all the same does not find it in the error.
+  .meta({ secret: true });
 export type SecretSource = z.output<typeof secret>;
 
 const zoneName = z
@@ -45,6 +48,15 @@ const zones = z
   .min(1)
   .max(MAX_ZONES)
   .describe('Names in and below which the provider keeps records; the longest that fits is taken');
+
+/** Wildcards take DNS-01 always; this is about the others. */
+const dnsUses = ['last', 'first', 'wildcards'] as const;
+const use = z
+  .enum(dnsUses)
+  .default('last')
+  .describe(
+    'For names that are no wildcards: DNS-01 when HTTP-01 and TLS-ALPN-01 failed (last), before them (first), or never (wildcards)',
+  );
 
 /** HTTPS, or HTTP that does not leave this machine. */
 const serviceUrl = z
@@ -77,6 +89,7 @@ const keyName = z
 const rfc2136 = z.strictObject({
   provider: z.literal('rfc2136').describe('Dynamic update of an own name server: BIND, Knot, PowerDNS'),
   zones,
+  use,
   server: z
     .string()
     .refine(
@@ -94,6 +107,7 @@ const rfc2136 = z.strictObject({
 const cloudflare = z.strictObject({
   provider: z.literal('cloudflare'),
   zones,
+  use,
   token: secret.describe('API token with Zone: Read and DNS: Edit for these zones'),
   url: serviceUrl.default('https://api.cloudflare.com/client/v4').describe('Base URL of the API'),
 });
@@ -101,6 +115,7 @@ const cloudflare = z.strictObject({
 const route53 = z.strictObject({
   provider: z.literal('route53'),
   zones,
+  use,
   access_key_id: z.string().regex(/^[A-Za-z0-9_]{16,128}$/, 'has to be an access key id such as AKIA…'),
   secret_access_key: secret,
   session_token: secret.optional().describe('Of temporary credentials'),
@@ -115,6 +130,7 @@ const route53 = z.strictObject({
 const webhook = z.strictObject({
   provider: z.literal('webhook').describe('Asks a service of yours by HTTP'),
   zones,
+  use,
   url: serviceUrl.describe('Gets POST requests; https, or http on this machine'),
   secret: secret.optional().describe('Sent as bearer token'),
 });
@@ -122,6 +138,7 @@ const webhook = z.strictObject({
 const exec = z.strictObject({
   provider: z.literal('exec').describe('Runs a program of yours, without a shell'),
   zones,
+  use,
   command: z
     .tuple([path], z.string().max(MAX_PATH))
     .check(({ value, issues }) => {
@@ -132,11 +149,17 @@ const exec = z.strictObject({
   timeout_ms: z.int().min(SECOND).max(MAX_COMMAND_MS).default(COMMAND_MS),
 });
 
-const dnsProvider = z.discriminatedUnion('provider', [rfc2136, cloudflare, route53, webhook, exec]);
+const dnsProvider = z.discriminatedUnion('provider', [rfc2136, cloudflare, route53, webhook, exec], {
+  error: ({ code }) =>
+    code === 'invalid_union'
+      ? 'has to be one of rfc2136, cloudflare, route53, webhook, exec'
+      : 'has to be a mapping with provider and zones',
+});
 export type DnsProviderSettings = z.output<typeof dnsProvider>;
-export type SettingsOf<Kind extends DnsProviderSettings['provider']> = Extract<
-  DnsProviderSettings,
-  { provider: Kind }
+/** As an adapter needs them. */
+export type SettingsOf<Kind extends DnsProviderSettings['provider']> = Omit<
+  Extract<DnsProviderSettings, { provider: Kind }>,
+  'use'
 >;
 
 const ADDRESS_PORT = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+))(?::(\d{1,5}))?$/;
