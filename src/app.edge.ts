@@ -4,12 +4,14 @@
  */
 import { gatewaySettings, issuanceSettings } from './app.settings.ts';
 import type { Challenges } from './certificates/challenges.ts';
+import { describeClientTrust, requireClientTrust } from './certificates/client-trust.ts';
 import { Issuance } from './certificates/issuance.ts';
 import type { IssuanceSettings } from './certificates/issuers.ts';
 import { OrderingService } from './certificates/ordering.ts';
 import { type Identity, payerOf } from './certificates/payer.ts';
 import { type CertificateService, openCertificates } from './certificates/service.ts';
 import type { CertificateWish } from './certificates/wishes.ts';
+import { openTicketKeys } from './certificates/ticket-keys.ts';
 import type { Config } from './config/config.ts';
 import type { Clock } from './core/clock.ts';
 import type { Events } from './core/events.ts';
@@ -51,12 +53,14 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
   const { database, sealer, clock, events, log, live, tokens } = base;
   const controlHosts = config.control.hosts;
   const handlers = laterHandlers(tokens);
+  const tickets = stack.use(await openTicketKeys(base));
   const gateway: Gateway = createGateway({
     settings: gatewaySettings(config),
     clock,
     log,
-    selectCertificate: (servername) => certificates.select(servername),
+    selectCertificate: (servername, clients) => certificates.select(servername, clients),
     ...answersToCas(() => issuance.challenges),
+    tickets,
     live,
     ...callersOf(handlers),
   });
@@ -78,6 +82,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
     controlHosts,
     issuers: settings.issuers.map(({ name }) => name),
     publisher: gateway.publisher,
+    clientTrust: { require: requireClientTrust, describe: describeClientTrust },
   });
   const routes = new RouteService({
     database,
