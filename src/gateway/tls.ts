@@ -132,8 +132,8 @@ interface TicketContext {
   enableTicketKeyCallback(): void;
   onticketkeycallback: (name: Buffer, iv: Buffer, isNew: boolean) => TicketAnswer;
 }
-/** 1: here is the key; 0: there is none; then its parts in the order of the callback. */
-type TicketAnswer = readonly [found: 0 | 1, mac?: Buffer, cipher?: Buffer, name?: Buffer, iv?: Buffer];
+/** 1: this is the key; 0: there is none. */
+type TicketAnswer = readonly [found: 0 | 1, mac: Buffer, cipher: Buffer, name: Buffer, iv: Buffer];
 
 /**
  * Node takes a default certificate as key and PEM only; `selectCertificate` gives contexts. A test makes a connection
@@ -159,14 +159,13 @@ export async function keepDefaultContext(server: object, parts: TlsParts): Promi
 function keepTickets({ context }: SecureContext, tickets: SessionTickets): void {
   const asked = context as TicketContext;
   asked.onticketkeycallback = (sought, iv, isNew) => {
-    const key = isNew ? tickets.current() : tickets.find(sought);
-    if (!key) return NO_TICKET;
-    const { mac, cipher, name } = key;
-    return [1, mac, cipher, name, iv];
+    const found = isNew ? tickets.current() : tickets.find(sought);
+    // Also where there is none Node (24.21) reads the parts of a key, and ends the process when they are missing.
+    const { mac, cipher, name } = found ?? tickets.current();
+    return [found ? 1 : 0, mac, cipher, name, iv];
   };
   asked.enableTicketKeyCallback();
 }
-const NO_TICKET: TicketAnswer = [0];
 
 export function tlsRecord(
   { log, clock }: TlsParts,
