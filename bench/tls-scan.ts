@@ -1,6 +1,6 @@
 /**
  * What testssl.sh says of a fresh product: protocols, ciphers, forward secrecy, vulnerabilities. Takes
- * some minutes, so that the list of tests has sslscan instead (`test/e2e/tls-policy.test.ts`).
+ * some minutes, so that the list of tests has sslscan instead (`test/e2e/tls.test.ts`).
  * Usage: node tools/run.mjs bench/tls-scan.ts
  */
 import { spawn } from 'node:child_process';
