@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { dnsSettings, gatewaySettings, issuanceSettings } from './app.settings.ts';
 import type { Challenges } from './certificates/challenges.ts';
+import { describeClientTrust, requireClientTrust } from './certificates/client-trust.ts';
 import { createDns, type Dns } from './certificates/dns/providers.ts';
 import { Issuance } from './certificates/issuance.ts';
 import type { IssuanceSettings } from './certificates/issuers.ts';
@@ -13,6 +14,7 @@ import { OrderingService } from './certificates/ordering.ts';
 import { type Identity, payerOf } from './certificates/payer.ts';
 import { type CertificateService, openCertificates } from './certificates/service.ts';
 import type { CertificateWish } from './certificates/wishes.ts';
+import { openTicketKeys } from './certificates/ticket-keys.ts';
 import type { Config } from './config/config.ts';
 import type { Clock } from './core/clock.ts';
 import type { Events } from './core/events.ts';
@@ -55,12 +57,14 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
   const { database, sealer, clock, events, log, live, tokens } = base;
   const controlHosts = config.control.hosts;
   const handlers = laterHandlers(tokens);
+  const tickets = stack.use(await openTicketKeys(base));
   const gateway: Gateway = createGateway({
     settings: gatewaySettings(config),
     clock,
     log,
-    selectCertificate: (servername) => certificates.select(servername),
+    selectCertificate: (servername, clients) => certificates.select(servername, clients),
     ...answersToCas(() => issuance.challenges),
+    tickets,
     live,
     ...callersOf(handlers),
   });
@@ -84,6 +88,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
     controlHosts,
     issuers: settings.issuers.map(({ name }) => name),
     publisher: gateway.publisher,
+    clientTrust: { require: requireClientTrust, describe: describeClientTrust },
   });
   const routes = new RouteService({
     database,

@@ -55,6 +55,8 @@ const TOLD = [
   'export_certificate chain_pem',
   'export_certificate private_key_pem',
   ' upstream_ca_pem',
+  ' ca_pem',
+  ' crl_pem',
   ' next_cursor',
   ' key_type',
 ];

@@ -4,6 +4,7 @@
  */
 import { createSecureContext, type SecureContext } from 'node:tls';
 import type { Clock } from '../core/clock.ts';
+import { tlsPolicy } from '../core/tls-policy.ts';
 import type { Authorization, Challenge } from './acme/authorization.ts';
 import { keyAuthorization } from './acme/challenge.ts';
 import type { AccountRef } from './acme/session.ts';
@@ -63,7 +64,7 @@ export class Challenges {
   ): Promise<Placed> {
     const wish = { identifier, token, accountKey: account.key, now: this.#clock.now() };
     const { serverName, certificatePem, keyPem } = await tlsAlpn01Answer(wish);
-    const context = createSecureContext({ cert: certificatePem, key: keyPem });
+    const context = createSecureContext({ ...tlsPolicy, cert: certificatePem, key: keyPem });
     this.#tls.set(serverName, context);
     return {
       remove: async () => {

@@ -7,6 +7,7 @@ import { type Clock, MINUTE } from '../core/clock.ts';
 import { parseHostname } from '../core/hostname.ts';
 import { type Log, writeDebug } from '../core/record.ts';
 import type { Catalog, Entry } from './catalog.ts';
+import { type Trust, type TrustPem, usableClientTrust } from './client-trust.ts';
 
 /** An answer is looked up again after this, so that a certificate that begins or ends to be valid is noticed. */
 const KEPT_MS = MINUTE;
@@ -23,10 +24,12 @@ export interface SelectorOptions {
   servedAs: (hostname: string) => string | undefined;
   /** Of an internal certificate for this served name that is valid now, made when there is none. */
   internal: (servedName: string) => Promise<Entry>;
-  open: (entry: Entry) => Promise<SecureContext>;
+  open: (entry: Entry, trust: Trust | undefined) => Promise<SecureContext>;
 }
 
 interface Answer {
+  /** By which clients are checked: with any other it is no answer. */
+  clients: TrustPem | undefined;
   context: Promise<SecureContext | undefined>;
   until: number;
 }
@@ -41,13 +44,20 @@ export class Selector {
     this.#options = options;
   }
 
-  /** Undefined when the name is not served. Rejects when the certificate can't be opened: the handshake has to fail. */
-  select(servername: string = this.#options.fallback): Promise<SecureContext | undefined> {
+  /**
+   * Undefined when the name is not served. Rejects when the certificate can't be opened, or the CAs of `clients` can't
+   * be used: the handshake has to fail.
+   */
+  select(
+    servername: string = this.#options.fallback,
+    clients?: TrustPem,
+  ): Promise<SecureContext | undefined> {
     const answer = this.#answers.get(servername);
-    if (answer && this.#options.clock.now() < answer.until) return answer.context;
+    if (answer && answer.clients === clients && this.#options.clock.now() < answer.until)
+      return answer.context;
     const hostname = parseHostname(servername);
     if (hostname === undefined) return notServed;
-    return hostname === servername ? this.#find(hostname) : this.select(hostname);
+    return hostname === servername ? this.#find(hostname, clients) : this.select(hostname, clients);
   }
 
   /** Forgets every answer; call it when a certificate or what is served has changed. */
@@ -55,23 +65,24 @@ export class Selector {
     this.#answers.clear();
   }
 
-  #find(hostname: string): Promise<SecureContext | undefined> {
+  #find(hostname: string, clients: TrustPem | undefined): Promise<SecureContext | undefined> {
     const servedName = this.#options.servedAs(hostname);
     if (servedName === undefined) return notServed;
     const { catalog, clock, internal } = this.#options;
     const now = clock.now();
     const entry = catalog.public(hostname, now);
-    const open = (chosen: Entry) => this.#open(chosen, hostname);
+    const open = (chosen: Entry) => this.#open(chosen, hostname, clients);
     const context = entry ? open(entry) : internal(servedName).then(open);
-    return this.#keep(hostname, { context, until: Math.min(now + KEPT_MS, entry?.notAfter ?? Infinity) });
+    const until = Math.min(now + KEPT_MS, entry?.notAfter ?? Infinity);
+    return this.#keep(hostname, { clients, context, until });
   }
 
-  #open(entry: Entry, hostname: string): Promise<SecureContext> {
+  async #open(entry: Entry, hostname: string, clients: TrustPem | undefined): Promise<SecureContext> {
     writeDebug(this.#options, 'certificates', () => ({
       message: `${hostname} gets ${entry.id} (${entry.source})`,
       hostname,
     }));
-    return this.#options.open(entry);
+    return this.#options.open(entry, clients && usableClientTrust(clients, this.#options.clock.now()));
   }
 
   #keep(hostname: string, answer: Answer): Answer['context'] {

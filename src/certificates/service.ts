@@ -14,6 +14,7 @@ import type { OperationContext } from '../core/operation.ts';
 import { mayTouch, type Principal, requireHostname } from '../core/principal.ts';
 import { type AuthorityOptions, openAuthority } from './authority.ts';
 import { Catalog, type Entry, entryOf } from './catalog.ts';
+import type { TrustPem } from './client-trust.ts';
 import { parseImport } from './import.ts';
 import { InternalCertificates } from './internal.ts';
 import type { KeepCertificate } from './shelf.ts';
@@ -79,7 +80,7 @@ export class CertificateService implements AsyncDisposable {
       fallback: controlHosts[0] ?? '',
       servedAs: (hostname) => this.#servedAs(hostname),
       internal: (name) => parts.internal.current(name),
-      open: ({ id }) => parts.vault.open(id),
+      open: ({ id }, trust) => parts.vault.open(id, trust),
     });
     this.#renewal = clock.every(RENEWAL_EVERY_MS, () => this.#run(this.renewDue()));
     this.#unsubscribe = [
@@ -90,10 +91,13 @@ export class CertificateService implements AsyncDisposable {
 
   /**
    * For the SNI callback. Undefined when the name is not served; no name means the first control host. Rejects when
-   * the right certificate can't be opened: then the handshake has to fail.
+   * the right certificate can't be opened: then the handshake has to fail. `clients`: the CAs whose certificates
+   * clients have to show; also rejects when those can't be used.
    */
-  readonly select = (servername: string | undefined): Promise<SecureContext | undefined> =>
-    this.#selector.select(servername);
+  readonly select = (
+    servername: string | undefined,
+    clients?: TrustPem,
+  ): Promise<SecureContext | undefined> => this.#selector.select(servername, clients);
 
   /** Issues ahead what the internal CA has to supply for those of the hostnames that are served. */
   async ensure(hostnames: Iterable<string>): Promise<void> {

@@ -3,7 +3,9 @@ import { X509Certificate } from 'node:crypto';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { newId } from '../core/ids.ts';
 import type { Sealer } from '../core/sealer.ts';
+import { tlsPolicy, withoutResumption } from '../core/tls-policy.ts';
 import type { Database, Reader, Tables, Writer } from '../store/database.ts';
+import type { Trust } from './client-trust.ts';
 import { factsOf } from './facts.ts';
 import { type Certificate, certificateSchema } from './schema.ts';
 
@@ -77,18 +79,19 @@ export class Vault {
     await tx.deleteFrom('certificates').where('id', '=', id).execute();
   }
 
-  /** @throws Error when it is gone, or its key does not open with this master key. */
-  open(id: string): Promise<SecureContext> {
-    const open = this.#contexts.get(id);
+  /** With `trust`: one that checks clients. @throws Error when it is gone, or its key does not open with this master key. */
+  open(id: string, trust?: Trust): Promise<SecureContext> {
+    const key = `${id} ${trust?.key ?? ''}`;
+    const open = this.#contexts.get(key);
     if (open) return open;
     if (this.#contexts.size >= MAX_CONTEXTS) {
       const [oldest] = this.#contexts.keys();
       if (oldest !== undefined) this.#contexts.delete(oldest);
     }
-    const context = this.#read(id);
-    this.#contexts.set(id, context);
+    const context = this.#read(id, trust);
+    this.#contexts.set(key, context);
     // What failed is tried again by the next one; this one gets the error from the promise.
-    context.catch(() => this.#contexts.delete(id));
+    context.catch(() => this.#contexts.delete(key));
     return context;
   }
 
@@ -104,7 +107,7 @@ export class Vault {
 
   /** Call it when the certificate is gone. */
   forget(id: string): void {
-    this.#contexts.delete(id);
+    for (const key of this.#contexts.keys()) if (key.startsWith(`${id} `)) this.#contexts.delete(key);
   }
 
   /**
@@ -120,12 +123,21 @@ export class Vault {
     return row && { chainPem: row.chain_pem, keyPem: this.#sealer.open(row.key_sealed, sealContext(id)) };
   }
 
-  async #read(id: string): Promise<SecureContext> {
+  async #read(id: string, trust: Trust | undefined): Promise<SecureContext> {
     const material = await this.export(id);
     if (!material) throw new Error(`certificate ${id} is not in the store`);
-    return createSecureContext({ cert: material.chainPem, key: material.keyPem });
+    return createSecureContext({
+      ...(trust ? { ...withoutResumption, ...checking(trust) } : tlsPolicy),
+      cert: material.chainPem,
+      key: material.keyPem,
+    });
   }
 }
+
+const checking = ({ authorities, lists }: Trust) => ({
+  ca: authorities.map(String),
+  ...(lists.length > 0 && { crl: lists.map(({ pem }) => pem) }),
+});
 
 const sealContext = (id: string): string => `certificate:${id}`;
 

@@ -7,6 +7,7 @@ import { constants, type Http2ServerRequest, type ServerHttp2Stream } from 'node
 import type { Socket } from 'node:net';
 import type { AddressUse } from './address-use.ts';
 import type { Peer } from './client-address.ts';
+import type { ShownCertificate } from './client-auth.ts';
 import type { FieldRecord } from './headers.ts';
 import type { Transit, UpgradeRequest } from './transit.ts';
 
@@ -66,6 +67,8 @@ export interface Connection {
   readonly isEncrypted: boolean;
   /** Canonical server name of the TLS handshake; undefined when the client sent none, or one that is no hostname. */
   readonly servername: string | undefined;
+  /** What its client showed of itself; undefined where no certificate was asked for. */
+  readonly shown: ShownCertificate | undefined;
   /** Requests that are being answered. */
   pending: number;
   /** What follows on the connection is not to be trusted as a request: it ends with the reply that is under way. */
@@ -86,6 +89,12 @@ export const isHttp2Response = (response: ClientResponse): response is Http2Resp
 
 const isHttp1Response = (response: ClientResponse): response is Http1Response =>
   !isHttp2Response(response) && 'socket' in response;
+
+/** It ends when what is under way on it is answered. */
+export function endConnection({ connection, request }: Pick<Transit, 'connection' | 'request'>): void {
+  connection.isLast = true;
+  if (isHttp2Request(request)) request.stream.session?.close();
+}
 
 /** The connection is no longer HTTP's. */
 export function leaveHttp(response: ClientResponse): void {

@@ -23,7 +23,7 @@ import { gatewayLimits, type GatewaySettings, type UpstreamLimits } from './sett
 import { type Snapshot, Snapshots } from './snapshot.ts';
 import { closed } from './protect.ts';
 import { reviewOpen } from './steps/authorise.ts';
-import type { SelectCertificate } from './tls.ts';
+import type { SelectCertificate, SessionTickets } from './tls.ts';
 import type { TlsChallenges } from './tls-challenge.ts';
 import { Upstreams } from './upstream.ts';
 import { Lingering, watch } from './watch.ts';
@@ -42,6 +42,8 @@ export interface GatewayOptions {
   readonly protection?: Protection | undefined;
   readonly acmeChallenge?: AcmeChallenge | undefined;
   readonly tlsChallenges?: TlsChallenges | undefined;
+  /** Absent: each process has its own keys. */
+  readonly tickets?: SessionTickets | undefined;
   /** Resolves names of targets; the system's resolver unless a test has its own. */
   readonly lookup?: Lookup | undefined;
   /** Tests set smaller ones. */
@@ -76,11 +78,11 @@ export interface Gateway extends AsyncDisposable {
 
 /** @throws AppError INVALID_INPUT when a trusted proxy is neither an address nor a range. */
 export function createGateway(options: GatewayOptions): Gateway {
-  const { clock, log, selectCertificate, tlsChallenges } = options;
+  const { clock, log, selectCertificate, tlsChallenges, tickets } = options;
   const listeners: OwnAddress[] = [];
   const own = (): readonly OwnAddress[] => listeners;
   const core = makeCore(options, own);
-  const sockets = new Listeners(core, { clock, log, selectCertificate, tlsChallenges });
+  const sockets = new Listeners(core, { clock, log, selectCertificate, tlsChallenges, tickets });
   const stalled = watch({ ...core, bodyTimeoutMs: options.settings.bodyTimeoutMs });
   let drained: Promise<void> | undefined;
   const drain = () => (drained ??= drainGateway(core, sockets));

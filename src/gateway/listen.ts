@@ -17,6 +17,7 @@ import type { Timer } from '../core/clock.ts';
 import { parseHostname } from '../core/hostname.ts';
 import { writeDebug } from '../core/record.ts';
 import { type Member, NOWHERE, Roster } from '../core/roster.ts';
+import { tlsPolicy } from '../core/tls-policy.ts';
 import { cleanText } from '../core/untrusted.ts';
 import { AddressUses } from './address-use.ts';
 import {
@@ -26,22 +27,21 @@ import {
   type Connection,
   isHttp2Request,
 } from './client.ts';
+import { ClientAuthServer, type ClientTrust } from './client-auth.ts';
 import type { GatewayCore } from './core.ts';
+import { checkMs, http2Options, serverOptions, shouldUpgradeCallback } from './engine-options.ts';
 import { recordFault } from './fault-record.ts';
 import { LateHeads } from './late-heads.ts';
 import { type ClientFault, faultOf, rawReply } from './malformed.ts';
 import { receive } from './pipeline.ts';
 import { gatewayLimits } from './settings.ts';
 import { keepDefaultContext, rawSocketOf, sniCallback, type TlsParts, tlsRecord } from './tls.ts';
-import { answerTlsChallenges } from './tls-challenge.ts';
+import { challengePlace } from './tls-challenge.ts';
+import { keepDoor } from './tls-door.ts';
 import { newTraceId } from '../core/ids.ts';
 import { Transit, type UpgradeRequest } from './transit.ts';
 
 const NOTHING = Buffer.alloc(0);
-/** @see {@link https://www.rfc-editor.org/rfc/rfc9113#section-8.3.1 | RFC 9113 §8.3.1} */
-const PSEUDO_FIELDS = 4;
-/** Looks for slow heads this often; more often where the limit is short. */
-const MAX_CHECK_MS = 5000;
 
 export interface Addresses {
   readonly http: AddressInfo;
@@ -57,6 +57,7 @@ export class Listeners {
   readonly #tls: TlsParts;
   readonly #http: Server;
   readonly #https: Http2SecureServer;
+  readonly #clientAuth: ClientAuthServer;
   readonly #sockets = new Roster<OpenSocket>();
   /** Connections over HTTP/2, with the socket under each. */
   readonly #sessions = new Map<ServerHttp2Session, Socket | undefined>();
@@ -77,29 +78,44 @@ export class Listeners {
       ...http2Options(core),
       http1Options: options,
       ...options,
+      ...tlsPolicy,
       allowHTTP1: true,
-      minVersion: 'TLSv1.2',
       handshakeTimeout: core.settings.headerTimeoutMs,
-      SNICallback: sniCallback(tls),
+      SNICallback: sniCallback(tls, (hostname) => trustFor(core, hostname) !== undefined),
     });
     // Node takes the option for plain servers only.
     Object.assign(this.#https, { shouldUpgradeCallback });
-    const { tlsChallenges: challenges, clock } = tls;
-    if (challenges)
-      answerTlsChallenges(this.#https, {
-        challenges,
-        clock,
-        handshakeTimeoutMs: core.settings.headerTimeoutMs,
-      });
+    this.#clientAuth = this.#keepDoor();
     for (const server of [this.#http, this.#https]) {
       Object.assign(server, { maxHeadersCount: core.settings.maxHeaders + 1 });
       this.#wire(server);
     }
     this.#https.on('session', (session) => this.#guard(session, () => this.#keepSession(session)));
     this.#https.on('secureConnection', (socket) => this.#tellHandshake(socket));
-    this.#https.on('tlsClientError', (error, socket) =>
-      this.#guard(socket, () => this.#handshakeError(error, socket)),
+    for (const server of [this.#https, this.#clientAuth.server])
+      server.on('tlsClientError', (error: Error, socket: TLSSocket) =>
+        this.#guard(socket, () => this.#handshakeError(error, socket)),
+      );
+  }
+
+  /** Challenges of CAs and hosts that ask for certificates have TLS servers of their own. */
+  #keepDoor(): ClientAuthServer {
+    const { settings, snapshots } = this.#core;
+    const { tlsChallenges, clock } = this.#tls;
+    const handshakeTimeoutMs = settings.headerTimeoutMs;
+    const clientAuth = new ClientAuthServer(
+      {
+        ...this.#tls,
+        handshakeTimeoutMs,
+        isAsked: () => snapshots.asksForCertificates,
+        trustFor: (hostname) => trustFor(this.#core, hostname),
+      },
+      // From here on it is a connection like any other; the engine looks for its own settings at the server.
+      (socket) => this.#https.emit('secureConnection', Object.assign(socket, { server: this.#https })),
     );
+    const challenges = tlsChallenges ? [challengePlace(tlsChallenges, handshakeTimeoutMs)] : [];
+    keepDoor(this.#https, [...challenges, clientAuth.place], { clock, handshakeTimeoutMs });
+    return clientAuth;
   }
 
   get open(): number {
@@ -272,6 +288,7 @@ export class Listeners {
       address: this.#uses.of(peer.address),
       isEncrypted,
       servername: parseHostname(servername),
+      shown: isEncrypted ? this.#clientAuth.shownOn(socket) : undefined,
       pending: 0,
       isLast: false,
       waiting: [],
@@ -424,54 +441,14 @@ export class Listeners {
   }
 }
 
+function trustFor({ snapshots }: GatewayCore, hostname: string): ClientTrust | undefined {
+  const auth = snapshots.current.table.proxyOf(hostname)?.client_auth;
+  return auth && auth.mode !== 'off' ? auth : undefined;
+}
+
 /** Node's types leave out some of what both responses have. */
 const seam = (response: ServerResponse | Http2ServerResponse): ClientResponse =>
   response as unknown as ClientResponse;
-
-/** @see {@link https://www.rfc-editor.org/rfc/rfc9110#section-7.8 | RFC 9110 §7.8}: a list, each with a version or without. */
-const OFFERS_HTTP = /(?:^|,)\s*(?:h2c?|https?|tls)\s*(?:\/|,|$)/i;
-
-/**
- * `Upgrade: h2c`, which some clients send with every request, is no reason to leave HTTP; and what offers, anywhere in
- * its list, a protocol of further requests is none, since those would go to the upstream past every decision here.
- */
-function shouldUpgradeCallback({ headers, method }: IncomingMessage): boolean {
-  return method === 'GET' && headers.upgrade !== undefined && !OFFERS_HTTP.test(headers.upgrade);
-}
-
-const checkMs = ({ settings }: Pick<GatewayCore, 'settings'>): number =>
-  Math.max(1, Math.min(MAX_CHECK_MS, Math.floor(settings.headerTimeoutMs / 2)));
-
-function serverOptions({ settings }: GatewayCore) {
-  return {
-    maxHeaderSize: settings.maxHeaderBytes,
-    headersTimeout: settings.headerTimeoutMs,
-    // The whole of a long upload may take its time; `watch` looks after silence in the middle of it.
-    requestTimeout: 0,
-    keepAliveTimeout: settings.keepAliveTimeoutMs,
-    connectionsCheckingInterval: checkMs({ settings }),
-    insecureHTTPParser: false,
-    requireHostHeader: false,
-    noDelay: true,
-  };
-}
-
-function http2Options({ settings }: GatewayCore) {
-  return {
-    settings: {
-      maxConcurrentStreams: settings.maxStreamsPerConnection,
-      maxHeaderListSize: settings.maxHeaderBytes,
-      enableConnectProtocol: true,
-    },
-    maxHeaderListPairs: settings.maxHeaders + PSEUDO_FIELDS,
-    // What upstreams repeat is passed on repeated, as over HTTP/1.1.
-    strictSingleValueFields: false,
-    maxSessionMemory: gatewayLimits.http2SessionMegabytes,
-    maxSessionInvalidFrames: gatewayLimits.http2InvalidFrames,
-    streamResetBurst: gatewayLimits.streamResetBurst,
-    streamResetRate: gatewayLimits.streamResetRate,
-  };
-}
 
 function listening(server: NetServer, port: number, host: string): Promise<AddressInfo> {
   return new Promise((resolve, reject) => {

@@ -13,6 +13,7 @@ import { assignTrace, tellTrace } from './steps/assign-trace.ts';
 import { authenticateControl, authenticateMcp, authenticateProxied } from './steps/authenticate.ts';
 import { authoriseMcp, authoriseProxied } from './steps/authorise.ts';
 import { authoriseTools, refuseToolSocket } from './steps/authorise-tools.ts';
+import { checkClientCertificate } from './steps/check-client-certificate.ts';
 import { checkConnection } from './steps/check-connection.ts';
 import { allowEveryOrigin, checkMcpOrigin, checkOrigin } from './steps/check-origin.ts';
 import { forwardProxied, forwardUpgraded } from './steps/forward.ts';
@@ -46,6 +47,7 @@ type Row = readonly [
 
 const same = (step: Step): Row => [step, step, step, step, step, step, step, step];
 const __ = undefined;
+const checkCertificate = checkClientCertificate;
 
 // biome-ignore format: a table is read by its columns
 const rows: readonly Row[] = [
@@ -55,6 +57,7 @@ const rows: readonly Row[] = [
   same(refuseDraining),
   [__,                  __,                  __,                  __,              __,              __,              __,               answerAcme],
   [checkConnection,     checkConnection,     checkConnection,     checkConnection, checkConnection, checkConnection, checkConnection,  __],
+  [checkCertificate,    checkCertificate,    __,                  checkCertificate, __,            checkCertificate, checkCertificate, __],
   [refuseLoop,          refuseLoop,          __,                  __,              __,              __,              __,               __],
   [__,                  __,                  answerVerify,        __,              __,              __,              __,               __],
   [__,                  __,                  checkOrigin,         checkMcpOrigin,  __,              __,              allowEveryOrigin, __],

@@ -6,6 +6,7 @@
 import { AppError } from '../core/errors.ts';
 import type { Proxy } from '../proxies/schema.ts';
 import { type OwnAddress, targetFault } from '../proxies/target-policy.ts';
+import { asksForCertificate } from '../routes/decide.ts';
 import { applyChange, createTable, isOwnOrigin, type Match, type RoutingTable } from '../routes/match.ts';
 import type { Publisher, Route, RoutingChange } from '../routes/schema.ts';
 import { type CompiledRules, compileRules, type HeaderPlan, withoutValues } from './headers.ts';
@@ -38,6 +39,8 @@ export interface SnapshotOptions {
 export class Snapshots implements Publisher {
   readonly #options: SnapshotOptions;
   readonly #plans = new WeakMap<Match, Plan>();
+  /** Ids of proxies whose clients are asked for certificates. */
+  readonly #asking = new Set<string>();
   #current: Snapshot = Object.freeze({ table: createTable([], []), generation: 0 });
 
   constructor(options: SnapshotOptions) {
@@ -48,8 +51,16 @@ export class Snapshots implements Publisher {
     return this.#current;
   }
 
+  /** Whether any host asks clients for certificates: then hellos are looked at. */
+  get asksForCertificates(): boolean {
+    return this.#asking.size > 0;
+  }
+
   load(proxies: Iterable<Proxy>, routes: Iterable<Route>): void {
-    this.#swap(createTable(proxies, routes));
+    const all = [...proxies];
+    this.#asking.clear();
+    this.#count({ putProxies: all });
+    this.#swap(createTable(all, routes));
   }
 
   /** @throws AppError PRECONDITION_FAILED when the change could not be served. */
@@ -60,9 +71,18 @@ export class Snapshots implements Publisher {
     const candidate = applyChange(base.table, change);
     return {
       // Another change may have been published since; then this one is made again on top of it.
-      publish: () =>
-        this.#swap(this.#current === base ? candidate : applyChange(this.#current.table, change)),
+      publish: () => {
+        this.#count(change);
+        this.#swap(this.#current === base ? candidate : applyChange(this.#current.table, change));
+      },
     };
+  }
+
+  #count({ removeProxies = [], putProxies = [] }: RoutingChange): void {
+    for (const id of removeProxies) this.#asking.delete(id);
+    for (const proxy of putProxies)
+      if (asksForCertificate(proxy)) this.#asking.add(proxy.id);
+      else this.#asking.delete(proxy.id);
   }
 
   planOf(match: Match): Plan {

@@ -8,10 +8,17 @@ import { type Clock, HOUR, type Timer } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import { parseHostname } from '../core/hostname.ts';
 import type { Log, LogLevel } from '../core/record.ts';
+import type { ClientTrust } from './client-auth.ts';
 import type { TlsChallenges } from './tls-challenge.ts';
 
-/** `servername` is canonical; undefined when the client sent none. Undefined: there is no certificate for it. */
-export type SelectCertificate = (servername: string | undefined) => Promise<SecureContext | undefined>;
+/**
+ * `servername` is canonical; undefined when the client sent none. `clients`: whose certificates clients have to show.
+ * Undefined: there is no certificate for it. Rejects where it, or the CAs of `clients`, can't be used.
+ */
+export type SelectCertificate = (
+  servername: string | undefined,
+  clients?: ClientTrust,
+) => Promise<SecureContext | undefined>;
 
 export interface TlsParts {
   readonly clock: Clock;
@@ -19,6 +26,25 @@ export interface TlsParts {
   readonly selectCertificate: SelectCertificate;
   /** Of CAs, on the HTTPS port; absent: none. */
   readonly tlsChallenges?: TlsChallenges | undefined;
+  readonly tickets?: SessionTickets | undefined;
+}
+
+/** Keys of session tickets; they change, and are the same in every process on one store. */
+export interface SessionTickets {
+  /** What new tickets are sealed with. */
+  current(): TicketKey;
+  /** By the name in a ticket; undefined: not, or no longer, known, and the handshake is a full one. */
+  find(name: Buffer): TicketKey | undefined;
+}
+
+/** @see {@link https://www.rfc-editor.org/rfc/rfc5077#section-4 | RFC 5077 §4} */
+export interface TicketKey {
+  /** 16 bytes. */
+  readonly name: Buffer;
+  /** For HMAC with SHA-256. */
+  readonly mac: Buffer;
+  /** 16 bytes, for AES-128-CBC. */
+  readonly cipher: Buffer;
 }
 
 export type SniCallback = (
@@ -27,34 +53,41 @@ export type SniCallback = (
   done: (error: Error | null, context?: SecureContext) => void,
 ) => void;
 
-export function sniCallback(parts: TlsParts): SniCallback {
+/** `isClosed`: the host asks for client certificates, and this is not the server that does. */
+export function sniCallback(parts: TlsParts, isClosed: (hostname: string) => boolean): SniCallback {
   return function (servername, done) {
-    void answer(parts, { servername, done, tlsSocket: this });
+    void answer(contextFor(parts, servername, isClosed), this, done);
   };
 }
 
-interface Asked {
-  readonly servername: string;
-  readonly done: Parameters<SniCallback>[1];
-  readonly tlsSocket: unknown;
-}
-
-async function answer(parts: TlsParts, { servername, done, tlsSocket }: Asked): Promise<void> {
-  const found = await contextFor(parts, servername);
+export async function answer(
+  finding: Promise<SecureContext | Refused>,
+  tlsSocket: unknown,
+  done: Parameters<SniCallback>[1],
+): Promise<void> {
+  const found = await finding;
   if ('alert' in found) {
     rawSocketOf(tlsSocket)?.end(found.alert);
     done(new Error(found.reason));
   } else done(null, found);
 }
 
-interface Refused {
+export interface Refused {
   readonly alert: Uint8Array;
   readonly reason: string;
 }
 
-async function contextFor(parts: TlsParts, servername: string): Promise<SecureContext | Refused> {
+/** Never rejects. */
+async function contextFor(
+  parts: TlsParts,
+  servername: string,
+  isClosed: (hostname: string) => boolean,
+): Promise<SecureContext | Refused> {
   const hostname = parseHostname(servername);
   try {
+    // Its hello could not be read before the handshake, or it came in the moment of the change.
+    if (hostname !== undefined && isClosed(hostname))
+      return { alert: HANDSHAKE_FAILURE, reason: 'this server name asks for client certificates' };
     const context = hostname === undefined ? undefined : await parts.selectCertificate(hostname);
     return context ?? { alert: UNRECOGNIZED_NAME, reason: 'no certificate for this server name' };
   } catch (cause) {
@@ -69,23 +102,38 @@ async function contextFor(parts: TlsParts, servername: string): Promise<SecureCo
  * @see {@link https://www.rfc-editor.org/rfc/rfc8446#section-6 | RFC 8446 §5.1, §6}
  */
 const fatalAlert = (description: number): Uint8Array => Uint8Array.of(21, 3, 3, 0, 2, 2, description);
-const INTERNAL_ERROR = fatalAlert(80);
+const HANDSHAKE_FAILURE = fatalAlert(40);
+export const INTERNAL_ERROR = fatalAlert(80);
 /** @see {@link https://www.rfc-editor.org/rfc/rfc6066#section-3 | RFC 6066 §3} */
-const UNRECOGNIZED_NAME = fatalAlert(112);
+export const UNRECOGNIZED_NAME = fatalAlert(112);
 
 /**
  * The connection under a TLS socket, for what has to be said without TLS. Not in Node's types; tests of what a client
  * without a handshake gets to read tell when a Node changes this, and then the connection is only closed.
  */
 export function rawSocketOf(tlsSocket: unknown): Socket | undefined {
+  const socket = parentOf(tlsSocket);
+  return socket?.writable ? socket : undefined;
+}
+
+/** Also where nothing can be written on it any more. */
+export function parentOf(tlsSocket: unknown): Socket | undefined {
   const { _parent: socket } = tlsSocket as { _parent?: unknown };
-  return socket instanceof Socket && socket.writable ? socket : undefined;
+  return socket instanceof Socket ? socket : undefined;
 }
 
 /** What of a TLS server is not in Node's types: the context of clients that send no server name. */
 interface WithDefaultContext {
   _sharedCreds: SecureContext;
 }
+
+/** What of a context is not in Node's types: OpenSSL's question for the keys of tickets, as Node hands it on. */
+interface TicketContext {
+  enableTicketKeyCallback(): void;
+  onticketkeycallback: (name: Buffer, iv: Buffer, isNew: boolean) => TicketAnswer;
+}
+/** 1: this is the key; 0: there is none. */
+type TicketAnswer = readonly [found: 0 | 1, mac: Buffer, cipher: Buffer, name: Buffer, iv: Buffer];
 
 /**
  * Node takes a default certificate as key and PEM only; `selectCertificate` gives contexts. A test makes a connection
@@ -94,12 +142,29 @@ interface WithDefaultContext {
 export async function keepDefaultContext(server: object, parts: TlsParts): Promise<Timer> {
   const renew = async () => {
     const context = await parts.selectCertificate(undefined);
-    if (context) (server as WithDefaultContext)._sharedCreds = context;
+    if (!context) return;
+    if (parts.tickets) keepTickets(context, parts.tickets);
+    (server as WithDefaultContext)._sharedCreds = context;
   };
   await renew();
   return parts.clock.every(HOUR, () => {
     renew().catch((cause: unknown) => tlsRecord(parts, 'error', `default certificate: ${messageOf(cause)}`));
   });
+}
+
+/**
+ * Tickets are always of the default context, whose hostname ever a handshake is for. A ticket is known again by its
+ * name. A test resumes sessions over a restart, and so tells when a Node changes this.
+ */
+function keepTickets({ context }: SecureContext, tickets: SessionTickets): void {
+  const asked = context as TicketContext;
+  asked.onticketkeycallback = (sought, iv, isNew) => {
+    const found = isNew ? tickets.current() : tickets.find(sought);
+    // Also where there is none Node (24.21) reads the parts of a key, and ends the process when they are missing.
+    const { mac, cipher, name } = found ?? tickets.current();
+    return [found ? 1 : 0, mac, cipher, name, iv];
+  };
+  asked.enableTicketKeyCallback();
 }
 
 export function tlsRecord(

@@ -5,6 +5,7 @@ import { hostname } from '../core/hostname-field.ts';
 import { limits } from '../core/limits.ts';
 import { defineOperation } from '../core/operation.ts';
 import { questionAbout } from '../core/question.ts';
+import { clientAuthFacts } from './client-auth.ts';
 import { proxyChanges, proxyListSchema, proxyResult, proxySettings } from './schema.ts';
 import type { ProxyService } from './service.ts';
 import { shownTo } from './shown.ts';
@@ -48,9 +49,14 @@ export const getProxy = defineOperation({
   toolset: 'proxies',
   http: { method: 'GET', path: '/v1/proxies/{hostname}' },
   input: z.object({ hostname: hostnameField }),
-  output: proxyResult,
-  handler: async ({ hostname }, context, { proxies }: Services) =>
-    shownTo(context.principal, await proxies.get(hostname, context)),
+  output: proxyResult.extend({
+    client_auth_facts: clientAuthFacts.optional().describe('Of client_auth: what is trusted, until when'),
+  }),
+  async handler({ hostname }, context, { proxies }: Services) {
+    const proxy = await proxies.get(hostname, context);
+    const client_auth_facts = proxies.clientAuthFacts(proxy);
+    return { ...shownTo(context.principal, proxy), ...(client_auth_facts && { client_auth_facts }) };
+  },
 });
 
 export const createProxy = defineOperation({
@@ -96,6 +102,8 @@ export const updateProxy = defineOperation({
       changes.enabled === false && 'The hostname stops being served',
       changes.enable_https === false && 'It is no longer served over HTTPS',
       changes.redirect_to_https === false && 'Requests over plain HTTP are then forwarded, in the clear',
+      changes.client_auth?.mode === 'off' && 'Clients are no longer asked for certificates',
+      changes.client_auth?.mode === 'optional' && 'Clients without a certificate get through',
       changes.target_url !== undefined && `Its requests go to ${changes.target_url}`,
       changes.verify_upstream_tls === false && 'Any certificate of an https target is then accepted',
     ]),

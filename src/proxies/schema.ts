@@ -6,6 +6,7 @@ import { hostname } from '../core/hostname-field.ts';
 import { limits } from '../core/limits.ts';
 import { authChoice, authPolicy, toldPolicy } from './auth-policy.ts';
 import { certificateChoice } from './certificate-choice.ts';
+import { clientAuth } from './client-auth.ts';
 
 const SECOND_MS = 1000;
 const MAX_TIMEOUT_MS = 24 * 60 * 60 * SECOND_MS;
@@ -143,6 +144,9 @@ export const proxySettings = z.strictObject({
       'Who gets through. token: holders of an API token with this permission that is valid for this hostname',
     ),
   certificate: certificateChoice.default({}).describe('What its certificate has to be'),
+  client_auth: clientAuth
+    .prefault({ mode: 'off' })
+    .describe('TLS client certificates; replaced as a whole. HTTPS only then, /mcp included'),
   serve_mcp: z.boolean().default(true).describe("/mcp here is this system's; false: the target's own"),
 });
 export type ProxySettings = z.output<typeof proxySettings>;

@@ -53,6 +53,10 @@ async function setUp(t: test.TestContext) {
         return { publish: () => void published.push(change) };
       },
     },
+    clientTrust: {
+      require: () => {},
+      describe: () => ({ problem: null, authorities: [], revocation_lists: [] }),
+    },
   });
   const dispatch = createDispatch({
     services: { proxies },
@@ -105,6 +109,7 @@ test('a hostname and a target are enough; the rest has defaults', async (t) => {
     verify_upstream_tls: true,
     auth: { kind: 'none' },
     certificate: {},
+    client_auth: { mode: 'off' },
     serve_mcp: true,
     owner: 'tok_admin',
     version: 1,

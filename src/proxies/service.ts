@@ -27,6 +27,7 @@ import type { Publisher, RoutingChange } from '../routes/schema.ts';
 import type { Database, Reader } from '../store/database.ts';
 import type { AuthPolicy } from './auth-policy.ts';
 import { requireChoice } from './certificate-choice.ts';
+import type { ClientAuth, ClientAuthFacts, ClientTrust } from './client-auth.ts';
 import { closedProxy, type ProxyRow, parseRow, toRow } from './row.ts';
 import {
   listedProxySchema,
@@ -51,6 +52,14 @@ export interface ProxyServiceOptions {
   controlHosts: readonly string[];
   /** Names of the CAs that are set up. */
   issuers: readonly string[];
+  clientTrust: ClientTrustReader;
+}
+
+/** Reads certificates, which is not known here. `now`: milliseconds since 1970. */
+export interface ClientTrustReader {
+  /** @throws AppError INVALID_INPUT when nobody could be checked by it. */
+  require(trust: ClientTrust, now: number): void;
+  describe(trust: ClientTrust, now: number): ClientAuthFacts;
 }
 
 export interface ListQuery {
@@ -92,6 +101,13 @@ export class ProxyService {
     return this.#readable(await this.#find(this.#options.database.read, hostname, principal));
   }
 
+  /** What clients' certificates are checked by; undefined where none is asked for. */
+  clientAuthFacts({ client_auth }: Proxy): ClientAuthFacts | undefined {
+    return client_auth.mode === 'off'
+      ? undefined
+      : this.#options.clientTrust.describe(client_auth, this.#options.clock.now());
+  }
+
   async create(
     { hostname, ...settings }: ProxySettings & { hostname: string },
     context: Caller,
@@ -99,6 +115,7 @@ export class ProxyService {
     requireHostname(context.principal, hostname);
     this.#requireServable(hostname);
     this.#requireTarget(settings.target_url);
+    this.#requireClientAuth(settings.client_auth);
     requireScheme(settings);
     requireChoice(settings.certificate, { hostname, known: this.#options.issuers });
     return this.#options.database.change(context, async (tx, afterCommit) => {
@@ -129,6 +146,7 @@ export class ProxyService {
     return this.#change(hostname, version, context, () => {
       if (changes.target_url !== undefined) this.#requireTarget(changes.target_url);
       if (changes.certificate) requireChoice(changes.certificate, { hostname, known: this.#options.issuers });
+      if (changes.client_auth !== undefined) this.#requireClientAuth(changes.client_auth);
       return changesIn('update_proxy', changes);
     });
   }
@@ -256,6 +274,10 @@ export class ProxyService {
     if (fault) throw new AppError('INVALID_INPUT', `target_url: may not be a target: ${fault}`);
   }
 
+  #requireClientAuth(auth: ClientAuth): void {
+    if (auth.mode !== 'off') this.#options.clientTrust.require(auth, this.#options.clock.now());
+  }
+
   #readable(row: ProxyRow): Proxy {
     const proxy = this.#parsed(row);
     if (proxy) return proxy;
@@ -272,7 +294,16 @@ export class ProxyService {
   }
 }
 
-function requireScheme({ enable_http, enable_https }: Pick<Proxy, 'enable_http' | 'enable_https'>): void {
+function requireScheme({
+  enable_http,
+  enable_https,
+  client_auth,
+}: Pick<Proxy, 'enable_http' | 'enable_https' | 'client_auth'>): void {
+  if (!enable_https && client_auth.mode !== 'off')
+    throw new AppError(
+      'INVALID_INPUT',
+      'client_auth needs enable_https: true, because clients show certificates over HTTPS only',
+    );
   if (enable_http || enable_https) return;
   throw new AppError(
     'INVALID_INPUT',

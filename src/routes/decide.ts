@@ -4,6 +4,7 @@
  */
 import type { AuthPolicy, McpPolicy, OAuthPolicy } from '../proxies/auth-policy.ts';
 import { scopesToAskFor } from '../proxies/mcp-policy.ts';
+import type { Proxy } from '../proxies/schema.ts';
 import {
   type Match,
   matchRequest,
@@ -145,6 +146,10 @@ export interface Arrival {
   readonly match: Match | undefined;
 }
 
+/** Whether the TLS layer asks clients of this proxy for certificates. */
+export const asksForCertificate = ({ client_auth }: Pick<Proxy, 'client_auth'>): boolean =>
+  client_auth.mode !== 'off';
+
 /**
  * Whether a request is served over the scheme it came by; `isOwn`: by this system itself. Not for what `comesAnyhow`.
  * What people and agents sign in for is not served in the clear either, except on this machine.
@@ -152,11 +157,19 @@ export interface Arrival {
 export function passageOf({ scheme, method, isLocal, match }: Arrival, isOwn: boolean): Passage {
   const decision = match ? schemeDecision(match.proxy, scheme) : 'serve';
   if (decision === 'refuse') return 'unserved';
+  if (scheme === 'http' && match && asksForCertificate(match.proxy))
+    return decision === 'redirect' && !isOwn ? decision : inTheClear(method);
   if (!isOwn && (decision === 'redirect' || match?.auth.kind !== 'oauth')) return decision;
   if (scheme === 'https' || isLocal) return 'serve';
-  // A credential that came in the clear has been seen by others: better that the client notices.
-  return method === 'GET' || method === 'HEAD' ? 'redirect' : 'unsafe';
+  return inTheClear(method);
 }
+
+/**
+ * A credential that came in the clear has been seen by others: better that the client notices. A certificate can't be
+ * shown in the clear at all, from this machine neither.
+ */
+const inTheClear = (method: string): Passage =>
+  method === 'GET' || method === 'HEAD' ? 'redirect' : 'unsafe';
 
 export interface Ports {
   readonly http: number;

@@ -6,6 +6,7 @@
 import { AppError } from '../core/errors.ts';
 import { isConfined, mayTouch, type Principal, requireHostname } from '../core/principal.ts';
 import {
+  asksForCertificate,
   comesAnyhow,
   httpsUrl,
   isControlHost,
@@ -40,6 +41,8 @@ const REQUEST_URL = /^(https?):\/\/([^/?#]*)([^#]*)/i;
 const OUTSIDE = 'decided by a proxy or route outside of what this credential may see';
 
 const NEEDS_HTTPS = 'the control plane and MCP need HTTPS, except from this machine';
+
+const NEEDS_CERTIFICATE = 'client_auth of the proxy asks for certificates, which come over HTTPS only';
 
 const nothing = {
   hostname: null,
@@ -101,19 +104,38 @@ function answerOf(served: ServedBy, request: TestedRequest, { ports }: TestSetti
   const told = { mcp_answers, redirect_to: null };
   switch (passage) {
     case 'serve':
-      return { ...told, ...servedAs(served, request) };
+      return { ...told, ...withCertificate(served, request) };
     case 'redirect':
       return {
         ...told,
         outcome: 'redirect',
-        reason: isOwn ? NEEDS_HTTPS : 'redirect_to_https of the proxy is true',
+        reason: redirectReasonOf(match, isOwn),
         redirect_to: httpsUrl(request, ports),
       };
     case 'unserved':
       return { ...told, outcome: 'not_served', reason: `enable_${request.scheme} of the proxy is false` };
     case 'unsafe':
-      return { ...told, outcome: 'not_served', reason: NEEDS_HTTPS };
+      return { ...told, outcome: 'not_served', reason: isClosed(match) ? NEEDS_CERTIFICATE : NEEDS_HTTPS };
   }
+}
+
+const isClosed = (match: Match | undefined): boolean =>
+  match !== undefined && asksForCertificate(match.proxy);
+
+function redirectReasonOf(match: Match | undefined, isOwn: boolean): string {
+  if (isClosed(match)) return NEEDS_CERTIFICATE;
+  return isOwn ? NEEDS_HTTPS : 'redirect_to_https of the proxy is true';
+}
+
+function withCertificate(served: ServedBy, request: TestedRequest): Pick<RouteTest, 'outcome' | 'reason'> {
+  const { outcome, reason } = servedAs(served, request);
+  const { client_auth: auth } = served.match?.proxy ?? {};
+  if (auth === undefined || auth.mode === 'off') return { outcome, reason };
+  const who =
+    auth.mode === 'require'
+      ? 'only to clients with a certificate'
+      : 'unless a client shows a bad certificate';
+  return { outcome, reason: `${reason}; ${who} (client_auth of the proxy)` };
 }
 
 function servedAs(

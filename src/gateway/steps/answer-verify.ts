@@ -4,7 +4,7 @@
  * in header fields, which are believed from `gateway.trusted_proxies` and from nobody else: anyone could make up an
  * answer for a request that they never make.
  */
-import { toolRulesAt } from '../../routes/decide.ts';
+import { asksForCertificate, toolRulesAt } from '../../routes/decide.ts';
 import { matchRequest } from '../../routes/match.ts';
 import { authorityOf, normaliseTarget, parseAuthority } from '../../routes/normalise.ts';
 import { VERIFY_PATH } from '../../routes/own.ts';
@@ -31,6 +31,11 @@ export function answerVerify(transit: Transit): boolean {
   const visit = visitAskedAbout(transit);
   if (visit === undefined)
     return refuse(transit, 'Tell the request: X-Forwarded-Method, -Proto, -Host and -Uri, each once.');
+  if (visit === 'certificate')
+    return refuse(
+      transit,
+      'This hostname asks for client certificates (client_auth): send it through this system.',
+    );
   if (visit === 'unprotected')
     return refuse(transit, 'This hostname is not protected here. Call protect_proxy for it first.');
   if (!isPublic(visit.policy, visit.path)) {
@@ -45,14 +50,17 @@ export function answerVerify(transit: Transit): boolean {
   return answer(transit, transit.core.protection.identityOf(visit.policy, transit.principal, visit.site));
 }
 
-function visitAskedAbout(transit: Transit): Visit | 'unprotected' | undefined {
+function visitAskedAbout(transit: Transit): Visit | 'unprotected' | 'certificate' | undefined {
   const { snapshot, query } = transit;
   const asked = requestAskedAbout(transit);
   const authority = asked && parseAuthority(asked.host);
   const target = asked && normaliseTarget(asked.uri);
   if (!asked || !authority || !target || !METHOD.test(asked.method)) return undefined;
   const { hostname, port } = authority;
-  const policy = matchRequest(snapshot.table, hostname, asked.method, target.path)?.auth;
+  const match = matchRequest(snapshot.table, hostname, asked.method, target.path);
+  // Whoever asks has seen the handshake, and here nobody has.
+  if (match && asksForCertificate(match.proxy)) return 'certificate';
+  const policy = match?.auth;
   if (policy?.kind !== 'oauth') return 'unprotected';
   const { scheme, method } = asked;
   // In the clear the cookie would be seen by everyone on the way.

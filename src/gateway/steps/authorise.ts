@@ -7,6 +7,7 @@ import { scopeChallenge } from '../bearer.ts';
 import type { GatewayCore } from '../core.ts';
 import { admissionOf, challengeOf, isPublic, type Visit, visitOf } from '../protect.ts';
 import type { Transit } from '../transit.ts';
+import { keepsClientCertificate } from './check-client-certificate.ts';
 import { forwardedMethod } from './identify.ts';
 
 /** A credential that is confined to hostnames opens `/mcp` on those, and on the control host. */
@@ -27,7 +28,10 @@ export function authoriseProxied(transit: Transit): boolean {
   if (principal.kind !== 'anonymous')
     transit.release = core.live.add(principal, () => endWithCredential(transit));
   if (match.auth.kind === 'oauth' && principal.kind !== 'anonymous')
-    transit.identity = core.protection.identityOf(match.auth, principal, visitOf(transit, match.auth).site);
+    transit.identity = [
+      ...transit.identity,
+      ...core.protection.identityOf(match.auth, principal, visitOf(transit, match.auth).site),
+    ];
   transit.isAuthorised = true;
   return false;
 }
@@ -52,6 +56,12 @@ export function reviewOpen({ inFlight, snapshots }: GatewayCore): void {
   const { table } = snapshots.current;
   for (const transit of inFlight) {
     const { hostname, path, match } = transit;
+    if (match === undefined || transit.kind === 'acme') continue;
+    const proxy = table.proxyOf(hostname);
+    if (proxy && !keepsClientCertificate(transit, proxy)) {
+      transit.close('FORBIDDEN', 'the client certificate was not checked by what counts now');
+      continue;
+    }
     if (!transit.isAuthorised) continue;
     const now = matchRequest(table, hostname, forwardedMethod(transit), path);
     // What is served no more ends by itself: requests in flight finish on what they began with.
