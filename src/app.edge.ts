@@ -2,11 +2,13 @@
  * The part of the composition root that makes the gateway and what it serves. Its handlers come later, from the
  * surfaces, which stand on it.
  */
+import type { AlertService } from './alerts/service.ts';
 import { gatewaySettings, issuanceSettings } from './app.settings.ts';
 import type { Challenges } from './certificates/challenges.ts';
 import { Issuance } from './certificates/issuance.ts';
 import { OrderingService } from './certificates/ordering.ts';
 import { type CertificateService, openCertificates } from './certificates/service.ts';
+import { CertificateWatch } from './certificates/watch.ts';
 import type { Config } from './config/config.ts';
 import type { Clock } from './core/clock.ts';
 import type { Events } from './core/events.ts';
@@ -38,6 +40,7 @@ export interface EdgeParts {
   readonly live: LiveStreams;
   readonly caFile: string;
   readonly tokens: TokenService;
+  readonly alerts: Pick<AlertService, 'reconcile'>;
 }
 
 /** The gateway with what it serves, not yet listening. Its handlers are filled in when the surfaces exist. */
@@ -58,6 +61,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
   const table = () => gateway.snapshot().table;
   const certificates = stack.use(await certificatesFor(base, controlHosts, table));
   const issuance = stack.use(issuanceFor(config, base, { certificates, table }));
+  const watch = stack.use(watchOver(base, { certificates, issuance }));
   const own = () => gateway.own();
   let bound: Awaited<ReturnType<Gateway['listen']>> | undefined;
   const proxies = new ProxyService({
@@ -98,6 +102,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
       await certificates.ensure(controlHosts);
       bound = await gateway.listen();
       await issuance.start();
+      watch.start();
       return { ...bound, proxies: loaded.length };
     },
   };
@@ -139,6 +144,17 @@ function issuanceFor(
     isAlone: true,
   });
 }
+
+const watchOver = (
+  base: EdgeParts,
+  { certificates, issuance }: { certificates: CertificateService; issuance: Issuance },
+) =>
+  new CertificateWatch({
+    ...base,
+    issuance,
+    inUse: () => certificates.used(),
+    tell: (current) => base.alerts.reconcile('certificates', current),
+  });
 
 const orderingOf = ({
   clock,

@@ -15,7 +15,8 @@ import {
 } from './admin/health-probes.ts';
 import { createHealthService } from './admin/health.ts';
 import { listenersProbe } from './admin/listener-probe.ts';
-import { gatewaySettings, logSettings, mcpSettings } from './app.settings.ts';
+import { AlertService } from './alerts/service.ts';
+import { gatewaySettings, logSettings, mcpSettings, webhookOf } from './app.settings.ts';
 import { createCommandService } from './admin/run-command.ts';
 import { openConnectors } from './app.connectors.ts';
 import { openEdge } from './app.edge.ts';
@@ -133,6 +134,7 @@ async function construct(
   edge.handlers.control = rest.handle;
   edge.handlers.mcp = mcp.handle;
   sweepHourly(clock, base.log, () => idempotency.sweep(), stack);
+  base.alerts.start();
   const created = await base.tokens.ensureAdministrator(config.admin_token);
   const { http, https, proxies } = await edge.open();
   stack.defer(async () => void (await Promise.all([edge.gateway.drain(), mcp.drain()])));
@@ -161,8 +163,10 @@ async function openBase(config: Config, clock: Clock, stack: AsyncDisposableStac
   const live = stack.use(new LiveStreams(clock));
   const tokens = stack.use(new TokenService({ database, events, clock, log }));
   await tokens.load();
+  const alerts = stack.use(new AlertService({ database, clock, log, webhook: webhookOf(config) }));
   const caFile = join(dataDir, 'ca.pem');
   return {
+    alerts,
     dataDir,
     masterKey,
     caFile,

@@ -29,6 +29,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     units: ['core', 'store/database', 'admin/run-command-process'],
     packages: ['ipaddr.js', 'jose', 'kysely', 'undici', 'zod'],
   },
+  alerts: { units: ['core', 'store/database'], packages: ['zod'] },
   tokens: { units: ['core', 'store/database'], packages: ['kysely', 'zod'] },
   oauth: {
     units: ['core', 'store/database', 'users/schema'],
@@ -102,6 +103,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
   },
   'app.settings': {
     units: [
+      'alerts/webhook',
       'certificates/budget',
       'certificates/issuers',
       'config',

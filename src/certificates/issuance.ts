@@ -381,6 +381,7 @@ export class Issuance implements AsyncDisposable {
     });
     await this.orders.step(order, step);
     await this.orders.release(order.id);
+    this.#options.events.emit('certificate.failed', { order: order.id, names: order.document.names });
     const { text = '', ca_words: words } = step.event ?? {};
     const next = new Date(step.nextAttemptAt ?? now).toISOString();
     const said = words === undefined ? '' : `; the CA says: ${cleanText(words)}`;

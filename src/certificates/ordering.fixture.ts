@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { AlertService } from '../alerts/service.ts';
 import { createSealer } from '../config/secrets.ts';
 import { DAY, ManualClock } from '../core/clock.ts';
 import { type CallContext, createDispatch } from '../core/dispatch.ts';
@@ -18,6 +19,7 @@ import type { Issuer } from './issuers.ts';
 import { certificateOperations } from './operations.ts';
 import { OrderingService } from './ordering.ts';
 import { openCertificates } from './service.ts';
+import { CertificateWatch } from './watch.ts';
 
 export const issuer: Issuer = {
   name: 'ca',
@@ -68,6 +70,17 @@ export async function openWorld(t: TestContext, options: WorldOptions = {}) {
       }),
     );
     await issuance.orders.takeOver();
+    const alerts = stack.use(new AlertService({ database, clock, log, webhook: undefined }));
+    const watch = stack.use(
+      new CertificateWatch({
+        clock,
+        log,
+        events,
+        issuance,
+        inUse: () => certificates.used(),
+        tell: (current) => alerts.reconcile('certificates', current),
+      }),
+    );
     const ordering = new OrderingService({ clock, issuance, certificates, dns01: undefined, servedName });
     const idempotency = createIdempotencyStore(database, clock, sealer);
     const services = { certificates, ordering };
@@ -81,6 +94,7 @@ export async function openWorld(t: TestContext, options: WorldOptions = {}) {
       certificates,
       issuance,
       ordering,
+      watch,
       stop,
       call: (name: string, input: object, context: Partial<CallContext> = {}) => {
         const operation = certificateOperations.find((candidate) => candidate.name === name);

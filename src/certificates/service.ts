@@ -14,6 +14,7 @@ import type { OperationContext } from '../core/operation.ts';
 import { mayTouch, type Principal, requireHostname } from '../core/principal.ts';
 import { type AuthorityOptions, openAuthority } from './authority.ts';
 import { Catalog, type Entry, entryOf } from './catalog.ts';
+import { thresholdOf } from './expiry.ts';
 import { parseImport } from './import.ts';
 import { InternalCertificates } from './internal.ts';
 import type { KeepCertificate } from './issuing.ts';
@@ -126,7 +127,7 @@ export class CertificateService implements AsyncDisposable {
     const names = certificate ? shownNames(principal, certificate.names) : [];
     if (!certificate || names.length === 0) throw notFound(id);
     const used = (this.#usedBy().get(id) ?? []).filter((hostname) => mayTouch(principal, hostname));
-    return listedCertificateSchema.parse({ ...certificate, names, used_by: used.slice(0, MAX_USED_BY) });
+    return this.#listed(certificate, names, used);
   }
 
   /** For changing it: all of its names have to be the principal's. @throws AppError NOT_FOUND, FORBIDDEN */
@@ -137,6 +138,14 @@ export class CertificateService implements AsyncDisposable {
   /** From elsewhere and valid now: what the hostname is served with. */
   serving(hostname: string): Entry | undefined {
     return this.#parts.catalog.public(hostname, this.#options.clock.now());
+  }
+
+  /** Certificates that are served now, with the hostnames. */
+  *used(): Generator<readonly [Entry, readonly string[]]> {
+    for (const [id, hostnames] of this.#usedBy()) {
+      const entry = this.#parts.catalog.get(id);
+      if (entry) yield [entry, hostnames];
+    }
   }
 
   entries(): Iterable<Entry> {
@@ -191,7 +200,7 @@ export class CertificateService implements AsyncDisposable {
       if (!certificate) return [];
       const used = (usedBy.get(id) ?? []).filter((hostname) => mayTouch(principal, hostname));
       const names = shownNames(principal, certificate.names);
-      return [listedCertificateSchema.parse({ ...certificate, names, used_by: used.slice(0, MAX_USED_BY) })];
+      return [this.#listed(certificate, names, used)];
     };
     const cursorOf = (last: Entry) => encodeCursor('certificates', [last.notAfter, last.id]);
     const { items, ...more } = pageOf(found, query.limit, cursorOf, shown);
@@ -273,6 +282,19 @@ export class CertificateService implements AsyncDisposable {
     const name = this.#options.servedName(hostname);
     // One certificate for the wildcard, not one for each name that clients think of.
     return name !== undefined && coversHostname(name, hostname) ? name : undefined;
+  }
+
+  #listed(certificate: Certificate, names: string[], used: readonly string[]): ListedCertificate {
+    const entry = entryOf(certificate);
+    const threshold = used.length > 0 ? thresholdOf(entry, this.#options.clock.now()) : undefined;
+    return listedCertificateSchema.parse({
+      ...certificate,
+      names,
+      used_by: used.slice(0, MAX_USED_BY),
+      ...(threshold && {
+        alert: { code: 'certificate.expiring', level: threshold.level, threshold_days: threshold.days },
+      }),
+    });
   }
 
   #matching(

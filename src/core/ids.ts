@@ -6,6 +6,7 @@ export type IdPrefix =
   | 'rte'
   | 'crt'
   | 'ord'
+  | 'alt'
   | 'tok'
   | 'ses'
   | 'str'

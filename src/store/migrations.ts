@@ -1,6 +1,7 @@
 /** Each step once, in order, in its own transaction; the number of the last one is kept in the database itself. */
 import { type Kysely, sql } from 'kysely';
 import { AppError } from '../core/errors.ts';
+import { alerts } from './migrations.alerts.ts';
 import { accountKeys, certificateOrders } from './migrations.certificates.ts';
 import { identityFacts, oauth } from './migrations.oauth.ts';
 import type { Tables } from './schema.ts';
@@ -128,6 +129,7 @@ export const migrations: readonly Migration[] = [
   identityFacts,
   certificateOrders,
   accountKeys,
+  alerts,
 ];
 
 const VERSION_KEY = 'schema_version';

@@ -41,6 +41,15 @@ export interface Tables {
   };
   /** What CAs count: orders, refused validations and certificates, for as long as they count them. */
   issuance_counts: { issuer: string; kind: string; subject: string; at: number };
+  alerts: { key: string; source: string; document: string; raised_at: number; resolved_at: number | null };
+  /** Still to be sent. */
+  alert_deliveries: {
+    id: string;
+    body: string;
+    attempts: number;
+    next_attempt_at: number;
+    created_at: number;
+  };
   authorities: { id: string; chain_pem: string; key_sealed: string; created_at: number };
   tokens: {
     id: string;
