@@ -47,6 +47,7 @@ import type { ProtectionService } from './protection/service.ts';
 import { createDockerEngine } from './services/engine.docker.ts';
 import { createServiceDirectory } from './services/service.ts';
 import { createSessionStore } from './sessions/store.ts';
+import { createTaskStore } from './sessions/tasks.ts';
 import type { Database } from './store/database.ts';
 import { openDataDirectory } from './store/data-directory.ts';
 import { createIdempotencyStore } from './store/idempotency.ts';
@@ -108,6 +109,7 @@ async function construct(
       log: base.log,
       live: base.live,
       sessions: createSessionStore(base.database, base.sealer),
+      tasks: createTaskStore(base.database, base.sealer),
       secret: deriveKey(base.masterKey, 'mcp-request-state'),
       settings: mcpSettings(config),
       version,

@@ -59,6 +59,7 @@ export const requestCertificate = defineOperation({
   effect: 'create',
   untrusted: true,
   mcp: 'searchable',
+  task: true,
   toolset: 'certificates',
   http: { method: 'POST', path: '/v1/certificate-orders' },
   input: z.object({
@@ -90,6 +91,7 @@ export const renewCertificate = defineOperation({
   effect: 'update',
   untrusted: true,
   mcp: 'searchable',
+  task: true,
   toolset: 'certificates',
   http: { method: 'POST', path: '/v1/certificates/{id}/renew' },
   input: z.object({ id }),

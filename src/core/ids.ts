@@ -7,6 +7,7 @@ export type IdPrefix =
   | 'crt'
   | 'ord'
   | 'alt'
+  | 'tsk'
   | 'tok'
   | 'ses'
   | 'str'

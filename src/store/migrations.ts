@@ -2,6 +2,7 @@
 import { type Kysely, sql } from 'kysely';
 import { AppError } from '../core/errors.ts';
 import { alerts } from './migrations.alerts.ts';
+import { mcpTasks } from './migrations.tasks.ts';
 import { accountKeys, certificateOrders } from './migrations.certificates.ts';
 import { identityFacts, oauth } from './migrations.oauth.ts';
 import type { Tables } from './schema.ts';
@@ -130,6 +131,7 @@ export const migrations: readonly Migration[] = [
   certificateOrders,
   accountKeys,
   alerts,
+  mcpTasks,
 ];
 
 const VERSION_KEY = 'schema_version';

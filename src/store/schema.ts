@@ -68,6 +68,15 @@ export interface Tables {
     message: string;
     created_at: number;
   };
+  mcp_tasks: {
+    id: string;
+    principal_id: string;
+    status: string;
+    result_sealed: string | null;
+    created_at: number;
+    updated_at: number;
+    expires_at: number;
+  };
   /** Of the authorization server: codes, tokens, grants, clients, its sessions. Ids are hashed, payloads sealed. */
   oauth_records: {
     id: string;
