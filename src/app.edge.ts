@@ -2,32 +2,22 @@
  * The part of the composition root that makes the gateway and what it serves. Its handlers come later, from the
  * surfaces, which stand on it.
  */
-import { randomBytes } from 'node:crypto';
-import { join } from 'node:path';
-import { dnsSettings, gatewaySettings, issuanceSettings } from './app.settings.ts';
-import type { Challenges } from './certificates/challenges.ts';
+import type { AlertService } from './alerts/service.ts';
+import { answersToCas, openCertification } from './app.certificates.ts';
+import { gatewaySettings } from './app.settings.ts';
 import { describeClientTrust, requireClientTrust } from './certificates/client-trust.ts';
-import { createDns, type Dns } from './certificates/dns/providers.ts';
-import { Issuance } from './certificates/issuance.ts';
-import type { IssuanceSettings } from './certificates/issuers.ts';
-import { OrderingService } from './certificates/ordering.ts';
-import { type Identity, payerOf } from './certificates/payer.ts';
-import { type CertificateService, openCertificates } from './certificates/service.ts';
-import type { CertificateWish } from './certificates/wishes.ts';
 import { openTicketKeys } from './certificates/ticket-keys.ts';
 import type { Config } from './config/config.ts';
 import type { Clock } from './core/clock.ts';
 import type { Events } from './core/events.ts';
 import type { Authenticate, ExchangeHandler } from './core/exchange.ts';
 import type { LiveStreams } from './core/live-streams.ts';
-import { system } from './core/principal.ts';
 import type { Log } from './core/record.ts';
 import type { Sealer } from './core/sealer.ts';
 import type { Protection } from './gateway/core.ts';
 import { createGateway, type Gateway } from './gateway/gateway.ts';
 import { ownUrls } from './gateway/own-urls.ts';
 import { closed } from './gateway/protect.ts';
-import type { Proxy } from './proxies/schema.ts';
 import { ProxyService } from './proxies/service.ts';
 import { targetFault } from './proxies/target-policy.ts';
 import { scopesAt } from './routes/decide.ts';
@@ -36,9 +26,6 @@ import { RouteService } from './routes/service.ts';
 import type { Database } from './store/database.ts';
 import type { TokenService } from './tokens/service.ts';
 import type { Person } from './users/person.ts';
-
-/** Its certificate is for loopback addresses too, which no CA certifies; clients here trust the internal CA. */
-const THIS_MACHINE = 'localhost';
 
 export interface EdgeParts {
   readonly database: Database;
@@ -50,6 +37,7 @@ export interface EdgeParts {
   readonly dataDir: string;
   readonly caFile: string;
   readonly tokens: TokenService;
+  readonly alerts: Pick<AlertService, 'reconcile'>;
 }
 
 /** The gateway with what it serves, not yet listening. Its handlers are filled in when the surfaces exist. */
@@ -70,12 +58,11 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
   });
   stack.use(gateway);
   const table = () => gateway.snapshot().table;
-  const certificates = stack.use(await certificatesFor(base, controlHosts, table));
-  const settings = issuanceSettings(config);
-  const payer = (principalId: string) => payerOf(principalId, identitiesOf(tokens, handlers));
-  const dns = dnsFor(config, base);
-  const dns01 = config.dns.length > 0 ? dns : undefined;
-  const issuance = stack.use(issuanceFor(config, base, { settings, certificates, table, payer, dns, dns01 }));
+  const { certificates, issuance, watch, ordering, issuers } = await openCertification(
+    config,
+    { ...base, table, userOf: (id) => handlers.user(id) },
+    stack,
+  );
   const own = () => gateway.own();
   let bound: Awaited<ReturnType<Gateway['listen']>> | undefined;
   const proxies = new ProxyService({
@@ -86,7 +73,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
     log,
     own,
     controlHosts,
-    issuers: settings.issuers.map(({ name }) => name),
+    issuers,
     publisher: gateway.publisher,
     clientTrust: { require: requireClientTrust, describe: describeClientTrust },
   });
@@ -105,7 +92,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
   return {
     gateway,
     certificates,
-    ordering: orderingOf({ clock, issuance, certificates, table, payer, dns01 }),
+    ordering,
     proxies,
     routes,
     handlers,
@@ -118,121 +105,10 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
       await certificates.ensure(controlHosts);
       bound = await gateway.listen();
       await issuance.start();
+      watch.start();
       return { ...bound, proxies: loaded.length };
     },
   };
-}
-
-/** They are made after the gateway, which asks for them. */
-const answersToCas = (challenges: () => Challenges) => ({
-  acmeChallenge: (hostname: string, token: string) => challenges().http(hostname, token),
-  tlsChallenges: {
-    get isAskedByTls() {
-      return challenges().isAskedByTls;
-    },
-    tls: (servername: string) => challenges().tls(servername),
-  },
-});
-
-type Table = ReturnType<Gateway['snapshot']>['table'];
-
-const certificatesFor = (base: EdgeParts, controlHosts: readonly string[], table: () => Table) =>
-  openCertificates({
-    ...base,
-    controlHosts,
-    servedName: (hostname) => table().proxyOf(hostname)?.hostname,
-    servedHostnames: () => table().hostnames(),
-  });
-
-function issuanceFor(
-  config: Config,
-  base: EdgeParts,
-  {
-    settings,
-    certificates,
-    table,
-    payer,
-    dns,
-    dns01,
-  }: {
-    settings: IssuanceSettings;
-    certificates: CertificateService;
-    table: () => Table;
-    payer: (principalId: string) => string | undefined;
-    dns: Dns;
-    dns01: Dns | undefined;
-  },
-): Issuance {
-  return new Issuance({
-    ...base,
-    settings,
-    dns,
-    dns01,
-    wishOf: (name) => wishOf(table().proxyOf(name)),
-    payerOf: (name) => {
-      const owner = table().proxyOf(name)?.owner;
-      return owner === undefined ? undefined : payer(owner);
-    },
-    shelf: certificates,
-    wanted: () =>
-      [...config.control.hosts, ...secureHostnames(table())].filter((name) => name !== THIS_MACHINE),
-    // The lock of the data directory is ours.
-    isAlone: true,
-  });
-}
-
-function wishOf(proxy: Proxy | undefined): CertificateWish | undefined {
-  if (!proxy) return undefined;
-  const { issuers, key_type: keyType, profile } = proxy.certificate;
-  return { issuers, keyType, profile };
-}
-
-/** Of tokens and of users; a client that acts for itself is confined to nothing. */
-const identitiesOf =
-  (tokens: TokenService, handlers: Pick<ReturnType<typeof laterHandlers>, 'user'>) =>
-  (id: string): Identity | undefined => {
-    if (id === system.id || id.startsWith('client:')) return { isConfined: false, madeBy: undefined };
-    const user = handlers.user(id);
-    return user ? { isConfined: user.hostnames !== undefined, madeBy: undefined } : tokens.identityOf(id);
-  };
-
-/** Nobody is asked before an order or a question needs it. */
-const dnsFor = (config: Config, { clock, dataDir }: EdgeParts): Dns =>
-  createDns({
-    ...dnsSettings(config),
-    scratchDir: join(dataDir, 'scratch-dns'),
-    network: { clock, randomBytes },
-    fetch,
-    environment: process.env,
-  });
-
-const orderingOf = ({
-  clock,
-  issuance,
-  certificates,
-  table,
-  payer,
-  dns01,
-}: Pick<EdgeParts, 'clock'> & {
-  issuance: Issuance;
-  certificates: CertificateService;
-  table: () => Table;
-  payer: (principalId: string) => string | undefined;
-  dns01: Dns | undefined;
-}) =>
-  new OrderingService({
-    clock,
-    issuance,
-    certificates,
-    dns01,
-    servedName: (hostname) => table().proxyOf(hostname)?.hostname,
-    payer: (principal) => payer(principal.id),
-  });
-
-/** Those of enabled proxies that answer over HTTPS. */
-function* secureHostnames(table: Table): Generator<string> {
-  for (const hostname of table.hostnames())
-    if (table.proxyOf(hostname)?.enable_https === true) yield hostname;
 }
 
 const portsOf = (config: Config, bound: Awaited<ReturnType<Gateway['listen']>> | undefined) => ({

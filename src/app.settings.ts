@@ -1,5 +1,6 @@
 /** Configuration, as it is written in files, to the settings of the parts, in the units of code. */
 import { getServers } from 'node:dns';
+import type { Webhook } from './alerts/webhook.ts';
 import { LETS_ENCRYPT_LIMITS } from './certificates/budget.ts';
 import { isPublicDirectory, type IssuanceSettings, type Issuer } from './certificates/issuers.ts';
 import type { DnsOptions } from './certificates/dns/providers.ts';
@@ -100,6 +101,13 @@ export function upstreamSettings({ oauth }: Config): UpstreamSettings[] {
       newRole: upstream.create_users ? upstream.role : undefined,
     };
   });
+}
+
+export function webhookOf({ alerts }: Config): Webhook | undefined {
+  const { webhook_url: url, webhook_secret: secret } = alerts;
+  if (url === undefined) return undefined;
+  assert(secret !== undefined, 'the settings have read the secret of the webhook');
+  return { url, secret };
 }
 
 const LETS_ENCRYPT_DOMAIN = /(?:^|\.)letsencrypt\.org$/;

@@ -15,7 +15,8 @@ import {
 } from './admin/health-probes.ts';
 import { createHealthService } from './admin/health.ts';
 import { listenersProbe } from './admin/listener-probe.ts';
-import { gatewaySettings, logSettings, mcpSettings } from './app.settings.ts';
+import { AlertService } from './alerts/service.ts';
+import { gatewaySettings, logSettings, mcpSettings, webhookOf } from './app.settings.ts';
 import { createCommandService } from './admin/run-command.ts';
 import { openConnectors } from './app.connectors.ts';
 import { openEdge } from './app.edge.ts';
@@ -46,6 +47,7 @@ import type { ProtectionService } from './protection/service.ts';
 import { createDockerEngine } from './services/engine.docker.ts';
 import { createServiceDirectory } from './services/service.ts';
 import { createSessionStore } from './sessions/store.ts';
+import { createTaskStore } from './sessions/tasks.ts';
 import type { Database } from './store/database.ts';
 import { openDataDirectory } from './store/data-directory.ts';
 import { createIdempotencyStore } from './store/idempotency.ts';
@@ -107,22 +109,14 @@ async function construct(
       log: base.log,
       live: base.live,
       sessions: createSessionStore(base.database, base.sealer),
+      tasks: createTaskStore(base.database, base.sealer),
       secret: deriveKey(base.masterKey, 'mcp-request-state'),
       settings: mcpSettings(config),
       version,
       extend: overrides.extendMcp,
     }),
   );
-  const stopListening = base.events.on('token.revoked', ({ tokenId }) => {
-    base.live.cut(tokenId);
-    mcp.closeSessionsOf(tokenId);
-  });
-  stack.defer(stopListening);
-  const stopFollowing = base.events.on('grant.ended', ({ grantId, userId, clientId }) => {
-    base.live.cutGrant(grantId);
-    mcp.closeSessionsOf(principalIdOf(userId, clientId));
-  });
-  stack.defer(stopFollowing);
+  cutWhenEnded(base, mcp, stack);
   const rest = createRestInterface({ operations, dispatch, version, access });
   for (const endpoint of [...gatewayEndpoints, ...oauthEndpoints, ...mcp.endpoints, ...rest.endpoints])
     endpoints.register(endpoint);
@@ -134,6 +128,7 @@ async function construct(
   edge.handlers.control = rest.handle;
   edge.handlers.mcp = mcp.handle;
   sweepHourly(clock, base.log, () => idempotency.sweep(), stack);
+  base.alerts.start();
   const created = await base.tokens.ensureAdministrator(config.admin_token);
   const { http, https, proxies } = await edge.open();
   stack.defer(async () => void (await Promise.all([edge.gateway.drain(), mcp.drain()])));
@@ -146,6 +141,24 @@ async function construct(
     proxies,
   };
   return { facts, endpoints, dispatch };
+}
+
+/** Who may no longer is cut off in the middle. */
+function cutWhenEnded(
+  { events, live }: Base,
+  mcp: ReturnType<typeof createMcpInterface>,
+  stack: AsyncDisposableStack,
+): void {
+  const stopListening = events.on('token.revoked', ({ tokenId }) => {
+    live.cut(tokenId);
+    mcp.closeSessionsOf(tokenId);
+  });
+  stack.defer(stopListening);
+  const stopFollowing = events.on('grant.ended', ({ grantId, userId, clientId }) => {
+    live.cutGrant(grantId);
+    mcp.closeSessionsOf(principalIdOf(userId, clientId));
+  });
+  stack.defer(stopFollowing);
 }
 
 type Base = Awaited<ReturnType<typeof openBase>>;
@@ -162,8 +175,10 @@ async function openBase(config: Config, clock: Clock, stack: AsyncDisposableStac
   const live = stack.use(new LiveStreams(clock));
   const tokens = stack.use(new TokenService({ database, events, clock, log }));
   await tokens.load();
+  const alerts = stack.use(new AlertService({ database, clock, log, webhook: webhookOf(config) }));
   const caFile = join(dataDir, 'ca.pem');
   return {
+    alerts,
     dataDir,
     masterKey,
     caFile,

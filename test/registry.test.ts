@@ -139,6 +139,7 @@ for (const operation of operations) {
     if (http.method === 'PATCH') assert.ok(has('version'), 'what is changed in part takes a version');
     if (effect === 'delete') assert.ok(operation.confirm, 'what deletes says what a person has to confirm');
     if (effect === 'read' || effect === 'create') assert.equal(operation.confirm, undefined);
+    if (operation.task) assert.equal(operation.confirm, undefined, 'nobody can be asked in a task');
   });
 
   test(`${name} keeps secrets out of results, logs and URLs`, () => {

@@ -35,6 +35,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     units: ['core', 'store/database', 'admin/run-command-process'],
     packages: ['ipaddr.js', 'jose', 'kysely', 'undici', 'zod'],
   },
+  alerts: { units: ['core', 'store/database'], packages: ['zod'] },
   tokens: { units: ['core', 'store/database'], packages: ['kysely', 'zod'] },
   oauth: {
     units: ['core', 'store/database', 'users/schema'],
@@ -99,6 +100,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
   },
   app: { units: ['*'], packages: [] },
   'app.connectors': { units: ['*'], packages: [] },
+  'app.certificates': { units: ['*'], packages: [] },
   'app.edge': { units: ['*'], packages: [] },
   'app.oauth': { units: ['*'], packages: [] },
   'app.protection': { units: ['*'], packages: [] },
@@ -108,6 +110,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
   },
   'app.settings': {
     units: [
+      'alerts/webhook',
       'certificates/budget',
       'certificates/dns/providers',
       'certificates/dns/schema',

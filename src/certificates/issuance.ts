@@ -462,12 +462,12 @@ export class Issuance implements AsyncDisposable {
     });
     await this.orders.step(order, step);
     await this.orders.release(order.id);
+    this.#options.events.emit('certificate.failed', { order: order.id, names: order.document.names });
     const { text = '', ca_words: words } = step.event ?? {};
-    const next = new Date(step.nextAttemptAt ?? now).toISOString();
     const said = words === undefined ? '' : `; the CA says: ${cleanText(words)}`;
     this.#write(
       'warn',
-      `no certificate yet for ${order.document.names.join(', ')}: ${text}${said}; next attempt ${next}`,
+      `no certificate yet for ${order.document.names.join(', ')}: ${text}${said}; next attempt ${new Date(step.nextAttemptAt ?? now).toISOString()}`,
       name,
     );
   }

@@ -322,7 +322,7 @@ export class Issuing {
       return this.#options.orders.stepIn(tx, order, {
         state: 'issued',
         certificateId: certificate.id,
-        document: { failures: 0, failures_at_issuer: 0, failed_challenges: [] },
+        document: { failures: 0, failures_at_issuer: 0, failed_challenges: [], stuck: false },
         event: {
           kind: 'issued',
           text: `${certificate.id} by ${certificate.issuer}, until ${certificate.not_after}`,

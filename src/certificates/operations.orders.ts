@@ -60,6 +60,7 @@ export const requestCertificate = defineOperation({
   effect: 'create',
   untrusted: true,
   mcp: 'searchable',
+  task: true,
   toolset: 'certificates',
   http: { method: 'POST', path: '/v1/certificate-orders' },
   input: z.object({
@@ -94,6 +95,7 @@ export const renewCertificate = defineOperation({
   effect: 'update',
   untrusted: true,
   mcp: 'searchable',
+  task: true,
   toolset: 'certificates',
   http: { method: 'POST', path: '/v1/certificates/{id}/renew' },
   input: z.object({ id }),

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { AlertService } from '../alerts/service.ts';
 import { createSealer } from '../config/secrets.ts';
 import { DAY, ManualClock } from '../core/clock.ts';
 import { type CallContext, createDispatch } from '../core/dispatch.ts';
@@ -18,6 +19,7 @@ import type { Issuer } from './issuers.ts';
 import { certificateOperations } from './operations.ts';
 import { OrderingService } from './ordering.ts';
 import { openCertificates } from './service.ts';
+import { CertificateWatch } from './watch.ts';
 
 export const issuer: Issuer = {
   name: 'ca',
@@ -68,14 +70,17 @@ export async function openWorld(t: TestContext, options: WorldOptions = {}) {
       }),
     );
     await issuance.orders.takeOver();
-    const ordering = new OrderingService({
-      clock,
-      issuance,
-      certificates,
-      dns01: undefined,
-      servedName,
-      payer: () => undefined,
-    });
+    const alerts = stack.use(new AlertService({ database, clock, log, webhook: undefined }));
+    const watch = stack.use(
+      new CertificateWatch({
+        ...base,
+        issuance,
+        inUse: () => certificates.used(),
+        tell: (current) => alerts.reconcile('certificates', current),
+      }),
+    );
+    const parts = { ...base, issuance, certificates, servedName };
+    const ordering = new OrderingService({ ...parts, dns01: undefined, payer: () => undefined });
     const idempotency = createIdempotencyStore(database, clock, sealer);
     const services = { certificates, ordering };
     const dispatch = createDispatch({ services, log, clock, idempotency });
@@ -88,17 +93,22 @@ export async function openWorld(t: TestContext, options: WorldOptions = {}) {
       certificates,
       issuance,
       ordering,
+      watch,
       stop,
-      call: (name: string, input: object, context: Partial<CallContext> = {}) => {
-        const operation = certificateOperations.find((candidate) => candidate.name === name);
-        assert.ok(operation, name);
-        return dispatch(operation, input, { ...contextOf(system), ...context });
-      },
+      call: callBy(dispatch),
     };
   }
 
   return { clock, folder, ca, records, wanted, start };
 }
+
+const callBy =
+  (dispatch: ReturnType<typeof createDispatch>) =>
+  (name: string, input: object, context: Partial<CallContext> = {}) => {
+    const operation = certificateOperations.find((candidate) => candidate.name === name);
+    assert.ok(operation, name);
+    return dispatch(operation, input, { ...contextOf(system), ...context });
+  };
 
 export const contextOf = (principal: Principal): CallContext => ({
   principal,

@@ -264,14 +264,14 @@ export class OrderingService {
     const stopWatching = issuance.watch(id, attempted.resolve);
     const late = clock.after(WAIT_MS, attempted.resolve);
     let told = 0;
-    const telling = clock.every(TELL_EVERY_MS, () => {
+    const tell = async () => {
+      const order = await issuance.orders.get(id);
+      const { text = 'the order is under way' } = order?.document.events.at(-1) ?? {};
       told += 1;
-      progress?.({
-        progress: told,
-        total: WAIT_MS / TELL_EVERY_MS,
-        message: 'the order is under way at the CA',
-      });
-    });
+      progress?.({ progress: told, total: WAIT_MS / TELL_EVERY_MS, message: cleanText(text) });
+    };
+    // A store that fails says so to who reads the outcome, below.
+    const telling = clock.every(TELL_EVERY_MS, () => void (progress && tell().catch(() => undefined)));
     signal.addEventListener('abort', () => attempted.resolve(), { once: true });
     try {
       const order = await issuance.orders.get(id);

@@ -166,6 +166,16 @@ export class Orders {
     return rows.map(({ id, open_for: subject }) => ({ id, names: namesOf(subject ?? '') }));
   }
 
+  /** As `allOpen`, with all that is known of each. */
+  async allOpenWhole(): Promise<StoredOrder[]> {
+    const rows = await this.#database.read
+      .selectFrom('certificate_orders')
+      .selectAll()
+      .where('open_for', 'is not', null)
+      .execute();
+    return rows.map(storedOf);
+  }
+
   async countOpen(): Promise<number> {
     const { count } = await this.#database.read
       .selectFrom('certificate_orders')

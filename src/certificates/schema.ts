@@ -18,6 +18,10 @@ export type Certificate = z.output<typeof certificateSchema>;
 
 export const listedCertificateSchema = certificateSchema.extend({
   used_by: z.array(z.string()).describe('Hostnames that are served with it (the first 100)'),
+  alert: z
+    .object({ code: z.string(), level: z.enum(['warn', 'error']), threshold_days: z.int() })
+    .optional()
+    .describe('In use and near its end: 14, 7, 3 or 1 days, less for one of a shorter life'),
 });
 export type ListedCertificate = z.output<typeof listedCertificateSchema>;
 

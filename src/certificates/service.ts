@@ -15,6 +15,7 @@ import { mayTouch, type Principal, requireHostname } from '../core/principal.ts'
 import { type AuthorityOptions, openAuthority } from './authority.ts';
 import { Catalog, type Entry, entryOf } from './catalog.ts';
 import type { TrustPem } from './client-trust.ts';
+import { thresholdOf } from './expiry.ts';
 import { parseImport } from './import.ts';
 import { InternalCertificates } from './internal.ts';
 import type { KeepCertificate } from './shelf.ts';
@@ -130,7 +131,7 @@ export class CertificateService implements AsyncDisposable {
     const names = certificate ? shownNames(principal, certificate.names) : [];
     if (!certificate || names.length === 0) throw notFound(id);
     const used = (this.#usedBy().get(id) ?? []).filter((hostname) => mayTouch(principal, hostname));
-    return listedCertificateSchema.parse({ ...certificate, names, used_by: used.slice(0, MAX_USED_BY) });
+    return this.#listed(certificate, names, used);
   }
 
   /** For changing it: all of its names have to be the principal's. @throws AppError NOT_FOUND, FORBIDDEN */
@@ -141,6 +142,14 @@ export class CertificateService implements AsyncDisposable {
   /** From elsewhere and valid now: what the hostname is served with. */
   serving(hostname: string): Entry | undefined {
     return this.#parts.catalog.public(hostname, this.#options.clock.now());
+  }
+
+  /** Certificates that are served now, with the hostnames. */
+  *used(): Generator<readonly [Entry, readonly string[]]> {
+    for (const [id, hostnames] of this.#usedBy()) {
+      const entry = this.#parts.catalog.get(id);
+      if (entry) yield [entry, hostnames];
+    }
   }
 
   entries(): Iterable<Entry> {
@@ -195,7 +204,7 @@ export class CertificateService implements AsyncDisposable {
       if (!certificate) return [];
       const used = (usedBy.get(id) ?? []).filter((hostname) => mayTouch(principal, hostname));
       const names = shownNames(principal, certificate.names);
-      return [listedCertificateSchema.parse({ ...certificate, names, used_by: used.slice(0, MAX_USED_BY) })];
+      return [this.#listed(certificate, names, used)];
     };
     const cursorOf = (last: Entry) => encodeCursor('certificates', [last.notAfter, last.id]);
     const { items, ...more } = pageOf(found, query.limit, cursorOf, shown);
@@ -277,6 +286,19 @@ export class CertificateService implements AsyncDisposable {
     const name = this.#options.servedName(hostname);
     // One certificate for the wildcard, not one for each name that clients think of.
     return name !== undefined && coversHostname(name, hostname) ? name : undefined;
+  }
+
+  #listed(certificate: Certificate, names: string[], used: readonly string[]): ListedCertificate {
+    const entry = entryOf(certificate);
+    const threshold = used.length > 0 ? thresholdOf(entry, this.#options.clock.now()) : undefined;
+    return listedCertificateSchema.parse({
+      ...certificate,
+      names,
+      used_by: used.slice(0, MAX_USED_BY),
+      ...(threshold && {
+        alert: { code: 'certificate.expiring', level: threshold.level, threshold_days: threshold.days },
+      }),
+    });
   }
 
   #matching(

@@ -10,6 +10,9 @@ import type { Step, StoredOrder } from './orders.ts';
 import { chance, isGivenUp, waitAfter } from './renewal.ts';
 import { messageOf } from '../core/errors.ts';
 
+/** Failures in a row, when it is only that no CA answers: some hours. */
+const STUCK_AFTER = 8;
+
 export interface Situation {
   readonly order: StoredOrder;
   readonly issuer: Issuer;
@@ -57,9 +60,10 @@ export function setbackOf(cause: unknown, situation: Situation): Step {
   const again = isGivenUp(fault, tries)
     ? { issuer: first.name, failures_at_issuer: 0 }
     : { failures_at_issuer: tries };
+  const stuck = fault.isOver || failures >= STUCK_AFTER || order.document.stuck;
   const kept: Step = fault.isOver
-    ? fresh({ ...again, failed_challenges: [] }, failures)
-    : { document: { failures, failures_at_issuer: tries } };
+    ? fresh({ ...again, failed_challenges: [], stuck }, failures)
+    : { document: { failures, failures_at_issuer: tries, stuck } };
   return { ...kept, nextAttemptAt: now + waitMs, event, ...failed };
 }
 

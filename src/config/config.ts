@@ -8,6 +8,7 @@ import { logLevels } from '../core/record.ts';
 import { toolsets } from '../core/operation.ts';
 import { rangeFault } from '../gateway/client-address.ts';
 import { acmeSchema } from './acme.ts';
+import { alertsSchema } from './alerts.ts';
 import { originFault, publicUrlFault } from './origins.ts';
 import { chosenFault, MAX_CHOSEN, MIN_CHOSEN } from '../tokens/credential.ts';
 import { upstreamList } from './upstreams.ts';
@@ -216,6 +217,7 @@ export const configSchema = z.strictObject({
     .prefault({}),
   acme: acmeSchema,
   ...dnsSettingsShape,
+  alerts: alertsSchema,
   commands: z
     .strictObject({
       mode: z

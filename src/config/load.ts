@@ -34,7 +34,7 @@ export async function loadConfig(env: Environment, readFile: (path: string) => s
     return variable === undefined ? file.locate(path) : `environment variable ${variable}`;
   };
   const files: Files = { locate, readFile };
-  return withAcmeFiles(withSecrets(check(raw, locate), locate, readFile), files);
+  return withAlertFile(withAcmeFiles(withSecrets(check(raw, locate), locate, readFile), files), files);
 }
 
 /** A client secret that has a file of its own, in its place. */
@@ -76,6 +76,15 @@ function withAcmeFiles(config: Config, files: Files): Config {
   const trust =
     acme.ca_file === undefined ? {} : { ca_pem: readTrust(['acme', 'ca_file'], acme.ca_file, files) };
   return { ...config, acme: { ...acme, ...trust, issuers } };
+}
+
+/** The secret of the webhook, where it has a file of its own. */
+function withAlertFile(config: Config, files: Files): Config {
+  const { webhook_secret_file: file } = config.alerts;
+  if (file === undefined) return config;
+  const refuse = refuser(['alerts', 'webhook_secret_file'], file, files);
+  const secret = readSecret(file, files.readFile, refuse, 'secret of the webhook');
+  return { ...config, alerts: { ...config.alerts, webhook_secret: secret } };
 }
 
 type Refuse = (why: string, options?: { cause: unknown }) => never;

@@ -3,6 +3,8 @@ export interface EventMap {
   'proxy.changed': { hostnames: readonly string[] };
   'route.changed': { hostnames: readonly string[] };
   'certificate.ready': { id: string; names: readonly string[] };
+  /** An attempt to order one; it is tried again. */
+  'certificate.failed': { order: string; names: readonly string[] };
   'certificate.removed': { id: string; names: readonly string[] };
   'token.revoked': { tokenId: string };
   /** One access token, before it expired; its grant goes on. */

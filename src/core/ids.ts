@@ -6,6 +6,8 @@ export type IdPrefix =
   | 'rte'
   | 'crt'
   | 'ord'
+  | 'alt'
+  | 'tsk'
   | 'tok'
   | 'ses'
   | 'str'

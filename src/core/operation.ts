@@ -38,6 +38,8 @@ export interface Operation<
    * read. `dispatch` refuses that over MCP, whatever the endpoint does.
    */
   mcp: 'listed' | 'searchable' | 'never';
+  /** For what may take long: over MCP it runs as a task where the client can follow one. Nobody is asked in the middle. */
+  task?: boolean;
   /** Group for `?toolsets=`: the noun. */
   toolset: Toolset;
   http: { method: HttpMethod; path: `/v1/${string}` };

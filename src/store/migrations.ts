@@ -3,6 +3,8 @@ import { type Kysely, sql } from 'kysely';
 import { AppError } from '../core/errors.ts';
 import { accountKeys, certificateOrders, challengeRecords } from './migrations.certificates.ts';
 import { issuanceIndexes } from './migrations.issuance.ts';
+import { alerts } from './migrations.alerts.ts';
+import { mcpTasks } from './migrations.tasks.ts';
 import { identityFacts, oauth } from './migrations.oauth.ts';
 import type { Tables } from './schema.ts';
 
@@ -131,6 +133,8 @@ export const migrations: readonly Migration[] = [
   issuanceIndexes,
   accountKeys,
   challengeRecords,
+  alerts,
+  mcpTasks,
 ];
 
 const VERSION_KEY = 'schema_version';

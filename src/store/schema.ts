@@ -57,6 +57,15 @@ export interface Tables {
     next_attempt_at: number;
     created_at: number;
   };
+  alerts: { key: string; source: string; document: string; raised_at: number; resolved_at: number | null };
+  /** Still to be sent. */
+  alert_deliveries: {
+    id: string;
+    body: string;
+    attempts: number;
+    next_attempt_at: number;
+    created_at: number;
+  };
   authorities: { id: string; chain_pem: string; key_sealed: string; created_at: number };
   tokens: {
     id: string;
@@ -74,6 +83,15 @@ export interface Tables {
     sequence: number;
     message: string;
     created_at: number;
+  };
+  mcp_tasks: {
+    id: string;
+    principal_id: string;
+    status: string;
+    result_sealed: string | null;
+    created_at: number;
+    updated_at: number;
+    expires_at: number;
   };
   /** Of the authorization server: codes, tokens, grants, clients, its sessions. Ids are hashed, payloads sealed. */
   oauth_records: {

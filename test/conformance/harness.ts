@@ -19,6 +19,7 @@ import { createMcpInterface, type McpInterface, type McpOptions } from '../../sr
 import type { McpSettings } from '../../src/interfaces/mcp/settings.ts';
 import { createSealer } from '../../src/config/secrets.ts';
 import { createSessionStore } from '../../src/sessions/store.ts';
+import { createTaskStore } from '../../src/sessions/tasks.ts';
 import type { Database } from '../../src/store/database.ts';
 import { openSqlite } from '../../src/store/sqlite.ts';
 
@@ -106,6 +107,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     log,
     live,
     sessions: createSessionStore(database, createSealer(Buffer.alloc(SECRET_BYTES))),
+    tasks: createTaskStore(database, createSealer(Buffer.alloc(SECRET_BYTES))),
     secret: options.secret ?? randomBytes(SECRET_BYTES),
     settings: { ...defaultSettings, ...options.settings },
     version: '0.1.0',

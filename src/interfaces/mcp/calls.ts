@@ -6,7 +6,7 @@ import type { AnyOperation, Progress } from '../../core/operation.ts';
 import { permissions } from '../../core/permissions.ts';
 import { isConfined, type Principal } from '../../core/principal.ts';
 import type { Confirm } from './confirm.ts';
-import type { RpcId } from './message.ts';
+import { isRecord, type RpcId } from './message.ts';
 import type { PostReply } from './post-reply.ts';
 import type { Facts } from './record.ts';
 import { Refusal } from './refusal.ts';
@@ -22,6 +22,8 @@ export interface Scope {
   readonly facts: Facts;
   /** Whether a person can be asked through the client while this request is served. */
   readonly canAsk: boolean;
+  /** Whether a call may be answered with a task. */
+  readonly takesTasks?: boolean;
   /** Whether the client's version of the protocol has icons. */
   readonly knowsIcons: boolean;
   /** Set by a call for which the credential lacks a permission: how to say so where the reply has not begun. */
@@ -73,6 +75,16 @@ export async function callTool(
 export function answerCall(reply: PostReply, { denied }: Scope, id: RpcId, message: string): void {
   if (denied) reply.refuse(denied, id, message);
   else reply.answer(message);
+}
+
+/** The operation that the call would run; undefined when it would run none, which the call itself tells. */
+export function targetOf(
+  scope: Scope,
+  { tool, raw }: { tool: AnyOperation | typeof CALL; raw: unknown },
+): AnyOperation | undefined {
+  if (tool !== CALL) return tool;
+  const name = isRecord(raw) ? raw.name : undefined;
+  return typeof name === 'string' ? scope.view.operations.get(name) : undefined;
 }
 
 function innerCall({ view }: Scope, raw: unknown): { operation: AnyOperation; raw: unknown } {

@@ -19,6 +19,8 @@ import { createProfile } from './profile.ts';
 import { createRequestStates } from './request-state.ts';
 import { createSdkServers } from './sdk-server.ts';
 import type { SessionStore } from './session-store.ts';
+import type { TaskStore } from './task-store.ts';
+import { Tasks } from './tasks.ts';
 import { createViews } from './views.ts';
 
 const TRACE = 'f'.repeat(32);
@@ -44,6 +46,7 @@ function bareSdk() {
     log: silentLog,
     live: new LiveStreams(systemClock),
     sessions: {} as SessionStore,
+    tasks: {} as TaskStore,
     secret,
     settings: defaultSettings,
     version: '0.1.0',
@@ -63,6 +66,7 @@ function bareSdk() {
     states: createRequestStates(secret, systemClock),
     onError: () => {},
     toolsChanged: () => {},
+    tasks: new Tasks(options, () => {}),
     stopping: new AbortController().signal,
   });
   const modern: McpHttpHandler = createMcpHandler(() => createServer('modern', () => scopeOf('2026-07-28')), {

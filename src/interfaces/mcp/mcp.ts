@@ -25,6 +25,7 @@ import { createRequestStates } from './request-state.ts';
 import { createSdkServers, type CreateSdkServer } from './sdk-server.ts';
 import { Sessions } from './sessions.ts';
 import { type McpOptions, MODERN_VERSION } from './settings.ts';
+import { Tasks } from './tasks.ts';
 import { createViews } from './views.ts';
 
 export type { McpOptions } from './settings.ts';
@@ -42,7 +43,7 @@ export interface McpInterface extends AsyncDisposable {
 export function createMcpInterface(options: McpOptions): McpInterface {
   const stopping = new AbortController();
   const parts = createParts(options, toolsChanged, stopping.signal);
-  const { sessions, streams, eventLog, report } = parts;
+  const { sessions, streams, eventLog, report, tasks } = parts;
   const legacy = createLegacy(parts);
   const modern = createModern(parts);
   const route = createRoute({
@@ -70,6 +71,7 @@ export function createMcpInterface(options: McpOptions): McpInterface {
   return {
     handle,
     closeSessionsOf(principalId) {
+      tasks.stopOf(principalId);
       sessions.endOf(principalId).catch((cause: unknown) => report(new Error(messageOf(cause), { cause })));
     },
     async drain() {
@@ -81,6 +83,7 @@ export function createMcpInterface(options: McpOptions): McpInterface {
     endpoints,
     async [Symbol.asyncDispose]() {
       await modern.close();
+      await tasks[Symbol.asyncDispose]();
       streams.close();
       await sessions.close();
       await eventLog.settled();
@@ -94,7 +97,7 @@ export function createMcpInterface(options: McpOptions): McpInterface {
  */
 const FAULT_OF_OURS = /^(?:Uncaught error|Failed to encode)/;
 
-type Parts = LegacyParts & ModernParts & { readonly report: (error: Error) => void };
+type Parts = LegacyParts & ModernParts & { readonly report: (error: Error) => void; readonly tasks: Tasks };
 
 function createParts(options: McpOptions, toolsChanged: () => void, stopping: AbortSignal): Parts {
   const { clock, log, live, settings, sessions: store } = options;
@@ -109,7 +112,8 @@ function createParts(options: McpOptions, toolsChanged: () => void, stopping: Ab
   };
   const profile = createProfile(options.version);
   const states = createRequestStates(options.secret, clock);
-  const createServer = createSdkServers({ options, profile, states, onError, toolsChanged, stopping });
+  const tasks = new Tasks(options, report);
+  const createServer = createSdkServers({ options, profile, states, onError, toolsChanged, stopping, tasks });
   const eventLog = new EventLog(store, clock, (message) => report(new Error(message)));
   const sessionParts = { createServer, log: eventLog, clock, onError };
   return {
@@ -124,6 +128,7 @@ function createParts(options: McpOptions, toolsChanged: () => void, stopping: Ab
     createServer,
     onError,
     report,
+    tasks,
   };
 }
 
@@ -133,7 +138,7 @@ const streamLimitsOf = ({ maxEventStreams, maxEventStreamsPerPrincipal }: McpOpt
 });
 
 /** What the SDK server declares, with the fixtures of `extend`, so that both paths say the same. */
-function declaredBy(createServer: CreateSdkServer): unknown {
+function declaredBy(createServer: CreateSdkServer): object | undefined {
   const never = () => {
     throw new Error('this server is not connected');
   };

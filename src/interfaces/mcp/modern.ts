@@ -19,7 +19,7 @@ import {
   type RpcId,
 } from './message.ts';
 import { PostReply } from './post-reply.ts';
-import { INSTRUCTIONS, type ServerProfile } from './profile.ts';
+import { EXTENSIONS, INSTRUCTIONS, type ServerProfile } from './profile.ts';
 import { throttledProgress } from './progress.ts';
 import { clientName } from './record.ts';
 import { prepare, resultMessage, sendPrepared } from './reply.ts';
@@ -27,13 +27,14 @@ import { toJson } from './results.ts';
 import { createSdkHandler, type SdkHandler, type SdkHandlerParts } from './sdk-handler.ts';
 import { DISCOVER_TTL_MS, MODERN_VERSION, type McpOptions } from './settings.ts';
 import { SUBSCRIBE, Subscriptions } from './subscriptions.ts';
+import { declaresTasks } from './tasks.ts';
 import { isEventStream, messagesOf } from './web-response.ts';
 import type { Views } from './views.ts';
 
 export interface ModernParts extends SdkHandlerParts {
   readonly options: McpOptions;
   readonly profile: ServerProfile;
-  readonly capabilities: unknown;
+  readonly capabilities: object | undefined;
   readonly views: Views;
   readonly streams: Streams;
 }
@@ -55,8 +56,10 @@ export function createModern(parts: ModernParts): Modern {
     facts.era = 'modern';
     facts.client = clientName(message?.meta?.[META.clientInfo]);
     const view = views.for(principal, exchange.query);
-    const canAsk = offersForms(capabilitiesIn(body));
-    const scope: Scope = { exchange, principal, facts, view, canAsk, knowsIcons: true };
+    const capabilities = capabilitiesIn(body);
+    const canAsk = offersForms(capabilities);
+    const takesTasks = declaresTasks(capabilities);
+    const scope: Scope = { exchange, principal, facts, view, canAsk, takesTasks, knowsIcons: true };
     if (isRecord(body) && body.method === SUBSCRIBE) return subscriptions.serve(body, scope);
     subscriptions.compare(principal.id, view);
     const plain = message && plainRequest(exchange, message);
@@ -82,7 +85,7 @@ function capabilitiesIn(body: unknown): unknown {
 function discoverResult({ capabilities, profile }: ModernParts): string {
   return JSON.stringify({
     supportedVersions: [MODERN_VERSION],
-    capabilities,
+    capabilities: { ...capabilities, extensions: EXTENSIONS },
     instructions: INSTRUCTIONS,
     resultType: 'complete',
     ttlMs: DISCOVER_TTL_MS,
@@ -140,6 +143,7 @@ function callPlain(parts: ModernParts, scope: Scope, request: PlainRequest): Pro
   if (raw !== undefined && (!isRecord(raw) || Object.hasOwn(raw, '__proto__'))) return undefined;
   const tool = findTool(scope, name);
   if (tool === undefined || !isPlain(tool, scope)) return undefined;
+  if (tool.task === true && scope.takesTasks === true) return undefined;
   return runPlain(parts, scope, request, { tool, raw });
 }
 

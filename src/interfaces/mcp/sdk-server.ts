@@ -15,16 +15,19 @@ import {
   type ListToolsResult,
   type ServerContext,
 } from '@modelcontextprotocol/server';
+import { z } from 'zod';
 import type { Clock } from '../../core/clock.ts';
+import { limits } from '../../core/limits.ts';
 import { AppError } from '../../core/errors.ts';
 import type { Progress } from '../../core/operation.ts';
 import { callTool, findTool, type Scope } from './calls.ts';
 import { type Answer, type Ask, confirmationForm, confirmWith } from './confirm.ts';
 import { isId } from './message.ts';
-import { CAPABILITIES, INSTRUCTIONS, type ServerProfile } from './profile.ts';
+import { CAPABILITIES, EXTENSIONS, INSTRUCTIONS, type ServerProfile } from './profile.ts';
 import type { Receipt, RequestStates } from './request-state.ts';
 import { type ToolResult, toObject } from './results.ts';
 import { throttled } from './progress.ts';
+import { TASK_METHODS, type Tasks } from './tasks.ts';
 import { ANSWER_MS, DISCOVER_TTL_MS, LEGACY_VERSIONS, LIST_TTL_MS, type McpOptions } from './settings.ts';
 
 /** For `extend`: what the server answers where a fixture has nothing of its own to say. */
@@ -41,6 +44,7 @@ export interface SdkServerParts {
   readonly states: RequestStates;
   readonly onError: (error: Error) => void;
   readonly toolsChanged: () => void;
+  readonly tasks: Tasks;
   /** Aborts when no answer to a question can come any more, because the process is about to stop. */
   readonly stopping: AbortSignal;
 }
@@ -53,7 +57,7 @@ export type CreateSdkServer = (
 export function createSdkServers({ options, profile, states, ...parts }: SdkServerParts): CreateSdkServer {
   return (era, scopeOf) => {
     const server = new Server(profile, {
-      capabilities: CAPABILITIES,
+      capabilities: era === 'modern' ? { ...CAPABILITIES, extensions: EXTENSIONS } : CAPABILITIES,
       instructions: INSTRUCTIONS,
       supportedProtocolVersions: [...LEGACY_VERSIONS],
       cacheHints: {
@@ -69,7 +73,7 @@ export function createSdkServers({ options, profile, states, ...parts }: SdkServ
       },
       callTool: (request, context) => {
         const asking = era === 'modern' ? askByResult(states) : askByRequest(parts.stopping);
-        return serveCall(options, { scope: scopeOf(context), request, context, asking });
+        return serveCall(options, { scope: scopeOf(context), request, context, asking, tasks: parts.tasks });
       },
       toolsChanged: parts.toolsChanged,
     };
@@ -80,10 +84,18 @@ export function createSdkServers({ options, profile, states, ...parts }: SdkServ
       return own.listTools(context);
     });
     server.setRequestHandler('tools/call', (request, context) => own.callTool(request, context));
+    if (era === 'modern')
+      for (const method of TASK_METHODS)
+        server.setRequestHandler(method, { params: taskParams }, ({ taskId }, context) =>
+          parts.tasks.answer(method, taskId, scopeOf(context)),
+        );
     options.extend?.(server, own);
     return server;
   };
 }
+
+/** `inputResponses` answer nothing here, for no task of ours asks. */
+const taskParams = z.looseObject({ taskId: z.string().max(limits.shortText) });
 
 /** How a person is asked; `pending` is a question that the result has to carry. */
 interface Asking {
@@ -103,17 +115,21 @@ interface CallParts {
   request: CallToolRequest;
   context: ServerContext;
   asking: Asking;
+  tasks: Tasks;
 }
 
 async function serveCall(
   { dispatch, clock, settings }: McpOptions,
-  { scope, request: { params }, context, asking }: CallParts,
+  { scope, request: { params }, context, asking, tasks }: CallParts,
 ): Promise<CallToolResult | InputRequiredResult> {
   const tool = findTool(scope, params.name);
   if (tool === undefined) {
     scope.facts.outcome = 'NOT_FOUND';
     throw new ProtocolError(ProtocolErrorCode.InvalidParams, `Unknown tool: ${JSON.stringify(params.name)}`);
   }
+  const task = await tasks.begin(scope, { tool, raw: params.arguments });
+  // The SDK's type of a result knows no extension; its encoder lets `resultType` through.
+  if (task) return task as unknown as CallToolResult;
   const { confirm, pending } = mayAsk(settings, scope) ? asking.ask(scope, context) : NOBODY;
   const result = await callTool(
     dispatch,

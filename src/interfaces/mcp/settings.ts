@@ -8,6 +8,7 @@ import type { AnyOperation, Toolset } from '../../core/operation.ts';
 import type { Log } from '../../core/record.ts';
 import type { OwnHandlers } from './sdk-server.ts';
 import type { SessionStore } from './session-store.ts';
+import type { TaskStore } from './task-store.ts';
 
 export interface McpSettings {
   /** When a person is asked before an operation that has a `confirm`. */
@@ -33,6 +34,7 @@ export interface McpOptions {
   readonly log: Log;
   readonly live: LiveStreams;
   readonly sessions: SessionStore;
+  readonly tasks: TaskStore;
   /** 32 bytes; signs the `requestState` of a confirmation. */
   readonly secret: Buffer;
   readonly settings: McpSettings;

@@ -1,0 +1,22 @@
+/** What somebody has to know, as whoever notices it says it. */
+import { z } from 'zod';
+
+export const alertLevels = ['warn', 'error'] as const;
+
+/** Stable: programs of operators depend on them. */
+export const alertCodes = ['certificate.expiring', 'certificate.failing'] as const;
+
+export const alertSchema = z.object({
+  /** Of one cause, and never of another: raised once, whatever is restarted. */
+  key: z.string(),
+  /** Rises when it gets worse. Each stage is told once. */
+  stage: z.int(),
+  code: z.enum(alertCodes),
+  level: z.enum(alertLevels),
+  /** For people: what is wrong, and what to do. Without secrets, for it leaves the system. */
+  summary: z.string(),
+  hostname: z.string().optional(),
+  /** For programs. */
+  facts: z.record(z.string(), z.unknown()),
+});
+export type Alert = z.output<typeof alertSchema>;

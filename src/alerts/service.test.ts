@@ -1,0 +1,215 @@
+import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type IncomingHttpHeaders } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import test, { type TestContext } from 'node:test';
+import { DAY, HOUR, ManualClock, MINUTE } from '../core/clock.ts';
+import type { LogRecord } from '../core/record.ts';
+import { openSqlite } from '../store/sqlite.ts';
+import type { Alert } from './schema.ts';
+import { AlertService } from './service.ts';
+
+const SECRET = 'a-secret-of-the-receiver';
+
+interface Message {
+  headers: IncomingHttpHeaders;
+  body: string;
+  path: string;
+}
+
+/** A receiver on loopback that answers as it is told. */
+async function receiver(t: TestContext) {
+  const messages: Message[] = [];
+  const told = { status: 204, headers: {} as Record<string, string> };
+  const server = createServer((request, response) => {
+    text(request).then(
+      (body) => {
+        messages.push({ headers: request.headers, body, path: request.url ?? '' });
+        response.writeHead(told.status, told.headers).end('thanks');
+      },
+      (cause: Error) => response.destroy(cause),
+    );
+  });
+  await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const { port } = server.address() as AddressInfo;
+  return { messages, told, url: `http://127.0.0.1:${port}/hook?token=in-the-url` };
+}
+
+async function world(t: TestContext, url: string | undefined) {
+  const clock = new ManualClock();
+  const folder = mkdtempSync(join(tmpdir(), 'alerts-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const records: LogRecord[] = [];
+  const log = { write: (record: LogRecord) => void records.push(record), enabled: () => true };
+  async function start() {
+    const database = await openSqlite(join(folder, 'state.db'), clock);
+    const alerts = new AlertService({
+      database,
+      clock,
+      log,
+      webhook: url === undefined ? undefined : { url, secret: SECRET },
+    });
+    alerts.start();
+    let stopped: Promise<void> | undefined;
+    const stop = () =>
+      (stopped ??= alerts[Symbol.asyncDispose]().then(() => database[Symbol.asyncDispose]()));
+    t.after(stop);
+    return { alerts, stop };
+  }
+  return { clock, records, start };
+}
+
+const expiring = (more: Partial<Alert> = {}): Alert => ({
+  key: 'certificate.expiring/crt_1',
+  stage: 1,
+  code: 'certificate.expiring',
+  level: 'warn',
+  summary: 'the certificate of app.example.com ends',
+  hostname: 'app.example.com',
+  facts: { certificate_id: 'crt_1', threshold_days: 14 },
+  ...more,
+});
+
+async function told(alerts: AlertService, current: readonly Alert[]): Promise<void> {
+  await alerts.reconcile('certificates', current);
+  await alerts.settle();
+}
+
+const statuses = (messages: readonly Message[]) =>
+  messages.map(({ body }) => {
+    const { type, data } = JSON.parse(body);
+    return `${type} ${data.status} ${data.threshold_days}`;
+  });
+
+test('an alert is told once for each stage, by the log and the webhook, and once when it is over', async (t) => {
+  const { messages, url } = await receiver(t);
+  const { clock, records, start } = await world(t, url);
+  const { alerts } = await start();
+  await told(alerts, []);
+  await told(alerts, [expiring()]);
+  clock.advance(HOUR);
+  await told(alerts, [expiring()]);
+  const worse = expiring({ stage: 3, level: 'error', facts: { certificate_id: 'crt_1', threshold_days: 3 } });
+  await told(alerts, [worse]);
+  await told(alerts, [worse]);
+  await told(alerts, []);
+  await told(alerts, []);
+  assert.deepEqual(statuses(messages), [
+    'certificate.expiring raised 14',
+    'certificate.expiring raised 3',
+    'certificate.expiring resolved 3',
+  ]);
+  assert.deepEqual(
+    records.map(({ level, hostname, detail }) => [level, hostname, detail?.code, detail?.status]),
+    [
+      ['warn', 'app.example.com', 'certificate.expiring', 'raised'],
+      ['error', 'app.example.com', 'certificate.expiring', 'raised'],
+      ['info', 'app.example.com', 'certificate.expiring', 'resolved'],
+    ],
+  );
+});
+
+test('a message is signed as Standard Webhooks has it, and holds no secret', async (t) => {
+  const { messages, url } = await receiver(t);
+  const { clock, start } = await world(t, url);
+  const { alerts } = await start();
+  await told(alerts, [expiring()]);
+  const [{ headers, body, path } = { headers: {}, body: '', path: '' }] = messages;
+  assert.equal(path, '/hook?token=in-the-url');
+  assert.equal(headers['content-type'], 'application/json');
+  const { 'webhook-id': id, 'webhook-timestamp': timestamp, 'webhook-signature': signature } = headers;
+  assert.match(String(id), /^alt_/);
+  assert.equal(timestamp, String(Math.floor(clock.now() / 1000)));
+  const expected = createHmac('sha256', SECRET)
+    .update(`${String(id)}.${timestamp}.${body}`)
+    .digest('base64');
+  assert.equal(signature, `v1,${expected}`);
+  assert.doesNotMatch(body + JSON.stringify(headers), new RegExp(SECRET));
+  assert.deepEqual(JSON.parse(body), {
+    type: 'certificate.expiring',
+    timestamp: new Date(clock.now()).toISOString(),
+    data: {
+      status: 'raised',
+      level: 'warn',
+      summary: 'the certificate of app.example.com ends',
+      hostname: 'app.example.com',
+      certificate_id: 'crt_1',
+      threshold_days: 14,
+    },
+  });
+});
+
+test('a receiver that fails is tried again with ever longer waits, with the same id, seven times at most, and its URL is in no record', async (t) => {
+  const { messages, told: answer, url } = await receiver(t);
+  const { clock, records, start } = await world(t, url);
+  const { alerts } = await start();
+  answer.status = 503;
+  await told(alerts, [expiring()]);
+  const times: number[] = [];
+  for (let minutes = 0; minutes < 3 * 24 * 60; minutes += 15) {
+    const before = messages.length;
+    clock.advance(15 * MINUTE);
+    await alerts.settle();
+    if (messages.length > before) times.push(clock.now());
+  }
+  assert.equal(messages.length, 7);
+  assert.equal(new Set(messages.map(({ headers }) => headers['webhook-id'])).size, 1);
+  assert.match(records.at(-1)?.message ?? '', /the receiver answered 503; it is given up/);
+  assert.doesNotMatch(JSON.stringify(records), /in-the-url|a-secret/);
+  answer.status = 200;
+  clock.advance(DAY);
+  await alerts.settle();
+  assert.equal(messages.length, 7);
+});
+
+test('a redirect is not followed: it counts as a failure', async (t) => {
+  const elsewhere = await receiver(t);
+  const { told: answer, url } = await receiver(t);
+  const { records, start } = await world(t, url);
+  Object.assign(answer, { status: 307, headers: { location: elsewhere.url } });
+  const { alerts } = await start();
+  await told(alerts, [expiring()]);
+  assert.deepEqual(elsewhere.messages, []);
+  assert.match(records.at(-1)?.message ?? '', /the receiver answered 307/);
+});
+
+test('what was raised before a stop, and not told, is told after the next start, and nothing is told twice', async (t) => {
+  const { messages, told: answer, url } = await receiver(t);
+  const { clock, records, start } = await world(t, url);
+  answer.status = 500;
+  const one = await start();
+  await told(one.alerts, [expiring()]);
+  await one.stop();
+  answer.status = 200;
+  clock.advance(MINUTE);
+  const two = await start();
+  await two.alerts.settle();
+  await told(two.alerts, [expiring()]);
+  await two.stop();
+  const three = await start();
+  await told(three.alerts, [expiring()]);
+  await told(three.alerts, []);
+  assert.deepEqual(statuses(messages), [
+    'certificate.expiring raised 14',
+    'certificate.expiring raised 14',
+    'certificate.expiring resolved 14',
+  ]);
+  const [first, second] = messages.map(({ headers }) => headers['webhook-id']);
+  assert.equal(first, second, 'the receiver knows it again');
+  assert.equal(records.filter(({ detail }) => detail?.status === 'raised').length, 1);
+});
+
+test('without a webhook an alert is in the log, and nothing is kept to be sent', async (t) => {
+  const { records, start } = await world(t, undefined);
+  const { alerts } = await start();
+  await told(alerts, [expiring()]);
+  assert.equal(records.length, 1);
+});

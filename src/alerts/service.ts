@@ -1,0 +1,183 @@
+/**
+ * What is raised and what is resolved, in the store: each once, across restarts. Told by a log record and, where one is
+ * set up, by a webhook. Who watches something says what is true now; what follows is decided here. Called by
+ * `certificates/watch.ts` through `app.edge.ts`.
+ */
+import { type Clock, DAY, MINUTE, type Timer } from '../core/clock.ts';
+import { messageOf } from '../core/errors.ts';
+import { newId } from '../core/ids.ts';
+import type { Log, LogRecord } from '../core/record.ts';
+import type { Database, Writer } from '../store/database.ts';
+import { type Alert, alertSchema } from './schema.ts';
+import { sendWebhook, type Webhook } from './webhook.ts';
+
+const EVERY_MS = MINUTE;
+/** Between attempts; with the last one over, a delivery is given up. */
+const WAITS_MS = [MINUTE, 5 * MINUTE, 15 * MINUTE, 60 * MINUTE, 4 * 60 * MINUTE, 12 * 60 * MINUTE] as const;
+const MAX_AT_ONCE = 20;
+/** Of a source, at once: more say nothing more, and the log has room for other things. */
+const MAX_ACTIVE = 1000;
+/** So that the same cause is not raised again; certificates are over by then. */
+const KEPT_RESOLVED_MS = 400 * DAY;
+
+export interface AlertOptions {
+  database: Database;
+  clock: Clock;
+  log: Log;
+  webhook: Webhook | undefined;
+}
+
+export class AlertService implements AsyncDisposable {
+  readonly #options: AlertOptions;
+  readonly #stop = new AbortController();
+  #timer: Timer | undefined;
+  #delivering: Promise<void> | undefined;
+  #again = false;
+
+  constructor(options: AlertOptions) {
+    this.#options = options;
+  }
+
+  /** Goes on with what an earlier process had no time to tell. */
+  start(): void {
+    this.#timer = this.#options.clock.every(EVERY_MS, () => this.deliver());
+    this.deliver();
+  }
+
+  /** `current`: everything of this source that is wrong now. What is new is raised, what is gone resolved. */
+  async reconcile(source: string, current: readonly Alert[]): Promise<void> {
+    const { database, clock } = this.#options;
+    const now = clock.now();
+    const wanted = new Map(current.slice(0, MAX_ACTIVE).map((alert) => [alert.key, alert]));
+    const rows = await database.read.selectFrom('alerts').selectAll().where('source', '=', source).execute();
+    const known = new Map(rows.map(({ key, document }) => [key, alertOf(document).stage]));
+    const raised = [...wanted.values()].filter(({ key, stage }) => stage > (known.get(key) ?? -1));
+    const resolved = rows.filter((row) => row.resolved_at === null && !wanted.has(row.key));
+    const old = rows.filter(({ resolved_at: at }) => at !== null && at < now - KEPT_RESOLVED_MS);
+    if (raised.length + resolved.length + old.length === 0) return;
+    await database.change({}, async (tx, afterCommit) => {
+      for (const alert of raised) {
+        const row = { document: JSON.stringify(alert), raised_at: now, resolved_at: null };
+        await tx
+          .insertInto('alerts')
+          .values({ key: alert.key, source, ...row })
+          .onConflict((conflict) => conflict.column('key').doUpdateSet(row))
+          .execute();
+        await this.#tell(tx, afterCommit, { alert, status: 'raised' });
+      }
+      for (const { key, document } of resolved) {
+        await tx.updateTable('alerts').set({ resolved_at: now }).where('key', '=', key).execute();
+        await this.#tell(tx, afterCommit, { alert: alertOf(document), status: 'resolved' });
+      }
+      for (const { key } of old) await tx.deleteFrom('alerts').where('key', '=', key).execute();
+    });
+    this.deliver();
+  }
+
+  /** Sends what is due. One at a time: asked for meanwhile, it looks once more. */
+  deliver(): void {
+    if (this.#stop.signal.aborted) return;
+    this.#again = true;
+    this.#delivering ??= this.#deliverAll()
+      .catch((cause: unknown) => this.#report(`alerts can't be delivered: ${messageOf(cause)}`))
+      .finally(() => (this.#delivering = undefined));
+  }
+
+  /** Resolves when nothing is being sent. */
+  async settle(): Promise<void> {
+    while (this.#delivering) await this.#delivering;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#timer?.cancel();
+    this.#stop.abort();
+    await this.settle();
+  }
+
+  /** What is to be sent is in the store with the alert itself, so that a crash loses neither. */
+  async #tell(
+    tx: Writer,
+    afterCommit: (run: () => void) => void,
+    { alert, status }: { alert: Alert; status: 'raised' | 'resolved' },
+  ): Promise<void> {
+    const { clock, webhook } = this.#options;
+    const now = clock.now();
+    const { code, level, summary, hostname, facts } = alert;
+    if (webhook)
+      await tx
+        .insertInto('alert_deliveries')
+        .values({
+          id: newId('alt'),
+          body: JSON.stringify({
+            type: code,
+            timestamp: new Date(now).toISOString(),
+            data: { status, level, summary, ...(hostname !== undefined && { hostname }), ...facts },
+          }),
+          attempts: 0,
+          next_attempt_at: now,
+          created_at: now,
+        })
+        .execute();
+    afterCommit(() =>
+      this.#write({
+        level: status === 'raised' ? level : 'info',
+        message: status === 'raised' ? summary : `resolved: ${summary}`,
+        hostname,
+        detail: { code, status, ...facts },
+      }),
+    );
+  }
+
+  async #deliverAll(): Promise<void> {
+    const { database, clock, webhook } = this.#options;
+    while (this.#again && webhook) {
+      this.#again = false;
+      const due = await database.read
+        .selectFrom('alert_deliveries')
+        .selectAll()
+        .where('next_attempt_at', '<=', clock.now())
+        .orderBy('created_at')
+        .orderBy('id')
+        .limit(MAX_AT_ONCE)
+        .execute();
+      for (const { id, body, attempts } of due) {
+        if (this.#stop.signal.aborted) return;
+        const fault = await sendWebhook(webhook, { id, body, now: clock.now(), signal: this.#stop.signal });
+        // On the way out nothing is a failure: it is sent after the next start.
+        if (this.#stop.signal.aborted && fault !== undefined) return;
+        await this.#settled({ id, attempts: attempts + 1, fault });
+      }
+      if (due.length === MAX_AT_ONCE) this.#again = true;
+    }
+  }
+
+  async #settled({ id, attempts, fault }: { id: string; attempts: number; fault: string | undefined }) {
+    const { database, clock } = this.#options;
+    const waitMs = WAITS_MS[attempts - 1];
+    if (fault !== undefined)
+      this.#report(
+        `alert ${id} is not delivered: ${fault}; ${waitMs === undefined ? 'it is given up' : 'it is tried again'}`,
+      );
+    await database.change({}, async (tx) => {
+      if (fault === undefined || waitMs === undefined)
+        await tx.deleteFrom('alert_deliveries').where('id', '=', id).execute();
+      else
+        await tx
+          .updateTable('alert_deliveries')
+          .set({ attempts, next_attempt_at: clock.now() + waitMs })
+          .where('id', '=', id)
+          .execute();
+    });
+  }
+
+  #report(message: string): void {
+    this.#write({ level: 'warn', message });
+  }
+
+  #write(record: Pick<LogRecord, 'level' | 'message' | 'hostname' | 'detail'>): void {
+    const { log, clock } = this.#options;
+    log.write({ time: clock.now(), kind: 'system', component: 'system', ...record });
+  }
+}
+
+const alertOf = (document: string): Alert => alertSchema.parse(JSON.parse(document));
