@@ -9,6 +9,7 @@ import type { Challenges } from './certificates/challenges.ts';
 import { createDns, type Dns } from './certificates/dns/providers.ts';
 import { Issuance } from './certificates/issuance.ts';
 import type { IssuanceSettings } from './certificates/issuers.ts';
+import { OnDemand } from './certificates/on-demand.ts';
 import { OrderingService } from './certificates/ordering.ts';
 import { type Identity, payerOf } from './certificates/payer.ts';
 import { type CertificateService, openCertificates } from './certificates/service.ts';
@@ -66,12 +67,27 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
   });
   stack.use(gateway);
   const table = () => gateway.snapshot().table;
-  const certificates = stack.use(await certificatesFor(base, controlHosts, table));
+  const certificates = stack.use(
+    await certificatesFor(base, controlHosts, { table, onDemand: () => onDemand }),
+  );
   const settings = issuanceSettings(config);
   const payer = (principalId: string) => payerOf(principalId, identitiesOf(tokens, handlers));
   const dns = dnsFor(config, base);
   const dns01 = config.dns.length > 0 ? dns : undefined;
-  const issuance = stack.use(issuanceFor(config, base, { settings, certificates, table, payer, dns, dns01 }));
+  const issuance: Issuance = stack.use(
+    issuanceFor(config, base, {
+      settings,
+      certificates,
+      table,
+      payer,
+      dns,
+      dns01,
+      onDemand: () => onDemand,
+    }),
+  );
+  const onDemand: OnDemand = stack.use(
+    onDemandFor(base, { settings, issuance, certificates, table, payer, dns01 }),
+  );
   const own = () => gateway.own();
   let bound: Awaited<ReturnType<Gateway['listen']>> | undefined;
   const proxies = new ProxyService({
@@ -111,6 +127,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
       const loaded = await proxies.load();
       gateway.load(loaded, await routes.load());
       await certificates.ensure(controlHosts);
+      await onDemand.load();
       bound = await gateway.listen();
       await issuance.start();
       return { ...bound, proxies: loaded.length };
@@ -131,10 +148,21 @@ const answersToCas = (challenges: () => Challenges) => ({
 
 type Table = ReturnType<Gateway['snapshot']>['table'];
 
-const certificatesFor = (base: EdgeParts, controlHosts: readonly string[], table: () => Table) =>
+/** It is made after those who ask it. */
+type LaterOnDemand = () => OnDemand;
+
+const certificatesFor = (
+  base: EdgeParts,
+  controlHosts: readonly string[],
+  { table, onDemand }: { table: () => Table; onDemand: LaterOnDemand },
+) =>
   openCertificates({
     ...base,
     controlHosts,
+    onDemand: {
+      certificate: (...question) => onDemand().certificate(...question),
+      seen: (...name) => onDemand().seen(...name),
+    },
     servedName: (hostname) => table().proxyOf(hostname)?.hostname,
     servedHostnames: () => table().hostnames(),
   });
@@ -149,13 +177,15 @@ function issuanceFor(
     payer,
     dns,
     dns01,
+    onDemand,
   }: {
     settings: IssuanceSettings;
     certificates: CertificateService;
     table: () => Table;
-    payer: (principalId: string) => string | undefined;
+    payer: Payer;
     dns: Dns;
     dns01: Dns | undefined;
+    onDemand: LaterOnDemand;
   },
 ): Issuance {
   return new Issuance({
@@ -164,17 +194,51 @@ function issuanceFor(
     dns,
     dns01,
     wishOf: (name) => wishOf(table().proxyOf(name)),
-    payerOf: (name) => {
-      const owner = table().proxyOf(name)?.owner;
-      return owner === undefined ? undefined : payer(owner);
-    },
+    payerOf: (name) => payerAt(table, payer, name),
     shelf: certificates,
     wanted: () =>
-      [...config.control.hosts, ...secureHostnames(table())].filter((name) => name !== THIS_MACHINE),
+      [...config.control.hosts, ...secureHostnames(table()), ...onDemand().wanted()].filter(
+        (name) => name !== THIS_MACHINE,
+      ),
     // The lock of the data directory is ours.
     isAlone: true,
   });
 }
+
+type Payer = (principalId: string) => string | undefined;
+
+function payerAt(table: () => Table, payer: Payer, hostname: string): string | undefined {
+  const owner = table().proxyOf(hostname)?.owner;
+  return owner === undefined ? undefined : payer(owner);
+}
+
+const onDemandFor = (
+  base: EdgeParts,
+  {
+    settings,
+    issuance,
+    certificates,
+    table,
+    payer,
+    dns01,
+  }: {
+    settings: ReturnType<typeof issuanceSettings>;
+    issuance: Issuance;
+    certificates: CertificateService;
+    table: () => Table;
+    payer: Payer;
+    dns01: Dns | undefined;
+  },
+) =>
+  new OnDemand({
+    ...base,
+    rule: settings.onDemand,
+    issuance,
+    shelf: certificates,
+    dns01,
+    choiceOf: (wildcard) => table().proxyOf(wildcard)?.certificate.on_demand,
+    payerOf: (hostname) => payerAt(table, payer, hostname),
+  });
 
 function wishOf(proxy: Proxy | undefined): CertificateWish | undefined {
   if (!proxy) return undefined;
@@ -212,7 +276,7 @@ const orderingOf = ({
   issuance: Issuance;
   certificates: CertificateService;
   table: () => Table;
-  payer: (principalId: string) => string | undefined;
+  payer: Payer;
   dns01: Dns | undefined;
 }) =>
   new OrderingService({

@@ -110,7 +110,7 @@ export class Issuance implements AsyncDisposable {
       keep: shelf.keep,
       chainOf: (id) => shelf.chainOf(id),
       dns01,
-      ownerBudget: options.settings.ownerBudget,
+      settings: options.settings,
     });
   }
 
@@ -145,7 +145,7 @@ export class Issuance implements AsyncDisposable {
       keyType,
       reason,
       ...wanted
-    }: Pick<NewOrderRow, 'names' | 'owner'> & {
+    }: Pick<NewOrderRow, 'names' | 'owner' | 'wildcard'> & {
       issuer: string;
       keyType?: CertificateKeyType | undefined;
       reason: 'requested' | 'renewal' | 'on-demand';

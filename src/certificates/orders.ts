@@ -52,6 +52,7 @@ export interface NewOrderRow {
   reason: OrderDocument['reason'];
   profile: string | undefined;
   owner: string | undefined;
+  wildcard?: string | undefined;
   replaces: string | undefined;
   urgency: number;
 }
@@ -101,7 +102,7 @@ export class Orders {
     const id = newId('ord');
     const now = this.#clock.now();
     const key = await newCertificateKey(wanted.keyType);
-    const { names, issuer, keyType: key_type, reason, profile, owner, replaces, urgency } = wanted;
+    const { names, issuer, keyType: key_type, reason, profile, owner, wildcard, replaces, urgency } = wanted;
     const document: OrderDocument = orderDocumentSchema.parse({
       names,
       issuer,
@@ -109,6 +110,7 @@ export class Orders {
       reason,
       profile,
       owner,
+      wildcard,
       replaces,
       events: [{ at: now, kind: 'asked', text: ASKED[reason] }],
     });

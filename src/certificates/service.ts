@@ -18,7 +18,7 @@ import { parseImport } from './import.ts';
 import { InternalCertificates } from './internal.ts';
 import type { KeepCertificate } from './shelf.ts';
 import { type Certificate, type ListedCertificate, listedCertificateSchema } from './schema.ts';
-import { Selector } from './select.ts';
+import { type OnDemandPort, Selector } from './select.ts';
 import { type Material, Vault } from './vault.ts';
 
 const RENEWAL_EVERY_MS = HOUR;
@@ -35,6 +35,7 @@ export interface CertificateServiceOptions extends AuthorityOptions {
   servedName: (hostname: string) => string | undefined;
   /** Hostnames and `*.parent` of every enabled proxy. */
   servedHostnames: () => Iterable<string>;
+  onDemand?: OnDemandPort | undefined;
 }
 
 interface Parts {
@@ -80,6 +81,7 @@ export class CertificateService implements AsyncDisposable {
       servedAs: (hostname) => this.#servedAs(hostname),
       internal: (name) => parts.internal.current(name),
       open: ({ id }) => parts.vault.open(id),
+      onDemand: options.onDemand,
     });
     this.#renewal = clock.every(RENEWAL_EVERY_MS, () => this.#run(this.renewDue()));
     this.#unsubscribe = [
