@@ -460,8 +460,7 @@ export class Issuance implements AsyncDisposable {
       restMs: serving && serving.notAfter - now,
       waiting: cause instanceof Held ? await this.orders.countOpen() : 0,
     });
-    await this.orders.step(order, step);
-    await this.orders.release(order.id);
+    await this.orders.step(order, { ...step, isLast: true });
     const { text = '', ca_words: words } = step.event ?? {};
     const next = new Date(step.nextAttemptAt ?? now).toISOString();
     const said = words === undefined ? '' : `; the CA says: ${cleanText(words)}`;

@@ -13,8 +13,9 @@ import type { Database } from '../store/database.ts';
 import { mayHave } from './ask.ts';
 import { type OnDemandBudget, onDemandLimitsOf } from './budget.ts';
 import type { Entry } from './catalog.ts';
-import type { Issuance, Shelf } from './issuance.ts';
+import type { Issuance } from './issuance.ts';
 import { chooseIssuer, type Dns01Port } from './issuers.ts';
+import type { Shelf } from './shelf.ts';
 
 /** A handshake waits so long for its certificate; below the time that a handshake may take (`gateway.header_timeout_ms`). */
 export const WAIT_MS = 12 * SECOND;

@@ -68,6 +68,8 @@ export interface Step {
   limits?: readonly Limit[];
   /** With `waiting`: the name that could not be shown to be ours. */
   failedName?: string;
+  /** Nobody works on it after this. */
+  isLast?: boolean;
 }
 
 /** Another process works on it, or it is over: whoever gets this stops at once. */
@@ -314,7 +316,8 @@ export class Orders {
       .updateTable('certificate_orders')
       .set({
         document: JSON.stringify(document),
-        lease_until: now + LEASE_MS,
+        lease_until: step.isLast ? 0 : now + LEASE_MS,
+        ...(step.isLast && { lease_holder: null }),
         ...(step.state !== undefined && { state: step.state }),
         ...(step.nextAttemptAt !== undefined && { next_attempt_at: step.nextAttemptAt }),
         ...(step.certificateId !== undefined && { certificate_id: step.certificateId }),
