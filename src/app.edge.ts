@@ -67,27 +67,12 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
   });
   stack.use(gateway);
   const table = () => gateway.snapshot().table;
-  const certificates = stack.use(
-    await certificatesFor(base, controlHosts, { table, onDemand: () => onDemand }),
-  );
+  const later = { table, onDemand: (): OnDemand => onDemand };
+  const certificates: CertificateService = stack.use(await certificatesFor(base, controlHosts, later));
   const settings = issuanceSettings(config);
   const payer = (principalId: string) => payerOf(principalId, identitiesOf(tokens, handlers));
-  const dns = dnsFor(config, base);
-  const dns01 = config.dns.length > 0 ? dns : undefined;
-  const issuance: Issuance = stack.use(
-    issuanceFor(config, base, {
-      settings,
-      certificates,
-      table,
-      payer,
-      dns,
-      dns01,
-      onDemand: () => onDemand,
-    }),
-  );
-  const onDemand: OnDemand = stack.use(
-    onDemandFor(base, { settings, issuance, certificates, table, payer, dns01 }),
-  );
+  const ordering = { settings, certificates, table, payer };
+  const { issuance, onDemand, dns01 } = openIssuance(config, base, ordering, stack);
   const own = () => gateway.own();
   let bound: Awaited<ReturnType<Gateway['listen']>> | undefined;
   const proxies = new ProxyService({
@@ -166,6 +151,26 @@ const certificatesFor = (
     servedName: (hostname) => table().proxyOf(hostname)?.hostname,
     servedHostnames: () => table().hostnames(),
   });
+
+/** What orders certificates: for what is served, and for names that are come for. */
+function openIssuance(
+  config: Config,
+  base: EdgeParts,
+  parts: {
+    settings: ReturnType<typeof issuanceSettings>;
+    certificates: CertificateService;
+    table: () => Table;
+    payer: Payer;
+  },
+  stack: AsyncDisposableStack,
+): { issuance: Issuance; onDemand: OnDemand; dns01: Dns | undefined } {
+  const dns = dnsFor(config, base);
+  const dns01 = config.dns.length > 0 ? dns : undefined;
+  const later: LaterOnDemand = () => onDemand;
+  const issuance = stack.use(issuanceFor(config, base, { ...parts, dns, dns01, onDemand: later }));
+  const onDemand = stack.use(onDemandFor(base, { ...parts, issuance, dns01 }));
+  return { issuance, onDemand, dns01 };
+}
 
 function issuanceFor(
   config: Config,

@@ -53,26 +53,10 @@ export class FakeCa {
 
   client(): AcmeClient {
     const accounts = this.#accounts;
-    const step =
-      <Arguments extends unknown[], Result>(
-        what: string,
-        act: (...args: Arguments) => Promise<Result> | Result,
-      ) =>
-      async (...args: Arguments): Promise<Result> => {
-        this.requests++;
-        this.#options.trouble?.(what, 'before');
-        requireTime(args.at(-1));
-        this.underWay++;
-        this.mostAtOnce = Math.max(this.mostAtOnce, this.underWay);
-        try {
-          const result = await act(...args);
-          this.#options.trouble?.(what, 'after');
-          requireTime(args.at(-1));
-          return result;
-        } finally {
-          this.underWay--;
-        }
-      };
+    const step = <Arguments extends unknown[], Result>(
+      what: string,
+      act: (...args: Arguments) => Promise<Result> | Result,
+    ) => this.#step(what, act);
     const find = (url: string) => this.#made(url);
     const client = {
       directory: async () => ({
@@ -152,6 +136,28 @@ export class FakeCa {
   #requireAccount({ url, key }: AccountRef): void {
     if (![...this.#accounts.values()].includes(url)) throw problem('accountDoesNotExist', 400);
     if (this.#accounts.get(toPkcs8(key)) !== url) throw problem('malformed', 400);
+  }
+
+  /** One request: in trouble before it is acted on, or after. */
+  #step<Arguments extends unknown[], Result>(
+    what: string,
+    act: (...args: Arguments) => Promise<Result> | Result,
+  ) {
+    return async (...args: Arguments): Promise<Result> => {
+      this.requests++;
+      this.#options.trouble?.(what, 'before');
+      requireTime(args.at(-1));
+      this.underWay++;
+      this.mostAtOnce = Math.max(this.mostAtOnce, this.underWay);
+      try {
+        const result = await act(...args);
+        this.#options.trouble?.(what, 'after');
+        requireTime(args.at(-1));
+        return result;
+      } finally {
+        this.underWay--;
+      }
+    };
   }
 
   #create({ identifiers, replaces, profile }: NewOrder): Order {
