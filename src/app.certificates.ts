@@ -10,6 +10,7 @@ import type { Challenges } from './certificates/challenges.ts';
 import { createDns, type Dns } from './certificates/dns/providers.ts';
 import { Issuance } from './certificates/issuance.ts';
 import type { IssuanceSettings } from './certificates/issuers.ts';
+import { OnDemand } from './certificates/on-demand.ts';
 import { OrderingService } from './certificates/ordering.ts';
 import { type Identity, payerOf } from './certificates/payer.ts';
 import { type CertificateService, openCertificates } from './certificates/service.ts';
@@ -60,13 +61,30 @@ export async function openCertification(
       controlHosts: config.control.hosts,
       servedName,
       servedHostnames: () => table().hostnames(),
+      // It is made after those who ask it.
+      onDemand: {
+        certificate: (...question) => onDemand.certificate(...question),
+        seen: (...name) => onDemand.seen(...name),
+      },
     }),
   );
   const settings = issuanceSettings(config);
   const payer = (principalId: string) => payerOf(principalId, identitiesOf(base));
   const dns = dnsFor(config, base);
   const dns01 = config.dns.length > 0 ? dns : undefined;
-  const issuance = stack.use(issuanceFor(config, base, { settings, certificates, payer, dns, dns01 }));
+  const made = { settings, certificates, payer, dns, dns01, onDemand: () => onDemand };
+  const issuance = stack.use(issuanceFor(config, base, made));
+  const onDemand: OnDemand = stack.use(
+    new OnDemand({
+      ...base,
+      rule: settings.onDemand,
+      issuance,
+      shelf: certificates,
+      dns01,
+      choiceOf: (wildcard) => table().proxyOf(wildcard)?.certificate.on_demand,
+      payerOf: (hostname) => payerAt(base, payer, hostname),
+    }),
+  );
   const watch = stack.use(
     new CertificateWatch({
       ...base,
@@ -84,7 +102,7 @@ export async function openCertification(
     payer: (principal) => payer(principal.id),
   });
   const issuers = settings.issuers.map(({ name }) => name);
-  return { certificates, issuance, watch, ordering, issuers };
+  return { certificates, issuance, onDemand, watch, ordering, issuers };
 }
 
 /** They are made after the gateway, which asks for them. */
@@ -105,25 +123,30 @@ interface Made {
   readonly dns: Dns;
   /** By which wildcards are shown to be ours; undefined: no provider is set up. */
   readonly dns01: Dns | undefined;
+  readonly onDemand: () => OnDemand;
 }
 
 function issuanceFor(config: Config, base: CertificationParts, made: Made): Issuance {
-  const { certificates, payer, ...rest } = made;
+  const { certificates, payer, onDemand, ...rest } = made;
   const { table } = base;
   return new Issuance({
     ...base,
     ...rest,
     wishOf: (name) => wishOf(table().proxyOf(name)),
-    payerOf: (name) => {
-      const owner = table().proxyOf(name)?.owner;
-      return owner === undefined ? undefined : payer(owner);
-    },
+    payerOf: (name) => payerAt(base, payer, name),
     shelf: certificates,
     wanted: () =>
-      [...config.control.hosts, ...secureHostnames(table())].filter((name) => name !== THIS_MACHINE),
+      [...config.control.hosts, ...secureHostnames(table()), ...onDemand().wanted()].filter(
+        (name) => name !== THIS_MACHINE,
+      ),
     // The lock of the data directory is ours.
     isAlone: true,
   });
+}
+
+function payerAt({ table }: CertificationParts, payer: Made['payer'], hostname: string): string | undefined {
+  const owner = table().proxyOf(hostname)?.owner;
+  return owner === undefined ? undefined : payer(owner);
 }
 
 function wishOf(proxy: Proxy | undefined): CertificateWish | undefined {

@@ -58,7 +58,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
   });
   stack.use(gateway);
   const table = () => gateway.snapshot().table;
-  const { certificates, issuance, watch, ordering, issuers } = await openCertification(
+  const { certificates, issuance, onDemand, watch, ordering, issuers } = await openCertification(
     config,
     { ...base, table, userOf: (id) => handlers.user(id) },
     stack,
@@ -103,6 +103,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
       const loaded = await proxies.load();
       gateway.load(loaded, await routes.load());
       await certificates.ensure(controlHosts);
+      await onDemand.load();
       bound = await gateway.listen();
       await issuance.start();
       watch.start();

@@ -5,6 +5,7 @@ import { LETS_ENCRYPT_LIMITS } from './certificates/budget.ts';
 import { isPublicDirectory, type IssuanceSettings, type Issuer } from './certificates/issuers.ts';
 import type { DnsOptions } from './certificates/dns/providers.ts';
 import { parseServer } from './certificates/dns/schema.ts';
+import type { OnDemandRule } from './certificates/on-demand.ts';
 import { LETS_ENCRYPT } from './config/acme.ts';
 import type { Config } from './config/config.ts';
 import { GITHUB_URL } from './config/upstreams.ts';
@@ -113,7 +114,18 @@ export function webhookOf({ alerts }: Config): Webhook | undefined {
 const LETS_ENCRYPT_DOMAIN = /(?:^|\.)letsencrypt\.org$/;
 const DEFAULT_ISSUER = 'default';
 
-export function issuanceSettings({ acme, bind }: Config): IssuanceSettings {
+const onDemandRule = (rule: NonNullable<Config['acme']['on_demand']>): OnDemandRule => ({
+  allow: rule.allow,
+  ask: rule.ask,
+  perMinute: rule.per_minute,
+  perWildcardAndDay: rule.per_wildcard_per_day,
+  perDomainAndDay: rule.per_domain_per_day,
+});
+
+export function issuanceSettings({
+  acme,
+  bind,
+}: Config): IssuanceSettings & { onDemand: OnDemandRule | undefined } {
   const issuers = acme.issuers.length > 0 ? acme.issuers.map((each) => issuerOf(acme, each)) : [];
   const { directory = LETS_ENCRYPT, ca_pem } = acme;
   if (issuers.length === 0) issuers.push(issuerOf(acme, { name: DEFAULT_ISSUER, directory, ca_pem }));
@@ -121,6 +133,7 @@ export function issuanceSettings({ acme, bind }: Config): IssuanceSettings {
     issuers,
     off: whyOff(acme, bind),
     ownerBudget: { perDay: acme.orders_per_owner_per_day, perWeek: acme.orders_per_owner_per_week },
+    onDemand: acme.on_demand && onDemandRule(acme.on_demand),
   };
 }
 

@@ -115,6 +115,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
       'certificates/dns/providers',
       'certificates/dns/schema',
       'certificates/issuers',
+      'certificates/on-demand',
       'config',
       'core',
       'gateway/settings',

@@ -26,10 +26,18 @@ export interface OwnerBudget {
   readonly perWeek: number;
 }
 
+/** What strangers may have ordered by coming for names. */
+export interface OnDemandBudget {
+  readonly perWildcardAndDay: number;
+  /** Of all wildcards below one registered domain. */
+  readonly perDomainAndDay: number;
+}
+
 /** When each kind counts: as soon as an order is sent, or only if this comes of it; until then it is taken. */
 export const countedWhen = {
   ordered: 'sent',
   owner: 'sent',
+  'on-demand': 'sent',
   failed: 'failed',
   'new-in-domain': 'issued',
   issued: 'issued',
@@ -123,4 +131,21 @@ export function ownerLimitsOf(owner: string, { perDay, perWeek }: OwnerBudget): 
     what: `orders in the name of ${owner} in a ${time} (${allowed})`,
   });
   return [limit(perDay, DAY, 'day'), limit(perWeek, WEEK, 'week')];
+}
+
+/** What an order for a name that somebody came for counts against. */
+export function onDemandLimitsOf(
+  hostname: string,
+  wildcard: string,
+  { perWildcardAndDay, perDomainAndDay }: OnDemandBudget,
+): Limit[] {
+  const limit = (subject: string, allowed: number): Limit => ({
+    issuer: '',
+    kind: 'on-demand',
+    subject,
+    allowed,
+    withinMs: DAY,
+    what: `orders on demand for ${subject} in a day`,
+  });
+  return [limit(wildcard, perWildcardAndDay), limit(registeredDomain(hostname), perDomainAndDay)];
 }

@@ -12,7 +12,7 @@ import { openSqlite } from '../store/sqlite.ts';
 import { FakeCa, type FakeCaOptions } from './fake-ca.fixture.ts';
 import { Issuance, type IssuanceOptions } from './issuance.ts';
 import type { IssuanceSettings, Issuer } from './issuers.ts';
-import { openCertificates } from './service.ts';
+import { type CertificateService, openCertificates } from './service.ts';
 
 export const NAMES = ['a.company.io', 'b.company.io'];
 export const issuer: Issuer = {
@@ -26,6 +26,7 @@ export const silent: Log = { write: () => undefined, enabled: () => false };
 export interface Engine extends AsyncDisposable {
   issuance: Issuance;
   events: Events;
+  certificates: CertificateService;
   serving(name: string): { id: string; notAfter: number } | undefined;
 }
 
@@ -44,6 +45,7 @@ export async function engine(
     database,
     isAlone = true,
     wanted = NAMES,
+    servedName = (name) => ([...wanted].includes(name) ? name : undefined),
     issuers = [issuer],
     ...more
   }: {
@@ -51,9 +53,10 @@ export async function engine(
     ca: (issuer: Issuer) => FakeCa;
     database: Database;
     isAlone?: boolean;
-    wanted?: string[];
+    wanted?: Iterable<string>;
+    servedName?: (name: string) => string | undefined;
     issuers?: Issuer[];
-  } & Partial<Pick<IssuanceSettings, 'ownerBudget'>> &
+  } & Partial<Pick<IssuanceSettings, 'ownerBudget' | 'onDemand'>> &
     Partial<Pick<IssuanceOptions, 'wishOf' | 'payerOf' | 'dns01'>>,
 ): Promise<Engine> {
   const base = {
@@ -67,13 +70,13 @@ export async function engine(
     ...base,
     caFile: join(folder, 'ca.pem'),
     controlHosts: ['localhost'],
-    servedName: (name) => (wanted.includes(name) ? name : undefined),
+    servedName,
     servedHostnames: () => wanted,
   });
   const issuance = new Issuance({
     ...base,
     ...more,
-    settings: { issuers, off: undefined, ownerBudget: more.ownerBudget },
+    settings: { issuers, off: undefined, ownerBudget: more.ownerBudget, onDemand: more.onDemand },
     shelf: certificates,
     wanted: () => wanted,
     isAlone,
@@ -83,6 +86,7 @@ export async function engine(
   return {
     issuance,
     events: base.events,
+    certificates,
     serving: (name) => certificates.serving(name),
     async [Symbol.asyncDispose]() {
       await issuance[Symbol.asyncDispose]();

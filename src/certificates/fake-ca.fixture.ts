@@ -14,6 +14,8 @@ export interface FakeCaOptions {
   lifeMs: number;
   /** Before a request is acted on, and after: may throw. */
   trouble?: (what: string, when: 'before' | 'after') => void;
+  /** Gives an open order again to who asks for the same, in place of a list of orders. */
+  reusesOrders?: boolean;
   renewalInfo?: (pem: string) => RenewalInfo | undefined;
 }
 
@@ -33,6 +35,7 @@ export class FakeCa {
   readonly #accounts = new Map<string, string>();
   readonly #signer: Promise<Signer>;
   accounts = 0;
+  requests = 0;
   underWay = 0;
   mostAtOnce = 0;
 
@@ -50,23 +53,10 @@ export class FakeCa {
 
   client(): AcmeClient {
     const accounts = this.#accounts;
-    const step =
-      <Arguments extends unknown[], Result>(
-        what: string,
-        act: (...args: Arguments) => Promise<Result> | Result,
-      ) =>
-      async (...args: Arguments): Promise<Result> => {
-        this.#options.trouble?.(what, 'before');
-        this.underWay++;
-        this.mostAtOnce = Math.max(this.mostAtOnce, this.underWay);
-        try {
-          const result = await act(...args);
-          this.#options.trouble?.(what, 'after');
-          return result;
-        } finally {
-          this.underWay--;
-        }
-      };
+    const step = <Arguments extends unknown[], Result>(
+      what: string,
+      act: (...args: Arguments) => Promise<Result> | Result,
+    ) => this.#step(what, act);
     const find = (url: string) => this.#made(url);
     const client = {
       directory: async () => ({
@@ -76,7 +66,10 @@ export class FakeCa {
       createAccount: step('newAccount', ({ key }: { key: KeyObject }) => {
         const id = toPkcs8(key);
         if (!accounts.has(id)) accounts.set(id, `https://ca.test/acct/${++this.accounts}`);
-        return { url: accounts.get(id), ordersUrl: 'https://ca.test/orders' };
+        return {
+          url: accounts.get(id),
+          ordersUrl: this.#options.reusesOrders ? undefined : 'https://ca.test/orders',
+        };
       }),
       findAccount: step('newAccount', (key: KeyObject) => this.#find(key)),
       changeKey: step('keyChange', (account: AccountRef, newKey: KeyObject) =>
@@ -145,7 +138,34 @@ export class FakeCa {
     if (this.#accounts.get(toPkcs8(key)) !== url) throw problem('malformed', 400);
   }
 
+  /** One request: in trouble before it is acted on, or after. */
+  #step<Arguments extends unknown[], Result>(
+    what: string,
+    act: (...args: Arguments) => Promise<Result> | Result,
+  ) {
+    return async (...args: Arguments): Promise<Result> => {
+      this.requests++;
+      this.#options.trouble?.(what, 'before');
+      requireTime(args.at(-1));
+      this.underWay++;
+      this.mostAtOnce = Math.max(this.mostAtOnce, this.underWay);
+      try {
+        const result = await act(...args);
+        this.#options.trouble?.(what, 'after');
+        requireTime(args.at(-1));
+        return result;
+      } finally {
+        this.underWay--;
+      }
+    };
+  }
+
   #create({ identifiers, replaces, profile }: NewOrder): Order {
+    const asked = identifiers.map(({ value }) => value).join(' ');
+    const open = [...this.orders.values()].findLast(
+      ({ order, names }) => order.status !== 'valid' && names.join(' ') === asked,
+    );
+    if (this.#options.reusesOrders && open) return open.order;
     const url = `https://ca.test/order/${this.orders.size}`;
     const order: Order = {
       url,
@@ -189,6 +209,12 @@ export class FakeCa {
     Object.assign(made.order, { status: 'valid', certificateUrl: made.order.url });
     return made.order;
   }
+}
+
+/** Of the call that comes last: a reply after the time is up is heard by nobody. */
+function requireTime(call: unknown): void {
+  if (typeof call === 'object' && call !== null && 'signal' in call && call.signal instanceof AbortSignal)
+    call.signal.throwIfAborted();
 }
 
 /** Beginning and length of the SubjectPublicKeyInfo of a key on P-256 and on P-384. */

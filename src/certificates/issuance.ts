@@ -110,7 +110,7 @@ export class Issuance implements AsyncDisposable {
       keep: shelf.keep,
       chainOf: (id) => shelf.chainOf(id),
       dns01,
-      ownerBudget: options.settings.ownerBudget,
+      settings: options.settings,
     });
   }
 
@@ -145,7 +145,7 @@ export class Issuance implements AsyncDisposable {
       keyType,
       reason,
       ...wanted
-    }: Pick<NewOrderRow, 'names' | 'owner'> & {
+    }: Pick<NewOrderRow, 'names' | 'owner' | 'wildcard'> & {
       issuer: string;
       keyType?: CertificateKeyType | undefined;
       reason: 'requested' | 'renewal' | 'on-demand';
@@ -460,8 +460,7 @@ export class Issuance implements AsyncDisposable {
       restMs: serving && serving.notAfter - now,
       waiting: cause instanceof Held ? await this.orders.countOpen() : 0,
     });
-    await this.orders.step(order, step);
-    await this.orders.release(order.id);
+    await this.orders.step(order, { ...step, isLast: true });
     this.#options.events.emit('certificate.failed', { order: order.id, names: order.document.names });
     const { text = '', ca_words: words } = step.event ?? {};
     const said = words === undefined ? '' : `; the CA says: ${cleanText(words)}`;

@@ -3,7 +3,7 @@
  * internal CA, and so does what could not be shown to be ours; the answer says why.
  */
 import type { ExternalAccount } from './acme/external-account.ts';
-import type { CaLimits, OwnerBudget } from './budget.ts';
+import type { CaLimits, OnDemandBudget, OwnerBudget } from './budget.ts';
 
 export interface Issuer {
   readonly name: string;
@@ -26,6 +26,8 @@ export interface IssuanceSettings {
   readonly off: string | undefined;
   /** Of each owner who is confined to hostnames; undefined: none. */
   readonly ownerBudget?: OwnerBudget | undefined;
+  /** Undefined: none are ordered on demand. */
+  readonly onDemand?: OnDemandBudget | undefined;
 }
 
 export const challengeTypes = ['http-01', 'tls-alpn-01', 'dns-01'] as const;

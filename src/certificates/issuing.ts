@@ -16,10 +16,17 @@ import { AcmeFault } from './acme/fault.ts';
 import type { NewOrder, Order } from './acme/order.ts';
 import { AcmeProblem, type Problem } from './acme/problem.ts';
 import type { Call } from './acme/session.ts';
-import { type Limit, limitsOf, type OwnerBudget, ownerLimitsOf } from './budget.ts';
+import { type Limit, limitsOf, onDemandLimitsOf, ownerLimitsOf } from './budget.ts';
 import type { ChallengeRecords } from './challenge-records.ts';
 import type { Challenges } from './challenges.ts';
-import { type ChallengeType, challengesFor, challengeTypes, type Dns01Port, type Issuer } from './issuers.ts';
+import {
+  type ChallengeType,
+  challengesFor,
+  challengeTypes,
+  type Dns01Port,
+  type IssuanceSettings,
+  type Issuer,
+} from './issuers.ts';
 import { type Orders, type StoredOrder, subjectOf } from './orders.ts';
 import type { KeepCertificate } from './shelf.ts';
 import { toPkcs8 } from './x509.ts';
@@ -41,7 +48,7 @@ export interface IssuingOptions {
   /** The chain of a certificate of ours, for the CA to know what is replaced; undefined when it is gone. */
   chainOf: (certificateId: string) => Promise<string | undefined>;
   dns01: Dns01Port | undefined;
-  ownerBudget: OwnerBudget | undefined;
+  settings: Pick<IssuanceSettings, 'ownerBudget' | 'onDemand'>;
 }
 
 interface Work {
@@ -124,13 +131,20 @@ export class Issuing {
   }
 
   /** All that sending it counts against. */
-  #limits({ document }: StoredOrder, { name, limits }: Issuer): Limit[] {
-    const { names, reason, owner } = document;
-    const { ownerBudget } = this.#options;
-    const counted = { names, subject: subjectOf(names), isRenewal: reason === 'renewal', issuer: name };
+  #limits({ document }: StoredOrder, issuer: Issuer): Limit[] {
+    const { names, reason, owner, wildcard } = document;
+    const { ownerBudget, onDemand } = this.#options.settings;
+    const [name = ''] = names;
+    const counted = {
+      names,
+      subject: subjectOf(names),
+      isRenewal: reason === 'renewal',
+      issuer: issuer.name,
+    };
     return [
       ...(owner !== undefined && ownerBudget ? ownerLimitsOf(owner, ownerBudget) : []),
-      ...(limits ? limitsOf(counted, limits) : []),
+      ...(wildcard !== undefined && onDemand ? onDemandLimitsOf(name, wildcard, onDemand) : []),
+      ...(issuer.limits ? limitsOf(counted, issuer.limits) : []),
     ];
   }
 

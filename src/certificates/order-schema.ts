@@ -46,6 +46,8 @@ export const orderDocumentSchema = z.object({
   profile: z.string().optional(),
   /** In whose name it counts against a budget; absent: in nobody's. */
   owner: z.string().optional(),
+  /** Under which it was come for, of one on demand. */
+  wildcard: z.string().optional(),
   /** Id of the certificate whose place it takes. */
   replaces: z.string().optional(),
   /** At the CA, once it is known. */

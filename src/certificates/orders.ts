@@ -52,6 +52,7 @@ export interface NewOrderRow {
   reason: OrderDocument['reason'];
   profile: string | undefined;
   owner: string | undefined;
+  wildcard?: string | undefined;
   replaces: string | undefined;
   urgency: number;
 }
@@ -67,6 +68,8 @@ export interface Step {
   limits?: readonly Limit[];
   /** With `waiting`: the name that could not be shown to be ours. */
   failedName?: string;
+  /** Nobody works on it after this. */
+  isLast?: boolean;
 }
 
 /** Another process works on it, or it is over: whoever gets this stops at once. */
@@ -101,7 +104,7 @@ export class Orders {
     const id = newId('ord');
     const now = this.#clock.now();
     const key = await newCertificateKey(wanted.keyType);
-    const { names, issuer, keyType: key_type, reason, profile, owner, replaces, urgency } = wanted;
+    const { names, issuer, keyType: key_type, reason, profile, owner, wildcard, replaces, urgency } = wanted;
     const document: OrderDocument = orderDocumentSchema.parse({
       names,
       issuer,
@@ -109,6 +112,7 @@ export class Orders {
       reason,
       profile,
       owner,
+      wildcard,
       replaces,
       events: [{ at: now, kind: 'asked', text: ASKED[reason] }],
     });
@@ -322,7 +326,8 @@ export class Orders {
       .updateTable('certificate_orders')
       .set({
         document: JSON.stringify(document),
-        lease_until: now + LEASE_MS,
+        lease_until: step.isLast ? 0 : now + LEASE_MS,
+        ...(step.isLast && { lease_holder: null }),
         ...(step.state !== undefined && { state: step.state }),
         ...(step.nextAttemptAt !== undefined && { next_attempt_at: step.nextAttemptAt }),
         ...(step.certificateId !== undefined && { certificate_id: step.certificateId }),

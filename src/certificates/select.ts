@@ -25,6 +25,15 @@ export interface SelectorOptions {
   /** Of an internal certificate for this served name that is valid now, made when there is none. */
   internal: (servedName: string) => Promise<Entry>;
   open: (entry: Entry, trust: Trust | undefined) => Promise<SecureContext>;
+  onDemand: OnDemandPort | undefined;
+}
+
+/** Certificates for names below a wildcard, each ordered when somebody comes for it. */
+export interface OnDemandPort {
+  /** Waits for it, not for long; undefined: there is none. */
+  certificate(hostname: string, wildcard: string): Promise<Entry | undefined>;
+  /** Somebody came for a name that has a certificate of its own. */
+  seen(hostname: string, wildcard: string): void;
 }
 
 interface Answer {
@@ -68,13 +77,23 @@ export class Selector {
   #find(hostname: string, clients: TrustPem | undefined): Promise<SecureContext | undefined> {
     const servedName = this.#options.servedAs(hostname);
     if (servedName === undefined) return notServed;
-    const { catalog, clock, internal } = this.#options;
+    const { catalog, clock, onDemand } = this.#options;
     const now = clock.now();
     const entry = catalog.public(hostname, now);
+    const isBelow = servedName !== hostname;
+    if (entry && isBelow && entry.source === 'acme' && entry.names.includes(hostname))
+      onDemand?.seen(hostname, servedName);
     const open = (chosen: Entry) => this.#open(chosen, hostname, clients);
-    const context = entry ? open(entry) : internal(servedName).then(open);
+    const context = entry ? open(entry) : this.#without(hostname, servedName).then(open);
     const until = Math.min(now + KEPT_MS, entry?.notAfter ?? Infinity);
     return this.#keep(hostname, { clients, context, until });
+  }
+
+  /** Of a name that has none from elsewhere. */
+  async #without(hostname: string, servedName: string): Promise<Entry> {
+    const { internal, onDemand } = this.#options;
+    const made = servedName === hostname ? undefined : await onDemand?.certificate(hostname, servedName);
+    return made ?? internal(servedName);
   }
 
   async #open(entry: Entry, hostname: string, clients: TrustPem | undefined): Promise<SecureContext> {

@@ -20,7 +20,7 @@ import { parseImport } from './import.ts';
 import { InternalCertificates } from './internal.ts';
 import type { KeepCertificate } from './shelf.ts';
 import { type Certificate, type ListedCertificate, listedCertificateSchema } from './schema.ts';
-import { Selector } from './select.ts';
+import { type OnDemandPort, Selector } from './select.ts';
 import { type Material, Vault } from './vault.ts';
 
 const RENEWAL_EVERY_MS = HOUR;
@@ -37,6 +37,7 @@ export interface CertificateServiceOptions extends AuthorityOptions {
   servedName: (hostname: string) => string | undefined;
   /** Hostnames and `*.parent` of every enabled proxy. */
   servedHostnames: () => Iterable<string>;
+  onDemand?: OnDemandPort | undefined;
 }
 
 interface Parts {
@@ -82,6 +83,7 @@ export class CertificateService implements AsyncDisposable {
       servedAs: (hostname) => this.#servedAs(hostname),
       internal: (name) => parts.internal.current(name),
       open: ({ id }, trust) => parts.vault.open(id, trust),
+      onDemand: options.onDemand,
     });
     this.#renewal = clock.every(RENEWAL_EVERY_MS, () => this.#run(this.renewDue()));
     this.#unsubscribe = [

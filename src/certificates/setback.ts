@@ -35,6 +35,20 @@ interface Fault {
 
 /** The step that is written after a failed attempt. */
 export function setbackOf(cause: unknown, situation: Situation): Step {
+  const step = stepAfter(cause, situation);
+  const { order, now } = situation;
+  if (order.document.reason !== 'on-demand' || (step.nextAttemptAt ?? now) <= now) return step;
+  // Nobody waits for it any more, and names are a stranger's choice: whoever comes next has it ordered anew.
+  return {
+    ...step,
+    state: 'abandoned',
+    ...(step.event && {
+      event: { ...step.event, text: `${step.event.text}; it is ordered again when somebody comes` },
+    }),
+  };
+}
+
+function stepAfter(cause: unknown, situation: Situation): Step {
   const { order, now } = situation;
   if (cause instanceof Held) return heldStep(cause, situation);
   if (cause instanceof Unpublished) return unpublished(cause, situation);

@@ -1,12 +1,14 @@
 /** Where certificates are ordered: what may be written of it, and what has to fit together. */
 import { X509Certificate } from 'node:crypto';
 import { z } from 'zod';
+import { parseHostnamePattern } from '../core/hostname.ts';
 
 const MAX_ISSUERS = 10;
 const MAX_TEXT = 500;
 const MAX_PEM = 262_144;
 const MAX_EMAIL = 254;
 const MAX_ORDERS = 1_000_000;
+const MAX_ALLOWED = 1000;
 /** In `issuers` of a proxy: the CA of this system. */
 const RESERVED_NAME = 'internal';
 export const LETS_ENCRYPT = 'https://acme-v02.api.letsencrypt.org/directory';
@@ -103,6 +105,64 @@ const issuer = z
       );
   });
 
+const onDemand = z
+  .strictObject({
+    allow: z
+      .array(
+        z
+          .string()
+          .refine(
+            (text) => parseHostnamePattern(text) !== undefined,
+            'has to be a hostname such as app.example.com, or *.example.com',
+          )
+          .overwrite((text) => parseHostnamePattern(text) ?? text),
+      )
+      .min(1)
+      .max(MAX_ALLOWED)
+      .optional()
+      .describe('Names that may have one: hostnames and *.example.com; absent: those that ask allows'),
+    ask: z
+      .string()
+      .max(MAX_TEXT)
+      .refine(
+        isAskUrl,
+        'has to be an http or https URL without a user name, such as http://127.0.0.1:5000/allowed',
+      )
+      .optional()
+      .describe(
+        'A service of yours that is asked for each name, by GET with ?domain=; 2xx allows, all else and silence refuse',
+      ),
+    per_minute: z.int().min(1).max(MAX_ORDERS).default(10).describe('Orders in a minute'),
+    per_wildcard_per_day: z
+      .int()
+      .min(1)
+      .max(MAX_ORDERS)
+      .default(50)
+      .describe('Orders of one wildcard in a day'),
+    per_domain_per_day: z
+      .int()
+      .min(1)
+      .max(MAX_ORDERS)
+      .default(100)
+      .describe('Orders of all wildcards of one registered domain in a day'),
+  })
+  .check(({ value, issues }) => {
+    if (value.allow === undefined && value.ask === undefined)
+      issues.push({
+        code: 'custom',
+        input: value,
+        message: 'needs allow or ask, or both: strangers choose the names',
+        path: [],
+      });
+  });
+
+function isAskUrl(text: string): boolean {
+  const url = URL.parse(text);
+  return (
+    /^https?:$/.test(url?.protocol ?? '') && url?.username === '' && url.password === '' && url.hash === ''
+  );
+}
+
 export const acmeSchema = z
   .strictObject({
     mode: z
@@ -135,6 +195,11 @@ export const acmeSchema = z
         'Orders in a day in the name of one user or token that is confined to hostnames, with all tokens that it made; renewals do not count',
       ),
     orders_per_owner_per_week: z.int().min(1).max(MAX_ORDERS).default(200).describe('The same in seven days'),
+    on_demand: onDemand
+      .optional()
+      .describe(
+        'Certificates for names below a wildcard, each ordered when somebody comes for it, where the wildcard can have none itself or its proxy wants it so; absent: none',
+      ),
   })
   .check(({ value, issues }) => {
     const add = (path: (string | number)[], message: string) =>

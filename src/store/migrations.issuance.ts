@@ -35,6 +35,12 @@ export const issuanceIndexes: Migration = {
     await schema.alterTable('issuance_counts').addColumn('order_id', 'text').execute();
     await schema.createIndex('issuance_counts_order').on('issuance_counts').column('order_id').execute();
     await schema.createIndex('issuance_counts_age').on('issuance_counts').column('at').execute();
+    await schema
+      .createTable('on_demand_names')
+      .addColumn('hostname', 'text', (c) => c.primaryKey())
+      .addColumn('wildcard', 'text', (c) => c.notNull())
+      .addColumn('last_seen_at', 'bigint', (c) => c.notNull())
+      .execute();
     const orders = await db
       .selectFrom('certificate_orders')
       .select(['id', 'created_at', 'document'])
@@ -44,6 +50,7 @@ export const issuanceIndexes: Migration = {
         await db.insertInto('certificate_order_names').values({ name, created_at, order_id: id }).execute();
   },
   async down({ schema }) {
+    await schema.dropTable('on_demand_names').execute();
     for (const index of ['issuance_counts_age', 'issuance_counts_order'])
       await schema.dropIndex(index).execute();
     await schema.alterTable('issuance_counts').dropColumn('order_id').execute();

@@ -66,6 +66,8 @@ export interface Tables {
     next_attempt_at: number;
     created_at: number;
   };
+  /** Names below a wildcard whose certificates were ordered when somebody came for them. */
+  on_demand_names: { hostname: string; wildcard: string; last_seen_at: number };
   authorities: { id: string; chain_pem: string; key_sealed: string; created_at: number };
   tokens: {
     id: string;

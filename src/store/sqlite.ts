@@ -24,12 +24,17 @@ export async function openSqlite(path: string, clock: Clock, log: Log = silentLo
 async function open(path: string, clock: Clock, log: Log): Promise<Database> {
   if (path !== ':memory:') createPrivateFile(path);
   const connection = new BetterSqlite3(path, { timeout: BUSY_TIMEOUT_MS });
-  const read = new Kysely<Tables>({ dialect: new SqliteDialect({ database: forKysely(connection) }) });
+  const statements = new Map<string, BetterSqlite3.Statement>();
+  const read = new Kysely<Tables>({
+    dialect: new SqliteDialect({ database: forKysely(connection, statements) }),
+  });
   try {
     connection.pragma('journal_mode = WAL');
     connection.pragma('synchronous = FULL');
     connection.pragma('foreign_keys = ON');
     await migrate(read);
+    // Prepared before the last change of a table, a statement may have other columns.
+    statements.clear();
   } catch (cause) {
     await read.destroy();
     // Kysely closes only what it has used.
@@ -45,11 +50,26 @@ async function open(path: string, clock: Clock, log: Log): Promise<Database> {
 
 const NOTHING = 'select 1 where false';
 
+/** Distinct statements of this system are some hundreds; lists of values of any length make more. */
+const MAX_STATEMENTS = 500;
+
 /**
- * Of some faults, such as a full disk, SQLite rolls back by itself; the rollback that Kysely then asks for would fail
- * and hide the fault. @see {@link https://www.sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction}
+ * Statements are prepared once. Of some faults, such as a full disk, SQLite rolls back by itself; the rollback that Kysely
+ * then asks for would fail and hide the fault.
+ * @see {@link https://www.sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction}
  */
-const forKysely = (connection: BetterSqlite3.Database): SqliteDatabase => ({
-  prepare: (text) => connection.prepare(text === 'rollback' && !connection.inTransaction ? NOTHING : text),
+const forKysely = (
+  connection: BetterSqlite3.Database,
+  statements: Map<string, BetterSqlite3.Statement>,
+): SqliteDatabase => ({
+  prepare(text) {
+    const wanted = text === 'rollback' && !connection.inTransaction ? NOTHING : text;
+    const known = statements.get(wanted);
+    if (known) return known;
+    if (statements.size >= MAX_STATEMENTS) statements.clear();
+    const statement = connection.prepare(wanted);
+    statements.set(wanted, statement);
+    return statement;
+  },
   close: () => connection.close(),
 });

@@ -31,7 +31,7 @@ test('kill -9 at ten points of an order: each certificate arrives, ordered once 
 }, async (t) => {
   const [httpPort, tlsPort] = [await freePort(), await freePort()];
   await using ca = await startPebble({ httpPort, tlsPort, env: { PEBBLE_WFE_NONCEREJECT: '0' } });
-  await using front = await startAcmeFront(ca);
+  await using front = await startAcmeFront(ca, { isHurried: true });
   const folder = mkdtempSync(join(tmpdir(), 'crash-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const trust = join(folder, 'trust.pem');

@@ -1,0 +1,182 @@
+/** Certificates for names that strangers come for: the rule first, then the budgets, once for each name, never without a bound. */
+import assert from 'node:assert/strict';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { once } from 'node:events';
+import test, { type TestContext } from 'node:test';
+import { DAY, HOUR, MINUTE } from '../core/clock.ts';
+import { coversHostname } from '../core/hostname.ts';
+import { engine, silent, turn, world } from './engine.fixture.ts';
+import { type FakeCaOptions, problem } from './fake-ca.fixture.ts';
+import { MAX_WAITING, OnDemand, type OnDemandRule } from './on-demand.ts';
+
+const WILDCARD = '*.company.io';
+const RULE: OnDemandRule = {
+  allow: [WILDCARD],
+  ask: undefined,
+  perMinute: 1000,
+  perWildcardAndDay: 1000,
+  perDomainAndDay: 1000,
+};
+
+async function edge(
+  t: TestContext,
+  rule: Partial<OnDemandRule> = {},
+  {
+    ownerBudget,
+    ...options
+  }: Partial<FakeCaOptions> & { ownerBudget?: { perDay: number; perWeek: number } } = {},
+) {
+  const { clock, folder, database, ca } = await world(t, options);
+  const whole = { ...RULE, ...rule };
+  let onDemand: OnDemand | undefined;
+  const wanted = {
+    *[Symbol.iterator]() {
+      yield WILDCARD;
+      yield* onDemand?.wanted() ?? [];
+    },
+  };
+  const one = await engine(folder, {
+    clock,
+    ca: () => ca,
+    database,
+    wanted,
+    onDemand: whole,
+    servedName: (name: string) => (coversHostname(WILDCARD, name) ? WILDCARD : undefined),
+    ...(ownerBudget && { ownerBudget, payerOf: () => 'tok_owner' }),
+  });
+  onDemand = new OnDemand({
+    database,
+    clock,
+    log: silent,
+    rule: whole,
+    issuance: one.issuance,
+    shelf: one.certificates,
+    dns01: undefined,
+    choiceOf: () => undefined,
+    payerOf: () => (ownerBudget ? 'tok_owner' : undefined),
+  });
+  const made = onDemand;
+  t.after(async () => {
+    await made[Symbol.asyncDispose]();
+    await one[Symbol.asyncDispose]();
+  });
+  const come = (name: string) => made.certificate(name, WILDCARD);
+  return { clock, ca, one, onDemand: made, come, database };
+}
+
+async function asked(t: TestContext, answer: (domain: string) => number) {
+  const questions: string[] = [];
+  const server: Server = createServer(({ url = '' }, response) => {
+    const domain = new URL(url, 'http://ask.test').searchParams.get('domain') ?? '';
+    questions.push(domain);
+    const status = answer(domain);
+    response.writeHead(status, status === 302 ? { location: '/yes?domain=yes' } : {}).end('no');
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close().closeAllConnections());
+  return { questions, server, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/may?key=1` };
+}
+
+test('whoever comes for a name that is allowed waits and gets its certificate, by one order however many come at once', async (t) => {
+  const { ca, come } = await edge(t);
+  const entries = await Promise.all(Array.from({ length: 20 }, () => come('a.company.io')));
+  assert.equal(new Set(entries.map((entry) => entry?.id)).size, 1);
+  assert.deepEqual(entries[0]?.names, ['a.company.io']);
+  assert.equal(ca.orders.size, 1);
+});
+
+test('a name that is not in the list, and one that the service refuses, get none; the service is asked once in a while', async (t) => {
+  const { questions, url } = await asked(t, (domain) => (domain === 'yes.company.io' ? 204 : 404));
+  const { ca, come, clock } = await edge(t, { allow: ['yes.company.io', 'no.company.io'], ask: url });
+  for (let i = 0; i < 3; i++) {
+    assert.equal(await come('other.company.io'), undefined);
+    assert.equal(await come('no.company.io'), undefined);
+  }
+  assert.ok(await come('yes.company.io'));
+  assert.deepEqual(questions, ['no.company.io', 'yes.company.io']);
+  clock.advance(2 * MINUTE);
+  assert.equal(await come('no.company.io'), undefined);
+  assert.equal(questions.length, 3);
+  assert.equal(ca.orders.size, 1);
+});
+
+test('a service that is away, redirects or fails allows nothing', async (t) => {
+  const { url, server } = await asked(t, (domain) => (domain.startsWith('r') ? 302 : 500));
+  const { ca, come } = await edge(t, { allow: undefined, ask: url });
+  assert.equal(await come('redirected.company.io'), undefined);
+  assert.equal(await come('failed.company.io'), undefined);
+  server.close().closeAllConnections();
+  assert.equal(await come('away.company.io'), undefined);
+  assert.equal(ca.orders.size, 0);
+});
+
+test('thousands of names at once: the CA sees no more than the minute allows, and neither store nor memory fills', async (t) => {
+  const { ca, come, database, clock } = await edge(t, { perMinute: 5 });
+  const names = (from: number) => Array.from({ length: 3000 }, (_, i) => `x${from + i}.company.io`);
+  await Promise.all(names(0).map(come));
+  for (const name of names(3000).slice(0, 300)) await come(name);
+  assert.equal(ca.orders.size, 5);
+  const { length } = await database.read.selectFrom('certificate_orders').select('id').execute();
+  assert.equal(length, 5);
+  clock.advance(MINUTE);
+  await Promise.all(names(6000).map(come));
+  assert.equal(ca.orders.size, 10);
+  assert.ok(MAX_WAITING < 3000);
+});
+
+for (const [what, rule, more] of [
+  ['of a wildcard', { perWildcardAndDay: 2 }, {}],
+  ['of a registered domain', { perDomainAndDay: 2 }, {}],
+  ['of an owner', {}, { ownerBudget: { perDay: 2, perWeek: 10 } }],
+] as const)
+  test(`the budget ${what} holds, and has room again the next day`, async (t) => {
+    const { ca, come, clock } = await edge(t, rule, more);
+    for (const name of ['a', 'b', 'c', 'd']) await come(`${name}.company.io`);
+    assert.equal(ca.orders.size, 2);
+    clock.advance(DAY + MINUTE);
+    assert.ok(await come('c.company.io'));
+  });
+
+test('what fails is not tried on in the background, and not again for the next quarter of an hour', async (t) => {
+  let requests = 0;
+  const { one, come, clock } = await edge(
+    t,
+    {},
+    {
+      trouble: (what) => {
+        if (what !== 'newOrder') return;
+        requests++;
+        throw problem('rejectedIdentifier', 400);
+      },
+    },
+  );
+  assert.equal(await come('a.company.io'), undefined);
+  assert.equal(await come('a.company.io'), undefined);
+  assert.equal(await one.issuance.orders.countOpen(), 0);
+  clock.advance(HOUR);
+  await turn(one);
+  assert.equal(requests, 1);
+  await come('a.company.io');
+  assert.equal(requests, 2);
+});
+
+test('what is come for is renewed; what nobody comes for any more runs out', async (t) => {
+  const { one, onDemand, come, clock, ca } = await edge(t);
+  await come('used.company.io');
+  await come('unused.company.io');
+  clock.advance(50 * DAY);
+  onDemand.seen('used.company.io', WILDCARD);
+  clock.advance(15 * DAY);
+  await turn(one);
+  assert.deepEqual(
+    [...ca.orders.values()].map(({ names }) => names[0]),
+    ['used.company.io', 'unused.company.io', 'used.company.io'],
+  );
+  await onDemand.flush();
+  clock.advance(40 * DAY);
+  await turn(one);
+  assert.equal(one.serving('unused.company.io'), undefined);
+  assert.equal(await one.issuance.orders.countOpen(), 0);
+});

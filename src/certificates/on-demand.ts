@@ -1,0 +1,278 @@
+/**
+ * Certificates for names below a wildcard that has none itself, each ordered when somebody comes for the name. A stranger
+ * chooses those names, so that each is asked for at the rule first, then at the budgets; what is refused is remembered,
+ * and everything that grows with the number of names has a bound. Called by the choice of a certificate for a handshake
+ * (`select.ts`). What is asked for at the CA is `issuance.ts`' affair.
+ */
+import { type Clock, HOUR, MINUTE, SECOND, type Timer } from '../core/clock.ts';
+import { messageOf } from '../core/errors.ts';
+import { coversHostname } from '../core/hostname.ts';
+import { RateLimiter } from '../core/rate-limit.ts';
+import { type Log, writeDebug } from '../core/record.ts';
+import type { Database } from '../store/database.ts';
+import { mayHave } from './ask.ts';
+import { type OnDemandBudget, onDemandLimitsOf } from './budget.ts';
+import type { Entry } from './catalog.ts';
+import type { Issuance } from './issuance.ts';
+import { chooseIssuer, type Dns01Port } from './issuers.ts';
+import type { Shelf } from './shelf.ts';
+
+/** A handshake waits so long for its certificate; below the time that a handshake may take (`gateway.header_timeout_ms`). */
+export const WAIT_MS = 12 * SECOND;
+/** Names for which handshakes wait at once. */
+export const MAX_WAITING = 100;
+/** Questions to the rule in a minute: names are a stranger's choice, the service that answers is the operator's. */
+const ASKS_PER_MINUTE = 600;
+export const MAX_REMEMBERED = 10_000;
+const ALLOWED_MS = 5 * MINUTE;
+const REFUSED_MS = MINUTE;
+const UNANSWERED_MS = 10 * SECOND;
+const FAILED_MS = 15 * MINUTE;
+/** How exactly it is kept when a name was last come for. */
+const SEEN_EVERY_MS = HOUR;
+const WRITE_EVERY_MS = 10 * MINUTE;
+const ALL = 'all';
+
+export interface OnDemandRule extends OnDemandBudget {
+  /** Hostnames and `*.parent`; undefined: any that the service allows. */
+  readonly allow: readonly string[] | undefined;
+  readonly ask: string | undefined;
+  readonly perMinute: number;
+}
+
+export interface OnDemandOptions {
+  database: Database;
+  clock: Clock;
+  log: Log;
+  /** Undefined: none are made on demand. */
+  rule: OnDemandRule | undefined;
+  issuance: Issuance;
+  shelf: Pick<Shelf, 'serving'>;
+  dns01: Dns01Port | undefined;
+  /** Whether the proxy of this wildcard wants it; undefined: where the wildcard can't have a certificate itself. */
+  choiceOf: (wildcard: string) => boolean | undefined;
+  payerOf: (hostname: string) => string | undefined;
+}
+
+interface Seen {
+  readonly wildcard: string;
+  at: number;
+  writtenAt: number;
+}
+
+export class OnDemand implements AsyncDisposable {
+  readonly #options: OnDemandOptions;
+  readonly #waiting = new Map<string, Promise<Entry | undefined>>();
+  /** What the rule said, or what came of it, until when. */
+  readonly #verdicts = new Map<string, { isAllowed: boolean; until: number }>();
+  /** Names that have a certificate so. */
+  readonly #seen = new Map<string, Seen>();
+  readonly #asks: RateLimiter;
+  readonly #orders: RateLimiter;
+  readonly #stop = new AbortController();
+  readonly #timer: Timer;
+  #writing: Promise<void> | undefined;
+
+  constructor(options: OnDemandOptions) {
+    const { clock, rule } = options;
+    this.#options = options;
+    this.#asks = new RateLimiter(clock, ASKS_PER_MINUTE, 1);
+    this.#orders = new RateLimiter(clock, rule?.perMinute ?? 1, 1);
+    this.#timer = clock.every(WRITE_EVERY_MS, () => void this.flush());
+  }
+
+  async load(): Promise<void> {
+    const rows = await this.#options.database.read.selectFrom('on_demand_names').selectAll().execute();
+    for (const { hostname, wildcard, last_seen_at: at } of rows)
+      this.#seen.set(hostname, { wildcard, at, writtenAt: at });
+  }
+
+  /** Whether names below this wildcard get their certificates so. */
+  isFor(wildcard: string): boolean {
+    const { rule, issuance, choiceOf, dns01 } = this.#options;
+    if (!rule || issuance.settings.off !== undefined || !wildcard.startsWith('*.')) return false;
+    const choice = choiceOf(wildcard);
+    if (choice !== undefined) return choice;
+    return !chooseIssuer([wildcard], { issuers: issuance.issuersFor([wildcard]) }, dns01).issuer;
+  }
+
+  /** Waits for it, for `WAIT_MS` at most; undefined: there is none, and what else there is has to do. */
+  async certificate(hostname: string, wildcard: string): Promise<Entry | undefined> {
+    if (!this.isFor(wildcard) || !this.#isListed(hostname)) return undefined;
+    const verdict = this.#verdicts.get(hostname);
+    if (verdict && !verdict.isAllowed && this.#options.clock.now() < verdict.until) return undefined;
+    const known = this.#waiting.get(hostname);
+    if (known) return known;
+    if (this.#waiting.size >= MAX_WAITING) return undefined;
+    const waiting = this.#obtain(hostname, wildcard)
+      .catch((cause: unknown) => {
+        this.#say('warn', hostname, `no certificate on demand: ${messageOf(cause)}`);
+        return undefined;
+      })
+      .finally(() => this.#waiting.delete(hostname));
+    this.#waiting.set(hostname, waiting);
+    return waiting;
+  }
+
+  /** Somebody came for a name that has a certificate of its own below a wildcard. */
+  seen(hostname: string, wildcard: string): void {
+    if (!this.isFor(wildcard)) return;
+    const now = this.#options.clock.now();
+    const known = this.#seen.get(hostname);
+    if (known) known.at = now;
+    else this.#seen.set(hostname, { wildcard, at: now, writtenAt: 0 });
+  }
+
+  /** Names whose certificates are kept going: those that were come for in the last half of a life. */
+  *wanted(): Generator<string> {
+    const now = this.#options.clock.now();
+    for (const [hostname, { wildcard, at }] of this.#seen) {
+      const entry = this.#options.shelf.serving(hostname);
+      if (entry?.source !== 'acme' || !this.isFor(wildcard)) continue;
+      if (at >= now - (entry.notAfter - entry.notBefore) / 2) yield hostname;
+    }
+  }
+
+  /** Keeps when names were come for; forgets those whose certificate is gone. */
+  flush(): Promise<void> {
+    this.#writing ??= this.#write().finally(() => (this.#writing = undefined));
+    return this.#writing;
+  }
+
+  async #write(): Promise<void> {
+    const due = [...this.#seen].filter(([, { at, writtenAt }]) => at - writtenAt >= SEEN_EVERY_MS);
+    const gone = [...this.#seen.keys()].filter((hostname) => !this.#options.shelf.serving(hostname));
+    if (due.length + gone.length === 0) return;
+    try {
+      await this.#options.database.change({}, async (tx) => {
+        for (const [hostname, { wildcard, at }] of due)
+          await tx
+            .insertInto('on_demand_names')
+            .values({ hostname, wildcard, last_seen_at: at })
+            .onConflict((conflict) => conflict.column('hostname').doUpdateSet({ wildcard, last_seen_at: at }))
+            .execute();
+        for (const hostname of gone)
+          await tx.deleteFrom('on_demand_names').where('hostname', '=', hostname).execute();
+      });
+      for (const [, seen] of due) seen.writtenAt = seen.at;
+      for (const hostname of gone) this.#seen.delete(hostname);
+    } catch (cause) {
+      this.#say('error', undefined, `when names were last come for can't be kept: ${messageOf(cause)}`);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#timer.cancel();
+    this.#stop.abort();
+    this.#asks.stop();
+    this.#orders.stop();
+    await Promise.all([...this.#waiting.values(), this.#writing]);
+    await this.flush();
+  }
+
+  #isListed(hostname: string): boolean {
+    const { rule } = this.#options;
+    return rule?.allow?.some((pattern) => coversHostname(pattern, hostname)) ?? rule?.ask !== undefined;
+  }
+
+  async #obtain(hostname: string, wildcard: string): Promise<Entry | undefined> {
+    const { issuance, shelf, dns01, payerOf } = this.#options;
+    // One that is under way was asked for at the rule before.
+    const underWay = await issuance.orders.ofSubject(hostname);
+    // While no order may be made, nobody is asked, so that a flood of names costs next to nothing.
+    if (!underWay && (this.#orders.wait(ALL) > 0 || !(await this.#isAllowed(hostname)))) return undefined;
+    const { issuer } = chooseIssuer([hostname], { issuers: issuance.issuersFor([hostname]) }, dns01);
+    if (!issuer) return undefined;
+    const owner = payerOf(hostname);
+    if (!underWay && !(await this.#hasRoom(hostname, { wildcard, owner }))) return undefined;
+    const order = await issuance.request({
+      names: [hostname],
+      issuer: issuer.name,
+      owner,
+      wildcard,
+      reason: 'on-demand',
+    });
+    await this.#attempt(order.id);
+    const entry = shelf.serving(hostname);
+    if (entry) this.seen(hostname, wildcard);
+    else if ((await issuance.orders.get(order.id))?.state === 'abandoned')
+      this.#remember(hostname, { isAllowed: false, forMs: FAILED_MS });
+    return entry;
+  }
+
+  async #isAllowed(hostname: string): Promise<boolean> {
+    const { rule, clock } = this.#options;
+    const verdict = this.#verdicts.get(hostname);
+    if (verdict && clock.now() < verdict.until) return verdict.isAllowed;
+    if (rule?.ask === undefined) return true;
+    if (this.#asks.take(ALL) > 0) return false;
+    try {
+      const isAllowed = await mayHave(rule.ask, hostname, this.#stop.signal);
+      this.#remember(hostname, { isAllowed, forMs: isAllowed ? ALLOWED_MS : REFUSED_MS });
+      writeDebug(this.#options, 'certificates', () => ({
+        message: `a certificate on demand is ${isAllowed ? 'allowed' : 'refused'} by the rule`,
+        hostname,
+      }));
+      return isAllowed;
+    } catch (cause) {
+      this.#remember(hostname, { isAllowed: false, forMs: UNANSWERED_MS });
+      this.#say('warn', hostname, `acme.on_demand.ask gives no answer, which is a no: ${messageOf(cause)}`);
+      return false;
+    }
+  }
+
+  async #hasRoom(
+    hostname: string,
+    { wildcard, owner }: { wildcard: string; owner: string | undefined },
+  ): Promise<boolean> {
+    const { rule, issuance, clock } = this.#options;
+    if (!rule) return false;
+    const times = [
+      await issuance.orders.roomAt(onDemandLimitsOf(hostname, wildcard, rule)),
+      owner === undefined ? 0 : await issuance.ownerRoomAt(owner),
+    ];
+    const waitMs = Math.max(...times) - clock.now();
+    if (waitMs > 0) {
+      this.#remember(hostname, { isAllowed: false, forMs: Math.min(waitMs, FAILED_MS) });
+      return false;
+    }
+    return this.#orders.take(ALL) === 0;
+  }
+
+  /** Until its first attempt is over, or the time is up. */
+  async #attempt(id: string): Promise<void> {
+    const { issuance, clock } = this.#options;
+    const done = Promise.withResolvers<void>();
+    const stopWatching = issuance.watch(
+      id,
+      () => void this.#isOver(id).then((isOver) => isOver && done.resolve(), done.reject),
+    );
+    const late = clock.after(WAIT_MS, done.resolve);
+    this.#stop.signal.addEventListener('abort', () => done.resolve(), { once: true });
+    try {
+      if (!(await this.#isOver(id)) && !this.#stop.signal.aborted) await done.promise;
+    } finally {
+      stopWatching();
+      late.cancel();
+    }
+  }
+
+  async #isOver(id: string): Promise<boolean> {
+    const order = await this.#options.issuance.orders.get(id);
+    return !order || order.state === 'issued' || order.state === 'abandoned';
+  }
+
+  #remember(hostname: string, { isAllowed, forMs }: { isAllowed: boolean; forMs: number }): void {
+    this.#verdicts.delete(hostname);
+    if (this.#verdicts.size >= MAX_REMEMBERED) {
+      const [oldest] = this.#verdicts.keys();
+      if (oldest !== undefined) this.#verdicts.delete(oldest);
+    }
+    this.#verdicts.set(hostname, { isAllowed, until: this.#options.clock.now() + forMs });
+  }
+
+  #say(level: 'warn' | 'error', hostname: string | undefined, message: string): void {
+    const { log, clock } = this.#options;
+    log.write({ time: clock.now(), kind: 'tls', level, component: 'certificates', message, hostname });
+  }
+}
