@@ -17,7 +17,7 @@ const HOSTNAME = 'scanned.example.com';
 const SECTIONS = ['-p', '-s', '-f', '-P', '-S', '-U'];
 /** What is of interest beside everything that is not fine. */
 const SHOWN =
-  /^(?:SSLv[23]|TLS1(?:_[123])?|ALPN.*|FS|FS_.*|cipherlist_.*|heartbleed|secure_.*|robot|ROBOT|LUCKY13|BEAST|BREACH|LOGJAM|SWEET32|CRIME_TLS|ticketbleed|CCS|fallback_SCSV|RC4|DROWN|FREAK|POODLE_SSL|winshock)$/i;
+  /^(?:SSLv[23]|TLS1(?:_[123])?|ALPN.*|P?FS|P?FS_.*|cipherlist_.*|heartbleed|secure_.*|robot|ROBOT|LUCKY13|BEAST|BREACH|LOGJAM|SWEET32|CRIME_TLS|ticketbleed|CCS|fallback_SCSV|RC4|DROWN|FREAK|POODLE_SSL|winshock)$/i;
 const FINE = new Set(['OK', 'INFO', 'DEBUG', 'LOW']);
 
 interface Finding {

@@ -8,6 +8,7 @@ import { type Element, readAll } from './der-reader.ts';
 
 const SEQUENCE = 0x30;
 const INTEGER = 0x02;
+const BIT_STRING = 0x03;
 const UTC_TIME = 0x17;
 const GENERALIZED_TIME = 0x18;
 const VERSION = 0xa0;
@@ -49,7 +50,9 @@ export function readRevocationList(der: Buffer): RevocationList | undefined {
   if (!parts) return undefined;
   const fields = readAll(parts.body.content);
   if (fields[0]?.tag === INTEGER) fields.shift();
-  const [, issuer, begins, ...rest] = fields;
+  const [algorithm, issuer, begins, ...rest] = fields;
+  // RFC 5280 §5.1.1.2: what is named outside of what is signed has to be the same.
+  if (algorithm?.content.equals(parts.algorithm.content) !== true) return undefined;
   const thisUpdate = timeOf(begins);
   if (issuer?.tag !== SEQUENCE || thisUpdate === undefined) return undefined;
   const nextUpdate = timeOf(rest[0]);
@@ -67,7 +70,10 @@ function partsOf(der: Buffer): Parts | undefined {
   const [outer, ...more] = readAll(der);
   if (outer?.tag !== SEQUENCE || more.length > 0) return undefined;
   const [body, algorithm, signature] = readAll(outer.content);
-  if (body?.tag !== SEQUENCE || algorithm?.tag !== SEQUENCE || !signature) return undefined;
+  if (body?.tag !== SEQUENCE || algorithm?.tag !== SEQUENCE || signature?.tag !== BIT_STRING)
+    return undefined;
+  // A signature is whole bytes.
+  if (signature.content[0] !== 0) return undefined;
   return { outer, body, algorithm, signature };
 }
 

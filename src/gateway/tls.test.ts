@@ -4,7 +4,16 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import test from 'node:test';
 import { createSecureContext, connect as connectTls, type SecureVersion } from 'node:tls';
-import { leafFor, proxyOf, raw, startGateway, type Fixture, tlsSocket } from '../../test/support/gateway.ts';
+import {
+  caPem,
+  type Fixture,
+  leafFor,
+  proxyOf,
+  raw,
+  readUntil,
+  startGateway,
+  tlsSocket,
+} from '../../test/support/gateway.ts';
 
 /** The code of the error that ends the handshake; undefined when it succeeds. */
 async function handshakeError(fixture: Fixture, servername: string, version?: SecureVersion) {
@@ -102,4 +111,24 @@ test('plain HTTP on the HTTPS port is answered with what is wrong, with the trac
   assert.equal(status, 400);
   assert.ok(answer.includes(`x-trace-id: ${trace_id}`));
   await allClosed(gateway);
+});
+
+test('a challenge of a CA is answered for a host that asks for client certificates, without one', async () => {
+  const challenge = createSecureContext(await leafFor('challenge.example.com'));
+  const asking = { mode: 'require', ca_pem: caPem, pass_identity: false } as const;
+  await using gateway = await startGateway({
+    proxies: [proxyOf('app.example.com', 'http://127.0.0.1:9', { client_auth: asking })],
+    tlsChallenges: {
+      isAskedByTls: true,
+      tls: (name) => (name === 'app.example.com' ? challenge : undefined),
+    },
+  });
+  const answer = await tlsSocket(gateway, 'app.example.com', ['acme-tls/1']);
+  assert.equal(answer.alpnProtocol, 'acme-tls/1');
+  assert.equal(answer.getPeerCertificate().subject.CN, 'challenge.example.com');
+  answer.destroy();
+  const other = await tlsSocket(gateway, 'app.example.com', ['http/1.1']);
+  assert.notEqual(other.getPeerCertificate().subject.CN, 'challenge.example.com');
+  other.end('GET / HTTP/1.1\r\nHost: app.example.com\r\nConnection: close\r\n\r\n');
+  assert.match(await readUntil(other), /^HTTP\/1\.1 403 /);
 });

@@ -214,6 +214,7 @@ test('incident 17: every path, protocol and kind of request of the host is under
     (await curl(CLOSED, { path: '/.well-known/acme-challenge/none', args: ['--http1.1'] })).status,
     404,
   );
+  assert.equal(await plain(CLOSED, '/.well-known/acme-challenge/none', 'GET', {}), 404);
   const tested = await product.api('GET', `/v1/route-test?url=${encodeURIComponent(`https://${CLOSED}/`)}`);
   assert.match(tested.body.reason, /only to clients with a certificate \(client_auth/);
 });
@@ -261,6 +262,38 @@ test('incident 17: a connection for another host, or one that is shared, does no
   const back = await tls(CLOSED, shown(alice));
   assert.equal(statusOf(await replyOn(back, OPTIONAL)), 421);
   assert.equal(upstream.requests.length, before + 1);
+});
+
+test('incident 17: a wildcard asks for every name below it, but for one that is served by a proxy of its own', async () => {
+  await make({ hostname: '*.wild.example.com', client_auth: { mode: 'require', ca_pem: root.pem } });
+  const kept = await tls('a.wild.example.com', shown(alice));
+  assert.equal(statusOf(await replyOn(kept, 'a.wild.example.com')), 200);
+  assert.equal(statusOf(await replyOn(kept, 'b.wild.example.com')), 421);
+  assert.equal((await curl('b.wild.example.com')).status, 403);
+  const before = await tls('b.wild.example.com', shown(alice));
+  await make({ hostname: 'b.wild.example.com', client_auth: { mode: 'require', ca_pem: other.pem } });
+  assert.equal(statusOf(await replyOn(before, 'b.wild.example.com')), 421, 'checked by another CA');
+  assert.equal((await curl('b.wild.example.com', { shows: mallory })).status, 200);
+  await make({ hostname: 'c.wild.example.com' });
+  assert.equal((await curl('c.wild.example.com')).status, 200);
+});
+
+test('incident 17: who may not change a hostname can not change whom it asks for, nor does who only reads', async () => {
+  const secretOf = async (permissions: string[], hostnames?: string[]) => {
+    const made = await product.api('POST', '/v1/tokens', {
+      name: 'small',
+      permissions,
+      ...(hostnames && { hostnames }),
+    });
+    assert.equal(made.status, 201, JSON.stringify(made.body));
+    return { authorization: `Bearer ${made.body.secret}` };
+  };
+  const off = { client_auth: { mode: 'off' } };
+  const patch = (headers: Record<string, string>) =>
+    product.api('PATCH', `/v1/proxies/${CLOSED}`, off, headers);
+  assert.equal((await patch(await secretOf(['proxies:read']))).status, 403);
+  assert.equal((await patch(await secretOf(['proxies:write'], ['other.example.com']))).status, 404);
+  assert.equal((await curl(CLOSED)).status, 403);
 });
 
 test('incident 17: a hello in pieces, over several records, is asked for a certificate all the same', async () => {
