@@ -149,12 +149,22 @@ function responsesOf(operation: AnyOperation): JsonSchema {
   const success = operation.effect === 'create' ? '201' : '200';
   const codes = errorCodesOf(operation).sort((a, b) => errorSurface[a].status - errorSurface[b].status);
   return {
-    [success]: { description: operation.title, ...(versioned && { headers: etag }), content: json(output) },
+    [success]: {
+      description: operation.title,
+      ...(versioned && { headers: etag }),
+      content: contentOf(operation, output),
+    },
     ...Object.fromEntries(
       codes.map((code) => [errorSurface[code].status, { $ref: `#/components/responses/${code}` }]),
     ),
   };
 }
+
+/** What takes long is also answered as events, to who accepts them: `progress`, then `result` or `error`. */
+const contentOf = ({ task }: AnyOperation, output: JsonSchema) => ({
+  ...json(output),
+  ...(task && { 'text/event-stream': { schema: { type: 'string' } } }),
+});
 
 /** What any call may answer, and what this one can besides. */
 function errorCodesOf({ permission, effect, http, input }: AnyOperation): ErrorCode[] {

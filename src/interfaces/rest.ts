@@ -20,6 +20,7 @@ import { argumentsOf, type Arguments, pathParamsOf } from './arguments.ts';
 import { openApiOf } from './openapi.ts';
 import { createStartPage } from './start-page.ts';
 import { readInput } from './rest-input.ts';
+import { progressStream } from './rest-progress.ts';
 
 const OPENAPI_PATH = '/openapi.json';
 const NO_STORE = 'no-store';
@@ -83,14 +84,20 @@ function routeOf(operation: AnyOperation, { operations, dispatch }: RestOptions)
       exchange.note({ operation: operation.name });
       const read = () => readInput(operation, args, exchange, decoded(params, args));
       const { traceId, clientAddress, signal, headers } = exchange;
-      const output = await dispatch(operation, read, {
+      const stream = progressStream(exchange, operation);
+      const answer = dispatch(operation, read, {
         principal,
         signal,
         traceId,
         surface: 'rest',
         clientAddress,
         client: headers['user-agent'] && cleanText(headers['user-agent'], limits.shortText),
+        progress: stream?.progress,
       });
+      const output = await answer.catch((cause: unknown) => {
+        if (!stream?.end('error', errorBody(exchange, toAppError(cause)))) throw cause;
+      });
+      if (output === undefined || stream?.end('result', JSON.stringify(output))) return;
       sendOutput(exchange, output, { created: operation.effect === 'create', location });
     },
   };
@@ -186,11 +193,12 @@ function sendError(exchange: Exchange, cause: unknown): void {
     exchange.reply.destroy(error);
     return;
   }
-  const { code, message, details } = error;
-  const body = { error: { code, message, ...(details && { details }), trace_id: exchange.traceId } };
-  const status = error instanceof MethodNotAllowed ? METHOD_NOT_ALLOWED : errorSurface[code].status;
-  sendText(exchange, JSON.stringify(body), { status, headers: errorHeaders(error) });
+  const status = error instanceof MethodNotAllowed ? METHOD_NOT_ALLOWED : errorSurface[error.code].status;
+  sendText(exchange, errorBody(exchange, error), { status, headers: errorHeaders(error) });
 }
+
+const errorBody = ({ traceId }: Exchange, { code, message, details }: AppError): string =>
+  JSON.stringify({ error: { code, message, ...(details && { details }), trace_id: traceId } });
 
 /** @see {@link https://www.rfc-editor.org/rfc/rfc6750#section-3 | RFC 6750 §3} */
 function errorHeaders(error: AppError): Record<string, string> {

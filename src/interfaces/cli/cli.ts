@@ -9,7 +9,7 @@ import { parseInput } from '../../core/dispatch.ts';
 import { AppError, errorSurface, toAppError } from '../../core/errors.ts';
 import type { AnyOperation } from '../../core/operation.ts';
 import { DEFAULT_SCOPE } from '../../core/permissions.ts';
-import { cleanLines } from '../../core/untrusted.ts';
+import { cleanLines, cleanText } from '../../core/untrusted.ts';
 import { argumentsOf } from '../arguments.ts';
 import { addArguments, commandWordsOf, readArguments } from './arguments.ts';
 import { call, type Server } from './client.ts';
@@ -116,7 +116,8 @@ function addOperation(
     const server = await resolveServer(options, io);
     const message = options.yes === true ? undefined : question?.(input);
     if (message !== undefined) await confirm(message, io);
-    const ask = () => call(server, operation, given, io.signal);
+    const tell = (text: string) => void io.stderr.write(`… ${cleanText(text)}\n`);
+    const ask = () => call(server, operation, given, { signal: io.signal, tell });
     if (document && options.out !== undefined) {
       const text = async () => (options.json === true ? renderJson : document)(await ask());
       return void io.stderr.write(`wrote ${await writeDocument(options.out, io, text)}\n`);
@@ -196,7 +197,7 @@ async function checkToken(
   const probe = candidates.find(({ permission }) => permission === 'authenticated') ?? candidates[0];
   if (!probe) throw new AppError('INTERNAL', 'no operation can check a token');
   try {
-    await call(server, probe, {}, signal);
+    await call(server, probe, {}, { signal });
   } catch (cause) {
     if (!(cause instanceof AppError) || cause.code !== 'FORBIDDEN') throw cause;
   }

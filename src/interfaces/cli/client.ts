@@ -1,6 +1,7 @@
 /** One call of one operation over REST. Follows no redirect and tries nothing twice: the person at the terminal decides. */
 import { type IncomingMessage, request as httpRequest, type RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import { StringDecoder } from 'node:string_decoder';
 import { AppError, isErrorCode } from '../../core/errors.ts';
 import type { AnyOperation } from '../../core/operation.ts';
 import { cleanText } from '../../core/untrusted.ts';
@@ -10,6 +11,7 @@ const CONNECT_TIMEOUT_MS = 15_000;
 const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 const [FIRST_ERROR, FIRST_REDIRECT, OK] = [400, 300, 200] as const;
 const JSON_TYPE = 'application/json';
+const EVENTS_TYPE = 'text/event-stream';
 const FORM_TYPE = 'application/x-www-form-urlencoded';
 
 export interface Server {
@@ -19,12 +21,18 @@ export interface Server {
   ca: string | undefined;
 }
 
+export interface CallOptions {
+  signal: AbortSignal;
+  /** Hears how a call that takes long gets on, in the server's words. */
+  tell?: (message: string) => void;
+}
+
 /** @throws AppError with the code that the server answered, or UNAVAILABLE when it did not. */
 export async function call(
   server: Server,
   operation: AnyOperation,
   input: Record<string, unknown>,
-  signal: AbortSignal,
+  { signal, tell }: CallOptions,
 ): Promise<Record<string, unknown>> {
   const body = carriesBody(operation);
   const inPath = new Set(pathParamsOf(operation.http.path));
@@ -37,9 +45,10 @@ export async function call(
     server,
     { method: operation.http.method, path: query === '' ? path : `${path}?${query}`, signal },
     body ? { type: JSON_TYPE, text: JSON.stringify(Object.fromEntries(rest)) } : undefined,
+    operation.task === true && tell ? progressReader(tell) : undefined,
   );
   const answer = parse(text);
-  if (status < FIRST_REDIRECT && answer) return answer;
+  if (status < FIRST_REDIRECT && answer && !('error' in answer && isEvents(headers))) return answer;
   throw errorOf(server, status, answer, headers.location);
 }
 
@@ -91,9 +100,10 @@ function send(
   { url, token, ca }: Server,
   options: RequestOptions,
   body: { type: string; text: string } | undefined,
+  events?: EventReader,
 ): Promise<Answer> {
   const headers = {
-    accept: 'application/json',
+    accept: events ? `${JSON_TYPE}, ${EVENTS_TYPE}` : JSON_TYPE,
     'user-agent': 'ohp',
     ...(token !== undefined && { authorization: `Bearer ${token}` }),
     ...(body !== undefined && {
@@ -114,13 +124,14 @@ function send(
     request.on('close', () => clearTimeout(timer));
     request.on('error', (cause) => reject(networkError(url, cause)));
     request.on('response', (response) => {
-      collect(response).then(resolve, (cause: unknown) => reject(networkError(url, cause)));
+      collect(response, events).then(resolve, (cause: unknown) => reject(networkError(url, cause)));
     });
     request.end(body?.text);
   });
 }
 
-async function collect(response: IncomingMessage): Promise<Answer> {
+async function collect(response: IncomingMessage, events: EventReader | undefined): Promise<Answer> {
+  const read = isEvents(response.headers) ? events : undefined;
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of response) {
@@ -129,11 +140,37 @@ async function collect(response: IncomingMessage): Promise<Answer> {
     if (size > MAX_ANSWER_BYTES)
       throw new AppError('TOO_LARGE', `the answer is larger than ${MAX_ANSWER_BYTES} bytes`);
     chunks.push(bytes);
+    read?.(bytes);
   }
+  const text = Buffer.concat(chunks, size).toString('utf8');
   return {
     status: response.statusCode ?? 0,
     headers: response.headers,
-    text: Buffer.concat(chunks, size).toString('utf8'),
+    text: read ? lastOf(text) : text,
+  };
+}
+
+type EventReader = (bytes: Buffer) => void;
+
+const isEvents = (headers: IncomingMessage['headers']): boolean =>
+  headers['content-type']?.startsWith(EVENTS_TYPE) === true;
+
+/** Of the events that this server sends, each of one line of data: the last one is the answer. */
+const lastOf = (text: string): string => /^data: (.*)$/m.exec(text.split('\n\n').at(-2) ?? '')?.[1] ?? '';
+
+/** Tells each message once, as its event is whole. */
+function progressReader(tell: (message: string) => void): EventReader {
+  const decoder = new StringDecoder('utf8');
+  let rest = '';
+  let last = '';
+  return (bytes) => {
+    const events = (rest + decoder.write(bytes)).split('\n\n');
+    rest = events.pop() ?? '';
+    for (const event of events) {
+      const [, data = ''] = /^event: progress\ndata: (.*)$/.exec(event) ?? [];
+      const message = parse(data)?.message;
+      if (typeof message === 'string' && message !== last) tell((last = message));
+    }
   };
 }
 
