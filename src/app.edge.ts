@@ -12,6 +12,7 @@ import { Issuance } from './certificates/issuance.ts';
 import type { IssuanceSettings } from './certificates/issuers.ts';
 import { OrderingService } from './certificates/ordering.ts';
 import { type Identity, payerOf } from './certificates/payer.ts';
+import { createPreflight } from './certificates/preflight.ts';
 import { type CertificateService, openCertificates } from './certificates/service.ts';
 import type { CertificateWish } from './certificates/wishes.ts';
 import { openTicketKeys } from './certificates/ticket-keys.ts';
@@ -105,7 +106,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
   return {
     gateway,
     certificates,
-    ordering: orderingOf({ clock, issuance, certificates, table, payer, dns01 }),
+    ordering: orderingOf({ clock, issuance, certificates, table, payer, dns, dns01 }),
     proxies,
     routes,
     handlers,
@@ -169,10 +170,7 @@ function issuanceFor(
     dns,
     dns01,
     wishOf: (name) => wishOf(table().proxyOf(name)),
-    payerOf: (name) => {
-      const owner = table().proxyOf(name)?.owner;
-      return owner === undefined ? undefined : payer(owner);
-    },
+    payerOf: (name) => ownerOf(table, payer, name),
     shelf: certificates,
     wanted: () =>
       [...config.control.hosts, ...secureHostnames(table())].filter((name) => name !== THIS_MACHINE),
@@ -196,6 +194,16 @@ const identitiesOf =
     return user ? { isConfined: user.hostnames !== undefined, madeBy: undefined } : tokens.identityOf(id);
   };
 
+/** Whose budget an order for this hostname is counted in. */
+function ownerOf(
+  table: () => Table,
+  payer: (principalId: string) => string | undefined,
+  name: string,
+): string | undefined {
+  const owner = table().proxyOf(name)?.owner;
+  return owner === undefined ? undefined : payer(owner);
+}
+
 /** Nobody is asked before an order or a question needs it. */
 const dnsFor = (config: Config, { clock, dataDir }: EdgeParts): Dns =>
   createDns({
@@ -212,12 +220,14 @@ const orderingOf = ({
   certificates,
   table,
   payer,
+  dns,
   dns01,
 }: Pick<EdgeParts, 'clock'> & {
   issuance: Issuance;
   certificates: CertificateService;
   table: () => Table;
   payer: (principalId: string) => string | undefined;
+  dns: Dns;
   dns01: Dns | undefined;
 }) =>
   new OrderingService({
@@ -227,6 +237,16 @@ const orderingOf = ({
     dns01,
     servedName: (hostname) => table().proxyOf(hostname)?.hostname,
     payer: (principal) => payer(principal.id),
+    ownerOf: (name) => ownerOf(table, payer, name),
+    preflight: createPreflight({
+      clock,
+      dns,
+      identitiesOf: async (issuer, signal) =>
+        (await issuance.clientOf(issuer).directory({ signal })).meta.caaIdentities,
+      accountUrlOf: (issuer) => issuance.accountUrlOf(issuer),
+      usageOf: (limit) => issuance.orders.usageOf(limit),
+      placeProbe: issuance.challenges.placeProbe,
+    }),
   });
 
 /** Those of enabled proxies that answer over HTTPS. */

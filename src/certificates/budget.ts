@@ -124,3 +124,16 @@ export function ownerLimitsOf(owner: string, { perDay, perWeek }: OwnerBudget): 
   });
   return [limit(perDay, DAY, 'day'), limit(perWeek, WEEK, 'week')];
 }
+
+/** Of the CA, and of who has to answer for the order. */
+export const allLimitsOf = (
+  counted: Counted,
+  {
+    limits,
+    owner,
+    ownerBudget,
+  }: { limits?: CaLimits | undefined; owner?: string | undefined; ownerBudget?: OwnerBudget | undefined },
+): Limit[] => [
+  ...(owner !== undefined && ownerBudget ? ownerLimitsOf(owner, ownerBudget) : []),
+  ...(limits ? limitsOf(counted, limits) : []),
+];

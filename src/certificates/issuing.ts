@@ -16,7 +16,7 @@ import { AcmeFault } from './acme/fault.ts';
 import type { NewOrder, Order } from './acme/order.ts';
 import { AcmeProblem, type Problem } from './acme/problem.ts';
 import type { Call } from './acme/session.ts';
-import { type Limit, limitsOf, type OwnerBudget, ownerLimitsOf } from './budget.ts';
+import { allLimitsOf, type Limit, type OwnerBudget } from './budget.ts';
 import type { ChallengeRecords } from './challenge-records.ts';
 import type { Challenges } from './challenges.ts';
 import { type ChallengeType, challengesFor, challengeTypes, type Dns01Port, type Issuer } from './issuers.ts';
@@ -128,10 +128,7 @@ export class Issuing {
     const { names, reason, owner } = document;
     const { ownerBudget } = this.#options;
     const counted = { names, subject: subjectOf(names), isRenewal: reason === 'renewal', issuer: name };
-    return [
-      ...(owner !== undefined && ownerBudget ? ownerLimitsOf(owner, ownerBudget) : []),
-      ...(limits ? limitsOf(counted, limits) : []),
-    ];
+    return allLimitsOf(counted, { limits, owner, ownerBudget });
   }
 
   /** What only DNS-01 can show is not asked for where no record could be written. */
@@ -349,8 +346,21 @@ export class Issuing {
   }
 }
 
-/** How long one drive may take, all waits for the CA included. */
-export const DRIVE_MS = 240 * SECOND;
+/** All waits for the CA included. */
+const DRIVE_MS = 240 * SECOND;
+
+/** How long one drive may take. Name servers may take their time, while the lease is renewed. */
+export const driveMsOf = (
+  names: readonly string[],
+  {
+    dns,
+    dns01,
+  }: { dns?: { readonly propagationTimeoutMs: number } | undefined; dns01?: Dns01Port | undefined },
+): number =>
+  DRIVE_MS +
+  (names.some((name) => challengesFor(name, dns01).includes('dns-01'))
+    ? (dns?.propagationTimeoutMs ?? 0)
+    : 0);
 
 const isChallengeType = (type: string): type is ChallengeType =>
   challengeTypes.some((known) => known === type);
