@@ -13,6 +13,7 @@ import type { IssuanceSettings } from './certificates/issuers.ts';
 import { OnDemand } from './certificates/on-demand.ts';
 import { OrderingService } from './certificates/ordering.ts';
 import { type Identity, payerOf } from './certificates/payer.ts';
+import { createPreflight } from './certificates/preflight.ts';
 import { type CertificateService, openCertificates } from './certificates/service.ts';
 import { CertificateWatch } from './certificates/watch.ts';
 import type { CertificateWish } from './certificates/wishes.ts';
@@ -100,6 +101,16 @@ export async function openCertification(
     dns01,
     servedName,
     payer: (principal) => payer(principal.id),
+    ownerOf: (name) => payerAt(base, payer, name),
+    preflight: createPreflight({
+      clock,
+      dns,
+      identitiesOf: async (issuer, signal) =>
+        (await issuance.clientOf(issuer).directory({ signal })).meta.caaIdentities,
+      accountUrlOf: (issuer) => issuance.accountUrlOf(issuer),
+      usageOf: (limit) => issuance.orders.usageOf(limit),
+      placeProbe: issuance.challenges.placeProbe,
+    }),
   });
   const issuers = settings.issuers.map(({ name }) => name);
   return { certificates, issuance, onDemand, watch, ordering, issuers };

@@ -170,6 +170,11 @@ export class Accounts {
     return { url: made.url, ordersUrl: made.ordersUrl, key };
   }
 
+  /** Where it is at the CA; undefined when none was made yet. */
+  async urlOf(issuer: Issuer): Promise<string | undefined> {
+    return (await this.#row(issuer))?.url ?? undefined;
+  }
+
   #row({ directoryUrl }: Issuer) {
     return this.#options.database.read
       .selectFrom('acme_accounts')

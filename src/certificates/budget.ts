@@ -149,3 +149,16 @@ export function onDemandLimitsOf(
   });
   return [limit(wildcard, perWildcardAndDay), limit(registeredDomain(hostname), perDomainAndDay)];
 }
+
+/** Of the CA, and of who has to answer for the order. */
+export const allLimitsOf = (
+  counted: Counted,
+  {
+    limits,
+    owner,
+    ownerBudget,
+  }: { limits?: CaLimits | undefined; owner?: string | undefined; ownerBudget?: OwnerBudget | undefined },
+): Limit[] => [
+  ...(owner !== undefined && ownerBudget ? ownerLimitsOf(owner, ownerBudget) : []),
+  ...(limits ? limitsOf(counted, limits) : []),
+];

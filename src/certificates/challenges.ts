@@ -2,6 +2,7 @@
  * Answers to challenges of HTTP-01 and TLS-ALPN-01 that are pending: the gateway asks here before it asks anybody else, so that no upstream can
  * answer for its own hostname. In memory: whoever resumes an order after a restart puts them here again.
  */
+import { randomBytes } from 'node:crypto';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import type { Clock } from '../core/clock.ts';
 import { tlsPolicy } from '../core/tls-policy.ts';
@@ -10,6 +11,9 @@ import { keyAuthorization } from './acme/challenge.ts';
 import type { AccountRef } from './acme/session.ts';
 import { tlsAlpn01Answer } from './acme/tls-alpn-01.ts';
 import type { ChallengeType } from './issuers.ts';
+
+const PROBE_BYTES = 32;
+const HTTP_01_PATH = '/.well-known/acme-challenge/';
 
 export interface Placed {
   /** Takes it away again. */
@@ -45,6 +49,15 @@ export class Challenges {
   get isAskedByTls(): boolean {
     return this.#tls.size > 0;
   }
+
+  /** What only this process answers under this hostname; no CA knows its token. */
+  readonly placeProbe = (hostname: string) => {
+    const [token, body] = [randomBytes(PROBE_BYTES), randomBytes(PROBE_BYTES)].map((bytes) =>
+      bytes.toString('base64url'),
+    ) as [string, string];
+    this.#http.set(token, { hostname, body });
+    return { path: `${HTTP_01_PATH}${token}`, body, remove: () => void this.#http.delete(token) };
+  };
 
   async place({ authorization, challenge, account }: Placing): Promise<Placed> {
     const { token = '' } = challenge;

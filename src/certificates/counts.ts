@@ -38,6 +38,23 @@ export async function roomAt(
   return rows.length < allowed || !oldest ? 0 : oldest.at + withinMs;
 }
 
+/** What counts of it now. */
+export async function usedOf(
+  from: Reader,
+  { issuer, kind, subject, withinMs }: Limit,
+  now: number,
+): Promise<number> {
+  const { used } = await from
+    .selectFrom('issuance_counts')
+    .select(({ fn }) => fn.countAll<number | bigint | string>().as('used'))
+    .where('issuer', '=', issuer)
+    .where('kind', '=', kind)
+    .where('subject', '=', subject)
+    .where('at', '>', now - withinMs)
+    .executeTakeFirstOrThrow();
+  return Number(used);
+}
+
 /**
  * Takes one of each limit, or none. Something has to be written in this transaction before, so that no other process
  * writes between the look and the taking. @throws Held

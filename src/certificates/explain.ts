@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { timestamp, toTimestamp } from '../core/collection.ts';
 import { keyTypes } from '../core/key-type.ts';
 import { challengesFor, challengeTypes, type Dns01Port, type IssuanceSettings, whyNot } from './issuers.ts';
+import { type Check, checkSchema } from './preflight.ts';
 import { reportOf } from './order-report.ts';
 import { orderSchema } from './order-schema.ts';
 import type { StoredOrder } from './orders.ts';
@@ -35,6 +36,9 @@ export const explanationSchema = z.object({
   }),
   next_attempt_at: timestamp.optional(),
   orders: z.array(orderSchema).describe('The newest first, with their timelines'),
+  checks: z
+    .array(checkSchema)
+    .describe('What was found out just now; empty when no CA would be asked, or check was false'),
   not_seen: z.array(z.string()).describe('What can not be seen from this process'),
 });
 export type Explanation = z.output<typeof explanationSchema>;
@@ -52,17 +56,21 @@ export interface Known {
   readonly dns01: Dns01Port | undefined;
   /** Newest first. */
   readonly orders: readonly StoredOrder[];
+  readonly checks: readonly Check[];
   readonly now: number;
 }
 
 const NOT_SEEN = [
-  'Whether the DNS of the hostname leads here, and whether the world reaches ports 80 and 443 of this machine: the CA tells, by its words in the timeline',
+  'How it looks from outside: what is checked is asked from this machine. The CA tells the rest, by its words in the timeline',
+];
+const NOT_CHECKED = [
+  'Where the DNS leads and whether ports 80 and 443 are reached: it was not looked at, since no CA would be asked or check is false',
 ];
 
 const NO_ISSUER = 'its proxy wants the internal CA, or CAs that are not set up';
 
 export function explanationOf(known: Known): Explanation {
-  const { hostname, servedAs, certificate, renewsAt, orders } = known;
+  const { hostname, servedAs, certificate, renewsAt, orders, checks } = known;
   const ordering = orderingOf(known);
   const open = orders.find(({ state }) => state !== 'issued' && state !== 'abandoned');
   return {
@@ -81,7 +89,8 @@ export function explanationOf(known: Known): Explanation {
     ordering,
     ...(open && { next_attempt_at: toTimestamp(open.nextAttemptAt) }),
     orders: orders.map(reportOf),
-    not_seen: NOT_SEEN,
+    checks: [...checks],
+    not_seen: checks.length > 0 ? NOT_SEEN : NOT_CHECKED,
   };
 }
 
@@ -110,6 +119,7 @@ function summaryOf(known: Known, whyNotOrdered: string | undefined, open: Stored
     servedWith(known),
     ...(isOfCa(known) ? [] : missing(known, whyNotOrdered)),
     ...attempts(known, open),
+    ...checked(known),
   ].join(' ');
 }
 
@@ -145,4 +155,20 @@ function attempts({ now }: Known, open: StoredOrder | undefined): string[] {
   const remedy = last?.problem === undefined ? '' : ` What to do: ${remedyFor(last.problem).remedy}`;
   const when = open.nextAttemptAt > now ? `at ${toTimestamp(open.nextAttemptAt)}` : 'now';
   return [`${failures} attempts failed; the next is ${when}, at ${issuer}.${remedy}`];
+}
+
+/** What stands in the way, in the order in which it matters. */
+function checked({ checks }: Known): string[] {
+  if (checks.length === 0) return [];
+  const told = checks.filter(({ result }) => result === 'fail' || result === 'warn');
+  if (told.length > 0)
+    return told.map(
+      ({ detail, remedy }) => `Checked now: ${detail}.${remedy === undefined ? '' : ` ${remedy}`}`,
+    );
+  const isAllKnown = checks.every(({ result }) => result === 'pass');
+  return [
+    isAllKnown
+      ? 'Checked now: nothing stands in the way, as seen from here.'
+      : 'Checked now: nothing that could be found out stands in the way.',
+  ];
 }

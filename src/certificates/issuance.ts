@@ -19,14 +19,8 @@ import { ownerLimitsOf } from './budget.ts';
 import type { Entry } from './catalog.ts';
 import { type ChallengeDns, ChallengeRecords } from './challenge-records.ts';
 import { Challenges } from './challenges.ts';
-import {
-  challengesFor,
-  chooseIssuer,
-  type Dns01Port,
-  type IssuanceSettings,
-  type Issuer,
-} from './issuers.ts';
-import { DRIVE_MS, Issuing } from './issuing.ts';
+import { chooseIssuer, type Dns01Port, type IssuanceSettings, type Issuer } from './issuers.ts';
+import { driveMsOf, Issuing } from './issuing.ts';
 import type { Shelf } from './shelf.ts';
 import { Held } from './counts.ts';
 import { LeaseLost, type NewOrderRow, Orders, type StoredOrder, urgency } from './orders.ts';
@@ -220,6 +214,10 @@ export class Issuance implements AsyncDisposable {
     return turn;
   }
 
+  accountUrlOf(issuer: Issuer): Promise<string | undefined> {
+    return this.#accounts.urlOf(issuer);
+  }
+
   issuerNamed(name: string): Issuer | undefined {
     return this.#options.settings.issuers.find((issuer) => issuer.name === name);
   }
@@ -400,7 +398,7 @@ export class Issuance implements AsyncDisposable {
     const issuer = this.issuerNamed(order.document.issuer);
     if (!issuer) return;
     const late = new AbortController();
-    const driveMs = this.#driveMs(order);
+    const driveMs = driveMsOf(order.document.names, this.#options);
     const timer = clock.after(driveMs, () => late.abort());
     const signal = AbortSignal.any([this.#stop.signal, late.signal]);
     try {
@@ -417,13 +415,6 @@ export class Issuance implements AsyncDisposable {
     } finally {
       timer.cancel();
     }
-  }
-
-  /** Name servers may take their time, while the lease is renewed. */
-  #driveMs({ document: { names } }: StoredOrder): number {
-    const { dns, dns01 } = this.#options;
-    const mayTakeDns = names.some((name) => challengesFor(name, dns01).includes('dns-01'));
-    return DRIVE_MS + (mayTakeDns ? (dns?.propagationTimeoutMs ?? 0) : 0);
   }
 
   /** Settings may have changed since: an issuer that is gone is not asked, nor one that can't be for these names. */

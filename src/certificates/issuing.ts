@@ -16,7 +16,7 @@ import { AcmeFault } from './acme/fault.ts';
 import type { NewOrder, Order } from './acme/order.ts';
 import { AcmeProblem, type Problem } from './acme/problem.ts';
 import type { Call } from './acme/session.ts';
-import { type Limit, limitsOf, onDemandLimitsOf, ownerLimitsOf } from './budget.ts';
+import { allLimitsOf, type Limit, onDemandLimitsOf } from './budget.ts';
 import type { ChallengeRecords } from './challenge-records.ts';
 import type { Challenges } from './challenges.ts';
 import {
@@ -131,20 +131,14 @@ export class Issuing {
   }
 
   /** All that sending it counts against. */
-  #limits({ document }: StoredOrder, issuer: Issuer): Limit[] {
+  #limits({ document }: StoredOrder, { name: issuer, limits }: Issuer): Limit[] {
     const { names, reason, owner, wildcard } = document;
     const { ownerBudget, onDemand } = this.#options.settings;
     const [name = ''] = names;
-    const counted = {
-      names,
-      subject: subjectOf(names),
-      isRenewal: reason === 'renewal',
-      issuer: issuer.name,
-    };
+    const counted = { names, subject: subjectOf(names), isRenewal: reason === 'renewal', issuer };
     return [
-      ...(owner !== undefined && ownerBudget ? ownerLimitsOf(owner, ownerBudget) : []),
       ...(wildcard !== undefined && onDemand ? onDemandLimitsOf(name, wildcard, onDemand) : []),
-      ...(issuer.limits ? limitsOf(counted, issuer.limits) : []),
+      ...allLimitsOf(counted, { limits, owner, ownerBudget }),
     ];
   }
 
@@ -363,8 +357,21 @@ export class Issuing {
   }
 }
 
-/** How long one drive may take, all waits for the CA included. */
-export const DRIVE_MS = 240 * SECOND;
+/** All waits for the CA included. */
+const DRIVE_MS = 240 * SECOND;
+
+/** How long one drive may take. Name servers may take their time, while the lease is renewed. */
+export const driveMsOf = (
+  names: readonly string[],
+  {
+    dns,
+    dns01,
+  }: { dns?: { readonly propagationTimeoutMs: number } | undefined; dns01?: Dns01Port | undefined },
+): number =>
+  DRIVE_MS +
+  (names.some((name) => challengesFor(name, dns01).includes('dns-01'))
+    ? (dns?.propagationTimeoutMs ?? 0)
+    : 0);
 
 const isChallengeType = (type: string): type is ChallengeType =>
   challengeTypes.some((known) => known === type);

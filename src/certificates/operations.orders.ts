@@ -37,7 +37,7 @@ export const explainCertificate = defineOperation({
   name: 'explain_certificate',
   title: 'Explain a certificate',
   description:
-    'Says what a hostname is served with now, which CA and challenge would be used or why none, how the last orders went in the words of the CA, when the next attempt is, and what to do.',
+    'Says what a hostname is served with now, which CA and challenge would be used or why none, what stands in the way (DNS, CAA, ports 80 and 443, limits: looked at now), how the last orders went in the words of the CA, when the next attempt is, and what to do.',
   permission: 'certificates:read',
   confinement: 'filters',
   effect: 'read',
@@ -45,9 +45,16 @@ export const explainCertificate = defineOperation({
   mcp: 'searchable',
   toolset: 'certificates',
   http: { method: 'GET', path: '/v1/certificate-explanation' },
-  input: z.object({ hostname: hostname.describe('Hostname, or *.example.com') }),
+  input: z.object({
+    hostname: hostname.describe('Hostname, or *.example.com'),
+    check: z
+      .boolean()
+      .default(true)
+      .describe('Also ask the DNS, and whether this gateway is reached; false: only what is known here'),
+  }),
   output: explanationSchema,
-  handler: (input, context, { ordering }: Services) => ordering.explain(input.hostname, context),
+  handler: ({ hostname: name, check }, context, { ordering }: Services) =>
+    ordering.explain({ hostname: name, isChecked: check }, context),
 });
 
 export const requestCertificate = defineOperation({

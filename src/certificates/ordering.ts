@@ -13,9 +13,11 @@ import type { CertificateKeyType } from '../core/key-type.ts';
 import { AcmeError } from './acme/fault.ts';
 import { publicJwk } from './acme/jws.ts';
 import type { RevocationReason } from './acme/revoke.ts';
+import { allLimitsOf } from './budget.ts';
 import { type Explanation, explanationOf } from './explain.ts';
 import type { Issuance } from './issuance.ts';
-import { chooseIssuer, type Dns01Port, type Issuer, whyNot } from './issuers.ts';
+import { challengesFor, chooseIssuer, type Dns01Port, type Issuer, whyNot } from './issuers.ts';
+import type { Check, Preflight } from './preflight.ts';
 import { reportOf } from './order-report.ts';
 import type { Certificate, ListedCertificate, ToldCertificate } from './schema.ts';
 import type { CertificateService } from './service.ts';
@@ -40,6 +42,9 @@ export interface OrderingOptions {
   dns01: Dns01Port | undefined;
   /** The hostname or `*.parent` under which it is served; undefined: it is not. */
   servedName: (hostname: string) => string | undefined;
+  preflight?: Preflight | undefined;
+  /** In whose name an order for a hostname that is served counts; undefined: nobody's. */
+  ownerOf?: ((name: string) => string | undefined) | undefined;
   /** In whose name orders of this principal count; undefined: nobody's. */
   payer: (principal: Principal) => string | undefined;
 }
@@ -158,7 +163,11 @@ export class OrderingService {
     };
   }
 
-  async explain(hostname: string, { principal }: Pick<Caller, 'principal'>): Promise<Explanation> {
+  /** `isChecked`: the DNS, the CA's directory and our own listeners are asked too, where a CA would be. */
+  async explain(
+    { hostname, isChecked }: { hostname: string; isChecked: boolean },
+    { principal, signal }: Pick<Caller, 'principal' | 'signal'>,
+  ): Promise<Explanation> {
     requireHostname(principal, hostname);
     const { issuance, certificates, dns01, servedName, clock } = this.#options;
     const now = clock.now();
@@ -179,7 +188,28 @@ export class OrderingService {
       keyWish: issuance.keyWishFor([servedAs ?? hostname]),
       dns01,
       orders,
+      checks: isChecked ? await this.#checks(servedAs ?? hostname, signal) : [],
       now,
+    });
+  }
+
+  /** None where no CA would be asked: then nobody else is either. */
+  async #checks(name: string, signal: AbortSignal): Promise<Check[]> {
+    const { issuance, certificates, dns01, preflight, ownerOf } = this.#options;
+    const { issuer } = chooseIssuer([name], { issuers: issuance.issuersFor([name]) }, dns01);
+    if (issuance.settings.off !== undefined || !issuer || !preflight) return [];
+    const entry = certificates.inUse(name);
+    return preflight({
+      name,
+      issuer,
+      challenges: challengesFor(name, dns01),
+      isServed: certificates.servedAs(name) !== undefined,
+      fingerprint: entry?.fingerprint,
+      limits: allLimitsOf(
+        { names: [name], subject: name, isRenewal: entry?.source === 'acme', issuer: issuer.name },
+        { ...issuer, ownerBudget: issuance.settings.ownerBudget, owner: ownerOf?.(name) },
+      ),
+      signal,
     });
   }
 

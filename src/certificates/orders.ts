@@ -11,7 +11,7 @@ import type { ChangeContext, Database, Reader, Tables, Writer } from '../store/d
 import type { CertificateKeyType } from '../core/key-type.ts';
 import { newCertificateKey } from './acme/csr.ts';
 import type { Limit } from './budget.ts';
-import { giveBack, roomAt, settleIssued, sweepCounts, take } from './counts.ts';
+import { giveBack, roomAt, settleIssued, sweepCounts, take, usedOf } from './counts.ts';
 import { reportOf } from './order-report.ts';
 import {
   type OrderDocument,
@@ -405,6 +405,13 @@ export class Orders {
     const now = this.#clock.now();
     const times = await Promise.all(limits.map((limit) => roomAt(this.#database.read, limit, now)));
     return Math.max(0, ...times);
+  }
+
+  /** What counts of one limit, and when it has room: now or before, or later. */
+  async usageOf(limit: Limit): Promise<{ used: number; roomAt: number }> {
+    const now = this.#clock.now();
+    const { read } = this.#database;
+    return { used: await usedOf(read, limit, now), roomAt: await roomAt(read, limit, now) };
   }
 
   /** Counts that count no more, and the oldest orders that are over. */
