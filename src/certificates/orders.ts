@@ -170,14 +170,16 @@ export class Orders {
     return rows.map(({ id, open_for: subject }) => ({ id, names: namesOf(subject ?? '') }));
   }
 
-  /** As `allOpen`, with all that is known of each. */
-  async allOpenWhole(): Promise<StoredOrder[]> {
+  /** Open ones that nobody but a person helps on. */
+  async stuck(): Promise<StoredOrder[]> {
     const rows = await this.#database.read
       .selectFrom('certificate_orders')
       .selectAll()
       .where('open_for', 'is not', null)
+      .where('document', 'like', '%"stuck":true%')
       .execute();
-    return rows.map(storedOf);
+    // A CA's words are in the document too, and may say the same.
+    return rows.map(storedOf).filter(({ document }) => document.stuck);
   }
 
   async countOpen(): Promise<number> {

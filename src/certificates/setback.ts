@@ -111,7 +111,8 @@ function unpublished(cause: Unpublished, { order, dns01, now, restMs }: Situatio
   const isLeft = challengesFor(hostname, dns01).some((type) => !failed.includes(type));
   if (isLeft) return { document: { failures, failed_challenges: failed }, nextAttemptAt: now, event };
   const waitMs = waitAfter({ consequence: 'retry_later', retryAfterMs, failures, restMs, seed: order.id });
-  return { document: { failures, failed_challenges: [] }, nextAttemptAt: now + waitMs, event };
+  const stuck = stage !== 'not_visible' || failures >= STUCK_AFTER || order.document.stuck;
+  return { document: { failures, failed_challenges: [], stuck }, nextAttemptAt: now + waitMs, event };
 }
 
 /** A new order at a CA: of the one before nothing is left. */

@@ -1,9 +1,9 @@
 /**
  * Says what is wrong with certificates now: those in use that near their end, and orders that nobody but a person helps
- * on. Looks every minute, at the store and at what is served, so that it needs to remember nothing. Made by `app.edge.ts`,
+ * on. Looks every minute, at the store and at what is served, so that it needs to remember nothing. Made by `app.certificates.ts`,
  * which gives it where to say so.
  */
-import { type Clock, MINUTE, type Timer } from '../core/clock.ts';
+import { type Clock, MINUTE, SECOND, type Timer } from '../core/clock.ts';
 import { toTimestamp } from '../core/collection.ts';
 import { messageOf } from '../core/errors.ts';
 import type { EventName, Events } from '../core/events.ts';
@@ -16,6 +16,7 @@ import type { StoredOrder } from './orders.ts';
 import { remedyFor } from './remedies.ts';
 
 const EVERY_MS = MINUTE;
+const SOON_MS = SECOND;
 /** Of the hostnames and the words of a CA, in one alert. */
 const MAX_NAMES = 10;
 const MAX_WORDS = 500;
@@ -52,6 +53,7 @@ export interface WatchOptions {
 export class CertificateWatch implements AsyncDisposable {
   readonly #options: WatchOptions;
   #timer: Timer | undefined;
+  #soon: Timer | undefined;
   #unsubscribe: (() => void)[] = [];
   #looking: Promise<void> | undefined;
   #again = false;
@@ -64,7 +66,7 @@ export class CertificateWatch implements AsyncDisposable {
   start(): void {
     const { clock, events } = this.#options;
     this.#timer = clock.every(EVERY_MS, () => void this.look());
-    this.#unsubscribe = news.map((name) => events.on(name, () => void this.look()));
+    this.#unsubscribe = news.map((name) => events.on(name, () => this.#lookSoon()));
     void this.look();
   }
 
@@ -83,8 +85,17 @@ export class CertificateWatch implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#timer?.cancel();
+    this.#soon?.cancel();
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
     await this.#looking;
+  }
+
+  /** News come in crowds. */
+  #lookSoon(): void {
+    this.#soon ??= this.#options.clock.after(SOON_MS, () => {
+      this.#soon = undefined;
+      void this.look();
+    });
   }
 
   async #lookAll(): Promise<void> {
@@ -97,10 +108,10 @@ export class CertificateWatch implements AsyncDisposable {
   async #look(): Promise<void> {
     const { clock, issuance, inUse, tell } = this.#options;
     const now = clock.now();
-    const open = await issuance.orders.allOpenWhole();
+    const stuck = await issuance.orders.stuck();
     await tell([
       ...[...inUse()].flatMap(([entry, hostnames]) => expiring(entry, hostnames, now)),
-      ...open.flatMap(failing),
+      ...stuck.map(failing),
     ]);
   }
 }
@@ -129,21 +140,18 @@ function expiring(entry: Entry, hostnames: readonly string[], now: number): Cert
   ];
 }
 
-function failing({ id, document }: StoredOrder): CertificateAlert[] {
-  const { names, issuer, stuck, failures } = document;
-  if (!stuck) return [];
+function failing({ id, document }: StoredOrder): CertificateAlert {
+  const { names, issuer, failures } = document;
   const failed = document.events.findLast(({ kind }) => kind === 'failed');
   const problem = failed?.problem === undefined ? undefined : cleanText(failed.problem);
   const remedy = problem === undefined ? '' : `; ${remedyFor(problem).remedy}`;
-  return [
-    {
-      key: `certificate.failing/${id}`,
-      stage: 1,
-      code: 'certificate.failing',
-      level: 'error',
-      summary: `no certificate for ${names.slice(0, MAX_NAMES).join(', ')}: ${cleanText(failed?.text ?? 'refused', MAX_WORDS)}${remedy}`,
-      hostname: names[0],
-      facts: { order_id: id, issuer, failures, ...(problem !== undefined && { problem }) },
-    },
-  ];
+  return {
+    key: `certificate.failing/${id}`,
+    stage: 1,
+    code: 'certificate.failing',
+    level: 'error',
+    summary: `no certificate for ${names.slice(0, MAX_NAMES).join(', ')}: ${cleanText(failed?.text ?? 'refused', MAX_WORDS)}${remedy}`,
+    hostname: names[0],
+    facts: { order_id: id, issuer, failures, ...(problem !== undefined && { problem }) },
+  };
 }
