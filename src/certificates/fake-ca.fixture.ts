@@ -2,6 +2,7 @@
 import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto';
 import type { ManualClock } from '../core/clock.ts';
 import type { AcmeClient } from './acme/client.ts';
+import type { Download } from './acme/download.ts';
 import { AcmeFault } from './acme/fault.ts';
 import type { NewOrder, Order } from './acme/order.ts';
 import { AcmeProblem } from './acme/problem.ts';
@@ -115,9 +116,9 @@ export class FakeCa {
       finalize: step('finalize', (_account: unknown, { url, csr }: { url: string; csr: Buffer }) =>
         this.#sign(find(url), csr),
       ),
-      download: step('certificate', (_account: unknown, { certificateUrl }: { certificateUrl: string }) => ({
+      download: step('certificate', (_account: unknown, { certificateUrl, preferredIssuer }: Download) => ({
         chainPem: find(certificateUrl).chainPem ?? '',
-        isPreferred: true,
+        isPreferred: preferredIssuer === undefined,
       })),
       renewalInfo: step('renewalInfo', (pem: string) => this.#options.renewalInfo?.(pem)),
       [Symbol.asyncDispose]: async () => undefined,

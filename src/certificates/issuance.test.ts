@@ -118,3 +118,19 @@ test('no order is sent past a limit of the CA, and it is sent when there is room
   await turn(one);
   assert.equal(ca.orders.size, 5);
 });
+
+test('a preferred chain that the CA does not have is told, and costs nobody the certificate', async (t) => {
+  const { clock, folder, database, ca } = await world(t);
+  const issuers = [{ ...issuer, preferredChain: 'No such root' }];
+  await using one = await engine(folder, {
+    clock,
+    ca: () => ca,
+    database,
+    wanted: ['a.company.io'],
+    issuers,
+  });
+  await turn(one);
+  const [order] = await one.issuance.orders.latest(1);
+  assert.equal(order?.state, 'issued');
+  assert.match(order.document.events.at(-1)?.text ?? '', /none that it has leads to No such root/);
+});

@@ -27,6 +27,7 @@ import {
   type IssuanceSettings,
   type Issuer,
 } from './issuers.ts';
+import type { OrderEvent } from './order-schema.ts';
 import { type Orders, type StoredOrder, subjectOf } from './orders.ts';
 import type { KeepCertificate } from './shelf.ts';
 import { toPkcs8 } from './x509.ts';
@@ -120,7 +121,7 @@ export class Issuing {
     let current = await this.#send(order, work);
     for (let turn = 0; turn < MAX_TURNS; turn++) {
       const remote = await client.getOrder(account, urlOf(current), call);
-      if (remote.status === 'valid') return this.#fetch(current, remote, work);
+      if (remote.status === 'valid') return this.#fetch(await this.#signed(current), remote, work);
       if (remote.status === 'invalid') throw await this.#whyInvalid(remote, work);
       if (remote.status === 'pending') current = await this.#prove(current, remote, work);
       if (remote.status === 'ready') current = await this.#finalize(current, remote, work);
@@ -312,11 +313,19 @@ export class Issuing {
     const csr = writeCsr(identifiersOf(order.document.names), key);
     const { client, account, call, deadline } = work;
     await client.finalize(account, { ...remote, csr }, call);
-    const signed = await this.#options.orders.step(order, {
-      event: { kind: 'signed', text: 'asked the CA to sign the key' },
-    });
+    const signed = await this.#signed(order);
     await client.pollOrder(account, remote.url, { ...call, deadline, while: ['processing'] });
     return signed;
+  }
+
+  /** Counted with the CA from here on, whatever becomes of the certificate. After a lost reply it is not written yet. */
+  async #signed(order: StoredOrder): Promise<StoredOrder> {
+    const { events } = order.document;
+    const last = (kind: OrderEvent['kind']) => events.findLastIndex((event) => event.kind === kind);
+    if (last('signed') > last('ordered')) return order;
+    return this.#options.orders.step(order, {
+      event: { kind: 'signed', text: 'asked the CA to sign the key' },
+    });
   }
 
   /** Certificate and end of the order in one transaction: there is never one without the other. */
@@ -326,7 +335,7 @@ export class Issuing {
     if (certificateUrl === undefined)
       throw new AcmeFault('malformed_reply', 'the order is valid and has no certificate');
     const key = await this.#options.orders.keyOf(order.id);
-    const { chainPem } = await client.download(
+    const { chainPem, isPreferred } = await client.download(
       account,
       { certificateUrl, key, identifiers: identifiersOf(names), preferredIssuer: issuer.preferredChain },
       call,
@@ -339,7 +348,7 @@ export class Issuing {
         document: { failures: 0, failures_at_issuer: 0, failed_challenges: [] },
         event: {
           kind: 'issued',
-          text: `${certificate.id} by ${certificate.issuer}, until ${certificate.not_after}`,
+          text: `${certificate.id} by ${certificate.issuer}, until ${certificate.not_after}${isPreferred ? '' : otherChain(issuer)}`,
         },
       });
     });
@@ -365,6 +374,9 @@ export class Issuing {
 
 /** How long one drive may take, all waits for the CA included. */
 export const DRIVE_MS = 240 * SECOND;
+
+const otherChain = ({ preferredChain = '' }: Issuer): string =>
+  `; with the usual chain of the CA, for none that it has leads to ${preferredChain} (preferred_chain)`;
 
 const isChallengeType = (type: string): type is ChallengeType =>
   challengeTypes.some((known) => known === type);

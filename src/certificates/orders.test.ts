@@ -11,6 +11,7 @@ import { createChange } from '../store/change.ts';
 import type { Tables } from '../store/database.ts';
 import { migrate } from '../store/migrations.ts';
 import { openSqlite } from '../store/sqlite.ts';
+import { AcmeFault } from './acme/fault.ts';
 import type { Limit } from './budget.ts';
 import { engine, issuer, NAMES, turn, world } from './engine.fixture.ts';
 import { problem } from './fake-ca.fixture.ts';
@@ -127,6 +128,29 @@ test('certificates of a domain and failed validations are counted while they are
   clock.advance(7 * DAY);
   await turn(one);
   assert.ok(ca.certificates().length > 2 && ca.certificates().length <= 4);
+});
+
+test('a certificate that the CA signed is counted when it can not be used, too', async (t) => {
+  const { clock, folder, database, ca } = await world(t, {
+    trouble: (what) => {
+      if (what === 'certificate')
+        throw new AcmeFault('wrong_certificate', 'another one', { consequence: 'order' });
+    },
+  });
+  const tight = { ...limits, ordersPerThreeHours: 300, duplicatesPerWeek: 2 };
+  const issuers = [{ ...issuer, limits: tight }];
+  await using one = await engine(folder, {
+    clock,
+    ca: () => ca,
+    database,
+    wanted: ['a.company.io'],
+    issuers,
+  });
+  for (let hours = 0; hours < 6 * 24; hours++) {
+    await turn(one);
+    clock.advance(HOUR);
+  }
+  assert.equal(ca.orders.size, 2);
 });
 
 test('whoever is confined has a budget of orders: it holds off theirs, nobody else’s, and no renewal', async (t) => {

@@ -339,10 +339,15 @@ export class Orders {
     };
   }
 
-  async #count(tx: Writer, id: string, { state, limits = [], failedName: failed }: Step): Promise<void> {
+  async #count(
+    tx: Writer,
+    id: string,
+    { state, event, limits = [], failedName: failed }: Step,
+  ): Promise<void> {
     const now = this.#clock.now();
     if (state === 'sending') await take(tx, id, { limits, now });
-    else if (state === 'issued') await settleIssued(tx, id, now);
+    // A CA counts what it signed, also when it never arrives here.
+    else if (event?.kind === 'signed') await settleIssued(tx, id, now);
     else if (state === 'waiting' || state === 'abandoned') await giveBack(tx, id, { failed, now });
   }
 
