@@ -9,6 +9,7 @@ import { DAY, HOUR, ManualClock, MINUTE } from '../core/clock.ts';
 import { silentLog } from '../core/record.ts';
 import { createChange } from '../store/change.ts';
 import type { Tables } from '../store/database.ts';
+import { keysOfOrders } from '../store/migrations.issuance.ts';
 import { migrate } from '../store/migrations.ts';
 import { openSqlite } from '../store/sqlite.ts';
 import { AcmeFault } from './acme/fault.ts';
@@ -182,6 +183,20 @@ test('whoever is confined has a budget of orders: it holds off theirs, nobody el
   clock.advance(75 * DAY);
   await turn(one);
   assert.equal(ca.certificates().length, 14, 'renewals are not held off');
+});
+
+test('the key of an order that is over is with its certificate alone, whenever it was made', async (t) => {
+  const { clock, folder, database, ca } = await world(t);
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted: ['a.company.io'] });
+  await turn(one);
+  const keys = () => database.read.selectFrom('certificate_orders').select('key_sealed').execute();
+  assert.deepEqual(await keys(), [{ key_sealed: '' }]);
+  // As they were stored before.
+  await database.change({}, (tx) =>
+    tx.updateTable('certificate_orders').set({ key_sealed: 'sealed' }).executeTakeFirst(),
+  );
+  await database.change({}, (tx) => keysOfOrders.up(tx));
+  assert.deepEqual(await keys(), [{ key_sealed: '' }]);
 });
 
 test('who asks by hand is told when the budget has room again', async (t) => {

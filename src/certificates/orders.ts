@@ -57,6 +57,9 @@ export interface NewOrderRow {
   urgency: number;
 }
 
+/** Of an order that is over. */
+const NO_KEY = '';
+
 /** What a step writes. */
 export interface Step {
   state?: OrderState;
@@ -321,7 +324,8 @@ export class Orders {
         ...(step.state !== undefined && { state: step.state }),
         ...(step.nextAttemptAt !== undefined && { next_attempt_at: step.nextAttemptAt }),
         ...(step.certificateId !== undefined && { certificate_id: step.certificateId }),
-        ...(isOver && { open_for: null }),
+        // The certificate has the key by now; deleted there, it is to be gone.
+        ...(isOver && { open_for: null, key_sealed: NO_KEY }),
       })
       .where('id', '=', order.id)
       .where('lease_holder', '=', this.#holder)
@@ -365,7 +369,7 @@ export class Orders {
     });
   }
 
-  /** The key of the certificate, private. */
+  /** The key of the certificate, private. @throws Error when the order is over: it is with the certificate */
   async keyOf(id: string) {
     const row = await this.#database.read
       .selectFrom('certificate_orders')

@@ -2,7 +2,7 @@
 import { type Kysely, sql } from 'kysely';
 import { AppError } from '../core/errors.ts';
 import { accountKeys, certificateOrders, challengeRecords } from './migrations.certificates.ts';
-import { issuanceIndexes } from './migrations.issuance.ts';
+import { issuanceIndexes, keysOfOrders } from './migrations.issuance.ts';
 import { identityFacts, oauth } from './migrations.oauth.ts';
 import type { Tables } from './schema.ts';
 
@@ -131,6 +131,7 @@ export const migrations: readonly Migration[] = [
   issuanceIndexes,
   accountKeys,
   challengeRecords,
+  keysOfOrders,
 ];
 
 const VERSION_KEY = 'schema_version';
