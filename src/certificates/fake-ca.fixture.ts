@@ -6,8 +6,8 @@ import type { Download } from './acme/download.ts';
 import { AcmeFault } from './acme/fault.ts';
 import type { NewOrder, Order } from './acme/order.ts';
 import { AcmeProblem } from './acme/problem.ts';
-import type { AccountRef } from './acme/session.ts';
 import type { RenewalInfo } from './acme/renewal-info.ts';
+import type { AccountRef, Call } from './acme/session.ts';
 import { newKeys, toPkcs8, type Signer, writeLeaf } from './x509.ts';
 
 export interface FakeCaOptions {
@@ -17,7 +17,10 @@ export interface FakeCaOptions {
   trouble?: (what: string, when: 'before' | 'after') => void;
   /** Gives an open order again to who asks for the same, in place of a list of orders. */
   reusesOrders?: boolean;
-  renewalInfo?: (pem: string) => RenewalInfo | undefined;
+  renewalInfo?: (
+    pem: string,
+    signal: AbortSignal,
+  ) => RenewalInfo | undefined | Promise<RenewalInfo | undefined>;
 }
 
 interface Made {
@@ -120,7 +123,7 @@ export class FakeCa {
         chainPem: find(certificateUrl).chainPem ?? '',
         isPreferred: preferredIssuer === undefined,
       })),
-      renewalInfo: step('renewalInfo', (pem: string) => this.#options.renewalInfo?.(pem)),
+      renewalInfo: step('renewalInfo', (pem: string, { signal }: Call) => this.#options.renewalInfo?.(pem, signal)),
       [Symbol.asyncDispose]: async () => undefined,
     };
     // What orders never call is left out.

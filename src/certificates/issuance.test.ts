@@ -1,7 +1,7 @@
 /** The engine against a CA that is simulated: what must hold whatever fails. Years of it: `simulation.test.ts`. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { DAY, HOUR, MINUTE } from '../core/clock.ts';
+import { DAY, HOUR, MINUTE, SECOND } from '../core/clock.ts';
 import { openSqlite } from '../store/sqlite.ts';
 import { join } from 'node:path';
 import { engine, issuer, NAMES, turn, world } from './engine.fixture.ts';
@@ -65,6 +65,43 @@ test('when the CA wants it by ARI, a certificate is renewed at once', async (t) 
   clock.advance(7 * HOUR);
   await turn(one);
   assert.equal(ca.orders.size, 2);
+});
+
+test('a CA that never suggests a time is asked two questions at once, and holds off neither looks nor orders', async (t) => {
+  let asked = 0;
+  let isAway = true;
+  const asking = Promise.withResolvers<void>();
+  const { clock, folder, database, ca } = await world(t, {
+    renewalInfo: (_pem, signal) => {
+      if (!isAway) return undefined;
+      if (++asked === 2) asking.resolve();
+      return new Promise((_resolve, reject) =>
+        signal.addEventListener('abort', () => reject(signal.reason as Error)),
+      );
+    },
+  });
+  const wanted = Array.from({ length: 12 }, (_, i) => `n${i}.company.io`);
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted });
+  await turn(one);
+  await one.issuance.tick();
+  await asking.promise;
+  clock.advance(SECOND);
+  wanted.push('new.company.io');
+  await one.issuance.tick();
+  const [order] = await one.issuance.orders.openOfName('new.company.io');
+  const done = Promise.withResolvers<void>();
+  if (order) one.issuance.watch(order.id, done.resolve);
+  await done.promise;
+  assert.ok(one.serving('new.company.io'));
+  assert.equal(asked, 2);
+  // The time for an answer is over: the others of this round are left, and looking at everything goes on.
+  clock.advance(15 * SECOND);
+  await one.issuance.settle();
+  assert.equal(asked, 2);
+  isAway = false;
+  clock.advance(61 * DAY);
+  await turn(one);
+  assert.equal(ca.orders.size, 2 * wanted.length);
 });
 
 test('what is served no more is not ordered any more', async (t) => {

@@ -34,7 +34,7 @@ import { renewalTime } from './renewal.ts';
 import { setbackOf } from './setback.ts';
 import { Watchers } from './watchers.ts';
 import { Windows } from './windows.ts';
-import { isAsWished, issuersFor, keyWishFor, type Made, type WishOf } from './wishes.ts';
+import { isAsWished, isOutdated, issuersFor, keyWishFor, type Made, type WishOf } from './wishes.ts';
 
 const EVERY_MS = MINUTE;
 /** Orders that are driven at once. */
@@ -86,6 +86,8 @@ export class Issuance implements AsyncDisposable {
   #unsubscribe: (() => void)[] = [];
   #pumping: Promise<void> | undefined;
   #pumpAgain = false;
+  #ticking: Promise<void> | undefined;
+  #beside: Promise<void> | undefined;
   /** No order is begun. */
   #isHeld = false;
   #rotation: Promise<unknown> = Promise.resolve();
@@ -127,16 +129,35 @@ export class Issuance implements AsyncDisposable {
       clock.every(EVERY_MS, () => this.#run(this.tick())),
       clock.every(SWEEP_EVERY_MS, () => this.#run(this.#sweep())),
     ];
-    this.#unsubscribe = [events.on('proxy.changed', ({ hostnames }) => this.#run(this.#changed(hostnames)))];
+    this.#unsubscribe = [events.on('proxy.changed', ({ hostnames }) => this.lookAt(hostnames))];
     this.#run(this.tick());
   }
 
-  /** Looks at everything that is served. */
-  async tick(): Promise<void> {
+  /** Looks at everything that is served. One at a time: asked for meanwhile, it is the one that is under way. */
+  tick(): Promise<void> {
+    this.#ticking ??= this.#tick().finally(() => (this.#ticking = undefined));
+    return this.#ticking;
+  }
+
+  async #tick(): Promise<void> {
     const wanted = new Set(this.#options.wanted());
     await this.#plan(wanted, wanted, await this.orders.allOpen());
     this.pump();
-    await this.#records?.sweep();
+    if (this.#beside) return;
+    // However long a CA takes to suggest a time, or the DNS, renewing goes on by what is known.
+    const work = Promise.all([this.#askWhen(wanted), this.#records?.sweep()]);
+    this.#beside = work.then(() => undefined).finally(() => (this.#beside = undefined));
+    this.#run(this.#beside);
+  }
+
+  async #askWhen(wanted: ReadonlySet<string>): Promise<void> {
+    const isNews = await this.#windows.refresh(wanted, this.#stop.signal);
+    if (isNews && !this.#stop.signal.aborted) await this.tick();
+  }
+
+  /** Soon, beside whoever asks: what these hostnames are served with may have changed. */
+  lookAt(hostnames: readonly string[]): void {
+    this.#run(this.#changed(hostnames));
   }
 
   /** Opens or finds the order for these names; its turn is now. */
@@ -248,7 +269,7 @@ export class Issuance implements AsyncDisposable {
     const open: StoredOrder[] = [];
     for (const order of await this.orders.openOfNames(hostnames)) {
       const isEnded =
-        this.#isOutdated(order) && (await this.#end(order, 'its proxy wants another CA, key or profile'));
+        isOutdated(order.document, this.#wishOf) && (await this.#end(order, 'its proxy wants another CA, key or profile'));
       if (!isEnded) open.push(order);
     }
     await this.#plan(
@@ -257,15 +278,6 @@ export class Issuance implements AsyncDisposable {
       open.map(({ id, document: { names } }) => ({ id, names })),
     );
     this.pump();
-  }
-
-  /** Ordered in another way than is wanted now; what somebody asked for by hand stays as it was asked for. */
-  #isOutdated({ document }: StoredOrder): boolean {
-    if (document.reason === 'requested') return false;
-    return document.names.some((name) => {
-      const wish = this.#wishOf(name);
-      return wish !== undefined && !isAsWished(wish, document);
-    });
   }
 
   /** `looked`: which of the wanted hostnames are looked at; `open`: open orders with any of them. */
@@ -301,7 +313,6 @@ export class Issuance implements AsyncDisposable {
   }
 
   async #renew(entries: readonly Entry[], wanted: ReadonlySet<string>): Promise<void> {
-    await this.#windows.refresh(entries, this.#stop.signal);
     const now = this.#options.clock.now();
     for (const entry of entries) {
       if (this.renewalAt(entry) > now) continue;

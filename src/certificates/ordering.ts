@@ -122,7 +122,7 @@ export class OrderingService {
       throw cause;
     }
     const revoked = await certificates.remove({ id, version: undefined, force: true }, caller);
-    await issuance.tick();
+    issuance.lookAt(revoked.names);
     return revoked;
   }
 
