@@ -65,16 +65,20 @@ function stepAfter(cause: unknown, situation: Situation): Step {
       ...failed,
     };
   const waitMs = waitAfter({ ...fault, failures, restMs: situation.restMs, seed: order.id });
-  // When all CAs were asked, the first one is asked again, and every challenge may be tried again.
-  const [first = situation.issuer] = possibleIssuers(situation);
+  return { ...afterWait(fault, situation), nextAttemptAt: now + waitMs, event, ...failed };
+}
+
+/** When all CAs were asked, the first one is asked again, and every challenge may be tried again. */
+function afterWait(fault: Fault, situation: Situation): Step {
+  const { order, issuer } = situation;
+  const failures = order.document.failures + 1;
   const tries = order.document.failures_at_issuer + 1;
-  const again = isGivenUp(fault, tries)
-    ? { issuer: first.name, failures_at_issuer: 0 }
-    : { failures_at_issuer: tries };
-  const kept: Step = fault.isOver
-    ? fresh({ ...again, failed_challenges: [] }, failures)
-    : { document: { failures, failures_at_issuer: tries } };
-  return { ...kept, nextAttemptAt: now + waitMs, event, ...failed };
+  const [first = issuer] = possibleIssuers(situation);
+  const isFirstNext = isGivenUp(fault, tries) && first.name !== issuer.name;
+  if (isFirstNext)
+    return fresh({ issuer: first.name, failures_at_issuer: 0, failed_challenges: [] }, failures);
+  if (fault.isOver) return fresh({ failures_at_issuer: tries, failed_challenges: [] }, failures);
+  return { document: { failures, failures_at_issuer: tries } };
 }
 
 const MIN_CROWD = 50;

@@ -1,0 +1,76 @@
+/** What the engine makes of CAs that refuse, go away, or answer what makes no sense. */
+import assert from 'node:assert/strict';
+import test, { type TestContext } from 'node:test';
+import { DAY, HOUR, type ManualClock } from '../core/clock.ts';
+import { type Engine, engine, issuer, turn, world } from './engine.fixture.ts';
+import { FakeCa, type FakeCaOptions, unreachable } from './fake-ca.fixture.ts';
+import type { Issuer } from './issuers.ts';
+
+const NAME = 'a.company.io';
+const FIRST: Issuer = { ...issuer, name: 'first' };
+const SECOND: Issuer = { ...issuer, name: 'second', directoryUrl: 'https://second.test/dir' };
+
+/** One hostname, and two CAs with troubles of their own. */
+async function two(
+  t: TestContext,
+  options: Record<'first' | 'second', Omit<FakeCaOptions, 'clock' | 'lifeMs'>>,
+  issuers: readonly Issuer[] = [FIRST, SECOND],
+) {
+  const { clock, folder, database } = await world(t);
+  const cas = {
+    first: new FakeCa({ lifeMs: 90 * DAY, ...options.first, clock }),
+    second: new FakeCa({ lifeMs: 90 * DAY, ...options.second, clock }),
+  };
+  const one = await engine(folder, {
+    clock,
+    ca: ({ name }) => (name === 'first' ? cas.first : cas.second),
+    database,
+    wanted: [NAME],
+    issuers: [...issuers],
+  });
+  t.after(() => one[Symbol.asyncDispose]());
+  return { clock, one, ...cas };
+}
+
+/** Looks every `everyMs` for as long. */
+async function pass(one: Engine, clock: ManualClock, forMs: number, everyMs = HOUR): Promise<void> {
+  for (const end = clock.now() + forMs; clock.now() < end; clock.advance(everyMs)) await turn(one);
+}
+
+test('after the last CA the first one is asked again, also when both were only away', async (t) => {
+  let isAway = true;
+  const { clock, one, first, second } = await two(t, {
+    first: {
+      trouble: () => {
+        if (isAway) throw unreachable();
+      },
+    },
+    second: {
+      trouble: () => {
+        throw unreachable();
+      },
+    },
+  });
+  await pass(one, clock, DAY);
+  assert.equal(one.serving(NAME), undefined);
+  isAway = false;
+  await pass(one, clock, DAY);
+  assert.ok(one.serving(NAME), 'the first one is back');
+  assert.deepEqual([first.orders.size, second.orders.size], [1, 0]);
+});
+
+test('an order that the only CA has is gone on with after an outage of a day', async (t) => {
+  let isAway = false;
+  const { clock, folder, database, ca } = await world(t, {
+    trouble: (what) => {
+      if (what === 'newOrder') isAway = true;
+      else if (isAway) throw unreachable();
+    },
+  });
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted: [NAME] });
+  await pass(one, clock, DAY);
+  isAway = false;
+  await pass(one, clock, 2 * HOUR);
+  assert.ok(one.serving(NAME));
+  assert.equal(ca.asked.length, 1);
+});
