@@ -14,7 +14,7 @@ import { writeCsr } from './acme/csr.ts';
 import { dns01Answer } from './acme/dns-01.ts';
 import { AcmeFault } from './acme/fault.ts';
 import type { NewOrder, Order } from './acme/order.ts';
-import { AcmeProblem, type Problem } from './acme/problem.ts';
+import { AcmeProblem, acmeType, type Problem } from './acme/problem.ts';
 import type { Call } from './acme/session.ts';
 import { type Limit, limitsOf, onDemandLimitsOf, ownerLimitsOf } from './budget.ts';
 import type { ChallengeRecords } from './challenge-records.ts';
@@ -171,8 +171,8 @@ export class Issuing {
       event: { kind: 'sent', text: `asked ${work.issuer.name} for a certificate for ${names.join(', ')}` },
       limits: this.#limits(order, work.issuer),
     });
-    const made = await this.#create(sending, work);
-    return this.#sent(sending, made.url, `the CA made order ${made.url}`);
+    const { order: sent, made } = await this.#create(sending, work);
+    return this.#sent(sent, made.url, `the CA made order ${made.url}`);
   }
 
   #sent(order: StoredOrder, url: string, text: string): Promise<StoredOrder> {
@@ -183,8 +183,9 @@ export class Issuing {
     });
   }
 
-  async #create({ document }: StoredOrder, work: Work): Promise<Order> {
+  async #create(order: StoredOrder, work: Work): Promise<{ order: StoredOrder; made: Order }> {
     const { client, account, call, issuer } = work;
+    const { document } = order;
     const { meta } = await client.directory(call);
     const wished = document.profile;
     // A profile is the CA's own: at another one, its usual certificate is better than none.
@@ -192,15 +193,30 @@ export class Issuing {
     const profile = isOffered ? wished : issuer.profile;
     const wanted: NewOrder = { identifiers: identifiersOf(document.names), profile };
     const replaces = await this.#replacedBy(document.replaces, work);
-    if (replaces === undefined) return client.createOrder(account, wanted, call);
+    if (replaces === undefined) return { order, made: await client.createOrder(account, wanted, call) };
     try {
-      return await client.createOrder(account, { ...wanted, replaces }, call);
+      return { order, made: await client.createOrder(account, { ...wanted, replaces }, call) };
     } catch (cause) {
-      // RFC 9773 §5: an order of ours whose reply was lost may have replaced it; then this one replaces nothing.
-      if (cause instanceof AcmeProblem && cause.type === 'alreadyReplaced')
-        return client.createOrder(account, wanted, call);
-      throw cause;
+      if (!isRefused(cause)) throw cause;
+      const without = await this.#withoutReplaces(order, cause);
+      return { order: without, made: await client.createOrder(account, wanted, call) };
     }
+  }
+
+  /**
+   * A CA may refuse it for reasons that are no fault of the names (RFC 9773 §5: another account, replaced already, no
+   * name in common), and in its own words. Being told what is replaced is a courtesy; the certificate is what counts.
+   */
+  #withoutReplaces(order: StoredOrder, { problem }: AcmeProblem): Promise<StoredOrder> {
+    return this.#options.orders.step(order, {
+      document: { replaces: undefined },
+      event: {
+        kind: 'failed',
+        text: `the CA refused an order that says it replaces ${order.document.replaces ?? ''}: asked without that`,
+        ca_words: problem.raw,
+        problem: acmeType(problem) ?? problem.type,
+      },
+    });
   }
 
   /** Only the CA that made it knows it, and only one with ARI takes it. */
@@ -377,6 +393,9 @@ export const DRIVE_MS = 240 * SECOND;
 
 const otherChain = ({ preferredChain = '' }: Issuer): string =>
   `; with the usual chain of the CA, for none that it has leads to ${preferredChain} (preferred_chain)`;
+
+const isRefused = (cause: unknown): cause is AcmeProblem =>
+  cause instanceof AcmeProblem && (cause.consequence === 'order' || cause.consequence === 'account');
 
 const isChallengeType = (type: string): type is ChallengeType =>
   challengeTypes.some((known) => known === type);

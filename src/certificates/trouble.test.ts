@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import { DAY, HOUR, type ManualClock } from '../core/clock.ts';
 import { type Engine, engine, issuer, turn, world } from './engine.fixture.ts';
-import { FakeCa, type FakeCaOptions, unreachable } from './fake-ca.fixture.ts';
+import { FakeCa, type FakeCaOptions, problem, unreachable } from './fake-ca.fixture.ts';
 import type { Issuer } from './issuers.ts';
 
 const NAME = 'a.company.io';
@@ -74,3 +74,23 @@ test('an order that the only CA has is gone on with after an outage of a day', a
   assert.ok(one.serving(NAME));
   assert.equal(ca.asked.length, 1);
 });
+
+for (const refusal of ['malformed', 'conflict', 'unauthorized'])
+  test(`a CA that will not have a certificate replaced (${refusal}) is asked once without that, and not told of it again`, async (t) => {
+    let isProving = false;
+    const { clock, folder, database, ca } = await world(t, {
+      refusesReplaces: () => problem(refusal, 409),
+      fails: () => isProving,
+    });
+    await using one = await engine(folder, { clock, ca: () => ca, database, wanted: [NAME] });
+    await turn(one);
+    isProving = true;
+    clock.advance(61 * DAY);
+    await pass(one, clock, 6 * HOUR);
+    isProving = false;
+    await pass(one, clock, 12 * HOUR);
+    const renewals = ca.asked.slice(1);
+    assert.ok(renewals.length > 3);
+    assert.equal(renewals.filter(({ replaces }) => replaces !== undefined).length, 1);
+    assert.ok((one.serving(NAME)?.notAfter ?? 0) > clock.now() + 80 * DAY);
+  });
