@@ -12,7 +12,7 @@ import { certificateId } from './acme/certificate-id.ts';
 import type { AcmeClient } from './acme/client.ts';
 import { writeCsr } from './acme/csr.ts';
 import { dns01Answer } from './acme/dns-01.ts';
-import { AcmeFault } from './acme/fault.ts';
+import { AcmeError, AcmeFault, type FaultCode } from './acme/fault.ts';
 import type { NewOrder, Order } from './acme/order.ts';
 import { AcmeProblem, acmeType, type Problem } from './acme/problem.ts';
 import type { Call } from './acme/session.ts';
@@ -230,17 +230,28 @@ export class Issuing {
   }
 
   /** @see RFC 8555 §7.1.2.1; CAs without a list give the same order again to who asks for the same while it is open. */
-  async #recover({ document }: StoredOrder, { client, account, call }: Work): Promise<Order | undefined> {
+  async #recover(order: StoredOrder, work: Work): Promise<Order | undefined> {
+    const { client, account, call } = work;
     if (account.ordersUrl === undefined) return undefined;
-    const wanted = subjectOf(document.names);
-    const urls = await client.listOrders(account, account.ordersUrl, call);
-    for (const url of urls.slice(-MAX_LOOKED_AT).reverse()) {
+    const wanted = subjectOf(order.document.names);
+    const urls = await this.#unlessNonsense(order, client.listOrders(account, account.ordersUrl, call));
+    for (const url of urls?.slice(-MAX_LOOKED_AT).reverse() ?? []) {
       if (await this.#options.orders.knowsUrl(url)) continue;
-      const order = await client.getOrder(account, url, call);
-      const isOpen = order.status === 'pending' || order.status === 'ready';
-      if (isOpen && subjectOf(order.identifiers.map(({ value }) => value)) === wanted) return order;
+      const found = await this.#unlessNonsense(order, client.getOrder(account, url, call));
+      const isOpen = found?.status === 'pending' || found?.status === 'ready';
+      if (isOpen && subjectOf(found.identifiers.map(({ value }) => value)) === wanted) return found;
     }
     return undefined;
+  }
+
+  /** Some CAs name a list and have none: to ask anew costs an order, to wait for the list would be for ever. */
+  async #unlessNonsense<T>({ document }: StoredOrder, answer: Promise<T>): Promise<T | undefined> {
+    try {
+      return await answer;
+    } catch (cause) {
+      if (!(cause instanceof AcmeError) || isPassing(cause, document.failures_at_issuer)) throw cause;
+      return undefined;
+    }
   }
 
   /** Shows of every name that it is ours; those that the CA believes already are passed over. */
@@ -396,6 +407,17 @@ const otherChain = ({ preferredChain = '' }: Issuer): string =>
 
 const isRefused = (cause: unknown): cause is AcmeProblem =>
   cause instanceof AcmeProblem && (cause.consequence === 'order' || cause.consequence === 'account');
+
+const NOT_REACHED: readonly FaultCode[] = ['unreachable', 'timeout', 'tls', 'deadline'];
+/** What may be otherwise the next time is waited for so often. */
+const MAX_PATIENCE = 3;
+
+/** Whether it may go by: the CA was not reached, is busy, or has lost the account, which comes back. */
+function isPassing(cause: AcmeError, failures: number): boolean {
+  if (cause instanceof AcmeFault && NOT_REACHED.includes(cause.code)) return true;
+  if (cause instanceof AcmeProblem && cause.type === 'accountDoesNotExist') return true;
+  return cause.consequence === 'retry_later' && failures < MAX_PATIENCE;
+}
 
 const isChallengeType = (type: string): type is ChallengeType =>
   challengeTypes.some((known) => known === type);

@@ -8,6 +8,7 @@ import { ProofFailed } from './issuing.ts';
 import type { OrderDocument } from './order-schema.ts';
 import type { Step, StoredOrder } from './orders.ts';
 import { chance, isGivenUp, waitAfter } from './renewal.ts';
+import { DAY } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 
 export interface Situation {
@@ -49,7 +50,7 @@ function stepAfter(cause: unknown, situation: Situation): Step {
   const { order, now } = situation;
   if (cause instanceof Held) return heldStep(cause, situation);
   if (cause instanceof Unpublished) return unpublished(cause, situation);
-  const fault = faultOf(cause);
+  const fault = faultOf(cause, situation);
   const failures = order.document.failures + 1;
   const event = eventOf(cause);
   const failed = cause instanceof ProofFailed ? { failedName: cause.hostname } : {};
@@ -120,7 +121,10 @@ const fresh = (document: Partial<OrderDocument>, failures: number): Step => ({
   document: { ...document, failures, order_url: undefined, sent_at: undefined },
 });
 
-function faultOf(cause: unknown): Fault {
+/** CAs let an order be open for a week; one that nothing has been heard of for longer is given up. */
+const ORDER_LIFE_MS = 8 * DAY;
+
+function faultOf(cause: unknown, { order, now }: Pick<Situation, 'order' | 'now'>): Fault {
   if (cause instanceof ProofFailed) {
     const consequence = cause.problem ? consequenceOf(cause.problem, 'order') : 'order';
     return { consequence, retryAfterMs: undefined, isOver: true };
@@ -129,7 +133,9 @@ function faultOf(cause: unknown): Fault {
   if (!(cause instanceof AcmeError))
     return { consequence: 'network', retryAfterMs: undefined, isOver: false };
   const { consequence, retryAfterMs } = cause;
-  return { consequence, retryAfterMs, isOver: consequence !== 'network' && consequence !== 'retry_later' };
+  const isOld = now - (order.document.sent_at ?? now) > ORDER_LIFE_MS;
+  const isOver = isOld || (consequence !== 'network' && consequence !== 'retry_later');
+  return { consequence, retryAfterMs, isOver };
 }
 
 function eventOf(cause: unknown): NonNullable<Step['event']> {

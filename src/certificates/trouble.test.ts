@@ -1,7 +1,8 @@
 /** What the engine makes of CAs that refuse, go away, or answer what makes no sense. */
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
-import { DAY, HOUR, type ManualClock } from '../core/clock.ts';
+import { DAY, HOUR, type ManualClock, MINUTE } from '../core/clock.ts';
+import { AcmeFault } from './acme/fault.ts';
 import { type Engine, engine, issuer, turn, world } from './engine.fixture.ts';
 import { FakeCa, type FakeCaOptions, problem, unreachable } from './fake-ca.fixture.ts';
 import type { Issuer } from './issuers.ts';
@@ -94,3 +95,50 @@ for (const refusal of ['malformed', 'conflict', 'unauthorized'])
     assert.equal(renewals.filter(({ replaces }) => replaces !== undefined).length, 1);
     assert.ok((one.serving(NAME)?.notAfter ?? 0) > clock.now() + 80 * DAY);
   });
+
+for (const [what, cause] of Object.entries({
+  'a page': () => new AcmeFault('content_type', 'text/html'),
+  'other JSON': () => new AcmeFault('malformed_reply', 'no orders'),
+  'a 404 alone': () => new AcmeFault('http_status', 'answered 404'),
+  'a refusal': () => problem('unauthorized', 403),
+  '500 each time': () => problem('serverInternal', 500),
+}))
+  test(`where the list of orders is ${what}, an order whose reply was lost is made anew`, async (t) => {
+    const { clock, folder, database, ca } = await world(t, {
+      trouble: (what, when) => {
+        if (what === 'newOrder' && when === 'after' && ca.asked.length === 1) throw unreachable();
+        if (what === 'orders') throw cause();
+      },
+    });
+    await using one = await engine(folder, { clock, ca: () => ca, database, wanted: [NAME] });
+    await pass(one, clock, DAY, 10 * MINUTE);
+    assert.ok(one.serving(NAME));
+    assert.equal(ca.asked.length, 2);
+  });
+
+test('a list that could not be reached is asked again, so that a lost order is found', async (t) => {
+  let lost = 0;
+  const { clock, folder, database, ca } = await world(t, {
+    trouble: (what, when) => {
+      if (what === 'newOrder' && when === 'after') throw unreachable();
+      if (what === 'orders' && lost++ < 3) throw unreachable();
+    },
+  });
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted: [NAME] });
+  await pass(one, clock, DAY, 10 * MINUTE);
+  assert.ok(one.serving(NAME));
+  assert.equal(ca.asked.length, 1);
+});
+
+test('an order that is reached no more for a week is made anew', async (t) => {
+  const { clock, folder, database, ca } = await world(t, {
+    trouble: (what) => {
+      if (what === 'order' && ca.orders.size === 1) throw new AcmeFault('content_type', 'text/html');
+    },
+  });
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted: [NAME] });
+  await pass(one, clock, 7 * DAY, 6 * HOUR);
+  assert.equal(ca.asked.length, 1);
+  await pass(one, clock, 2 * DAY, 6 * HOUR);
+  assert.ok(one.serving(NAME));
+});
