@@ -60,7 +60,7 @@ function stepAfter(cause: unknown, situation: Situation): Step {
   const next = nextIssuer(fault, situation);
   if (next)
     return {
-      ...fresh({ issuer: next.name, failed_challenges: [], failures_at_issuer: 0 }, failures),
+      ...fresh(at(next), failures),
       nextAttemptAt: now,
       event: { ...event, text: `${event.text}; ${next.name} is asked next` },
       ...failed,
@@ -76,24 +76,45 @@ function afterWait(fault: Fault, situation: Situation): Step {
   const tries = order.document.failures_at_issuer + 1;
   const [first = issuer] = possibleIssuers(situation);
   const isFirstNext = isGivenUp(fault, tries) && first.name !== issuer.name;
-  if (isFirstNext)
-    return fresh({ issuer: first.name, failures_at_issuer: 0, failed_challenges: [] }, failures);
+  if (isFirstNext) return fresh(at(first), failures);
   if (fault.isOver) return fresh({ failures_at_issuer: tries, failed_challenges: [] }, failures);
   return { document: { failures, failures_at_issuer: tries } };
 }
 
 const MIN_CROWD = 50;
 
-/** Where far more wait than there will be room for, not all of them come back for the one place that is free next. */
-function heldStep(held: Held, { order, waiting }: Situation): Step {
+function heldStep(held: Held, situation: Situation): Step {
+  const { order, issuer, now } = situation;
   const { until, limit } = held;
-  const crowd = Math.min(1, Math.max(0, waiting - Math.max(limit.allowed, MIN_CROWD)) / limit.allowed);
-  const at = until + Math.floor(limit.withinMs * crowd * chance(`${order.id} ${until}`));
+  const text = `${held.message}: there is room again at ${new Date(until).toISOString()}`;
+  const event = { kind: 'held', text } as const;
+  // What an owner may order is the same at every CA.
+  const fault = { consequence: 'retry_later', retryAfterMs: until - now, isOver: false } as const;
+  const isOfCa = limit.issuer !== '' && isGivenUp(fault, 0);
+  const next = isOfCa ? nextIssuer(fault, situation) : undefined;
+  const { failures } = order.document;
+  if (next)
+    return {
+      ...fresh(at(next), failures),
+      nextAttemptAt: now,
+      event: { ...event, text: `${text}; ${next.name} is asked next` },
+    };
+  const [first = issuer] = possibleIssuers(situation);
+  if (isOfCa && first.name !== issuer.name) {
+    const waitMs = waitAfter({
+      consequence: 'retry_later',
+      retryAfterMs: undefined,
+      failures: failures + 1,
+      restMs: situation.restMs,
+      seed: order.id,
+    });
+    return { ...fresh(at(first), failures + 1), nextAttemptAt: Math.min(until, now + waitMs), event };
+  }
   return {
     // One that the CA may have heard of is looked for there first.
     ...(order.state !== 'sending' && { state: 'waiting' as const }),
-    nextAttemptAt: at,
-    event: { kind: 'held', text: `${held.message}: there is room again at ${new Date(until).toISOString()}` },
+    nextAttemptAt: spread(held, situation),
+    event,
   };
 }
 
@@ -114,6 +135,15 @@ function unpublished(cause: Unpublished, { order, dns01, now, restMs }: Situatio
   const waitMs = waitAfter({ consequence: 'retry_later', retryAfterMs, failures, restMs, seed: order.id });
   return { document: { failures, failed_challenges: [] }, nextAttemptAt: now + waitMs, event };
 }
+
+/** Where far more wait than there will be room for, not all of them come back for the one place that is free next. */
+function spread({ until, limit }: Held, { order, waiting }: Situation): number {
+  const crowd = Math.min(1, Math.max(0, waiting - Math.max(limit.allowed, MIN_CROWD)) / limit.allowed);
+  return until + Math.floor(limit.withinMs * crowd * chance(`${order.id} ${until}`));
+}
+
+/** Nothing was asked there yet. */
+const at = ({ name }: Issuer) => ({ issuer: name, failures_at_issuer: 0, failed_challenges: [] });
 
 /** A new order at a CA: of the one before nothing is left. */
 const fresh = (document: Partial<OrderDocument>, failures: number): Step => ({
@@ -168,6 +198,6 @@ function nextIssuer(fault: Fault, situation: Situation): Issuer | undefined {
   const { issuer, order } = situation;
   if (!isGivenUp(fault, order.document.failures_at_issuer + 1)) return undefined;
   const possible = possibleIssuers(situation);
-  const at = possible.findIndex(({ name }) => name === issuer.name);
-  return at < 0 ? undefined : possible[at + 1];
+  const place = possible.findIndex(({ name }) => name === issuer.name);
+  return place < 0 ? undefined : possible[place + 1];
 }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import { DAY, HOUR, type ManualClock, MINUTE } from '../core/clock.ts';
 import { AcmeFault } from './acme/fault.ts';
+import type { CaLimits } from './budget.ts';
 import { type Engine, engine, issuer, turn, world } from './engine.fixture.ts';
 import { FakeCa, type FakeCaOptions, problem, unreachable } from './fake-ca.fixture.ts';
 import type { Issuer } from './issuers.ts';
@@ -14,8 +15,8 @@ const SECOND: Issuer = { ...issuer, name: 'second', directoryUrl: 'https://secon
 /** One hostname, and two CAs with troubles of their own. */
 async function two(
   t: TestContext,
-  options: Record<'first' | 'second', Omit<FakeCaOptions, 'clock' | 'lifeMs'>>,
-  issuers: readonly Issuer[] = [FIRST, SECOND],
+  options: Partial<Record<'first' | 'second', Omit<FakeCaOptions, 'clock' | 'lifeMs'>>>,
+  { issuers = [FIRST, SECOND], wanted = [NAME] }: { issuers?: Issuer[]; wanted?: string[] } = {},
 ) {
   const { clock, folder, database } = await world(t);
   const cas = {
@@ -26,8 +27,8 @@ async function two(
     clock,
     ca: ({ name }) => (name === 'first' ? cas.first : cas.second),
     database,
-    wanted: [NAME],
-    issuers: [...issuers],
+    wanted,
+    issuers,
   });
   t.after(() => one[Symbol.asyncDispose]());
   return { clock, one, ...cas };
@@ -141,4 +142,33 @@ test('an order that is reached no more for a week is made anew', async (t) => {
   assert.equal(ca.asked.length, 1);
   await pass(one, clock, 2 * DAY, 6 * HOUR);
   assert.ok(one.serving(NAME));
+});
+
+const ONE_IN_A_WEEK: CaLimits = {
+  failedValidationsPerNameAndHour: 5,
+  ordersPerThreeHours: 300,
+  certificatesPerDomainAndWeek: 1,
+  duplicatesPerWeek: 5,
+};
+
+test('what a limit of one CA would hold for long is ordered at the next one at once', async (t) => {
+  const wanted = [NAME, 'b.company.io'];
+  const issuers = [{ ...FIRST, limits: ONE_IN_A_WEEK }, SECOND];
+  const { one, first, second } = await two(t, {}, { issuers, wanted });
+  await turn(one);
+  for (const name of wanted) assert.ok(one.serving(name), name);
+  assert.deepEqual([first.orders.size, second.orders.size], [1, 1]);
+});
+
+test('where every CA has its limit, what is held waits, and is ordered when there is room', async (t) => {
+  const wanted = [NAME, 'b.company.io', 'c.company.io'];
+  const issuers = [FIRST, SECOND].map((each) => ({ ...each, limits: ONE_IN_A_WEEK }));
+  const { clock, one, first, second } = await two(t, {}, { issuers, wanted });
+  await pass(one, clock, 6 * DAY, 3 * HOUR);
+  assert.deepEqual([first.asked.length, second.asked.length], [1, 1]);
+  const held = (await one.issuance.orders.latest(3)).find(({ state }) => state === 'waiting');
+  const times = new Set(held?.document.events.map(({ at }) => at));
+  assert.ok(times.size > 4 && times.size <= 6 * 6, `looked at ${times.size} times`);
+  await pass(one, clock, 2 * DAY, 3 * HOUR);
+  for (const name of wanted) assert.ok(one.serving(name), name);
 });
