@@ -208,13 +208,14 @@ export class FakeCa {
   #authorization(find: (url: string) => Made, url: string) {
     const name = nameIn(url);
     const status = find(url).proofs.get(name) ?? 'pending';
-    const types = this.#options.fails ? ['http-01', 'tls-alpn-01'] : ['http-01'];
+    const isWildcard = name.startsWith('*.');
+    const others = this.#options.fails ? ['http-01', 'tls-alpn-01'] : ['http-01'];
     return {
       url,
-      identifier: { type: 'dns', value: name },
-      wildcard: false,
+      identifier: { type: 'dns', value: name.replace('*.', '') },
+      wildcard: isWildcard,
       status,
-      challenges: types.map((type) => ({
+      challenges: (isWildcard ? ['dns-01'] : others).map((type) => ({
         type,
         url: `${url}/${type}`,
         status: 'pending',

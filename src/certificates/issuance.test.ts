@@ -171,3 +171,22 @@ test('a preferred chain that the CA does not have is told, and costs nobody the 
   assert.equal(order?.state, 'issued');
   assert.match(order.document.events.at(-1)?.text ?? '', /none that it has leads to No such root/);
 });
+
+test('what a wildcard certificate serves is renewed though nobody wants the wildcard, and so is everything beside it', async (t) => {
+  const dns01 = { serves: () => true, comesFirst: () => false };
+  const { clock, folder, database, ca } = await world(t);
+  const wanted = ['a.company.io', 'z.other.io'];
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted, dns01 });
+  await one.issuance.request({
+    names: ['*.company.io'],
+    issuer: 'ca',
+    reason: 'requested',
+    owner: undefined,
+  });
+  await one.issuance.settle();
+  await turn(one);
+  assert.equal(ca.orders.size, 2);
+  clock.advance(61 * DAY);
+  await turn(one);
+  for (const name of wanted) assert.ok((one.serving(name)?.notAfter ?? 0) > clock.now() + 80 * DAY, name);
+});

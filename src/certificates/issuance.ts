@@ -7,6 +7,7 @@ import { type Clock, DAY, HOUR, MINUTE, type Timer } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import { wildcardOver } from '../core/hostname.ts';
 import type { Events } from '../core/events.ts';
+import { coversHostname } from '../core/hostname.ts';
 import type { Log, LogRecord } from '../core/record.ts';
 import type { Sealer } from '../core/sealer.ts';
 import { cleanText } from '../core/untrusted.ts';
@@ -42,6 +43,12 @@ const MAX_AT_ONCE = 8;
 const SWEEP_EVERY_MS = HOUR;
 /** A certificate that is over is kept for people to see for this long. */
 const KEPT_AFTER_END_MS = 7 * DAY;
+
+/** A certificate of a CA, and which of the hostnames that are looked at it serves. */
+interface Due {
+  readonly entry: Entry;
+  readonly hostnames: string[];
+}
 
 export interface IssuanceOptions {
   database: Database;
@@ -289,17 +296,30 @@ export class Issuance implements AsyncDisposable {
     if (this.#options.settings.off !== undefined) return;
     await this.#abandon(open, wanted);
     const underWay = new Set(open.flatMap(({ names }) => names));
-    const due = new Map<string, Entry>();
+    const due = new Map<string, Due>();
     for (const hostname of looked) {
       if (this.#stop.signal.aborted) return;
       if (underWay.has(hostname)) continue;
       const entry = this.#options.shelf.serving(hostname);
-      if (!entry) await this.#open([hostname], { reason: 'served' });
-      else if (entry.source !== 'acme') continue;
-      else if (await this.#isAsWished(hostname, entry)) due.set(entry.id, entry);
-      else await this.#open([hostname], { reason: 'changed', replaces: entry.id });
+      await this.#guarded(hostname, async () => {
+        if (!entry) await this.#open([hostname], { reason: 'served' });
+        else if (entry.source !== 'acme') return;
+        else if (!(await this.#isAsWished(hostname, entry)))
+          await this.#open([hostname], { reason: 'changed', replaces: entry.id });
+        else if (due.get(entry.id)?.hostnames.push(hostname) === undefined)
+          due.set(entry.id, { entry, hostnames: [hostname] });
+      });
     }
     await this.#renew([...due.values()], wanted);
+  }
+
+  /** One that makes trouble does not stop the others. */
+  async #guarded(what: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (cause) {
+      this.#write('error', `${what} can't be looked after: ${messageOf(cause)}`);
+    }
   }
 
   async #isAsWished(hostname: string, { id }: Entry): Promise<boolean> {
@@ -312,15 +332,22 @@ export class Issuance implements AsyncDisposable {
     return isAsWished(wish, known);
   }
 
-  async #renew(entries: readonly Entry[], wanted: ReadonlySet<string>): Promise<void> {
+  async #renew(all: readonly Due[], wanted: ReadonlySet<string>): Promise<void> {
     const now = this.#options.clock.now();
-    for (const entry of entries) {
-      if (this.renewalAt(entry) > now) continue;
-      const names = entry.names.filter(
-        (name) => wanted.has(name) && this.#options.shelf.serving(name) === entry,
-      );
-      await this.#open(names, { reason: 'renewal', replaces: entry.id });
-    }
+    for (const due of all)
+      if (this.renewalAt(due.entry) <= now)
+        await this.#guarded(due.entry.id, () => this.#renewOne(due, wanted));
+  }
+
+  async #renewOne({ entry, hostnames }: Due, wanted: ReadonlySet<string>): Promise<void> {
+    const names = entry.names.filter(
+      (name) => wanted.has(name) && this.#options.shelf.serving(name) === entry,
+    );
+    if (names.length > 0) await this.#open(names, { reason: 'renewal', replaces: entry.id });
+    // What it serves by a wildcard that nobody wants by itself.
+    for (const hostname of hostnames)
+      if (!names.some((name) => coversHostname(name, hostname)))
+        await this.#open([hostname], { reason: 'renewal' });
   }
 
   async #open(
