@@ -275,7 +275,8 @@ export class OrderingService {
     signal.addEventListener('abort', () => attempted.resolve(), { once: true });
     try {
       const order = await issuance.orders.get(id);
-      if (order && order.state !== 'issued' && !signal.aborted) await attempted.promise;
+      const isComing = order && order.state !== 'issued' && order.nextAttemptAt <= clock.now() + WAIT_MS;
+      if (isComing === true && !signal.aborted) await attempted.promise;
     } finally {
       stopWatching();
       late.cancel();

@@ -355,16 +355,23 @@ export class Orders {
     else if (state === 'waiting' || state === 'abandoned') await giveBack(tx, id, { failed, now });
   }
 
-  /** Its turn is now, for somebody asks. Does nothing to one that is worked on. */
+  /** Its turn is now, for somebody asks, or as soon as may be. Does nothing to one that is worked on. */
   async hurry(id: string, urgency: number): Promise<void> {
     const now = this.#clock.now();
     await this.#database.change({}, async (tx) => {
-      await tx
-        .updateTable('certificate_orders')
-        .set({ urgency, next_attempt_at: now })
+      const row = await tx
+        .selectFrom('certificate_orders')
+        .selectAll()
         .where('id', '=', id)
         .where('open_for', 'is not', null)
         .where('lease_until', '<=', now)
+        .executeTakeFirst();
+      if (!row) return;
+      const { not_before: notBefore = 0 } = storedOf(row).document;
+      await tx
+        .updateTable('certificate_orders')
+        .set({ urgency, next_attempt_at: Math.min(row.next_attempt_at, Math.max(now, notBefore)) })
+        .where('id', '=', id)
         .execute();
     });
   }

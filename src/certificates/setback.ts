@@ -8,7 +8,7 @@ import { ProofFailed } from './issuing.ts';
 import type { OrderDocument } from './order-schema.ts';
 import type { Step, StoredOrder } from './orders.ts';
 import { chance, isGivenUp, waitAfter } from './renewal.ts';
-import { DAY } from '../core/clock.ts';
+import { DAY, MINUTE } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 
 export interface Situation {
@@ -66,8 +66,20 @@ function stepAfter(cause: unknown, situation: Situation): Step {
       ...failed,
     };
   const waitMs = waitAfter({ ...fault, failures, restMs: situation.restMs, seed: order.id });
-  return { ...afterWait(fault, situation), nextAttemptAt: now + waitMs, event, ...failed };
+  const kept = afterWait(fault, situation);
+  const isElsewhere = kept.document?.issuer !== undefined;
+  const askedMs = isElsewhere ? 0 : (fault.retryAfterMs ?? 0);
+  return {
+    ...kept,
+    document: { ...kept.document, not_before: now + Math.max(askedMs, MIN_BETWEEN_MS) },
+    nextAttemptAt: now + waitMs,
+    event,
+    ...failed,
+  };
 }
+
+/** Whoever asks on by hand has no attempt sooner than so long after one that failed. */
+const MIN_BETWEEN_MS = 5 * MINUTE;
 
 /** When all CAs were asked, the first one is asked again, and every challenge may be tried again. */
 function afterWait(fault: Fault, situation: Situation): Step {
@@ -113,6 +125,7 @@ function heldStep(held: Held, situation: Situation): Step {
   return {
     // One that the CA may have heard of is looked for there first.
     ...(order.state !== 'sending' && { state: 'waiting' as const }),
+    document: { not_before: until },
     nextAttemptAt: spread(held, situation),
     event,
   };
@@ -148,7 +161,7 @@ const at = ({ name }: Issuer) => ({ issuer: name, failures_at_issuer: 0, failed_
 /** A new order at a CA: of the one before nothing is left. */
 const fresh = (document: Partial<OrderDocument>, failures: number): Step => ({
   state: 'waiting',
-  document: { ...document, failures, order_url: undefined, sent_at: undefined },
+  document: { not_before: undefined, ...document, failures, order_url: undefined, sent_at: undefined },
 });
 
 /** CAs let an order be open for a week; one that nothing has been heard of for longer is given up. */

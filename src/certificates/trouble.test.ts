@@ -172,3 +172,36 @@ test('where every CA has its limit, what is held waits, and is ordered when ther
   await pass(one, clock, 2 * DAY, 3 * HOUR);
   for (const name of wanted) assert.ok(one.serving(name), name);
 });
+
+test('asking by hand again does not override what the CA said about when to come back', async (t) => {
+  let asked = 0;
+  const { clock, folder, database, ca } = await world(t, {
+    trouble: (what) => {
+      if (what === 'newOrder' && asked++ === 0) throw problem('rateLimited', 429, 2 * DAY);
+    },
+  });
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted: [NAME] });
+  for (let hours = 0; hours < 40; hours += 2) {
+    await one.issuance.request({ names: [NAME], issuer: 'ca', reason: 'requested', owner: undefined });
+    await turn(one);
+    clock.advance(2 * HOUR);
+  }
+  assert.equal(asked, 1);
+  clock.advance(8 * HOUR);
+  await turn(one);
+  assert.ok(one.serving(NAME));
+});
+
+test('who asks by hand has the next attempt at once, once five minutes are over', async (t) => {
+  const { clock, folder, database, ca } = await world(t, { fails: () => true });
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted: [] });
+  const ask = async () => {
+    await one.issuance.request({ names: [NAME], issuer: 'ca', reason: 'requested', owner: undefined });
+    await one.issuance.settle();
+  };
+  for (let i = 0; i < 20; i++) await ask();
+  assert.equal(ca.asked.length, 2, 'one for each challenge');
+  clock.advance(5 * MINUTE);
+  await ask();
+  assert.equal(ca.asked.length, 4);
+});
