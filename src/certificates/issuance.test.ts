@@ -190,3 +190,47 @@ test('what a wildcard certificate serves is renewed though nobody wants the wild
   await turn(one);
   for (const name of wanted) assert.ok((one.serving(name)?.notAfter ?? 0) > clock.now() + 80 * DAY, name);
 });
+
+test('a certificate that came is not ordered again, though it lives shorter than the one before', async (t) => {
+  const { clock, folder, database, ca } = await world(t);
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted: ['a.company.io'] });
+  await turn(one);
+  clock.advance(61 * DAY);
+  ca.lifeMs = 6 * DAY;
+  for (let minutes = 0; minutes < 10; minutes++) {
+    await turn(one);
+    clock.advance(MINUTE);
+  }
+  assert.equal(ca.asked.length, 2);
+  assert.ok((one.serving('a.company.io')?.notAfter ?? 0) < clock.now() + 6 * DAY);
+});
+
+test('a CA that wants every certificate renewed at once is asked at most once an hour', async (t) => {
+  const { clock, folder, database, ca } = await world(t, {
+    renewalInfo: () => ({
+      start: clock.now() - DAY,
+      end: clock.now() - HOUR,
+      explanationUrl: undefined,
+      checkAgainMs: HOUR,
+    }),
+  });
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted: ['a.company.io'] });
+  for (let minutes = 0; minutes < 90; minutes += 10) {
+    await turn(one);
+    clock.advance(10 * MINUTE);
+  }
+  assert.equal(ca.asked.length, 2);
+});
+
+for (const aheadMs of [3 * HOUR, -20 * HOUR])
+  test(`a CA whose clock is ${aheadMs / HOUR} hours before ours gives one certificate, which is served`, async (t) => {
+    const { clock, folder, database, ca } = await world(t);
+    ca.aheadMs = aheadMs;
+    await using one = await engine(folder, { clock, ca: () => ca, database, wanted: ['a.company.io'] });
+    for (let minutes = 0; minutes < 300; minutes += 10) {
+      await turn(one);
+      clock.advance(10 * MINUTE);
+    }
+    assert.equal(ca.asked.length, 1);
+    assert.ok(one.serving('a.company.io'));
+  });

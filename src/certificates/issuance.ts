@@ -31,7 +31,7 @@ import { DRIVE_MS, Issuing } from './issuing.ts';
 import type { Shelf } from './shelf.ts';
 import { Held } from './counts.ts';
 import { LeaseLost, type NewOrderRow, Orders, type StoredOrder, urgency } from './orders.ts';
-import { renewalTime } from './renewal.ts';
+import { isFresh, renewalTime } from './renewal.ts';
 import { setbackOf } from './setback.ts';
 import { Watchers } from './watchers.ts';
 import { Windows } from './windows.ts';
@@ -335,7 +335,7 @@ export class Issuance implements AsyncDisposable {
   async #renew(all: readonly Due[], wanted: ReadonlySet<string>): Promise<void> {
     const now = this.#options.clock.now();
     for (const due of all)
-      if (this.renewalAt(due.entry) <= now)
+      if (this.renewalAt(due.entry) <= now && !isFresh(due.entry, now))
         await this.#guarded(due.entry.id, () => this.#renewOne(due, wanted));
   }
 
