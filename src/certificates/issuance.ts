@@ -10,7 +10,6 @@ import type { Events } from '../core/events.ts';
 import { coversHostname } from '../core/hostname.ts';
 import type { Log, LogRecord } from '../core/record.ts';
 import type { Sealer } from '../core/sealer.ts';
-import { cleanText } from '../core/untrusted.ts';
 import type { ChangeContext, Database } from '../store/database.ts';
 import { Accounts } from './accounts.ts';
 import { AcmeClients } from './acme-clients.ts';
@@ -31,6 +30,7 @@ import { DRIVE_MS, Issuing } from './issuing.ts';
 import type { Shelf } from './shelf.ts';
 import { Held } from './counts.ts';
 import { LeaseLost, type NewOrderRow, Orders, type StoredOrder, urgency } from './orders.ts';
+import { issuedNews, setbackNews } from './order-news.ts';
 import { isFresh, renewalTime } from './renewal.ts';
 import { setbackOf } from './setback.ts';
 import { Watchers } from './watchers.ts';
@@ -152,14 +152,11 @@ export class Issuance implements AsyncDisposable {
     this.pump();
     if (this.#beside) return;
     // However long a CA takes to suggest a time, or the DNS, renewing goes on by what is known.
-    const work = Promise.all([this.#askWhen(wanted), this.#records?.sweep()]);
-    this.#beside = work.then(() => undefined).finally(() => (this.#beside = undefined));
+    const work = Promise.all([this.#windows.refresh(wanted, this.#stop.signal), this.#records?.sweep()]);
+    this.#beside = work
+      .then(([isNews]) => (isNews && !this.#stop.signal.aborted ? this.tick() : undefined))
+      .finally(() => (this.#beside = undefined));
     this.#run(this.#beside);
-  }
-
-  async #askWhen(wanted: ReadonlySet<string>): Promise<void> {
-    const isNews = await this.#windows.refresh(wanted, this.#stop.signal);
-    if (isNews && !this.#stop.signal.aborted) await this.tick();
   }
 
   /** Soon, beside whoever asks: what these hostnames are served with may have changed. */
@@ -276,7 +273,8 @@ export class Issuance implements AsyncDisposable {
     const open: StoredOrder[] = [];
     for (const order of await this.orders.openOfNames(hostnames)) {
       const isEnded =
-        isOutdated(order.document, this.#wishOf) && (await this.#end(order, 'its proxy wants another CA, key or profile'));
+        isOutdated(order.document, this.#wishOf) &&
+        (await this.#end(order, 'its proxy wants another CA, key or profile'));
       if (!isEnded) open.push(order);
     }
     await this.#plan(
@@ -447,7 +445,7 @@ export class Issuance implements AsyncDisposable {
         call: { signal },
         deadline: clock.now() + driveMs,
       });
-      this.#write('info', `${done.certificateId} for ${done.document.names.join(', ')} by ${issuer.name}`);
+      for (const { hostname, message } of issuedNews(done)) this.#write('info', message, hostname);
     } catch (cause) {
       // On the way out nothing is a failure: what is in the store is gone on with.
       if (this.#stop.signal.aborted) return this.orders.release(id);
@@ -487,8 +485,7 @@ export class Issuance implements AsyncDisposable {
     // The steps of the attempt are in the store; what was read before them is old.
     const order = (await this.orders.get(before.id)) ?? before;
     const now = clock.now();
-    const [name = ''] = order.document.names;
-    const serving = shelf.serving(name);
+    const serving = shelf.serving(order.document.names[0] ?? '');
     const step = setbackOf(cause, {
       order,
       issuer,
@@ -499,14 +496,7 @@ export class Issuance implements AsyncDisposable {
       waiting: cause instanceof Held ? await this.orders.countOpen() : 0,
     });
     await this.orders.step(order, { ...step, isLast: true });
-    const { text = '', ca_words: words } = step.event ?? {};
-    const next = new Date(step.nextAttemptAt ?? now).toISOString();
-    const said = words === undefined ? '' : `; the CA says: ${cleanText(words)}`;
-    this.#write(
-      'warn',
-      `no certificate yet for ${order.document.names.join(', ')}: ${text}${said}; next attempt ${next}`,
-      name,
-    );
+    for (const news of setbackNews(order, step, now)) this.#write('warn', news.message, news.hostname);
   }
 
   async #sweep(): Promise<void> {
