@@ -75,28 +75,30 @@ export class FakeCa {
     );
   }
 
+  readonly #step =
+    <Arguments extends unknown[], Result>(
+      what: string,
+      act: (...args: Arguments) => Promise<Result> | Result,
+    ) =>
+    async (...args: Arguments): Promise<Result> => {
+      this.requests++;
+      this.#options.trouble?.(what, 'before');
+      requireTime(args.at(-1));
+      this.underWay++;
+      this.mostAtOnce = Math.max(this.mostAtOnce, this.underWay);
+      try {
+        const result = await act(...args);
+        this.#options.trouble?.(what, 'after');
+        requireTime(args.at(-1));
+        return result;
+      } finally {
+        this.underWay--;
+      }
+    };
+
   client(): AcmeClient {
     const accounts = this.#accounts;
-    const step =
-      <Arguments extends unknown[], Result>(
-        what: string,
-        act: (...args: Arguments) => Promise<Result> | Result,
-      ) =>
-      async (...args: Arguments): Promise<Result> => {
-        this.requests++;
-        this.#options.trouble?.(what, 'before');
-        requireTime(args.at(-1));
-        this.underWay++;
-        this.mostAtOnce = Math.max(this.mostAtOnce, this.underWay);
-        try {
-          const result = await act(...args);
-          this.#options.trouble?.(what, 'after');
-          requireTime(args.at(-1));
-          return result;
-        } finally {
-          this.underWay--;
-        }
-      };
+    const step = this.#step;
     const find = (url: string) => this.#made(url);
     const client = {
       directory: async () => ({
@@ -140,7 +142,9 @@ export class FakeCa {
         chainPem: find(certificateUrl).chainPem ?? '',
         isPreferred: preferredIssuer === undefined,
       })),
-      renewalInfo: step('renewalInfo', (pem: string, { signal }: Call) => this.#options.renewalInfo?.(pem, signal)),
+      renewalInfo: step('renewalInfo', (pem: string, { signal }: Call) =>
+        this.#options.renewalInfo?.(pem, signal),
+      ),
       [Symbol.asyncDispose]: async () => undefined,
     };
     // What orders never call is left out.

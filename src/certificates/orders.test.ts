@@ -15,7 +15,7 @@ import { openSqlite } from '../store/sqlite.ts';
 import { AcmeFault } from './acme/fault.ts';
 import type { Limit } from './budget.ts';
 import { engine, issuer, NAMES, turn, world } from './engine.fixture.ts';
-import { problem } from './fake-ca.fixture.ts';
+import { problem, unreachable } from './fake-ca.fixture.ts';
 import { Orders } from './orders.ts';
 
 const WANTED = {
@@ -42,7 +42,7 @@ test('no question to the orders looks at every row, and none sorts', async () =>
     change: createChange({ db, clock, log: silentLog }),
     [Symbol.asyncDispose]: () => db.destroy(),
   };
-  const orders = new Orders({ database, sealer: createSealer(Buffer.alloc(32, 1)), clock });
+  const orders = new Orders({ database, sealer: createSealer(Buffer.alloc(32, 1)), clock, log: silentLog });
   const order = await orders.open(WANTED);
   await orders.claim(order.id);
   await orders.step(order, { state: 'sending', limits: [limit] });
@@ -197,6 +197,32 @@ test('the key of an order that is over is with its certificate alone, whenever i
   );
   await database.change({}, (tx) => keysOfOrders.up(tx));
   assert.deepEqual(await keys(), [{ key_sealed: '' }]);
+});
+
+test('orders that can not be read are left alone, and the others go on', async (t) => {
+  const { clock, folder, database, ca } = await world(t, {
+    trouble: () => {
+      if (isAway) throw unreachable();
+    },
+  });
+  let isAway = true;
+  const wanted = names(12);
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted });
+  await turn(one);
+  // As a newer version may write it; more of them than are worked on at once.
+  await database.change({}, (tx) =>
+    tx
+      .updateTable('certificate_orders')
+      .set({ document: '{"reason":"of-tomorrow"}' })
+      .where('open_for', 'in', wanted.slice(0, 10))
+      .executeTakeFirst(),
+  );
+  isAway = false;
+  clock.advance(HOUR);
+  await turn(one);
+  assert.deepEqual(wanted.filter((name) => one.serving(name)).sort(), ['n10.company.io', 'n11.company.io']);
+  const again = { names: ['n0.company.io'], issuer: 'ca', owner: undefined, reason: 'requested' } as const;
+  await assert.rejects(one.issuance.request(again), { code: 'CONFLICT', message: /can't be read/ });
 });
 
 test('who asks by hand is told when the budget has room again', async (t) => {

@@ -4,8 +4,10 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '../core/clock.ts';
-import { MINUTE } from '../core/clock.ts';
+import { HOUR, MINUTE } from '../core/clock.ts';
+import { AppError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
+import type { Log } from '../core/record.ts';
 import type { Sealer } from '../core/sealer.ts';
 import type { ChangeContext, Database, Reader, Tables, Writer } from '../store/database.ts';
 import type { CertificateKeyType } from '../core/key-type.ts';
@@ -13,21 +15,14 @@ import { newCertificateKey } from './acme/csr.ts';
 import type { Limit } from './budget.ts';
 import { giveBack, roomAt, settleIssued, sweepCounts, take } from './counts.ts';
 import { reportOf } from './order-report.ts';
-import {
-  type OrderDocument,
-  type OrderEvent,
-  type OrderState,
-  orderDocumentSchema,
-  orderStateSchema,
-} from './order-schema.ts';
+import { OrderRows, withEvent } from './order-rows.ts';
+import { type OrderDocument, type OrderEvent, type OrderState, orderDocumentSchema } from './order-schema.ts';
 import { fromPkcs8, toPkcs8 } from './x509.ts';
 
 /** Longer than one drive takes; after a crash whoever else is on the store waits this long. */
 export const LEASE_MS = 6 * MINUTE;
-/** The first ones tell why it was asked for, the last ones how it stands. */
-const MAX_EVENTS = 60;
-const FIRST_EVENTS = 4;
-export const MAX_CA_WORDS = 4096;
+/** What can't be read now may be after an upgrade, which is a start. */
+const UNREADABLE_AGAIN_MS = HOUR;
 /** Besides the open ones, which are all kept. */
 const MAX_KEPT = 5000;
 
@@ -84,21 +79,32 @@ export class LeaseLost extends Error {
 export const subjectOf = (names: readonly string[]): string => [...names].sort().join(' ');
 const namesOf = (subject: string): string[] => subject.split(' ');
 
+export interface OrdersOptions {
+  database: Database;
+  sealer: Sealer;
+  clock: Clock;
+  log: Log;
+}
+
+/** A row that can't be read (a newer version wrote it, say) is reported and passed over: the others go on. */
 export class Orders {
   readonly #database: Database;
   readonly #sealer: Sealer;
   readonly #clock: Clock;
+  readonly #rows: OrderRows;
   readonly #holder = randomUUID();
 
-  constructor({ database, sealer, clock }: { database: Database; sealer: Sealer; clock: Clock }) {
+  constructor({ database, sealer, clock, log }: OrdersOptions) {
     this.#database = database;
     this.#sealer = sealer;
     this.#clock = clock;
+    this.#rows = new OrderRows({ clock, log });
   }
 
   /**
    * The open order for these names, made when there is none. How it stands then is kept as the result of the call's
    * idempotency key: who repeats the call gets this order, and not another one after it is over.
+   * @throws AppError CONFLICT when the one that is open can't be read
    */
   async open(wanted: NewOrderRow, context: ChangeContext = {}): Promise<StoredOrder> {
     const subject = subjectOf(wanted.names);
@@ -142,14 +148,31 @@ export class Orders {
       order = await this.#one('open_for', subject, tx);
       return order && reportOf(order);
     });
-    if (!order) throw new Error(`order ${id} was stored and is gone`);
+    if (!order) throw new AppError('CONFLICT', `there is an open order for ${subject} that can't be read`);
     return order;
   }
 
   /** What can be worked on now, the most urgent first. */
   async due(limit: number): Promise<StoredOrder[]> {
+    const rows = await this.#due(limit);
+    const orders = this.#rows.read(rows);
+    if (orders.length === rows.length) return orders;
+    // They would take the places of others for ever.
+    const readable = new Set(orders.map(({ id }) => id));
+    const unreadable = rows.filter(({ id }) => !readable.has(id)).map(({ id }) => id);
+    await this.#database.change({}, async (tx) => {
+      await tx
+        .updateTable('certificate_orders')
+        .set({ next_attempt_at: this.#clock.now() + UNREADABLE_AGAIN_MS })
+        .where('id', 'in', unreadable)
+        .execute();
+    });
+    return this.due(limit);
+  }
+
+  #due(limit: number): Promise<Tables['certificate_orders'][]> {
     const now = this.#clock.now();
-    const rows = await this.#database.read
+    return this.#database.read
       .selectFrom('certificate_orders')
       .selectAll()
       .where('open_for', 'is not', null)
@@ -160,7 +183,6 @@ export class Orders {
       .orderBy('id')
       .limit(limit)
       .execute();
-    return rows.map(storedOf);
   }
 
   /** Id and names of every open order. */
@@ -192,7 +214,7 @@ export class Orders {
       .orderBy('certificate_order_names.created_at', 'desc')
       .limit(limit)
       .execute();
-    return rows.map(storedOf);
+    return this.#rows.read(rows);
   }
 
   async openOfName(name: string): Promise<StoredOrder[]> {
@@ -203,7 +225,7 @@ export class Orders {
       .where('certificate_order_names.name', '=', name)
       .where('certificate_orders.open_for', 'is not', null)
       .execute();
-    return rows.map(storedOf);
+    return this.#rows.read(rows);
   }
 
   /** Open orders with any of these names, each once. */
@@ -222,7 +244,7 @@ export class Orders {
       .orderBy('id', 'desc')
       .limit(limit)
       .execute();
-    return rows.map(storedOf);
+    return this.#rows.read(rows);
   }
 
   async get(id: string): Promise<StoredOrder | undefined> {
@@ -247,7 +269,7 @@ export class Orders {
       .selectAll()
       .where(column, '=', value)
       .executeTakeFirst();
-    return row && storedOf(row);
+    return row && this.#rows.read([row])[0];
   }
 
   /** False: somebody else works on it. */
@@ -367,7 +389,7 @@ export class Orders {
         .where('lease_until', '<=', now)
         .executeTakeFirst();
       if (!row) return;
-      const { not_before: notBefore = 0 } = storedOf(row).document;
+      const { not_before: notBefore = 0 } = this.#rows.read([row])[0]?.document ?? {};
       await tx
         .updateTable('certificate_orders')
         .set({ urgency, next_attempt_at: Math.min(row.next_attempt_at, Math.max(now, notBefore)) })
@@ -464,25 +486,5 @@ async function insertNames(
       .values({ name, created_at: createdAt, order_id: id })
       .execute();
 }
-
-function withEvent(events: readonly OrderEvent[], event: OrderEvent): OrderEvent[] {
-  const all = [
-    ...events,
-    { ...event, ...(event.ca_words && { ca_words: event.ca_words.slice(0, MAX_CA_WORDS) }) },
-  ];
-  if (all.length <= MAX_EVENTS) return all;
-  return [...all.slice(0, FIRST_EVENTS), ...all.slice(FIRST_EVENTS - MAX_EVENTS)];
-}
-
-const storedOf = (row: Tables['certificate_orders']): StoredOrder => ({
-  id: row.id,
-  state: orderStateSchema.parse(row.state),
-  urgency: row.urgency,
-  nextAttemptAt: row.next_attempt_at,
-  certificateId: row.certificate_id ?? undefined,
-  createdAt: row.created_at,
-  leaseUntil: row.lease_until,
-  document: orderDocumentSchema.parse(JSON.parse(row.document)),
-});
 
 const sealContext = (id: string): string => `order:${id}`;
