@@ -32,7 +32,7 @@ import { Held } from './counts.ts';
 import { LeaseLost, type NewOrderRow, Orders, type StoredOrder, urgency } from './orders.ts';
 import { issuedNews, setbackNews } from './order-news.ts';
 import { isFresh, renewalTime } from './renewal.ts';
-import { setbackOf } from './setback.ts';
+import { isKeyRefused, setbackOf } from './setback.ts';
 import { Watchers } from './watchers.ts';
 import { Windows } from './windows.ts';
 import { isAsWished, isOutdated, issuersFor, keyWishFor, type Made, type WishOf } from './wishes.ts';
@@ -169,10 +169,13 @@ export class Issuance implements AsyncDisposable {
     {
       keyType,
       reason,
+      asked,
       ...wanted
     }: Pick<NewOrderRow, 'names' | 'owner' | 'wildcard'> & {
       issuer: string;
       keyType?: CertificateKeyType | undefined;
+      /** As somebody asks for it by name; undefined: any will do. */
+      asked?: { issuer: string | undefined; keyType: CertificateKeyType | undefined };
       reason: 'requested' | 'renewal' | 'on-demand';
       replaces?: string | undefined;
     },
@@ -190,6 +193,7 @@ export class Issuance implements AsyncDisposable {
       },
       context,
     );
+    if (asked) await this.orders.turnTo(order, asked);
     await this.orders.hurry(order.id, order.urgency);
     this.pump();
     return order;
@@ -495,7 +499,7 @@ export class Issuance implements AsyncDisposable {
       restMs: serving && serving.notAfter - now,
       waiting: cause instanceof Held ? await this.orders.countOpen() : 0,
     });
-    await this.orders.step(order, { ...step, isLast: true });
+    await this.orders.step(order, { ...step, isLast: true, isNewKey: isKeyRefused(cause) });
     for (const news of setbackNews(order, step, now)) this.#write('warn', news.message, news.hostname);
   }
 

@@ -70,7 +70,7 @@ export class OrderingService {
     this.#requireKey(unique, keyType);
     const owner = await this.#requireBudget(caller.principal);
     const order = await this.#options.issuance.request(
-      { names: unique, issuer, keyType, owner, reason: 'requested' },
+      { names: unique, issuer, keyType, owner, reason: 'requested', asked: { issuer: wanted, keyType } },
       caller,
     );
     return this.#outcome(order.id, caller);

@@ -47,8 +47,8 @@ test('no question to the orders looks at every row, and none sorts', async () =>
   await orders.claim(order.id);
   await orders.step(order, { state: 'sending', limits: [limit] });
   await orders.step(order, { state: 'waiting', failedName: 'a.company.io' });
-  await orders.newKey(order);
   await orders.release(order.id);
+  await orders.turnTo(order, { keyType: 'p384' });
   await orders.hurry(order.id, 0);
   await orders.takeOver();
   for (const question of [
@@ -223,6 +223,20 @@ test('orders that can not be read are left alone, and the others go on', async (
   assert.deepEqual(wanted.filter((name) => one.serving(name)).sort(), ['n10.company.io', 'n11.company.io']);
   const again = { names: ['n0.company.io'], issuer: 'ca', owner: undefined, reason: 'requested' } as const;
   await assert.rejects(one.issuance.request(again), { code: 'CONFLICT', message: /can't be read/ });
+});
+
+test('a key that the CA refused is not used again', async (t) => {
+  const { clock, folder, database, ca } = await world(t, {
+    trouble: (what) => {
+      if (what === 'finalize') throw problem('badCSR', 400);
+    },
+  });
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted: ['a.company.io'] });
+  const { id } = await one.issuance.orders.open(WANTED);
+  const key = await one.issuance.orders.keyOf(id);
+  await turn(one);
+  assert.equal((await one.issuance.orders.get(id))?.state, 'waiting');
+  assert.ok(!(await one.issuance.orders.keyOf(id)).equals(key));
 });
 
 test('who asks by hand is told when the budget has room again', async (t) => {

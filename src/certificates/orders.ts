@@ -2,7 +2,7 @@
  * Orders in the store. Every step is here before it is acted on. Of the same names one order is open at a time, and who
  * works on it holds its lease, so that several processes on one store order once. Called by `issuance.ts` and `issuing.ts`.
  */
-import { randomUUID } from 'node:crypto';
+import { type KeyObject, randomUUID } from 'node:crypto';
 import type { Clock } from '../core/clock.ts';
 import { HOUR, MINUTE } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
@@ -68,6 +68,8 @@ export interface Step {
   failedName?: string;
   /** Nobody works on it after this. */
   isLast?: boolean;
+  /** With `waiting`: a key is for one certificate, so what a CA refused or lost is ordered with another one. */
+  isNewKey?: boolean;
 }
 
 /** Another process works on it, or it is over: whoever gets this stops at once. */
@@ -323,8 +325,50 @@ export class Orders {
   }
 
   /** Writes a step of an order whose lease we hold. @throws LeaseLost; Held when a limit has no room for it */
-  step(order: StoredOrder, step: Step): Promise<StoredOrder> {
-    return this.#database.change({}, (tx) => this.stepIn(tx, order, step));
+  async step(order: StoredOrder, step: Step): Promise<StoredOrder> {
+    const keyType = step.document?.key_type ?? order.document.key_type;
+    const key = step.isNewKey === true ? await newCertificateKey(keyType) : undefined;
+    return this.#database.change({}, async (tx) => {
+      const done = await this.stepIn(tx, order, step);
+      if (key) await this.#putKey(tx, order.id, key);
+      return done;
+    });
+  }
+
+  /**
+   * What somebody asks for holds for the order that is open for the names as well. `issuer`, `keyType`: as asked for;
+   * undefined: any. @throws AppError CONFLICT while it is worked on
+   */
+  async turnTo(
+    { id, state, document }: StoredOrder,
+    {
+      issuer = document.issuer,
+      keyType = document.key_type,
+    }: { issuer?: string | undefined; keyType?: CertificateKeyType | undefined },
+  ): Promise<void> {
+    const isSame = issuer === document.issuer && keyType === document.key_type;
+    if (isSame || state === 'issued' || state === 'abandoned') return;
+    const order = (await this.claim(id)) ? await this.get(id) : undefined;
+    if (!order)
+      throw new AppError(
+        'CONFLICT',
+        `${id} is under way for these names, at ${document.issuer} with a key of the type ${document.key_type}; ask again when it is over`,
+      );
+    await this.step(order, {
+      state: 'waiting',
+      isNewKey: true,
+      isLast: true,
+      document: {
+        issuer,
+        key_type: keyType,
+        order_url: undefined,
+        sent_at: undefined,
+        failures_at_issuer: 0,
+        failed_challenges: [],
+        ...(issuer !== order.document.issuer && { not_before: undefined }),
+      },
+      event: { kind: 'asked', text: `somebody asked for it at ${issuer}, with a key of the type ${keyType}` },
+    });
   }
 
   /** In the transaction of what belongs to the step. */
@@ -408,17 +452,12 @@ export class Orders {
     return fromPkcs8(this.#sealer.open(row.key_sealed, sealContext(id)));
   }
 
-  /** A key is for one certificate: what a CA refused or lost is ordered with another one. */
-  async newKey(order: StoredOrder): Promise<void> {
-    const key = await newCertificateKey(order.document.key_type);
-    await this.#database.change({}, async (tx) => {
-      await tx
-        .updateTable('certificate_orders')
-        .set({ key_sealed: this.#sealer.seal(toPkcs8(key), sealContext(order.id)) })
-        .where('id', '=', order.id)
-        .where('lease_holder', '=', this.#holder)
-        .execute();
-    });
+  async #putKey(tx: Writer, id: string, key: KeyObject): Promise<void> {
+    await tx
+      .updateTable('certificate_orders')
+      .set({ key_sealed: this.#sealer.seal(toPkcs8(key), sealContext(id)) })
+      .where('id', '=', id)
+      .execute();
   }
 
   /** Whether an open order has this URL. */

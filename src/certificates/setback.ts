@@ -1,5 +1,5 @@
 /** What follows from a failure: what is kept of the order, when it is tried again, and at which CA. Pure. */
-import { AcmeError, type Consequence } from './acme/fault.ts';
+import { AcmeError, AcmeFault, type Consequence } from './acme/fault.ts';
 import { AcmeProblem, acmeType, consequenceOf } from './acme/problem.ts';
 import { type Stage, Unpublished } from './challenge-records.ts';
 import { challengesFor, type Dns01Port, type Issuer, whyNot } from './issuers.ts';
@@ -214,3 +214,8 @@ function nextIssuer(fault: Fault, situation: Situation): Issuer | undefined {
   const place = possible.findIndex(({ name }) => name === issuer.name);
   return place < 0 ? undefined : possible[place + 1];
 }
+
+/** Whether the CA did not take the key, or a certificate came for it that was not ordered. */
+export const isKeyRefused = (cause: unknown): boolean =>
+  (cause instanceof AcmeProblem && (cause.type === 'badCSR' || cause.type === 'badPublicKey')) ||
+  (cause instanceof AcmeFault && cause.code === 'wrong_certificate');
