@@ -59,16 +59,18 @@ const WEEK = 7 * DAY;
 const ORDERS_WINDOW = 3 * HOUR;
 /** What is older counts for nobody any more. */
 export const COUNTED_MS = WEEK + HOUR;
-const SHORT_LABEL = 3;
+/** Below which countries give out domains (`co.uk`). */
+const CATEGORIES: ReadonlySet<string> = new Set(['ac', 'co', 'com', 'edu', 'gov', 'net', 'org']);
 
 /**
  * The domain that was registered, as far as it can be told without the list of public suffixes: two labels, or three
- * below a short one in a country (`co.uk`). Where it takes two domains for one, fewer are ordered than would be allowed.
+ * below a category in a country. Where there are others (`or.jp`), it takes several domains for one, and fewer are
+ * ordered than would be allowed.
  */
 export function registeredDomain(name: string): string {
   const labels = name.replace(/^\*\./, '').split('.');
   const [second = '', top = ''] = labels.slice(-2);
-  return labels.slice(top.length === 2 && second.length <= SHORT_LABEL ? -3 : -2).join('.');
+  return labels.slice(top.length === 2 && CATEGORIES.has(second) ? -3 : -2).join('.');
 }
 
 export interface Counted {

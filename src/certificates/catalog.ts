@@ -10,6 +10,8 @@ export interface Entry {
   /** Milliseconds since 1970. */
   readonly notBefore: number;
   readonly notAfter: number;
+  /** When it came here, by our clock. */
+  readonly createdAt: number;
   readonly fingerprint: string;
 }
 
@@ -20,6 +22,7 @@ export function entryOf(certificate: Certificate): Entry {
     names: certificate.names,
     notBefore: Date.parse(certificate.not_before),
     notAfter: Date.parse(certificate.not_after),
+    createdAt: Date.parse(certificate.created_at ?? certificate.not_before),
     fingerprint: certificate.fingerprint_sha256,
   };
 }
@@ -64,7 +67,7 @@ export class Catalog {
     }
   }
 
-  /** From elsewhere and valid now: exact name before wildcard, then the longest valid one; of ordered ones the newest. */
+  /** From elsewhere and valid now: exact name before wildcard, then what somebody imported before what a CA gave. */
   public(hostname: string, now: number): Entry | undefined {
     return validAt(this.#public.get(hostname), now) ?? validAt(this.#public.get(wildcardOver(hostname)), now);
   }
@@ -76,19 +79,24 @@ export class Catalog {
 }
 
 /**
- * Of those that CAs gave, the last one counts: it was ordered because something was not as it should be, and may live
- * shorter than the one before.
+ * Of imported ones the longest valid. Of those that CAs gave the last one counts: it was ordered because something was
+ * not as it should be, and may live shorter than the one before. That it is not valid yet tells of our clock, not of it.
  */
 function validAt(entries: readonly Entry[] | undefined, now: number): Entry | undefined {
-  let best: Entry | undefined;
+  let imported: Entry | undefined;
   let ordered: Entry | undefined;
   for (const entry of entries ?? []) {
-    if (entry.notBefore > now || now >= entry.notAfter) continue;
-    if (entry.source === 'acme') ordered = newer(entry, ordered);
-    else best = longer(entry, best);
+    if (now >= entry.notAfter) continue;
+    if (entry.source === 'acme') ordered = later(entry, ordered, now);
+    else if (entry.notBefore <= now) imported = longer(entry, imported);
   }
-  return ordered && best ? longer(ordered, best) : (ordered ?? best);
+  return imported ?? ordered;
 }
 
-const newer = (a: Entry, b: Entry | undefined): Entry => (b && b.notBefore > a.notBefore ? b : a);
 const longer = (a: Entry, b: Entry | undefined): Entry => (b && b.notAfter > a.notAfter ? b : a);
+const later = (a: Entry, b: Entry | undefined, now: number): Entry =>
+  b && cameAt(b, now) > cameAt(a, now) ? b : a;
+
+/** CAs date certificates back, each its own way, so our clock tells; unless it was wrong then. */
+const cameAt = ({ createdAt, notBefore }: Entry, now: number): number =>
+  createdAt <= now ? createdAt : Math.min(notBefore, now);

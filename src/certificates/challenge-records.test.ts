@@ -59,7 +59,7 @@ async function world(t: TestContext) {
   const zone = new Zone();
   /** As of one process. */
   const process = () => {
-    const orders = new Orders({ database, sealer, clock });
+    const orders = new Orders({ database, sealer, clock, log });
     return { orders, records: new ChallengeRecords({ database, clock, log, dns: zone, orders }) };
   };
   const { orders, records } = process();

@@ -2,11 +2,12 @@
 import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto';
 import type { ManualClock } from '../core/clock.ts';
 import type { AcmeClient } from './acme/client.ts';
+import type { Download } from './acme/download.ts';
 import { AcmeFault } from './acme/fault.ts';
-import type { NewOrder, Order } from './acme/order.ts';
+import type { NewOrder, Order, OrderWait } from './acme/order.ts';
 import { AcmeProblem } from './acme/problem.ts';
-import type { AccountRef } from './acme/session.ts';
 import type { RenewalInfo } from './acme/renewal-info.ts';
+import type { AccountRef, Call } from './acme/session.ts';
 import { newKeys, toPkcs8, type Signer, writeLeaf } from './x509.ts';
 
 export interface FakeCaOptions {
@@ -16,7 +17,16 @@ export interface FakeCaOptions {
   trouble?: (what: string, when: 'before' | 'after') => void;
   /** Gives an open order again to who asks for the same, in place of a list of orders. */
   reusesOrders?: boolean;
-  renewalInfo?: (pem: string) => RenewalInfo | undefined;
+  renewalInfo?: (
+    pem: string,
+    signal: AbortSignal,
+  ) => RenewalInfo | undefined | Promise<RenewalInfo | undefined>;
+  /** Whether a name can't be shown to be ours by this challenge; absent: every one can, and HTTP-01 is all there is. */
+  fails?: (name: string, challenge: string) => boolean;
+  /** Whether it still signs. */
+  isSigning?: () => boolean;
+  /** How it answers to an order that says what it replaces; undefined: it takes it. */
+  refusesReplaces?: () => Error | undefined;
 }
 
 interface Made {
@@ -25,15 +35,28 @@ interface Made {
   at: number;
   replaces: string | undefined;
   profile: string | undefined;
+  readonly proofs: Map<string, 'valid' | 'invalid'>;
   chainPem?: string;
+}
+
+/** What was asked for, refused or not. */
+interface Asked {
+  readonly at: number;
+  readonly names: readonly string[];
+  readonly replaces: string | undefined;
 }
 
 export class FakeCa {
   readonly orders = new Map<string, Made>();
+  readonly asked: Asked[] = [];
   readonly #options: FakeCaOptions;
   /** Key → URL. */
   readonly #accounts = new Map<string, string>();
   readonly #signer: Promise<Signer>;
+  /** Of certificates that it makes from now on. */
+  lifeMs: number;
+  /** By how much its clock is before the test's. */
+  aheadMs = 0;
   accounts = 0;
   requests = 0;
   underWay = 0;
@@ -41,6 +64,7 @@ export class FakeCa {
 
   constructor(options: FakeCaOptions) {
     this.#options = options;
+    this.lifeMs = options.lifeMs;
     this.#signer = newKeys().then((keys) => ({ ...keys, commonName: 'Fake CA' }));
   }
 
@@ -51,12 +75,31 @@ export class FakeCa {
     );
   }
 
-  client(): AcmeClient {
-    const accounts = this.#accounts;
-    const step = <Arguments extends unknown[], Result>(
+  /** One request: in trouble before it is acted on, or after. */
+  readonly #step =
+    <Arguments extends unknown[], Result>(
       what: string,
       act: (...args: Arguments) => Promise<Result> | Result,
-    ) => this.#step(what, act);
+    ) =>
+    async (...args: Arguments): Promise<Result> => {
+      this.requests++;
+      this.#options.trouble?.(what, 'before');
+      requireTime(args.at(-1));
+      this.underWay++;
+      this.mostAtOnce = Math.max(this.mostAtOnce, this.underWay);
+      try {
+        const result = await act(...args);
+        this.#options.trouble?.(what, 'after');
+        requireTime(args.at(-1));
+        return result;
+      } finally {
+        this.underWay--;
+      }
+    };
+
+  client(): AcmeClient {
+    const accounts = this.#accounts;
+    const step = this.#step;
     const find = (url: string) => this.#made(url);
     const client = {
       directory: async () => ({
@@ -80,30 +123,29 @@ export class FakeCa {
         return this.#create(wanted);
       }),
       getOrder: step('order', (_account: unknown, url: string) => find(url).order),
-      pollOrder: step('order', (_account: unknown, url: string) => find(url).order),
+      pollOrder: step('order', (_account: unknown, url: string, wait: OrderWait) =>
+        this.#polled(find(url), wait),
+      ),
       listOrders: step('orders', () =>
-        [...this.orders.values()]
-          .filter(({ order }) => order.status !== 'valid')
-          .map(({ order }) => order.url),
+        [...this.orders.values()].filter(isOpen).map(({ order }) => order.url),
       ),
       getAuthorization: step('authorization', (_account: unknown, url: string) =>
         this.#authorization(find, url),
       ),
-      respond: step('challenge', (_account: unknown, url: string) => {
-        find(url).order.status = 'ready';
-        return {};
-      }),
+      respond: step('challenge', (_account: unknown, url: string) => this.#prove(find(url), url)),
       pollAuthorization: step('authorization', (_account: unknown, url: string) =>
         this.#authorization(find, url),
       ),
       finalize: step('finalize', (_account: unknown, { url, csr }: { url: string; csr: Buffer }) =>
         this.#sign(find(url), csr),
       ),
-      download: step('certificate', (_account: unknown, { certificateUrl }: { certificateUrl: string }) => ({
+      download: step('certificate', (_account: unknown, { certificateUrl, preferredIssuer }: Download) => ({
         chainPem: find(certificateUrl).chainPem ?? '',
-        isPreferred: true,
+        isPreferred: preferredIssuer === undefined,
       })),
-      renewalInfo: step('renewalInfo', (pem: string) => this.#options.renewalInfo?.(pem)),
+      renewalInfo: step('renewalInfo', (pem: string, { signal }: Call) =>
+        this.#options.renewalInfo?.(pem, signal),
+      ),
       [Symbol.asyncDispose]: async () => undefined,
     };
     // What orders never call is left out.
@@ -111,7 +153,7 @@ export class FakeCa {
   }
 
   #made(url: string): Made {
-    const made = this.orders.get(url);
+    const made = this.orders.get(url.split('/authz/', 1)[0] ?? '');
     if (made) return made;
     throw problem('malformed', 404);
   }
@@ -138,32 +180,14 @@ export class FakeCa {
     if (this.#accounts.get(toPkcs8(key)) !== url) throw problem('malformed', 400);
   }
 
-  /** One request: in trouble before it is acted on, or after. */
-  #step<Arguments extends unknown[], Result>(
-    what: string,
-    act: (...args: Arguments) => Promise<Result> | Result,
-  ) {
-    return async (...args: Arguments): Promise<Result> => {
-      this.requests++;
-      this.#options.trouble?.(what, 'before');
-      requireTime(args.at(-1));
-      this.underWay++;
-      this.mostAtOnce = Math.max(this.mostAtOnce, this.underWay);
-      try {
-        const result = await act(...args);
-        this.#options.trouble?.(what, 'after');
-        requireTime(args.at(-1));
-        return result;
-      } finally {
-        this.underWay--;
-      }
-    };
-  }
-
   #create({ identifiers, replaces, profile }: NewOrder): Order {
-    const asked = identifiers.map(({ value }) => value).join(' ');
+    const names = identifiers.map(({ value }) => value);
+    const at = this.#options.clock.now();
+    this.asked.push({ at, names, replaces });
+    const refusal = replaces === undefined ? undefined : this.#options.refusesReplaces?.();
+    if (refusal) throw refusal;
     const open = [...this.orders.values()].findLast(
-      ({ order, names }) => order.status !== 'valid' && names.join(' ') === asked,
+      (made) => isOpen(made) && made.names.join(' ') === names.join(' '),
     );
     if (this.#options.reusesOrders && open) return open.order;
     const url = `https://ca.test/order/${this.orders.size}`;
@@ -171,7 +195,7 @@ export class FakeCa {
       url,
       status: 'pending',
       identifiers,
-      authorizationUrls: [url],
+      authorizationUrls: names.map((name) => `${url}/authz/${name}`),
       finalizeUrl: url,
       certificateUrl: undefined,
       expires: undefined,
@@ -182,31 +206,60 @@ export class FakeCa {
       notAfter: undefined,
       retryAfterMs: undefined,
     };
-    const names = identifiers.map(({ value }) => value);
-    this.orders.set(url, { order, names, at: this.#options.clock.now(), replaces, profile });
+    this.orders.set(url, { order, names, at, replaces, profile, proofs: new Map() });
     return order;
   }
 
   #authorization(find: (url: string) => Made, url: string) {
-    const { order } = find(url);
+    const name = nameIn(url);
+    const status = find(url).proofs.get(name) ?? 'pending';
+    const isWildcard = name.startsWith('*.');
+    const others = this.#options.fails ? ['http-01', 'tls-alpn-01'] : ['http-01'];
     return {
       url,
-      identifier: order.identifiers[0],
-      wildcard: false,
-      status: order.status === 'pending' ? 'pending' : 'valid',
-      challenges: [{ type: 'http-01', url, status: 'pending', token: `t${url.split('/').at(-1)}` }],
+      identifier: { type: 'dns', value: name.replace('*.', '') },
+      wildcard: isWildcard,
+      status,
+      challenges: (isWildcard ? ['dns-01'] : others).map((type) => ({
+        type,
+        url: `${url}/${type}`,
+        status: 'pending',
+        token: `t${url.replaceAll(/[^a-z0-9]/g, '')}${type}`,
+      })),
     };
   }
 
+  #prove({ order, names, proofs }: Made, url: string) {
+    const name = nameIn(url);
+    const isFailed = this.#options.fails?.(name, url.split('/').at(-1) ?? '') === true;
+    proofs.set(name, isFailed ? 'invalid' : 'valid');
+    if (isFailed) order.status = 'invalid';
+    else if (names.every((each) => proofs.get(each) === 'valid')) order.status = 'ready';
+    return {};
+  }
+
+  #polled({ order }: Made, wait: OrderWait): Order {
+    if (order.status === 'processing' && this.#options.isSigning?.() !== true)
+      Object.assign(order, { status: 'valid', certificateUrl: order.url });
+    if (wait.while.includes(order.status))
+      throw new AcmeFault('deadline', 'not done yet', { consequence: 'retry_later' });
+    return order;
+  }
+
   async #sign(made: Made, csr: Buffer): Promise<Order> {
-    const now = this.#options.clock.now();
+    const now = this.#options.clock.now() + this.aheadMs;
     const publicKey = createPublicKey({ key: publicKeyIn(csr), format: 'der', type: 'spki' });
     made.chainPem = writeLeaf(
       await this.#signer,
       { hostnames: made.names, addresses: [], publicKey },
-      { notBefore: now - 1000, notAfter: now + this.#options.lifeMs },
+      { notBefore: now - 1000, notAfter: now + this.lifeMs },
     );
-    Object.assign(made.order, { status: 'valid', certificateUrl: made.order.url });
+    Object.assign(
+      made.order,
+      this.#options.isSigning?.() === true
+        ? { status: 'processing' }
+        : { status: 'valid', certificateUrl: made.order.url },
+    );
     return made.order;
   }
 }
@@ -216,6 +269,10 @@ function requireTime(call: unknown): void {
   if (typeof call === 'object' && call !== null && 'signal' in call && call.signal instanceof AbortSignal)
     call.signal.throwIfAborted();
 }
+
+const isOpen = ({ order }: Made): boolean => order.status !== 'valid' && order.status !== 'invalid';
+
+const nameIn = (url: string): string => url.split('/authz/')[1]?.split('/', 1)[0] ?? '';
 
 /** Beginning and length of the SubjectPublicKeyInfo of a key on P-256 and on P-384. */
 const KEYS = [

@@ -1,7 +1,7 @@
 /** The engine against a CA that is simulated: what must hold whatever fails. Years of it: `simulation.test.ts`. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { DAY, HOUR, MINUTE } from '../core/clock.ts';
+import { DAY, HOUR, MINUTE, SECOND } from '../core/clock.ts';
 import { openSqlite } from '../store/sqlite.ts';
 import { join } from 'node:path';
 import { engine, issuer, NAMES, turn, world } from './engine.fixture.ts';
@@ -67,6 +67,43 @@ test('when the CA wants it by ARI, a certificate is renewed at once', async (t) 
   assert.equal(ca.orders.size, 2);
 });
 
+test('a CA that never suggests a time is asked two questions at once, and holds off neither looks nor orders', async (t) => {
+  let asked = 0;
+  let isAway = true;
+  const asking = Promise.withResolvers<void>();
+  const { clock, folder, database, ca } = await world(t, {
+    renewalInfo: (_pem, signal) => {
+      if (!isAway) return undefined;
+      if (++asked === 2) asking.resolve();
+      return new Promise((_resolve, reject) =>
+        signal.addEventListener('abort', () => reject(signal.reason as Error)),
+      );
+    },
+  });
+  const wanted = Array.from({ length: 12 }, (_, i) => `n${i}.company.io`);
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted });
+  await turn(one);
+  await one.issuance.tick();
+  await asking.promise;
+  clock.advance(SECOND);
+  wanted.push('new.company.io');
+  await one.issuance.tick();
+  const [order] = await one.issuance.orders.openOfName('new.company.io');
+  const done = Promise.withResolvers<void>();
+  if (order) one.issuance.watch(order.id, done.resolve);
+  await done.promise;
+  assert.ok(one.serving('new.company.io'));
+  assert.equal(asked, 2);
+  // The time for an answer is over: the others of this round are left, and looking at everything goes on.
+  clock.advance(15 * SECOND);
+  await one.issuance.settle();
+  assert.equal(asked, 2);
+  isAway = false;
+  clock.advance(61 * DAY);
+  await turn(one);
+  assert.equal(ca.orders.size, 2 * wanted.length);
+});
+
 test('what is served no more is not ordered any more', async (t) => {
   let isAway = true;
   const { clock, folder, database, ca } = await world(t, {
@@ -118,3 +155,82 @@ test('no order is sent past a limit of the CA, and it is sent when there is room
   await turn(one);
   assert.equal(ca.orders.size, 5);
 });
+
+test('a preferred chain that the CA does not have is told, and costs nobody the certificate', async (t) => {
+  const { clock, folder, database, ca } = await world(t);
+  const issuers = [{ ...issuer, preferredChain: 'No such root' }];
+  await using one = await engine(folder, {
+    clock,
+    ca: () => ca,
+    database,
+    wanted: ['a.company.io'],
+    issuers,
+  });
+  await turn(one);
+  const [order] = await one.issuance.orders.latest(1);
+  assert.equal(order?.state, 'issued');
+  assert.match(order.document.events.at(-1)?.text ?? '', /none that it has leads to No such root/);
+});
+
+test('what a wildcard certificate serves is renewed though nobody wants the wildcard, and so is everything beside it', async (t) => {
+  const dns01 = { serves: () => true, comesFirst: () => false };
+  const { clock, folder, database, ca } = await world(t);
+  const wanted = ['a.company.io', 'z.other.io'];
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted, dns01 });
+  await one.issuance.request({
+    names: ['*.company.io'],
+    issuer: 'ca',
+    reason: 'requested',
+    owner: undefined,
+  });
+  await one.issuance.settle();
+  await turn(one);
+  assert.equal(ca.orders.size, 2);
+  clock.advance(61 * DAY);
+  await turn(one);
+  for (const name of wanted) assert.ok((one.serving(name)?.notAfter ?? 0) > clock.now() + 80 * DAY, name);
+});
+
+test('a certificate that came is not ordered again, though it lives shorter than the one before', async (t) => {
+  const { clock, folder, database, ca } = await world(t);
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted: ['a.company.io'] });
+  await turn(one);
+  clock.advance(61 * DAY);
+  ca.lifeMs = 6 * DAY;
+  for (let minutes = 0; minutes < 10; minutes++) {
+    await turn(one);
+    clock.advance(MINUTE);
+  }
+  assert.equal(ca.asked.length, 2);
+  assert.ok((one.serving('a.company.io')?.notAfter ?? 0) < clock.now() + 6 * DAY);
+});
+
+test('a CA that wants every certificate renewed at once is asked at most once an hour', async (t) => {
+  const { clock, folder, database, ca } = await world(t, {
+    renewalInfo: () => ({
+      start: clock.now() - DAY,
+      end: clock.now() - HOUR,
+      explanationUrl: undefined,
+      checkAgainMs: HOUR,
+    }),
+  });
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted: ['a.company.io'] });
+  for (let minutes = 0; minutes < 90; minutes += 10) {
+    await turn(one);
+    clock.advance(10 * MINUTE);
+  }
+  assert.equal(ca.asked.length, 2);
+});
+
+for (const aheadMs of [3 * HOUR, -20 * HOUR])
+  test(`a CA whose clock is ${aheadMs / HOUR} hours before ours gives one certificate, which is served`, async (t) => {
+    const { clock, folder, database, ca } = await world(t);
+    ca.aheadMs = aheadMs;
+    await using one = await engine(folder, { clock, ca: () => ca, database, wanted: ['a.company.io'] });
+    for (let minutes = 0; minutes < 300; minutes += 10) {
+      await turn(one);
+      clock.advance(10 * MINUTE);
+    }
+    assert.equal(ca.asked.length, 1);
+    assert.ok(one.serving('a.company.io'));
+  });

@@ -7,9 +7,9 @@ import { type Clock, DAY, HOUR, MINUTE, type Timer } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import { wildcardOver } from '../core/hostname.ts';
 import type { Events } from '../core/events.ts';
+import { coversHostname } from '../core/hostname.ts';
 import type { Log, LogRecord } from '../core/record.ts';
 import type { Sealer } from '../core/sealer.ts';
-import { cleanText } from '../core/untrusted.ts';
 import type { ChangeContext, Database } from '../store/database.ts';
 import { Accounts } from './accounts.ts';
 import { AcmeClients } from './acme-clients.ts';
@@ -24,11 +24,12 @@ import { driveMsOf, Issuing } from './issuing.ts';
 import type { Shelf } from './shelf.ts';
 import { Held } from './counts.ts';
 import { LeaseLost, type NewOrderRow, Orders, type StoredOrder, urgency } from './orders.ts';
-import { renewalTime } from './renewal.ts';
-import { setbackOf } from './setback.ts';
+import { issuedNews, setbackNews } from './order-news.ts';
+import { isFresh, renewalTime } from './renewal.ts';
+import { isKeyRefused, setbackOf } from './setback.ts';
 import { Watchers } from './watchers.ts';
 import { Windows } from './windows.ts';
-import { isAsWished, issuersFor, keyWishFor, type Made, type WishOf } from './wishes.ts';
+import { isAsWished, isOutdated, issuersFor, keyWishFor, type Made, type WishOf } from './wishes.ts';
 
 const EVERY_MS = MINUTE;
 /** Orders that are driven at once. */
@@ -36,6 +37,12 @@ const MAX_AT_ONCE = 8;
 const SWEEP_EVERY_MS = HOUR;
 /** A certificate that is over is kept for people to see for this long. */
 const KEPT_AFTER_END_MS = 7 * DAY;
+
+/** A certificate of a CA, and which of the hostnames that are looked at it serves. */
+interface Due {
+  readonly entry: Entry;
+  readonly hostnames: string[];
+}
 
 export interface IssuanceOptions {
   database: Database;
@@ -80,6 +87,8 @@ export class Issuance implements AsyncDisposable {
   #unsubscribe: (() => void)[] = [];
   #pumping: Promise<void> | undefined;
   #pumpAgain = false;
+  #ticking: Promise<void> | undefined;
+  #beside: Promise<void> | undefined;
   /** No order is begun. */
   #isHeld = false;
   #rotation: Promise<unknown> = Promise.resolve();
@@ -121,16 +130,32 @@ export class Issuance implements AsyncDisposable {
       clock.every(EVERY_MS, () => this.#run(this.tick())),
       clock.every(SWEEP_EVERY_MS, () => this.#run(this.#sweep())),
     ];
-    this.#unsubscribe = [events.on('proxy.changed', ({ hostnames }) => this.#run(this.#changed(hostnames)))];
+    this.#unsubscribe = [events.on('proxy.changed', ({ hostnames }) => this.lookAt(hostnames))];
     this.#run(this.tick());
   }
 
-  /** Looks at everything that is served. */
-  async tick(): Promise<void> {
+  /** Looks at everything that is served. One at a time: asked for meanwhile, it is the one that is under way. */
+  tick(): Promise<void> {
+    this.#ticking ??= this.#tick().finally(() => (this.#ticking = undefined));
+    return this.#ticking;
+  }
+
+  async #tick(): Promise<void> {
     const wanted = new Set(this.#options.wanted());
     await this.#plan(wanted, wanted, await this.orders.allOpen());
     this.pump();
-    await this.#records?.sweep();
+    if (this.#beside) return;
+    // However long a CA takes to suggest a time, or the DNS, renewing goes on by what is known.
+    const work = Promise.all([this.#windows.refresh(wanted, this.#stop.signal), this.#records?.sweep()]);
+    this.#beside = work
+      .then(([isNews]) => (isNews && !this.#stop.signal.aborted ? this.tick() : undefined))
+      .finally(() => (this.#beside = undefined));
+    this.#run(this.#beside);
+  }
+
+  /** Soon, beside whoever asks: what these hostnames are served with may have changed. */
+  lookAt(hostnames: readonly string[]): void {
+    this.#run(this.#changed(hostnames));
   }
 
   /** Opens or finds the order for these names; its turn is now. */
@@ -138,10 +163,13 @@ export class Issuance implements AsyncDisposable {
     {
       keyType,
       reason,
+      asked,
       ...wanted
     }: Pick<NewOrderRow, 'names' | 'owner' | 'wildcard'> & {
       issuer: string;
       keyType?: CertificateKeyType | undefined;
+      /** As somebody asks for it by name; undefined: any will do. */
+      asked?: { issuer: string | undefined; keyType: CertificateKeyType | undefined };
       reason: 'requested' | 'renewal' | 'on-demand';
       replaces?: string | undefined;
     },
@@ -159,6 +187,7 @@ export class Issuance implements AsyncDisposable {
       },
       context,
     );
+    if (asked) await this.orders.turnTo(order, asked);
     await this.orders.hurry(order.id, order.urgency);
     this.pump();
     return order;
@@ -246,7 +275,8 @@ export class Issuance implements AsyncDisposable {
     const open: StoredOrder[] = [];
     for (const order of await this.orders.openOfNames(hostnames)) {
       const isEnded =
-        this.#isOutdated(order) && (await this.#end(order, 'its proxy wants another CA, key or profile'));
+        isOutdated(order.document, this.#wishOf) &&
+        (await this.#end(order, 'its proxy wants another CA, key or profile'));
       if (!isEnded) open.push(order);
     }
     await this.#plan(
@@ -255,15 +285,6 @@ export class Issuance implements AsyncDisposable {
       open.map(({ id, document: { names } }) => ({ id, names })),
     );
     this.pump();
-  }
-
-  /** Ordered in another way than is wanted now; what somebody asked for by hand stays as it was asked for. */
-  #isOutdated({ document }: StoredOrder): boolean {
-    if (document.reason === 'requested') return false;
-    return document.names.some((name) => {
-      const wish = this.#wishOf(name);
-      return wish !== undefined && !isAsWished(wish, document);
-    });
   }
 
   /** `looked`: which of the wanted hostnames are looked at; `open`: open orders with any of them. */
@@ -275,17 +296,30 @@ export class Issuance implements AsyncDisposable {
     if (this.#options.settings.off !== undefined) return;
     await this.#abandon(open, wanted);
     const underWay = new Set(open.flatMap(({ names }) => names));
-    const due = new Map<string, Entry>();
+    const due = new Map<string, Due>();
     for (const hostname of looked) {
       if (this.#stop.signal.aborted) return;
       if (underWay.has(hostname)) continue;
       const entry = this.#options.shelf.serving(hostname);
-      if (!entry) await this.#open([hostname], { reason: 'served' });
-      else if (entry.source !== 'acme') continue;
-      else if (await this.#isAsWished(hostname, entry)) due.set(entry.id, entry);
-      else await this.#open([hostname], { reason: 'changed', replaces: entry.id });
+      await this.#guarded(hostname, async () => {
+        if (!entry) await this.#open([hostname], { reason: 'served' });
+        else if (entry.source !== 'acme') return;
+        else if (!(await this.#isAsWished(hostname, entry)))
+          await this.#open([hostname], { reason: 'changed', replaces: entry.id });
+        else if (due.get(entry.id)?.hostnames.push(hostname) === undefined)
+          due.set(entry.id, { entry, hostnames: [hostname] });
+      });
     }
     await this.#renew([...due.values()], wanted);
+  }
+
+  /** One that makes trouble does not stop the others. */
+  async #guarded(what: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (cause) {
+      this.#write('error', `${what} can't be looked after: ${messageOf(cause)}`);
+    }
   }
 
   async #isAsWished(hostname: string, { id }: Entry): Promise<boolean> {
@@ -298,16 +332,22 @@ export class Issuance implements AsyncDisposable {
     return isAsWished(wish, known);
   }
 
-  async #renew(entries: readonly Entry[], wanted: ReadonlySet<string>): Promise<void> {
-    await this.#windows.refresh(entries, this.#stop.signal);
+  async #renew(all: readonly Due[], wanted: ReadonlySet<string>): Promise<void> {
     const now = this.#options.clock.now();
-    for (const entry of entries) {
-      if (this.renewalAt(entry) > now) continue;
-      const names = entry.names.filter(
-        (name) => wanted.has(name) && this.#options.shelf.serving(name) === entry,
-      );
-      await this.#open(names, { reason: 'renewal', replaces: entry.id });
-    }
+    for (const due of all)
+      if (this.renewalAt(due.entry) <= now && !isFresh(due.entry, now))
+        await this.#guarded(due.entry.id, () => this.#renewOne(due, wanted));
+  }
+
+  async #renewOne({ entry, hostnames }: Due, wanted: ReadonlySet<string>): Promise<void> {
+    const names = entry.names.filter(
+      (name) => wanted.has(name) && this.#options.shelf.serving(name) === entry,
+    );
+    if (names.length > 0) await this.#open(names, { reason: 'renewal', replaces: entry.id });
+    // What it serves by a wildcard that nobody wants by itself.
+    for (const hostname of hostnames)
+      if (!names.some((name) => coversHostname(name, hostname)))
+        await this.#open([hostname], { reason: 'renewal' });
   }
 
   async #open(
@@ -407,7 +447,7 @@ export class Issuance implements AsyncDisposable {
         call: { signal },
         deadline: clock.now() + driveMs,
       });
-      this.#write('info', `${done.certificateId} for ${done.document.names.join(', ')} by ${issuer.name}`);
+      for (const { hostname, message } of issuedNews(done)) this.#write('info', message, hostname);
     } catch (cause) {
       // On the way out nothing is a failure: what is in the store is gone on with.
       if (this.#stop.signal.aborted) return this.orders.release(id);
@@ -440,8 +480,7 @@ export class Issuance implements AsyncDisposable {
     // The steps of the attempt are in the store; what was read before them is old.
     const order = (await this.orders.get(before.id)) ?? before;
     const now = clock.now();
-    const [name = ''] = order.document.names;
-    const serving = shelf.serving(name);
+    const serving = shelf.serving(order.document.names[0] ?? '');
     const step = setbackOf(cause, {
       order,
       issuer,
@@ -451,15 +490,9 @@ export class Issuance implements AsyncDisposable {
       restMs: serving && serving.notAfter - now,
       waiting: cause instanceof Held ? await this.orders.countOpen() : 0,
     });
-    await this.orders.step(order, { ...step, isLast: true });
+    await this.orders.step(order, { ...step, isLast: true, isNewKey: isKeyRefused(cause) });
+    for (const news of setbackNews(order, step, now)) this.#write('warn', news.message, news.hostname);
     this.#options.events.emit('certificate.failed', { order: order.id, names: order.document.names });
-    const { text = '', ca_words: words } = step.event ?? {};
-    const said = words === undefined ? '' : `; the CA says: ${cleanText(words)}`;
-    this.#write(
-      'warn',
-      `no certificate yet for ${order.document.names.join(', ')}: ${text}${said}; next attempt ${new Date(step.nextAttemptAt ?? now).toISOString()}`,
-      name,
-    );
   }
 
   async #sweep(): Promise<void> {

@@ -65,4 +65,7 @@ test('the registered domain is told by its labels', () => {
   assert.equal(registeredDomain('*.shop.co.uk'), 'shop.co.uk');
   assert.equal(registeredDomain('a.shop.com.au'), 'shop.com.au');
   assert.equal(registeredDomain('company.de'), 'company.de');
+  // A short name that is nobody's suffix is a domain: both count against the same limit.
+  assert.equal(registeredDomain('x.bmw.de'), 'bmw.de');
+  assert.equal(registeredDomain('a.b.ab.io'), 'ab.io');
 });

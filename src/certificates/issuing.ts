@@ -12,9 +12,9 @@ import { certificateId } from './acme/certificate-id.ts';
 import type { AcmeClient } from './acme/client.ts';
 import { writeCsr } from './acme/csr.ts';
 import { dns01Answer } from './acme/dns-01.ts';
-import { AcmeFault } from './acme/fault.ts';
+import { AcmeError, AcmeFault, type FaultCode } from './acme/fault.ts';
 import type { NewOrder, Order } from './acme/order.ts';
-import { AcmeProblem, type Problem } from './acme/problem.ts';
+import { AcmeProblem, acmeType, type Problem } from './acme/problem.ts';
 import type { Call } from './acme/session.ts';
 import { allLimitsOf, type Limit, onDemandLimitsOf } from './budget.ts';
 import type { ChallengeRecords } from './challenge-records.ts';
@@ -27,6 +27,7 @@ import {
   type IssuanceSettings,
   type Issuer,
 } from './issuers.ts';
+import type { OrderEvent } from './order-schema.ts';
 import { type Orders, type StoredOrder, subjectOf } from './orders.ts';
 import type { KeepCertificate } from './shelf.ts';
 import { toPkcs8 } from './x509.ts';
@@ -120,7 +121,7 @@ export class Issuing {
     let current = await this.#send(order, work);
     for (let turn = 0; turn < MAX_TURNS; turn++) {
       const remote = await client.getOrder(account, urlOf(current), call);
-      if (remote.status === 'valid') return this.#fetch(current, remote, work);
+      if (remote.status === 'valid') return this.#fetch(await this.#signed(current), remote, work);
       if (remote.status === 'invalid') throw await this.#whyInvalid(remote, work);
       if (remote.status === 'pending') current = await this.#prove(current, remote, work);
       if (remote.status === 'ready') current = await this.#finalize(current, remote, work);
@@ -164,8 +165,8 @@ export class Issuing {
       event: { kind: 'sent', text: `asked ${work.issuer.name} for a certificate for ${names.join(', ')}` },
       limits: this.#limits(order, work.issuer),
     });
-    const made = await this.#create(sending, work);
-    return this.#sent(sending, made.url, `the CA made order ${made.url}`);
+    const { order: sent, made } = await this.#create(sending, work);
+    return this.#sent(sent, made.url, `the CA made order ${made.url}`);
   }
 
   #sent(order: StoredOrder, url: string, text: string): Promise<StoredOrder> {
@@ -176,8 +177,9 @@ export class Issuing {
     });
   }
 
-  async #create({ document }: StoredOrder, work: Work): Promise<Order> {
+  async #create(order: StoredOrder, work: Work): Promise<{ order: StoredOrder; made: Order }> {
     const { client, account, call, issuer } = work;
+    const { document } = order;
     const { meta } = await client.directory(call);
     const wished = document.profile;
     // A profile is the CA's own: at another one, its usual certificate is better than none.
@@ -185,15 +187,30 @@ export class Issuing {
     const profile = isOffered ? wished : issuer.profile;
     const wanted: NewOrder = { identifiers: identifiersOf(document.names), profile };
     const replaces = await this.#replacedBy(document.replaces, work);
-    if (replaces === undefined) return client.createOrder(account, wanted, call);
+    if (replaces === undefined) return { order, made: await client.createOrder(account, wanted, call) };
     try {
-      return await client.createOrder(account, { ...wanted, replaces }, call);
+      return { order, made: await client.createOrder(account, { ...wanted, replaces }, call) };
     } catch (cause) {
-      // RFC 9773 §5: an order of ours whose reply was lost may have replaced it; then this one replaces nothing.
-      if (cause instanceof AcmeProblem && cause.type === 'alreadyReplaced')
-        return client.createOrder(account, wanted, call);
-      throw cause;
+      if (!isRefused(cause)) throw cause;
+      const without = await this.#withoutReplaces(order, cause);
+      return { order: without, made: await client.createOrder(account, wanted, call) };
     }
+  }
+
+  /**
+   * A CA may refuse it for reasons that are no fault of the names (RFC 9773 §5: another account, replaced already, no
+   * name in common), and in its own words. Being told what is replaced is a courtesy; the certificate is what counts.
+   */
+  #withoutReplaces(order: StoredOrder, { problem }: AcmeProblem): Promise<StoredOrder> {
+    return this.#options.orders.step(order, {
+      document: { replaces: undefined },
+      event: {
+        kind: 'failed',
+        text: `the CA refused an order that says it replaces ${order.document.replaces ?? ''}: asked without that`,
+        ca_words: problem.raw,
+        problem: acmeType(problem) ?? problem.type,
+      },
+    });
   }
 
   /** Only the CA that made it knows it, and only one with ARI takes it. */
@@ -207,17 +224,28 @@ export class Issuing {
   }
 
   /** @see RFC 8555 §7.1.2.1; CAs without a list give the same order again to who asks for the same while it is open. */
-  async #recover({ document }: StoredOrder, { client, account, call }: Work): Promise<Order | undefined> {
+  async #recover(order: StoredOrder, work: Work): Promise<Order | undefined> {
+    const { client, account, call } = work;
     if (account.ordersUrl === undefined) return undefined;
-    const wanted = subjectOf(document.names);
-    const urls = await client.listOrders(account, account.ordersUrl, call);
-    for (const url of urls.slice(-MAX_LOOKED_AT).reverse()) {
+    const wanted = subjectOf(order.document.names);
+    const urls = await this.#unlessNonsense(order, client.listOrders(account, account.ordersUrl, call));
+    for (const url of urls?.slice(-MAX_LOOKED_AT).reverse() ?? []) {
       if (await this.#options.orders.knowsUrl(url)) continue;
-      const order = await client.getOrder(account, url, call);
-      const isOpen = order.status === 'pending' || order.status === 'ready';
-      if (isOpen && subjectOf(order.identifiers.map(({ value }) => value)) === wanted) return order;
+      const found = await this.#unlessNonsense(order, client.getOrder(account, url, call));
+      const isOpen = found?.status === 'pending' || found?.status === 'ready';
+      if (isOpen && subjectOf(found.identifiers.map(({ value }) => value)) === wanted) return found;
     }
     return undefined;
+  }
+
+  /** Some CAs name a list and have none: to ask anew costs an order, to wait for the list would be for ever. */
+  async #unlessNonsense<T>({ document }: StoredOrder, answer: Promise<T>): Promise<T | undefined> {
+    try {
+      return await answer;
+    } catch (cause) {
+      if (!(cause instanceof AcmeError) || isPassing(cause, document.failures_at_issuer)) throw cause;
+      return undefined;
+    }
   }
 
   /** Shows of every name that it is ours; those that the CA believes already are passed over. */
@@ -306,11 +334,19 @@ export class Issuing {
     const csr = writeCsr(identifiersOf(order.document.names), key);
     const { client, account, call, deadline } = work;
     await client.finalize(account, { ...remote, csr }, call);
-    const signed = await this.#options.orders.step(order, {
-      event: { kind: 'signed', text: 'asked the CA to sign the key' },
-    });
+    const signed = await this.#signed(order);
     await client.pollOrder(account, remote.url, { ...call, deadline, while: ['processing'] });
     return signed;
+  }
+
+  /** Counted with the CA from here on, whatever becomes of the certificate. After a lost reply it is not written yet. */
+  async #signed(order: StoredOrder): Promise<StoredOrder> {
+    const { events } = order.document;
+    const last = (kind: OrderEvent['kind']) => events.findLastIndex((event) => event.kind === kind);
+    if (last('signed') > last('ordered')) return order;
+    return this.#options.orders.step(order, {
+      event: { kind: 'signed', text: 'asked the CA to sign the key' },
+    });
   }
 
   /** Certificate and end of the order in one transaction: there is never one without the other. */
@@ -320,7 +356,7 @@ export class Issuing {
     if (certificateUrl === undefined)
       throw new AcmeFault('malformed_reply', 'the order is valid and has no certificate');
     const key = await this.#options.orders.keyOf(order.id);
-    const { chainPem } = await client.download(
+    const { chainPem, isPreferred } = await client.download(
       account,
       { certificateUrl, key, identifiers: identifiersOf(names), preferredIssuer: issuer.preferredChain },
       call,
@@ -333,7 +369,7 @@ export class Issuing {
         document: { failures: 0, failures_at_issuer: 0, failed_challenges: [], stuck: false },
         event: {
           kind: 'issued',
-          text: `${certificate.id} by ${certificate.issuer}, until ${certificate.not_after}`,
+          text: `${certificate.id} by ${certificate.issuer}, until ${certificate.not_after}${isPreferred ? '' : otherChain(issuer)}`,
         },
       });
     });
@@ -372,6 +408,23 @@ export const driveMsOf = (
   (names.some((name) => challengesFor(name, dns01).includes('dns-01'))
     ? (dns?.propagationTimeoutMs ?? 0)
     : 0);
+
+const otherChain = ({ preferredChain = '' }: Issuer): string =>
+  `; with the usual chain of the CA, for none that it has leads to ${preferredChain} (preferred_chain)`;
+
+const isRefused = (cause: unknown): cause is AcmeProblem =>
+  cause instanceof AcmeProblem && (cause.consequence === 'order' || cause.consequence === 'account');
+
+const NOT_REACHED: readonly FaultCode[] = ['unreachable', 'timeout', 'tls', 'deadline'];
+/** What may be otherwise the next time is waited for so often. */
+const MAX_PATIENCE = 3;
+
+/** Whether it may go by: the CA was not reached, is busy, or has lost the account, which comes back. */
+function isPassing(cause: AcmeError, failures: number): boolean {
+  if (cause instanceof AcmeFault && NOT_REACHED.includes(cause.code)) return true;
+  if (cause instanceof AcmeProblem && cause.type === 'accountDoesNotExist') return true;
+  return cause.consequence === 'retry_later' && failures < MAX_PATIENCE;
+}
 
 const isChallengeType = (type: string): type is ChallengeType =>
   challengeTypes.some((known) => known === type);

@@ -54,6 +54,8 @@ export const orderDocumentSchema = z.object({
   order_url: z.string().optional(),
   /** When it was sent: what the CA has made since may be ours. */
   sent_at: z.number().optional(),
+  /** Nobody has it tried sooner: the CA said so, a limit is reached, or it was tried a moment ago. */
+  not_before: z.number().optional(),
   /** By which the last failure came; what can be is tried by another one next. */
   failed_challenges: z.array(z.enum(challengeTypes)).default([]),
   /** In a row. */

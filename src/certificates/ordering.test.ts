@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { HOUR } from '../core/clock.ts';
 import { problem, unreachable } from './fake-ca.fixture.ts';
-import { openWorld } from './ordering.fixture.ts';
+import { issuer, openWorld } from './ordering.fixture.ts';
 
 test('request_certificate repeated with its idempotency key is the same order, also when that is over and after a restart', async (t) => {
   const { ca, start } = await openWorld(t);
@@ -159,4 +159,33 @@ test('an account that the CA does not know any more is made anew, once, and with
   const after = await keysOf(one);
   assert.notEqual(after.key_sealed, before.key_sealed);
   assert.equal(ca.accounts, 2);
+});
+
+test('the CA and the key that are asked for hold for the order that is open, too', async (t) => {
+  let isAway = true;
+  const { ca, start, records } = await openWorld(t, {
+    issuers: [issuer, { ...issuer, name: 'office', directoryUrl: 'https://office.test/dir' }],
+    trouble: (what) => {
+      if (isAway && what === 'newOrder') throw unreachable();
+    },
+  });
+  const { call, issuance } = await start();
+  const names = ['a.company.io'];
+  const first = await call('request_certificate', { names });
+  assert.equal(first.state, 'sending');
+  await issuance.orders.claim(String(first.id));
+  await assert.rejects(call('request_certificate', { names, key_type: 'p384' }), {
+    code: 'CONFLICT',
+    message: /ord_\w+ is under way for these names, at ca with a key of the type p256/,
+  });
+  await issuance.orders.release(String(first.id));
+  isAway = false;
+  const second = await call('request_certificate', { names, key_type: 'p384', issuer: 'office' });
+  assert.deepEqual(
+    [second.id, second.state, second.issuer],
+    [first.id, 'issued', 'office'],
+    JSON.stringify(records.at(-1)),
+  );
+  const { namedCurve } = ca.certificates()[0]?.publicKey.asymmetricKeyDetails ?? {};
+  assert.equal(namedCurve, 'secp384r1');
 });

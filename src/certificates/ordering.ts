@@ -75,7 +75,7 @@ export class OrderingService {
     this.#requireKey(unique, keyType);
     const owner = await this.#requireBudget(caller.principal);
     const order = await this.#options.issuance.request(
-      { names: unique, issuer, keyType, owner, reason: 'requested' },
+      { names: unique, issuer, keyType, owner, reason: 'requested', asked: { issuer: wanted, keyType } },
       caller,
     );
     return this.#outcome(order.id, caller);
@@ -127,7 +127,7 @@ export class OrderingService {
       throw cause;
     }
     const revoked = await certificates.remove({ id, version: undefined, force: true }, caller);
-    await issuance.tick();
+    issuance.lookAt(revoked.names);
     return revoked;
   }
 
@@ -305,7 +305,8 @@ export class OrderingService {
     signal.addEventListener('abort', () => attempted.resolve(), { once: true });
     try {
       const order = await issuance.orders.get(id);
-      if (order && order.state !== 'issued' && !signal.aborted) await attempted.promise;
+      const isComing = order && order.state !== 'issued' && order.nextAttemptAt <= clock.now() + WAIT_MS;
+      if (isComing === true && !signal.aborted) await attempted.promise;
     } finally {
       stopWatching();
       late.cancel();

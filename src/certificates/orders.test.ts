@@ -9,11 +9,13 @@ import { DAY, HOUR, ManualClock, MINUTE } from '../core/clock.ts';
 import { silentLog } from '../core/record.ts';
 import { createChange } from '../store/change.ts';
 import type { Tables } from '../store/database.ts';
+import { keysOfOrders } from '../store/migrations.issuance.ts';
 import { migrate } from '../store/migrations.ts';
 import { openSqlite } from '../store/sqlite.ts';
+import { AcmeFault } from './acme/fault.ts';
 import type { Limit } from './budget.ts';
 import { engine, issuer, NAMES, turn, world } from './engine.fixture.ts';
-import { problem } from './fake-ca.fixture.ts';
+import { problem, unreachable } from './fake-ca.fixture.ts';
 import { Orders } from './orders.ts';
 
 const WANTED = {
@@ -40,13 +42,13 @@ test('no question to the orders looks at every row, and none sorts', async () =>
     change: createChange({ db, clock, log: silentLog }),
     [Symbol.asyncDispose]: () => db.destroy(),
   };
-  const orders = new Orders({ database, sealer: createSealer(Buffer.alloc(32, 1)), clock });
+  const orders = new Orders({ database, sealer: createSealer(Buffer.alloc(32, 1)), clock, log: silentLog });
   const order = await orders.open(WANTED);
   await orders.claim(order.id);
   await orders.step(order, { state: 'sending', limits: [limit] });
   await orders.step(order, { state: 'waiting', failedName: 'a.company.io' });
-  await orders.newKey(order);
   await orders.release(order.id);
+  await orders.turnTo(order, { keyType: 'p384' });
   await orders.hurry(order.id, 0);
   await orders.takeOver();
   for (const question of [
@@ -129,6 +131,29 @@ test('certificates of a domain and failed validations are counted while they are
   assert.ok(ca.certificates().length > 2 && ca.certificates().length <= 4);
 });
 
+test('a certificate that the CA signed is counted when it can not be used, too', async (t) => {
+  const { clock, folder, database, ca } = await world(t, {
+    trouble: (what) => {
+      if (what === 'certificate')
+        throw new AcmeFault('wrong_certificate', 'another one', { consequence: 'order' });
+    },
+  });
+  const tight = { ...limits, ordersPerThreeHours: 300, duplicatesPerWeek: 2 };
+  const issuers = [{ ...issuer, limits: tight }];
+  await using one = await engine(folder, {
+    clock,
+    ca: () => ca,
+    database,
+    wanted: ['a.company.io'],
+    issuers,
+  });
+  for (let hours = 0; hours < 6 * 24; hours++) {
+    await turn(one);
+    clock.advance(HOUR);
+  }
+  assert.equal(ca.orders.size, 2);
+});
+
 test('whoever is confined has a budget of orders: it holds off theirs, nobody else’s, and no renewal', async (t) => {
   const { clock, folder, database, ca } = await world(t);
   const owner = (name: string) => (name.startsWith('n') ? 'tok_confined' : undefined);
@@ -158,6 +183,60 @@ test('whoever is confined has a budget of orders: it holds off theirs, nobody el
   clock.advance(75 * DAY);
   await turn(one);
   assert.equal(ca.certificates().length, 14, 'renewals are not held off');
+});
+
+test('the key of an order that is over is with its certificate alone, whenever it was made', async (t) => {
+  const { clock, folder, database, ca } = await world(t);
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted: ['a.company.io'] });
+  await turn(one);
+  const keys = () => database.read.selectFrom('certificate_orders').select('key_sealed').execute();
+  assert.deepEqual(await keys(), [{ key_sealed: '' }]);
+  // As they were stored before.
+  await database.change({}, (tx) =>
+    tx.updateTable('certificate_orders').set({ key_sealed: 'sealed' }).executeTakeFirst(),
+  );
+  await database.change({}, (tx) => keysOfOrders.up(tx));
+  assert.deepEqual(await keys(), [{ key_sealed: '' }]);
+});
+
+test('orders that can not be read are left alone, and the others go on', async (t) => {
+  const { clock, folder, database, ca } = await world(t, {
+    trouble: () => {
+      if (isAway) throw unreachable();
+    },
+  });
+  let isAway = true;
+  const wanted = names(12);
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted });
+  await turn(one);
+  // As a newer version may write it; more of them than are worked on at once.
+  await database.change({}, (tx) =>
+    tx
+      .updateTable('certificate_orders')
+      .set({ document: '{"reason":"of-tomorrow"}' })
+      .where('open_for', 'in', wanted.slice(0, 10))
+      .executeTakeFirst(),
+  );
+  isAway = false;
+  clock.advance(HOUR);
+  await turn(one);
+  assert.deepEqual(wanted.filter((name) => one.serving(name)).sort(), ['n10.company.io', 'n11.company.io']);
+  const again = { names: ['n0.company.io'], issuer: 'ca', owner: undefined, reason: 'requested' } as const;
+  await assert.rejects(one.issuance.request(again), { code: 'CONFLICT', message: /can't be read/ });
+});
+
+test('a key that the CA refused is not used again', async (t) => {
+  const { clock, folder, database, ca } = await world(t, {
+    trouble: (what) => {
+      if (what === 'finalize') throw problem('badCSR', 400);
+    },
+  });
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted: ['a.company.io'] });
+  const { id } = await one.issuance.orders.open(WANTED);
+  const key = await one.issuance.orders.keyOf(id);
+  await turn(one);
+  assert.equal((await one.issuance.orders.get(id))?.state, 'waiting');
+  assert.ok(!(await one.issuance.orders.keyOf(id)).equals(key));
 });
 
 test('who asks by hand is told when the budget has room again', async (t) => {

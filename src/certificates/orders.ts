@@ -2,10 +2,12 @@
  * Orders in the store. Every step is here before it is acted on. Of the same names one order is open at a time, and who
  * works on it holds its lease, so that several processes on one store order once. Called by `issuance.ts` and `issuing.ts`.
  */
-import { randomUUID } from 'node:crypto';
+import { type KeyObject, randomUUID } from 'node:crypto';
 import type { Clock } from '../core/clock.ts';
-import { MINUTE } from '../core/clock.ts';
+import { HOUR, MINUTE } from '../core/clock.ts';
+import { AppError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
+import type { Log } from '../core/record.ts';
 import type { Sealer } from '../core/sealer.ts';
 import type { ChangeContext, Database, Reader, Tables, Writer } from '../store/database.ts';
 import type { CertificateKeyType } from '../core/key-type.ts';
@@ -13,21 +15,14 @@ import { newCertificateKey } from './acme/csr.ts';
 import type { Limit } from './budget.ts';
 import { giveBack, roomAt, settleIssued, sweepCounts, take, usedOf } from './counts.ts';
 import { reportOf } from './order-report.ts';
-import {
-  type OrderDocument,
-  type OrderEvent,
-  type OrderState,
-  orderDocumentSchema,
-  orderStateSchema,
-} from './order-schema.ts';
+import { OrderRows, withEvent } from './order-rows.ts';
+import { type OrderDocument, type OrderEvent, type OrderState, orderDocumentSchema } from './order-schema.ts';
 import { fromPkcs8, toPkcs8 } from './x509.ts';
 
 /** Longer than one drive takes; after a crash whoever else is on the store waits this long. */
 export const LEASE_MS = 6 * MINUTE;
-/** The first ones tell why it was asked for, the last ones how it stands. */
-const MAX_EVENTS = 60;
-const FIRST_EVENTS = 4;
-export const MAX_CA_WORDS = 4096;
+/** What can't be read now may be after an upgrade, which is a start. */
+const UNREADABLE_AGAIN_MS = HOUR;
 /** Besides the open ones, which are all kept. */
 const MAX_KEPT = 5000;
 
@@ -57,6 +52,9 @@ export interface NewOrderRow {
   urgency: number;
 }
 
+/** Of an order that is over. */
+const NO_KEY = '';
+
 /** What a step writes. */
 export interface Step {
   state?: OrderState;
@@ -70,6 +68,8 @@ export interface Step {
   failedName?: string;
   /** Nobody works on it after this. */
   isLast?: boolean;
+  /** With `waiting`: a key is for one certificate, so what a CA refused or lost is ordered with another one. */
+  isNewKey?: boolean;
 }
 
 /** Another process works on it, or it is over: whoever gets this stops at once. */
@@ -81,21 +81,32 @@ export class LeaseLost extends Error {
 export const subjectOf = (names: readonly string[]): string => [...names].sort().join(' ');
 const namesOf = (subject: string): string[] => subject.split(' ');
 
+export interface OrdersOptions {
+  database: Database;
+  sealer: Sealer;
+  clock: Clock;
+  log: Log;
+}
+
+/** A row that can't be read (a newer version wrote it, say) is reported and passed over: the others go on. */
 export class Orders {
   readonly #database: Database;
   readonly #sealer: Sealer;
   readonly #clock: Clock;
+  readonly #rows: OrderRows;
   readonly #holder = randomUUID();
 
-  constructor({ database, sealer, clock }: { database: Database; sealer: Sealer; clock: Clock }) {
+  constructor({ database, sealer, clock, log }: OrdersOptions) {
     this.#database = database;
     this.#sealer = sealer;
     this.#clock = clock;
+    this.#rows = new OrderRows({ clock, log });
   }
 
   /**
    * The open order for these names, made when there is none. How it stands then is kept as the result of the call's
    * idempotency key: who repeats the call gets this order, and not another one after it is over.
+   * @throws AppError CONFLICT when the one that is open can't be read
    */
   async open(wanted: NewOrderRow, context: ChangeContext = {}): Promise<StoredOrder> {
     const subject = subjectOf(wanted.names);
@@ -139,14 +150,31 @@ export class Orders {
       order = await this.#one('open_for', subject, tx);
       return order && reportOf(order);
     });
-    if (!order) throw new Error(`order ${id} was stored and is gone`);
+    if (!order) throw new AppError('CONFLICT', `there is an open order for ${subject} that can't be read`);
     return order;
   }
 
   /** What can be worked on now, the most urgent first. */
   async due(limit: number): Promise<StoredOrder[]> {
+    const rows = await this.#due(limit);
+    const orders = this.#rows.read(rows);
+    if (orders.length === rows.length) return orders;
+    // They would take the places of others for ever.
+    const readable = new Set(orders.map(({ id }) => id));
+    const unreadable = rows.filter(({ id }) => !readable.has(id)).map(({ id }) => id);
+    await this.#database.change({}, async (tx) => {
+      await tx
+        .updateTable('certificate_orders')
+        .set({ next_attempt_at: this.#clock.now() + UNREADABLE_AGAIN_MS })
+        .where('id', 'in', unreadable)
+        .execute();
+    });
+    return this.due(limit);
+  }
+
+  #due(limit: number): Promise<Tables['certificate_orders'][]> {
     const now = this.#clock.now();
-    const rows = await this.#database.read
+    return this.#database.read
       .selectFrom('certificate_orders')
       .selectAll()
       .where('open_for', 'is not', null)
@@ -157,7 +185,6 @@ export class Orders {
       .orderBy('id')
       .limit(limit)
       .execute();
-    return rows.map(storedOf);
   }
 
   /** Id and names of every open order. */
@@ -179,7 +206,7 @@ export class Orders {
       .where('document', 'like', '%"stuck":true%')
       .execute();
     // A CA's words are in the document too, and may say the same.
-    return rows.map(storedOf).filter(({ document }) => document.stuck);
+    return this.#rows.read(rows).filter(({ document }) => document.stuck);
   }
 
   async countOpen(): Promise<number> {
@@ -201,7 +228,7 @@ export class Orders {
       .orderBy('certificate_order_names.created_at', 'desc')
       .limit(limit)
       .execute();
-    return rows.map(storedOf);
+    return this.#rows.read(rows);
   }
 
   async openOfName(name: string): Promise<StoredOrder[]> {
@@ -212,7 +239,7 @@ export class Orders {
       .where('certificate_order_names.name', '=', name)
       .where('certificate_orders.open_for', 'is not', null)
       .execute();
-    return rows.map(storedOf);
+    return this.#rows.read(rows);
   }
 
   /** Open orders with any of these names, each once. */
@@ -231,7 +258,7 @@ export class Orders {
       .orderBy('id', 'desc')
       .limit(limit)
       .execute();
-    return rows.map(storedOf);
+    return this.#rows.read(rows);
   }
 
   async get(id: string): Promise<StoredOrder | undefined> {
@@ -256,7 +283,7 @@ export class Orders {
       .selectAll()
       .where(column, '=', value)
       .executeTakeFirst();
-    return row && storedOf(row);
+    return row && this.#rows.read([row])[0];
   }
 
   /** False: somebody else works on it. */
@@ -310,8 +337,50 @@ export class Orders {
   }
 
   /** Writes a step of an order whose lease we hold. @throws LeaseLost; Held when a limit has no room for it */
-  step(order: StoredOrder, step: Step): Promise<StoredOrder> {
-    return this.#database.change({}, (tx) => this.stepIn(tx, order, step));
+  async step(order: StoredOrder, step: Step): Promise<StoredOrder> {
+    const keyType = step.document?.key_type ?? order.document.key_type;
+    const key = step.isNewKey === true ? await newCertificateKey(keyType) : undefined;
+    return this.#database.change({}, async (tx) => {
+      const done = await this.stepIn(tx, order, step);
+      if (key) await this.#putKey(tx, order.id, key);
+      return done;
+    });
+  }
+
+  /**
+   * What somebody asks for holds for the order that is open for the names as well. `issuer`, `keyType`: as asked for;
+   * undefined: any. @throws AppError CONFLICT while it is worked on
+   */
+  async turnTo(
+    { id, state, document }: StoredOrder,
+    {
+      issuer = document.issuer,
+      keyType = document.key_type,
+    }: { issuer?: string | undefined; keyType?: CertificateKeyType | undefined },
+  ): Promise<void> {
+    const isSame = issuer === document.issuer && keyType === document.key_type;
+    if (isSame || state === 'issued' || state === 'abandoned') return;
+    const order = (await this.claim(id)) ? await this.get(id) : undefined;
+    if (!order)
+      throw new AppError(
+        'CONFLICT',
+        `${id} is under way for these names, at ${document.issuer} with a key of the type ${document.key_type}; ask again when it is over`,
+      );
+    await this.step(order, {
+      state: 'waiting',
+      isNewKey: true,
+      isLast: true,
+      document: {
+        issuer,
+        key_type: keyType,
+        order_url: undefined,
+        sent_at: undefined,
+        failures_at_issuer: 0,
+        failed_challenges: [],
+        ...(issuer !== order.document.issuer && { not_before: undefined }),
+      },
+      event: { kind: 'asked', text: `somebody asked for it at ${issuer}, with a key of the type ${keyType}` },
+    });
   }
 
   /** In the transaction of what belongs to the step. */
@@ -333,7 +402,8 @@ export class Orders {
         ...(step.state !== undefined && { state: step.state }),
         ...(step.nextAttemptAt !== undefined && { next_attempt_at: step.nextAttemptAt }),
         ...(step.certificateId !== undefined && { certificate_id: step.certificateId }),
-        ...(isOver && { open_for: null }),
+        // The certificate has the key by now; deleted there, it is to be gone.
+        ...(isOver && { open_for: null, key_sealed: NO_KEY }),
       })
       .where('id', '=', order.id)
       .where('lease_holder', '=', this.#holder)
@@ -351,28 +421,40 @@ export class Orders {
     };
   }
 
-  async #count(tx: Writer, id: string, { state, limits = [], failedName: failed }: Step): Promise<void> {
+  async #count(
+    tx: Writer,
+    id: string,
+    { state, event, limits = [], failedName: failed }: Step,
+  ): Promise<void> {
     const now = this.#clock.now();
     if (state === 'sending') await take(tx, id, { limits, now });
-    else if (state === 'issued') await settleIssued(tx, id, now);
+    // A CA counts what it signed, also when it never arrives here.
+    else if (event?.kind === 'signed') await settleIssued(tx, id, now);
     else if (state === 'waiting' || state === 'abandoned') await giveBack(tx, id, { failed, now });
   }
 
-  /** Its turn is now, for somebody asks. Does nothing to one that is worked on. */
+  /** Its turn is now, for somebody asks, or as soon as may be. Does nothing to one that is worked on. */
   async hurry(id: string, urgency: number): Promise<void> {
     const now = this.#clock.now();
     await this.#database.change({}, async (tx) => {
-      await tx
-        .updateTable('certificate_orders')
-        .set({ urgency, next_attempt_at: now })
+      const row = await tx
+        .selectFrom('certificate_orders')
+        .selectAll()
         .where('id', '=', id)
         .where('open_for', 'is not', null)
         .where('lease_until', '<=', now)
+        .executeTakeFirst();
+      if (!row) return;
+      const { not_before: notBefore = 0 } = this.#rows.read([row])[0]?.document ?? {};
+      await tx
+        .updateTable('certificate_orders')
+        .set({ urgency, next_attempt_at: Math.min(row.next_attempt_at, Math.max(now, notBefore)) })
+        .where('id', '=', id)
         .execute();
     });
   }
 
-  /** The key of the certificate, private. */
+  /** The key of the certificate, private. @throws Error when the order is over: it is with the certificate */
   async keyOf(id: string) {
     const row = await this.#database.read
       .selectFrom('certificate_orders')
@@ -382,17 +464,12 @@ export class Orders {
     return fromPkcs8(this.#sealer.open(row.key_sealed, sealContext(id)));
   }
 
-  /** A key is for one certificate: what a CA refused or lost is ordered with another one. */
-  async newKey(order: StoredOrder): Promise<void> {
-    const key = await newCertificateKey(order.document.key_type);
-    await this.#database.change({}, async (tx) => {
-      await tx
-        .updateTable('certificate_orders')
-        .set({ key_sealed: this.#sealer.seal(toPkcs8(key), sealContext(order.id)) })
-        .where('id', '=', order.id)
-        .where('lease_holder', '=', this.#holder)
-        .execute();
-    });
+  async #putKey(tx: Writer, id: string, key: KeyObject): Promise<void> {
+    await tx
+      .updateTable('certificate_orders')
+      .set({ key_sealed: this.#sealer.seal(toPkcs8(key), sealContext(id)) })
+      .where('id', '=', id)
+      .execute();
   }
 
   /** Whether an open order has this URL. */
@@ -467,25 +544,5 @@ async function insertNames(
       .values({ name, created_at: createdAt, order_id: id })
       .execute();
 }
-
-function withEvent(events: readonly OrderEvent[], event: OrderEvent): OrderEvent[] {
-  const all = [
-    ...events,
-    { ...event, ...(event.ca_words && { ca_words: event.ca_words.slice(0, MAX_CA_WORDS) }) },
-  ];
-  if (all.length <= MAX_EVENTS) return all;
-  return [...all.slice(0, FIRST_EVENTS), ...all.slice(FIRST_EVENTS - MAX_EVENTS)];
-}
-
-const storedOf = (row: Tables['certificate_orders']): StoredOrder => ({
-  id: row.id,
-  state: orderStateSchema.parse(row.state),
-  urgency: row.urgency,
-  nextAttemptAt: row.next_attempt_at,
-  certificateId: row.certificate_id ?? undefined,
-  createdAt: row.created_at,
-  leaseUntil: row.lease_until,
-  document: orderDocumentSchema.parse(JSON.parse(row.document)),
-});
 
 const sealContext = (id: string): string => `order:${id}`;

@@ -109,7 +109,8 @@ export const remedies: Readonly<Record<string, Remedy>> = {
   },
   userActionRequired: {
     means: 'A person has to do something at the CA first, such as agree to new terms.',
-    remedy: 'Open the address in the words of the CA and do what it asks for.',
+    remedy:
+      "A person signs in at the CA's own site, reached by its own address and not by one in its words, and settles it there.",
   },
 };
 

@@ -34,6 +34,19 @@ export function renewalTime({ notBefore, notAfter }: Life, window: Window | unde
   return notBefore + life * (RENEWED_AFTER - JITTER * chance(seed));
 }
 
+/** Whatever a CA suggests, and whatever our clock was: one that came less than so long ago is not replaced by itself. */
+const KEPT_MS = HOUR;
+const KEPT_PART = 1 / 10;
+
+/** `createdAt`: when it came here. */
+export function isFresh(
+  { notBefore, notAfter, createdAt }: Life & { createdAt: number },
+  now: number,
+): boolean {
+  const keptMs = Math.min(KEPT_MS, (notAfter - notBefore) * KEPT_PART);
+  return createdAt <= now && now - createdAt < keptMs;
+}
+
 const HEX_DIGITS = 12;
 
 /** From 0 to below 1, the same for the same seed. */

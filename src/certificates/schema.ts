@@ -9,6 +9,7 @@ export const certificateSchema = z.object({
   issuer: z.string(),
   not_before: timestamp,
   not_after: timestamp,
+  created_at: timestamp.optional().describe('When it came here'),
   source: z.enum(['internal', 'imported', 'acme']),
   serial: z.string(),
   fingerprint_sha256: z.string(),

@@ -1,5 +1,5 @@
 /** What follows from a failure: what is kept of the order, when it is tried again, and at which CA. Pure. */
-import { AcmeError, type Consequence } from './acme/fault.ts';
+import { AcmeError, AcmeFault, type Consequence } from './acme/fault.ts';
 import { AcmeProblem, acmeType, consequenceOf } from './acme/problem.ts';
 import { type Stage, Unpublished } from './challenge-records.ts';
 import { challengesFor, type Dns01Port, type Issuer, whyNot } from './issuers.ts';
@@ -8,6 +8,7 @@ import { ProofFailed } from './issuing.ts';
 import type { OrderDocument } from './order-schema.ts';
 import type { Step, StoredOrder } from './orders.ts';
 import { chance, isGivenUp, waitAfter } from './renewal.ts';
+import { DAY, MINUTE } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 
 /** Failures in a row, when it is only that no CA answers: some hours. */
@@ -52,7 +53,7 @@ function stepAfter(cause: unknown, situation: Situation): Step {
   const { order, now } = situation;
   if (cause instanceof Held) return heldStep(cause, situation);
   if (cause instanceof Unpublished) return unpublished(cause, situation);
-  const fault = faultOf(cause);
+  const fault = faultOf(cause, situation);
   const failures = order.document.failures + 1;
   const event = eventOf(cause);
   const failed = cause instanceof ProofFailed ? { failedName: cause.hostname } : {};
@@ -62,37 +63,75 @@ function stepAfter(cause: unknown, situation: Situation): Step {
   const next = nextIssuer(fault, situation);
   if (next)
     return {
-      ...fresh({ issuer: next.name, failed_challenges: [], failures_at_issuer: 0 }, failures),
+      ...fresh(at(next), failures),
       nextAttemptAt: now,
       event: { ...event, text: `${event.text}; ${next.name} is asked next` },
       ...failed,
     };
   const waitMs = waitAfter({ ...fault, failures, restMs: situation.restMs, seed: order.id });
-  // When all CAs were asked, the first one is asked again, and every challenge may be tried again.
-  const [first = situation.issuer] = possibleIssuers(situation);
+  const kept = afterWait(fault, situation);
+  const isElsewhere = kept.document?.issuer !== undefined;
+  const askedMs = isElsewhere ? 0 : (fault.retryAfterMs ?? 0);
+  return {
+    ...kept,
+    document: { ...kept.document, not_before: now + Math.max(askedMs, MIN_BETWEEN_MS) },
+    nextAttemptAt: now + waitMs,
+    event,
+    ...failed,
+  };
+}
+
+/** Whoever asks on by hand has no attempt sooner than so long after one that failed. */
+const MIN_BETWEEN_MS = 5 * MINUTE;
+
+/** When all CAs were asked, the first one is asked again, and every challenge may be tried again. */
+function afterWait(fault: Fault, situation: Situation): Step {
+  const { order, issuer } = situation;
+  const failures = order.document.failures + 1;
   const tries = order.document.failures_at_issuer + 1;
-  const again = isGivenUp(fault, tries)
-    ? { issuer: first.name, failures_at_issuer: 0 }
-    : { failures_at_issuer: tries };
   const stuck = fault.isOver || failures >= STUCK_AFTER || order.document.stuck;
-  const kept: Step = fault.isOver
-    ? fresh({ ...again, failed_challenges: [], stuck }, failures)
-    : { document: { failures, failures_at_issuer: tries, stuck } };
-  return { ...kept, nextAttemptAt: now + waitMs, event, ...failed };
+  const [first = issuer] = possibleIssuers(situation);
+  const isFirstNext = isGivenUp(fault, tries) && first.name !== issuer.name;
+  if (isFirstNext) return fresh({ ...at(first), stuck }, failures);
+  if (fault.isOver) return fresh({ failures_at_issuer: tries, failed_challenges: [], stuck }, failures);
+  return { document: { failures, failures_at_issuer: tries, stuck } };
 }
 
 const MIN_CROWD = 50;
 
-/** Where far more wait than there will be room for, not all of them come back for the one place that is free next. */
-function heldStep(held: Held, { order, waiting }: Situation): Step {
+function heldStep(held: Held, situation: Situation): Step {
+  const { order, issuer, now } = situation;
   const { until, limit } = held;
-  const crowd = Math.min(1, Math.max(0, waiting - Math.max(limit.allowed, MIN_CROWD)) / limit.allowed);
-  const at = until + Math.floor(limit.withinMs * crowd * chance(`${order.id} ${until}`));
+  const text = `${held.message}: there is room again at ${new Date(until).toISOString()}`;
+  const event = { kind: 'held', text } as const;
+  // What an owner may order is the same at every CA.
+  const fault = { consequence: 'retry_later', retryAfterMs: until - now, isOver: false } as const;
+  const isOfCa = limit.issuer !== '' && isGivenUp(fault, 0);
+  const next = isOfCa ? nextIssuer(fault, situation) : undefined;
+  const { failures } = order.document;
+  if (next)
+    return {
+      ...fresh(at(next), failures),
+      nextAttemptAt: now,
+      event: { ...event, text: `${text}; ${next.name} is asked next` },
+    };
+  const [first = issuer] = possibleIssuers(situation);
+  if (isOfCa && first.name !== issuer.name) {
+    const waitMs = waitAfter({
+      consequence: 'retry_later',
+      retryAfterMs: undefined,
+      failures: failures + 1,
+      restMs: situation.restMs,
+      seed: order.id,
+    });
+    return { ...fresh(at(first), failures + 1), nextAttemptAt: Math.min(until, now + waitMs), event };
+  }
   return {
     // One that the CA may have heard of is looked for there first.
     ...(order.state !== 'sending' && { state: 'waiting' as const }),
-    nextAttemptAt: at,
-    event: { kind: 'held', text: `${held.message}: there is room again at ${new Date(until).toISOString()}` },
+    document: { not_before: until },
+    nextAttemptAt: spread(held, situation),
+    event,
   };
 }
 
@@ -115,13 +154,25 @@ function unpublished(cause: Unpublished, { order, dns01, now, restMs }: Situatio
   return { document: { failures, failed_challenges: [], stuck }, nextAttemptAt: now + waitMs, event };
 }
 
+/** Where far more wait than there will be room for, not all of them come back for the one place that is free next. */
+function spread({ until, limit }: Held, { order, waiting }: Situation): number {
+  const crowd = Math.min(1, Math.max(0, waiting - Math.max(limit.allowed, MIN_CROWD)) / limit.allowed);
+  return until + Math.floor(limit.withinMs * crowd * chance(`${order.id} ${until}`));
+}
+
+/** Nothing was asked there yet. */
+const at = ({ name }: Issuer) => ({ issuer: name, failures_at_issuer: 0, failed_challenges: [] });
+
 /** A new order at a CA: of the one before nothing is left. */
 const fresh = (document: Partial<OrderDocument>, failures: number): Step => ({
   state: 'waiting',
-  document: { ...document, failures, order_url: undefined, sent_at: undefined },
+  document: { not_before: undefined, ...document, failures, order_url: undefined, sent_at: undefined },
 });
 
-function faultOf(cause: unknown): Fault {
+/** CAs let an order be open for a week; one that nothing has been heard of for longer is given up. */
+const ORDER_LIFE_MS = 8 * DAY;
+
+function faultOf(cause: unknown, { order, now }: Pick<Situation, 'order' | 'now'>): Fault {
   if (cause instanceof ProofFailed) {
     const consequence = cause.problem ? consequenceOf(cause.problem, 'order') : 'order';
     return { consequence, retryAfterMs: undefined, isOver: true };
@@ -130,7 +181,9 @@ function faultOf(cause: unknown): Fault {
   if (!(cause instanceof AcmeError))
     return { consequence: 'network', retryAfterMs: undefined, isOver: false };
   const { consequence, retryAfterMs } = cause;
-  return { consequence, retryAfterMs, isOver: consequence !== 'network' && consequence !== 'retry_later' };
+  const isOld = now - (order.document.sent_at ?? now) > ORDER_LIFE_MS;
+  const isOver = isOld || (consequence !== 'network' && consequence !== 'retry_later');
+  return { consequence, retryAfterMs, isOver };
 }
 
 function eventOf(cause: unknown): NonNullable<Step['event']> {
@@ -163,6 +216,11 @@ function nextIssuer(fault: Fault, situation: Situation): Issuer | undefined {
   const { issuer, order } = situation;
   if (!isGivenUp(fault, order.document.failures_at_issuer + 1)) return undefined;
   const possible = possibleIssuers(situation);
-  const at = possible.findIndex(({ name }) => name === issuer.name);
-  return at < 0 ? undefined : possible[at + 1];
+  const place = possible.findIndex(({ name }) => name === issuer.name);
+  return place < 0 ? undefined : possible[place + 1];
 }
+
+/** Whether the CA did not take the key, or a certificate came for it that was not ordered. */
+export const isKeyRefused = (cause: unknown): boolean =>
+  (cause instanceof AcmeProblem && (cause.type === 'badCSR' || cause.type === 'badPublicKey')) ||
+  (cause instanceof AcmeFault && cause.code === 'wrong_certificate');

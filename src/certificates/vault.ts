@@ -1,6 +1,8 @@
 /** Certificates at rest: the chain in the clear, the private key sealed; and opened again for the TLS library. */
 import { X509Certificate } from 'node:crypto';
 import { createSecureContext, type SecureContext } from 'node:tls';
+import type { Clock } from '../core/clock.ts';
+import { toTimestamp } from '../core/collection.ts';
 import { newId } from '../core/ids.ts';
 import type { Sealer } from '../core/sealer.ts';
 import { tlsPolicy, withoutResumption } from '../core/tls-policy.ts';
@@ -22,11 +24,13 @@ export interface Material {
 export class Vault {
   readonly #database: Database;
   readonly #sealer: Sealer;
+  readonly #clock: Clock;
   readonly #contexts = new Map<string, Promise<SecureContext>>();
 
-  constructor({ database, sealer }: { database: Database; sealer: Sealer }) {
+  constructor({ database, sealer, clock }: { database: Database; sealer: Sealer; clock: Clock }) {
     this.#database = database;
     this.#sealer = sealer;
+    this.#clock = clock;
   }
 
   /** Every certificate that can be read; `report` hears of the others. */
@@ -60,7 +64,8 @@ export class Vault {
   ): Promise<Certificate> {
     const id = newId('crt');
     const facts = factsOf(new X509Certificate(chainPem));
-    const certificate: Certificate = { id, source, version: FIRST_VERSION, ...facts };
+    const created_at = toTimestamp(this.#clock.now());
+    const certificate: Certificate = { id, source, version: FIRST_VERSION, created_at, ...facts };
     await tx
       .insertInto('certificates')
       .values({

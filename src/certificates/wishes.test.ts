@@ -1,7 +1,7 @@
 /** What a proxy wants of its certificate: which CA is asked, with which key, and when a change makes a new order. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { DAY } from '../core/clock.ts';
+import { DAY, HOUR } from '../core/clock.ts';
 import { engine, issuer, turn, world } from './engine.fixture.ts';
 import { FakeCa, unreachable } from './fake-ca.fixture.ts';
 import type { Issuer } from './issuers.ts';
@@ -53,6 +53,19 @@ test('a proxy that wants another CA gets a certificate of it; one that would tak
   await change(undefined);
   await change({ issuers: ['second', 'internal'] });
   assert.deepEqual([first.orders.size, second.orders.size], [1, 1]);
+});
+
+test('the CA that is wanted now is used, though it dates its certificates back further than the one before', async (t) => {
+  const { one, clock, first, second, change } = await two(t);
+  second.aheadMs = -20 * HOUR;
+  await change({ issuers: ['second'] });
+  const { id } = one.serving(NAME) ?? {};
+  for (let hours = 0; hours < 3; hours++) {
+    clock.advance(HOUR);
+    await turn(one);
+  }
+  assert.deepEqual([first.asked.length, second.asked.length], [1, 1]);
+  assert.equal(one.serving(NAME)?.id, id);
 });
 
 test('an order that waits for a CA that is not wanted any more is ended for one that is', async (t) => {

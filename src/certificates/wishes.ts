@@ -50,3 +50,12 @@ export function isAsWished(
     (profile === undefined || profile === madeBy)
   );
 }
+
+/** Ordered in another way than is wanted now; what somebody asked for by hand stays as it was asked for. */
+export function isOutdated({ reason, names, ...made }: OrderDocument, wishOf: WishOf): boolean {
+  if (reason === 'requested') return false;
+  return names.some((name) => {
+    const wish = wishOf(name);
+    return wish !== undefined && !isAsWished(wish, made);
+  });
+}

@@ -60,6 +60,19 @@ export const issuanceIndexes: Migration = {
   },
 };
 
+/** Of an order that is over, the certificate alone has the key: deleted there, it is gone. Nothing brings them back. */
+export const keysOfOrders: Migration = {
+  name: '0012-keys-of-orders',
+  async up(db) {
+    await db
+      .updateTable('certificate_orders')
+      .set({ key_sealed: '' })
+      .where('open_for', 'is', null)
+      .execute();
+  },
+  down: async () => undefined,
+};
+
 /** Of a row that can't be read, none: its order is reported where it is read. */
 function namesIn(document: string): Set<string> {
   const { names } = JSON.parse(document) as { names?: unknown };

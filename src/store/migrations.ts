@@ -2,7 +2,7 @@
 import { type Kysely, sql } from 'kysely';
 import { AppError } from '../core/errors.ts';
 import { accountKeys, certificateOrders, challengeRecords } from './migrations.certificates.ts';
-import { issuanceIndexes } from './migrations.issuance.ts';
+import { issuanceIndexes, keysOfOrders } from './migrations.issuance.ts';
 import { alerts } from './migrations.alerts.ts';
 import { mcpTasks } from './migrations.tasks.ts';
 import { identityFacts, oauth } from './migrations.oauth.ts';
@@ -135,6 +135,7 @@ export const migrations: readonly Migration[] = [
   challengeRecords,
   alerts,
   mcpTasks,
+  keysOfOrders,
 ];
 
 const VERSION_KEY = 'schema_version';

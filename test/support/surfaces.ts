@@ -124,7 +124,7 @@ const overMcp =
       );
       return { output: result.structuredContent };
     }
-    const [, error, message = ''] = /^([A-Z_]+): ([^]*)$/.exec(result.content[0].text) ?? assert.fail();
+    const [, error, message = ''] = /^([A-Z_]+): ([^]*)$/.exec(result.content.at(-1).text) ?? assert.fail();
     const meta = result._meta['oauth-https-proxy/error'];
     assert.equal(meta.code, error, 'programs and models are told the same code');
     assert.equal(meta.status, errorSurface[error as ErrorCode].status);

@@ -3,7 +3,7 @@
  * @see {@link https://www.rfc-editor.org/rfc/rfc8555#section-7.4.2 | RFC 8555 §7.4.2}
  */
 import { type Chain, type ExpectedCertificate, leadsTo, readChain } from './chain.ts';
-import { AcmeFault } from './fault.ts';
+import { AcmeError, AcmeFault } from './fault.ts';
 import { linksOf } from './links.ts';
 import { type AccountRef, type Call, type Session, signerOf } from './session.ts';
 import type { Reply } from './transport.ts';
@@ -20,7 +20,7 @@ export interface Download extends ExpectedCertificate {
 export interface DownloadedChain {
   /** Leaf first, without the root. Its leaf is for the key and names that were expected. */
   chainPem: string;
-  /** False: no chain leads to the preferred issuer, so this is the CA's own choice. */
+  /** False: no chain that could be read leads to the preferred issuer, so this is the CA's own choice. */
   isPreferred: boolean;
 }
 
@@ -40,10 +40,20 @@ export async function download(
   if (preferredIssuer === undefined || leadsTo(first, preferredIssuer))
     return { chainPem: first.chainPem, isPreferred: true };
   for (const url of linksOf(reply.links, 'alternate').slice(0, MAX_ALTERNATES)) {
-    const other = read(await fetchOne(url));
-    if (leadsTo(other, preferredIssuer)) return { chainPem: other.chainPem, isPreferred: true };
+    const other = await orUndefined(fetchOne(url).then(read));
+    if (other && leadsTo(other, preferredIssuer)) return { chainPem: other.chainPem, isPreferred: true };
   }
   return { chainPem: first.chainPem, isPreferred: false };
+}
+
+/** The certificate is here already: what is wrong with another chain for it is no reason to lose it. */
+async function orUndefined(chain: Promise<Chain>): Promise<Chain | undefined> {
+  try {
+    return await chain;
+  } catch (cause) {
+    if (cause instanceof AcmeError) return undefined;
+    throw cause;
+  }
 }
 
 function requirePem(reply: Reply): Reply {

@@ -52,12 +52,19 @@ export type FaultCode =
   /** A certificate chain that is not what was ordered. */
   | 'wrong_certificate';
 
+export interface AcmeFaultOptions extends Partial<AcmeErrorOptions> {
+  /** Of `http_status`. */
+  status?: number | undefined;
+}
+
 export class AcmeFault extends AcmeError {
   override readonly name = 'AcmeFault';
   readonly code: FaultCode;
+  readonly status: number | undefined;
 
-  constructor(code: FaultCode, message: string, options: Partial<AcmeErrorOptions> = {}) {
+  constructor(code: FaultCode, message: string, { status, ...options }: AcmeFaultOptions = {}) {
     super(message, { consequence: 'network', ...options });
     this.code = code;
+    this.status = status;
   }
 }

@@ -3,6 +3,7 @@
  * @see {@link https://www.rfc-editor.org/rfc/rfc8555#section-7.4 | RFC 8555 §7.4} and §7.1.3
  */
 import { z } from 'zod';
+import { AcmeFault } from './fault.ts';
 import {
   canonicalIdentifier,
   type Identifier,
@@ -22,6 +23,7 @@ const MAX_TEXT = 255;
 /** Of the list of orders. */
 const MAX_PAGES = 20;
 const MAX_ORDERS_OF_PAGE = 5_000;
+const GONE: readonly number[] = [404, 410];
 
 const url = z.string().max(MAX_URL);
 const orderSchema = z.object({
@@ -99,13 +101,19 @@ export async function createOrder(
   return orderOf(reply);
 }
 
+/** @throws AcmeProblem, AcmeFault; with the consequence `order` where the CA has no such order any more, and no document that says so */
 export async function getOrder(
   session: Session,
   account: AccountRef,
   url: string,
   call: Call,
 ): Promise<Order> {
-  return orderOf(await session.post({ url, signer: signerOf(account) }, call), url);
+  try {
+    return orderOf(await session.post({ url, signer: signerOf(account) }, call), url);
+  } catch (cause) {
+    if (!(cause instanceof AcmeFault) || !GONE.includes(cause.status ?? 0)) throw cause;
+    throw new AcmeFault(cause.code, cause.message, { consequence: 'order', status: cause.status, cause });
+  }
 }
 
 export interface OrderWait extends PollOptions {

@@ -29,6 +29,7 @@ export function requireSuccess(reply: Reply, scope: Scope = 'order'): Reply {
   throw new AcmeFault('http_status', `${url} answered ${status} without saying why`, {
     consequence: isTemporary ? 'retry_later' : 'network',
     retryAfterMs,
+    status,
   });
 }
 

@@ -67,7 +67,7 @@ export async function callTool(
     const error = toAppError(cause);
     facts.outcome = error.code;
     scope.denied = operation && denialOf(error, operation, scope);
-    return failureOf(error, exchange.traceId);
+    return failureOf(error, operation, exchange.traceId);
   }
 }
 

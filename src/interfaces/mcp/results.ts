@@ -1,5 +1,5 @@
 /** What a call came to, as a tool result: for the wire directly, and as the object that the SDK wants. */
-import { type AppError, errorSurface, isErrorCode } from '../../core/errors.ts';
+import { type AppError, type ErrorCode, errorSurface, isErrorCode } from '../../core/errors.ts';
 import { cleanLines } from '../../core/untrusted.ts';
 import type { AnyOperation } from '../../core/operation.ts';
 import { MAX_RESULT_CHARACTERS } from './settings.ts';
@@ -79,14 +79,27 @@ function hintFor({ effect }: AnyOperation, narrowing: readonly string[]): string
   return narrowing.length > 0 ? `ask for less with ${narrowing.join(', ')}` : 'ask for one item at a time';
 }
 
-/** `CODE: message`, then as JSON the details that it does not say already, since a model reads the text only. */
-export function failureOf(error: AppError, traceId: string): ToolResult {
+/** Errors of what somebody else answered, in whose message its words may be. */
+const QUOTING: ReadonlySet<ErrorCode> = new Set(['UPSTREAM_FAILED', 'UNAVAILABLE', 'TIMEOUT']);
+
+/**
+ * `CODE: message`, then as JSON the details that it does not say already, since a model reads the text only.
+ * `operation`: whose; undefined when none was found.
+ */
+export function failureOf(
+  error: AppError,
+  operation: Pick<AnyOperation, 'untrusted'> | undefined,
+  traceId: string,
+): ToolResult {
   const details = error.code === 'INTERNAL' ? { ...error.details, trace_id: traceId } : error.details;
   const message = `${error.code}: ${cleanLines(error.message, MAX_RESULT_CHARACTERS)}`;
   const unsaid = Object.entries(details ?? {}).filter(([, value]) => !says(message, value));
   const text = unsaid.length === 0 ? message : `${message}\n${JSON.stringify(Object.fromEntries(unsaid))}`;
+  const isQuoting = operation?.untrusted === true && QUOTING.has(error.code);
   return {
-    texts: [text.slice(0, MAX_RESULT_CHARACTERS)],
+    texts: isQuoting
+      ? [UNTRUSTED_NOTICE, text.slice(0, MAX_JSON_CHARACTERS)]
+      : [text.slice(0, MAX_RESULT_CHARACTERS)],
     structured: undefined,
     error: { code: error.code, details, traceId },
   };

@@ -1,0 +1,207 @@
+/** What the engine makes of CAs that refuse, go away, or answer what makes no sense. */
+import assert from 'node:assert/strict';
+import test, { type TestContext } from 'node:test';
+import { DAY, HOUR, type ManualClock, MINUTE } from '../core/clock.ts';
+import { AcmeFault } from './acme/fault.ts';
+import type { CaLimits } from './budget.ts';
+import { type Engine, engine, issuer, turn, world } from './engine.fixture.ts';
+import { FakeCa, type FakeCaOptions, problem, unreachable } from './fake-ca.fixture.ts';
+import type { Issuer } from './issuers.ts';
+
+const NAME = 'a.company.io';
+const FIRST: Issuer = { ...issuer, name: 'first' };
+const SECOND: Issuer = { ...issuer, name: 'second', directoryUrl: 'https://second.test/dir' };
+
+/** One hostname, and two CAs with troubles of their own. */
+async function two(
+  t: TestContext,
+  options: Partial<Record<'first' | 'second', Omit<FakeCaOptions, 'clock' | 'lifeMs'>>>,
+  { issuers = [FIRST, SECOND], wanted = [NAME] }: { issuers?: Issuer[]; wanted?: string[] } = {},
+) {
+  const { clock, folder, database } = await world(t);
+  const cas = {
+    first: new FakeCa({ lifeMs: 90 * DAY, ...options.first, clock }),
+    second: new FakeCa({ lifeMs: 90 * DAY, ...options.second, clock }),
+  };
+  const one = await engine(folder, {
+    clock,
+    ca: ({ name }) => (name === 'first' ? cas.first : cas.second),
+    database,
+    wanted,
+    issuers,
+  });
+  t.after(() => one[Symbol.asyncDispose]());
+  return { clock, one, ...cas };
+}
+
+/** Looks every `everyMs` for as long. */
+async function pass(one: Engine, clock: ManualClock, forMs: number, everyMs = HOUR): Promise<void> {
+  for (const end = clock.now() + forMs; clock.now() < end; clock.advance(everyMs)) await turn(one);
+}
+
+test('after the last CA the first one is asked again, also when both were only away', async (t) => {
+  let isAway = true;
+  const { clock, one, first, second } = await two(t, {
+    first: {
+      trouble: () => {
+        if (isAway) throw unreachable();
+      },
+    },
+    second: {
+      trouble: () => {
+        throw unreachable();
+      },
+    },
+  });
+  await pass(one, clock, DAY);
+  assert.equal(one.serving(NAME), undefined);
+  isAway = false;
+  await pass(one, clock, DAY);
+  assert.ok(one.serving(NAME), 'the first one is back');
+  assert.deepEqual([first.orders.size, second.orders.size], [1, 0]);
+});
+
+test('an order that the only CA has is gone on with after an outage of a day', async (t) => {
+  let isAway = false;
+  const { clock, folder, database, ca } = await world(t, {
+    trouble: (what) => {
+      if (what === 'newOrder') isAway = true;
+      else if (isAway) throw unreachable();
+    },
+  });
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted: [NAME] });
+  await pass(one, clock, DAY);
+  isAway = false;
+  await pass(one, clock, 2 * HOUR);
+  assert.ok(one.serving(NAME));
+  assert.equal(ca.asked.length, 1);
+});
+
+for (const refusal of ['malformed', 'conflict', 'unauthorized'])
+  test(`a CA that will not have a certificate replaced (${refusal}) is asked once without that, and not told of it again`, async (t) => {
+    let isProving = false;
+    const { clock, folder, database, ca } = await world(t, {
+      refusesReplaces: () => problem(refusal, 409),
+      fails: () => isProving,
+    });
+    await using one = await engine(folder, { clock, ca: () => ca, database, wanted: [NAME] });
+    await turn(one);
+    isProving = true;
+    clock.advance(61 * DAY);
+    await pass(one, clock, 6 * HOUR);
+    isProving = false;
+    await pass(one, clock, 12 * HOUR);
+    const renewals = ca.asked.slice(1);
+    assert.ok(renewals.length > 3);
+    assert.equal(renewals.filter(({ replaces }) => replaces !== undefined).length, 1);
+    assert.ok((one.serving(NAME)?.notAfter ?? 0) > clock.now() + 80 * DAY);
+  });
+
+for (const [what, cause] of Object.entries({
+  'a page': () => new AcmeFault('content_type', 'text/html'),
+  'other JSON': () => new AcmeFault('malformed_reply', 'no orders'),
+  'a 404 alone': () => new AcmeFault('http_status', 'answered 404'),
+  'a refusal': () => problem('unauthorized', 403),
+  '500 each time': () => problem('serverInternal', 500),
+}))
+  test(`where the list of orders is ${what}, an order whose reply was lost is made anew`, async (t) => {
+    const { clock, folder, database, ca } = await world(t, {
+      trouble: (what, when) => {
+        if (what === 'newOrder' && when === 'after' && ca.asked.length === 1) throw unreachable();
+        if (what === 'orders') throw cause();
+      },
+    });
+    await using one = await engine(folder, { clock, ca: () => ca, database, wanted: [NAME] });
+    await pass(one, clock, DAY, 10 * MINUTE);
+    assert.ok(one.serving(NAME));
+    assert.equal(ca.asked.length, 2);
+  });
+
+test('a list that could not be reached is asked again, so that a lost order is found', async (t) => {
+  let lost = 0;
+  const { clock, folder, database, ca } = await world(t, {
+    trouble: (what, when) => {
+      if (what === 'newOrder' && when === 'after') throw unreachable();
+      if (what === 'orders' && lost++ < 3) throw unreachable();
+    },
+  });
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted: [NAME] });
+  await pass(one, clock, DAY, 10 * MINUTE);
+  assert.ok(one.serving(NAME));
+  assert.equal(ca.asked.length, 1);
+});
+
+test('an order that is reached no more for a week is made anew', async (t) => {
+  const { clock, folder, database, ca } = await world(t, {
+    trouble: (what) => {
+      if (what === 'order' && ca.orders.size === 1) throw new AcmeFault('content_type', 'text/html');
+    },
+  });
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted: [NAME] });
+  await pass(one, clock, 7 * DAY, 6 * HOUR);
+  assert.equal(ca.asked.length, 1);
+  await pass(one, clock, 2 * DAY, 6 * HOUR);
+  assert.ok(one.serving(NAME));
+});
+
+const ONE_IN_A_WEEK: CaLimits = {
+  failedValidationsPerNameAndHour: 5,
+  ordersPerThreeHours: 300,
+  certificatesPerDomainAndWeek: 1,
+  duplicatesPerWeek: 5,
+};
+
+test('what a limit of one CA would hold for long is ordered at the next one at once', async (t) => {
+  const wanted = [NAME, 'b.company.io'];
+  const issuers = [{ ...FIRST, limits: ONE_IN_A_WEEK }, SECOND];
+  const { one, first, second } = await two(t, {}, { issuers, wanted });
+  await turn(one);
+  for (const name of wanted) assert.ok(one.serving(name), name);
+  assert.deepEqual([first.orders.size, second.orders.size], [1, 1]);
+});
+
+test('where every CA has its limit, what is held waits, and is ordered when there is room', async (t) => {
+  const wanted = [NAME, 'b.company.io', 'c.company.io'];
+  const issuers = [FIRST, SECOND].map((each) => ({ ...each, limits: ONE_IN_A_WEEK }));
+  const { clock, one, first, second } = await two(t, {}, { issuers, wanted });
+  await pass(one, clock, 6 * DAY, 3 * HOUR);
+  assert.deepEqual([first.asked.length, second.asked.length], [1, 1]);
+  const held = (await one.issuance.orders.latest(3)).find(({ state }) => state === 'waiting');
+  const times = new Set(held?.document.events.map(({ at }) => at));
+  assert.ok(times.size > 4 && times.size <= 6 * 6, `looked at ${times.size} times`);
+  await pass(one, clock, 2 * DAY, 3 * HOUR);
+  for (const name of wanted) assert.ok(one.serving(name), name);
+});
+
+test('asking by hand again does not override what the CA said about when to come back', async (t) => {
+  let asked = 0;
+  const { clock, folder, database, ca } = await world(t, {
+    trouble: (what) => {
+      if (what === 'newOrder' && asked++ === 0) throw problem('rateLimited', 429, 2 * DAY);
+    },
+  });
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted: [NAME] });
+  for (let hours = 0; hours < 40; hours += 2) {
+    await one.issuance.request({ names: [NAME], issuer: 'ca', reason: 'requested', owner: undefined });
+    await turn(one);
+    clock.advance(2 * HOUR);
+  }
+  assert.equal(asked, 1);
+  clock.advance(8 * HOUR);
+  await turn(one);
+  assert.ok(one.serving(NAME));
+});
+
+test('who asks by hand has the next attempt at once, once five minutes are over', async (t) => {
+  const { clock, folder, database, ca } = await world(t, { fails: () => true });
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted: [] });
+  const ask = async () => {
+    await one.issuance.request({ names: [NAME], issuer: 'ca', reason: 'requested', owner: undefined });
+    await one.issuance.settle();
+  };
+  for (let i = 0; i < 20; i++) await ask();
+  assert.equal(ca.asked.length, 2, 'one for each challenge');
+  clock.advance(5 * MINUTE);
+  await ask();
+  assert.equal(ca.asked.length, 4);
+});
