@@ -77,26 +77,7 @@ export class FakeCa {
 
   client(): AcmeClient {
     const accounts = this.#accounts;
-    const step =
-      <Arguments extends unknown[], Result>(
-        what: string,
-        act: (...args: Arguments) => Promise<Result> | Result,
-      ) =>
-      async (...args: Arguments): Promise<Result> => {
-        this.requests++;
-        this.#options.trouble?.(what, 'before');
-        requireTime(args.at(-1));
-        this.underWay++;
-        this.mostAtOnce = Math.max(this.mostAtOnce, this.underWay);
-        try {
-          const result = await act(...args);
-          this.#options.trouble?.(what, 'after');
-          requireTime(args.at(-1));
-          return result;
-        } finally {
-          this.underWay--;
-        }
-      };
+    const step = this.#step;
     const find = (url: string) => this.#made(url);
     const client = {
       directory: async () => ({
@@ -140,12 +121,36 @@ export class FakeCa {
         chainPem: find(certificateUrl).chainPem ?? '',
         isPreferred: preferredIssuer === undefined,
       })),
-      renewalInfo: step('renewalInfo', (pem: string, { signal }: Call) => this.#options.renewalInfo?.(pem, signal)),
+      renewalInfo: step('renewalInfo', (pem: string, { signal }: Call) =>
+        this.#options.renewalInfo?.(pem, signal),
+      ),
       [Symbol.asyncDispose]: async () => undefined,
     };
     // What orders never call is left out.
     return client as unknown as AcmeClient;
   }
+
+  /** A request: counted, and with the troubles of the test. */
+  readonly #step =
+    <Arguments extends unknown[], Result>(
+      what: string,
+      act: (...args: Arguments) => Promise<Result> | Result,
+    ) =>
+    async (...args: Arguments): Promise<Result> => {
+      this.requests++;
+      this.#options.trouble?.(what, 'before');
+      requireTime(args.at(-1));
+      this.underWay++;
+      this.mostAtOnce = Math.max(this.mostAtOnce, this.underWay);
+      try {
+        const result = await act(...args);
+        this.#options.trouble?.(what, 'after');
+        requireTime(args.at(-1));
+        return result;
+      } finally {
+        this.underWay--;
+      }
+    };
 
   #made(url: string): Made {
     const made = this.orders.get(url.split('/authz/', 1)[0] ?? '');

@@ -33,8 +33,10 @@ interface Fault {
 
 /** The step that is written after a failed attempt. */
 export function setbackOf(cause: unknown, situation: Situation): Step {
-  const step = stepAfter(cause, situation);
   const { order, now } = situation;
+  const after = stepAfter(cause, situation);
+  const refusals = order.document.refusals + (isOfNames(cause) ? 1 : 0);
+  const step = { ...after, document: { ...after.document, refusals } };
   if (order.document.reason !== 'on-demand' || (step.nextAttemptAt ?? now) <= now) return step;
   // Nobody waits for it any more, and names are a stranger's choice: whoever comes next has it ordered anew.
   return {
@@ -45,6 +47,12 @@ export function setbackOf(cause: unknown, situation: Situation): Step {
     }),
   };
 }
+
+/** Whether it may be the fault of one of several names. */
+const isOfNames = (cause: unknown): boolean =>
+  cause instanceof ProofFailed ||
+  cause instanceof Unpublished ||
+  (cause instanceof AcmeError && cause.consequence === 'order');
 
 function stepAfter(cause: unknown, situation: Situation): Step {
   const { order, now } = situation;
