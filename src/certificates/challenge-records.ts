@@ -8,7 +8,8 @@ import { AppError, messageOf } from '../core/errors.ts';
 import type { Log } from '../core/record.ts';
 import type { Database } from '../store/database.ts';
 import { type ChallengeRecord, challengeRecordSchema, type Dns } from './dns/providers.ts';
-import { LeaseLost, type Orders, type StoredOrder } from './orders.ts';
+import type { StoredOrder } from './order-rows.ts';
+import { LeaseLost, type Orders } from './orders.ts';
 
 export type ChallengeDns = Pick<
   Dns,

@@ -6,7 +6,7 @@ import { challengesFor, challengeTypes, type Dns01Port, type IssuanceSettings, w
 import { type Check, checkSchema } from './preflight.ts';
 import { reportOf } from './order-report.ts';
 import { orderSchema } from './order-schema.ts';
-import type { StoredOrder } from './orders.ts';
+import type { StoredOrder } from './order-rows.ts';
 import { remedyFor } from './remedies.ts';
 import { certificateSchema, type ListedCertificate } from './schema.ts';
 import type { CertificateWish } from './wishes.ts';

@@ -1,13 +1,11 @@
 /**
- * Sees to it that every hostname that is served has a certificate of a CA, and keeps it: says what is wanted, opens an
- * order for what is missing or due, and has so many driven at once, the most urgent first. A coarse timer and the news
+ * Sees to it that every hostname that is served has a certificate of a CA, and keeps it: has orders planned
+ * (`planning.ts`) and so many driven at once, the most urgent first. A coarse timer and the news
  * of proxies wake it. Knows no protocol (`issuing.ts`), no dates (`renewal.ts`) and no rows (`orders.ts`).
  */
 import { type Clock, DAY, HOUR, MINUTE, type Timer } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
-import { wildcardOver } from '../core/hostname.ts';
 import type { Events } from '../core/events.ts';
-import { coversHostname } from '../core/hostname.ts';
 import type { Log, LogRecord } from '../core/record.ts';
 import type { Sealer } from '../core/sealer.ts';
 import type { ChangeContext, Database } from '../store/database.ts';
@@ -23,13 +21,15 @@ import { chooseIssuer, type Dns01Port, type IssuanceSettings, type Issuer } from
 import { driveMsOf, Issuing } from './issuing.ts';
 import type { Shelf } from './shelf.ts';
 import { Held } from './counts.ts';
-import { LeaseLost, type NewOrderRow, Orders, type StoredOrder, urgency } from './orders.ts';
+import type { StoredOrder } from './order-rows.ts';
+import { LeaseLost, type NewOrderRow, Orders, urgency } from './orders.ts';
 import { issuedNews, setbackNews } from './order-news.ts';
-import { isFresh, renewalTime } from './renewal.ts';
+import { Planning } from './planning.ts';
+import { renewalTime } from './renewal.ts';
 import { isKeyRefused, setbackOf } from './setback.ts';
 import { Watchers } from './watchers.ts';
 import { Windows } from './windows.ts';
-import { isAsWished, isOutdated, issuersFor, keyWishFor, type Made, type WishOf } from './wishes.ts';
+import { issuersFor, keyWishFor, type WishOf } from './wishes.ts';
 
 const EVERY_MS = MINUTE;
 /** Orders that are driven at once. */
@@ -37,12 +37,6 @@ const MAX_AT_ONCE = 8;
 const SWEEP_EVERY_MS = HOUR;
 /** A certificate that is over is kept for people to see for this long. */
 const KEPT_AFTER_END_MS = 7 * DAY;
-
-/** A certificate of a CA, and which of the hostnames that are looked at it serves. */
-interface Due {
-  readonly entry: Entry;
-  readonly hostnames: string[];
-}
 
 export interface IssuanceOptions {
   database: Database;
@@ -76,8 +70,7 @@ export class Issuance implements AsyncDisposable {
   readonly #issuing: Issuing;
   readonly #windows: Windows;
   readonly #wishOf: WishOf;
-  /** Of certificates in use: how each was ordered. */
-  readonly #made = new Map<string, Made>();
+  readonly #planning: Planning;
   readonly #clients: AcmeClients;
   readonly #driving = new Map<string, Promise<void>>();
   readonly #background = new Set<Promise<void>>();
@@ -103,6 +96,17 @@ export class Issuance implements AsyncDisposable {
     this.#records = dns && new ChallengeRecords({ ...options, dns, orders: this.orders });
     this.#accounts = new Accounts(options);
     this.#windows = new Windows({ ...options, clientOf: (issuer) => this.clientOf(issuer) });
+    this.#planning = new Planning({
+      ...options,
+      orders: this.orders,
+      wishOf: this.#wishOf,
+      payerOf: options.payerOf,
+      dns01,
+      renewalAt: (entry) => this.renewalAt(entry),
+      isDriven: (id) => this.#driving.has(id),
+      report: (message) => this.#write('error', message),
+      signal: this.#stop.signal,
+    });
     this.#issuing = new Issuing({
       ...options,
       orders: this.orders,
@@ -142,7 +146,7 @@ export class Issuance implements AsyncDisposable {
 
   async #tick(): Promise<void> {
     const wanted = new Set(this.#options.wanted());
-    await this.#plan(wanted, wanted, await this.orders.allOpen());
+    await this.#planning.look(wanted, wanted, await this.orders.allOpen());
     this.pump();
     if (this.#beside) return;
     // However long a CA takes to suggest a time, or the DNS, renewing goes on by what is known.
@@ -272,127 +276,10 @@ export class Issuance implements AsyncDisposable {
 
   async #changed(hostnames: readonly string[]): Promise<void> {
     const wanted = new Set(this.#options.wanted());
-    const open: StoredOrder[] = [];
-    for (const order of await this.orders.openOfNames(hostnames)) {
-      const isEnded =
-        isOutdated(order.document, this.#wishOf) &&
-        (await this.#end(order, 'its proxy wants another CA, key or profile'));
-      if (!isEnded) open.push(order);
-    }
-    await this.#plan(
-      wanted,
-      hostnames.filter((hostname) => wanted.has(hostname)),
-      open.map(({ id, document: { names } }) => ({ id, names })),
-    );
+    const open = await this.#planning.outdated(hostnames);
+    const looked = hostnames.filter((hostname) => wanted.has(hostname));
+    await this.#planning.look(wanted, looked, open);
     this.pump();
-  }
-
-  /** `looked`: which of the wanted hostnames are looked at; `open`: open orders with any of them. */
-  async #plan(
-    wanted: ReadonlySet<string>,
-    looked: Iterable<string>,
-    open: readonly { id: string; names: readonly string[] }[],
-  ): Promise<void> {
-    if (this.#options.settings.off !== undefined) return;
-    await this.#abandon(open, wanted);
-    const underWay = new Set(open.flatMap(({ names }) => names));
-    const due = new Map<string, Due>();
-    for (const hostname of looked) {
-      if (this.#stop.signal.aborted) return;
-      if (underWay.has(hostname)) continue;
-      const entry = this.#options.shelf.serving(hostname);
-      await this.#guarded(hostname, async () => {
-        if (!entry) await this.#open([hostname], { reason: 'served' });
-        else if (entry.source !== 'acme') return;
-        else if (!(await this.#isAsWished(hostname, entry)))
-          await this.#open([hostname], { reason: 'changed', replaces: entry.id });
-        else if (due.get(entry.id)?.hostnames.push(hostname) === undefined)
-          due.set(entry.id, { entry, hostnames: [hostname] });
-      });
-    }
-    await this.#renew([...due.values()], wanted);
-  }
-
-  /** One that makes trouble does not stop the others. */
-  async #guarded(what: string, work: () => Promise<void>): Promise<void> {
-    try {
-      await work();
-    } catch (cause) {
-      this.#write('error', `${what} can't be looked after: ${messageOf(cause)}`);
-    }
-  }
-
-  async #isAsWished(hostname: string, { id }: Entry): Promise<boolean> {
-    const wish = this.#wishOf(hostname);
-    if (!wish) return true;
-    const known = this.#made.get(id) ?? (await this.orders.ofCertificate(id))?.document;
-    if (!known) return true;
-    const { issuer, key_type, profile } = known;
-    this.#made.set(id, { issuer, key_type, profile });
-    return isAsWished(wish, known);
-  }
-
-  async #renew(all: readonly Due[], wanted: ReadonlySet<string>): Promise<void> {
-    const now = this.#options.clock.now();
-    for (const due of all)
-      if (this.renewalAt(due.entry) <= now && !isFresh(due.entry, now))
-        await this.#guarded(due.entry.id, () => this.#renewOne(due, wanted));
-  }
-
-  async #renewOne({ entry, hostnames }: Due, wanted: ReadonlySet<string>): Promise<void> {
-    const names = entry.names.filter(
-      (name) => wanted.has(name) && this.#options.shelf.serving(name) === entry,
-    );
-    if (names.length > 0) await this.#open(names, { reason: 'renewal', replaces: entry.id });
-    // What it serves by a wildcard that nobody wants by itself.
-    for (const hostname of hostnames)
-      if (!names.some((name) => coversHostname(name, hostname)))
-        await this.#open([hostname], { reason: 'renewal' });
-  }
-
-  async #open(
-    names: readonly string[],
-    { reason, replaces }: { reason: 'served' | 'changed' | 'renewal'; replaces?: string },
-  ): Promise<void> {
-    const { dns01, payerOf } = this.#options;
-    const { issuer } = chooseIssuer(names, { issuers: this.issuersFor(names) }, dns01);
-    if (!issuer) return;
-    const before = replaces === undefined ? undefined : await this.orders.ofCertificate(replaces);
-    const { keyType, profile } = this.keyWishFor(names);
-    const [name = ''] = names;
-    await this.orders.open({
-      names,
-      issuer: issuer.name,
-      keyType: keyType ?? before?.document.key_type ?? 'p256',
-      profile,
-      reason,
-      // What keeps going what is there costs nobody a part of a budget.
-      owner: reason === 'renewal' ? undefined : payerOf?.(name),
-      replaces,
-      urgency: urgency[reason],
-    });
-  }
-
-  /** What nobody wants any more is not ordered; what somebody asked for by hand or came for is. */
-  async #abandon(
-    open: readonly { id: string; names: readonly string[] }[],
-    wanted: ReadonlySet<string>,
-  ): Promise<void> {
-    for (const { id, names } of open) {
-      if (names.some((name) => wanted.has(name))) continue;
-      const order = await this.orders.get(id);
-      if (!order || order.document.reason === 'requested') continue;
-      if (order.document.reason === 'on-demand' && names.some((name) => wanted.has(wildcardOver(name))))
-        continue;
-      await this.#end(order, 'none of its hostnames is served any more');
-    }
-  }
-
-  /** Nothing is done to one that is worked on: what comes of it is looked at the next time. */
-  async #end(order: StoredOrder, text: string): Promise<boolean> {
-    if (this.#driving.has(order.id) || !(await this.orders.claim(order.id))) return false;
-    await this.orders.step(order, { state: 'abandoned', event: { kind: 'ended', text } });
-    return true;
   }
 
   /** Has what is due driven, as far as there is room. One at a time: asked for meanwhile, it looks once more. */
@@ -502,8 +389,7 @@ export class Issuance implements AsyncDisposable {
       ({ source, notAfter }) => source === 'acme' && notAfter + KEPT_AFTER_END_MS < now,
     );
     await this.#options.shelf.drop(over);
-    const kept = new Set([...this.#options.shelf.entries()].map(({ id }) => id));
-    for (const id of this.#made.keys()) if (!kept.has(id)) this.#made.delete(id);
+    this.#planning.forget(new Set([...this.#options.shelf.entries()].map(({ id }) => id)));
   }
 
   /** In the background, awaited at the end; a failure is reported, and tried again at the next chance. */

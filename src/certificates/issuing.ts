@@ -28,7 +28,8 @@ import {
   type Issuer,
 } from './issuers.ts';
 import type { OrderEvent } from './order-schema.ts';
-import { type Orders, type StoredOrder, subjectOf } from './orders.ts';
+import { type StoredOrder, subjectOf } from './order-rows.ts';
+import type { Orders } from './orders.ts';
 import type { KeepCertificate } from './shelf.ts';
 import { toPkcs8 } from './x509.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { issuedNews, setbackNews } from './order-news.ts';
-import type { StoredOrder } from './orders.ts';
+import type { StoredOrder } from './order-rows.ts';
 
 const names = ['a.company.io', 'b.other.io', '*.wild.io'];
 // What the news do not look at is left out.

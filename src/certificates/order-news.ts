@@ -3,7 +3,8 @@
  * a hostname reads its records. What a text says of another name is left out there. Pure.
  */
 import { cleanText } from '../core/untrusted.ts';
-import type { Step, StoredOrder } from './orders.ts';
+import type { StoredOrder } from './order-rows.ts';
+import type { Step } from './orders.ts';
 
 export interface News {
   readonly hostname: string;

@@ -3,7 +3,7 @@ import type { z } from 'zod';
 import { toTimestamp } from '../core/collection.ts';
 import { cleanText } from '../core/untrusted.ts';
 import { type OrderEvent, type orderSchema } from './order-schema.ts';
-import type { StoredOrder } from './orders.ts';
+import type { StoredOrder } from './order-rows.ts';
 import { remedyFor } from './remedies.ts';
 
 export type OrderReport = z.output<typeof orderSchema>;

@@ -6,13 +6,33 @@ import type { Clock } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import type { Log } from '../core/record.ts';
 import type { Tables } from '../store/database.ts';
-import { type OrderEvent, orderDocumentSchema, orderStateSchema } from './order-schema.ts';
-import type { StoredOrder } from './orders.ts';
+import {
+  type OrderDocument,
+  type OrderEvent,
+  type OrderState,
+  orderDocumentSchema,
+  orderStateSchema,
+} from './order-schema.ts';
 
 /** The first ones tell why it was asked for, the last ones how it stands. */
 const MAX_EVENTS = 60;
 const FIRST_EVENTS = 4;
 const MAX_CA_WORDS = 4096;
+
+export interface StoredOrder {
+  readonly id: string;
+  readonly state: OrderState;
+  readonly urgency: number;
+  readonly nextAttemptAt: number;
+  readonly certificateId: string | undefined;
+  readonly createdAt: number;
+  readonly leaseUntil: number;
+  readonly document: OrderDocument;
+}
+
+/** Names in any order are the same names. */
+export const subjectOf = (names: readonly string[]): string => [...names].sort().join(' ');
+export const namesOf = (subject: string): string[] => subject.split(' ');
 
 type Row = Tables['certificate_orders'];
 

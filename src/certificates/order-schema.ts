@@ -60,6 +60,8 @@ export const orderDocumentSchema = z.object({
   failed_challenges: z.array(z.enum(challengeTypes)).default([]),
   /** In a row. */
   failures: z.int().default(0),
+  /** Of its names, by CAs or for want of a proof, since it was opened. */
+  refusals: z.int().default(0),
   /** At this CA, in a row. */
   failures_at_issuer: z.int().default(0),
   attempts: z.int().default(0),

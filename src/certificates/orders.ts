@@ -3,19 +3,18 @@
  * works on it holds its lease, so that several processes on one store order once. Called by `issuance.ts` and `issuing.ts`.
  */
 import { type KeyObject, randomUUID } from 'node:crypto';
-import type { Clock } from '../core/clock.ts';
 import { HOUR, MINUTE } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
-import type { Log } from '../core/record.ts';
 import type { Sealer } from '../core/sealer.ts';
-import type { ChangeContext, Database, Reader, Tables, Writer } from '../store/database.ts';
+import type { ChangeContext, Reader, Tables, Writer } from '../store/database.ts';
 import type { CertificateKeyType } from '../core/key-type.ts';
 import { newCertificateKey } from './acme/csr.ts';
 import type { Limit } from './budget.ts';
-import { giveBack, roomAt, settleIssued, sweepCounts, take, usedOf } from './counts.ts';
+import { giveBack, settleIssued, sweepCounts, take } from './counts.ts';
+import { OrderQueries, type OrderQueriesOptions } from './order-queries.ts';
 import { reportOf } from './order-report.ts';
-import { OrderRows, withEvent } from './order-rows.ts';
+import { type StoredOrder, subjectOf, withEvent } from './order-rows.ts';
 import { type OrderDocument, type OrderEvent, type OrderState, orderDocumentSchema } from './order-schema.ts';
 import { fromPkcs8, toPkcs8 } from './x509.ts';
 
@@ -25,17 +24,6 @@ export const LEASE_MS = 6 * MINUTE;
 const UNREADABLE_AGAIN_MS = HOUR;
 /** Besides the open ones, which are all kept. */
 const MAX_KEPT = 5000;
-
-export interface StoredOrder {
-  readonly id: string;
-  readonly state: OrderState;
-  readonly urgency: number;
-  readonly nextAttemptAt: number;
-  readonly certificateId: string | undefined;
-  readonly createdAt: number;
-  readonly leaseUntil: number;
-  readonly document: OrderDocument;
-}
 
 /** The lower, the sooner an order has its turn. */
 export const urgency = { requested: 0, served: 1, changed: 1, 'on-demand': 1, renewal: 2 } as const;
@@ -77,30 +65,18 @@ export class LeaseLost extends Error {
   override readonly name = 'LeaseLost';
 }
 
-/** Names in any order are the same names. */
-export const subjectOf = (names: readonly string[]): string => [...names].sort().join(' ');
-const namesOf = (subject: string): string[] => subject.split(' ');
-
-export interface OrdersOptions {
-  database: Database;
+export interface OrdersOptions extends OrderQueriesOptions {
   sealer: Sealer;
-  clock: Clock;
-  log: Log;
 }
 
 /** A row that can't be read (a newer version wrote it, say) is reported and passed over: the others go on. */
-export class Orders {
-  readonly #database: Database;
+export class Orders extends OrderQueries {
   readonly #sealer: Sealer;
-  readonly #clock: Clock;
-  readonly #rows: OrderRows;
   readonly #holder = randomUUID();
 
-  constructor({ database, sealer, clock, log }: OrdersOptions) {
-    this.#database = database;
+  constructor({ sealer, ...options }: OrdersOptions) {
+    super(options);
     this.#sealer = sealer;
-    this.#clock = clock;
-    this.#rows = new OrderRows({ clock, log });
   }
 
   /**
@@ -113,7 +89,7 @@ export class Orders {
     const known = context.idempotency ? undefined : await this.ofSubject(subject);
     if (known) return known;
     const id = newId('ord');
-    const now = this.#clock.now();
+    const now = this.clock.now();
     const key = await newCertificateKey(wanted.keyType);
     const { names, issuer, keyType: key_type, reason, profile, owner, wildcard, replaces, urgency } = wanted;
     const document: OrderDocument = orderDocumentSchema.parse({
@@ -128,7 +104,7 @@ export class Orders {
       events: [{ at: now, kind: 'asked', text: ASKED[reason] }],
     });
     let order: StoredOrder | undefined;
-    await this.#database.change(context, async (tx) => {
+    await this.database.change(context, async (tx) => {
       await tx
         .insertInto('certificate_orders')
         .values({
@@ -147,7 +123,7 @@ export class Orders {
         .onConflict((conflict) => conflict.column('open_for').doNothing())
         .execute();
       await insertNames(tx, { id, names, createdAt: now });
-      order = await this.#one('open_for', subject, tx);
+      order = await this.one('open_for', subject, tx);
       return order && reportOf(order);
     });
     if (!order) throw new AppError('CONFLICT', `there is an open order for ${subject} that can't be read`);
@@ -157,15 +133,15 @@ export class Orders {
   /** What can be worked on now, the most urgent first. */
   async due(limit: number): Promise<StoredOrder[]> {
     const rows = await this.#due(limit);
-    const orders = this.#rows.read(rows);
+    const orders = this.rows.read(rows);
     if (orders.length === rows.length) return orders;
     // They would take the places of others for ever.
     const readable = new Set(orders.map(({ id }) => id));
     const unreadable = rows.filter(({ id }) => !readable.has(id)).map(({ id }) => id);
-    await this.#database.change({}, async (tx) => {
+    await this.database.change({}, async (tx) => {
       await tx
         .updateTable('certificate_orders')
-        .set({ next_attempt_at: this.#clock.now() + UNREADABLE_AGAIN_MS })
+        .set({ next_attempt_at: this.clock.now() + UNREADABLE_AGAIN_MS })
         .where('id', 'in', unreadable)
         .execute();
     });
@@ -173,8 +149,8 @@ export class Orders {
   }
 
   #due(limit: number): Promise<Tables['certificate_orders'][]> {
-    const now = this.#clock.now();
-    return this.#database.read
+    const now = this.clock.now();
+    return this.database.read
       .selectFrom('certificate_orders')
       .selectAll()
       .where('open_for', 'is not', null)
@@ -187,109 +163,10 @@ export class Orders {
       .execute();
   }
 
-  /** Id and names of every open order. */
-  async allOpen(): Promise<{ id: string; names: string[] }[]> {
-    const rows = await this.#database.read
-      .selectFrom('certificate_orders')
-      .select(['id', 'open_for'])
-      .where('open_for', 'is not', null)
-      .execute();
-    return rows.map(({ id, open_for: subject }) => ({ id, names: namesOf(subject ?? '') }));
-  }
-
-  /** Open ones that nobody but a person helps on. */
-  async stuck(): Promise<StoredOrder[]> {
-    const rows = await this.#database.read
-      .selectFrom('certificate_orders')
-      .selectAll()
-      .where('open_for', 'is not', null)
-      .where('document', 'like', '%"stuck":true%')
-      .execute();
-    // A CA's words are in the document too, and may say the same.
-    return this.#rows.read(rows).filter(({ document }) => document.stuck);
-  }
-
-  async countOpen(): Promise<number> {
-    const { count } = await this.#database.read
-      .selectFrom('certificate_orders')
-      .select((query) => query.fn.countAll<number>().as('count'))
-      .where('open_for', 'is not', null)
-      .executeTakeFirstOrThrow();
-    return Number(count);
-  }
-
-  /** Of those with this name among theirs, newest first. */
-  async ofName(name: string, limit: number): Promise<StoredOrder[]> {
-    const rows = await this.#database.read
-      .selectFrom('certificate_order_names')
-      .innerJoin('certificate_orders', 'certificate_orders.id', 'certificate_order_names.order_id')
-      .selectAll('certificate_orders')
-      .where('certificate_order_names.name', '=', name)
-      .orderBy('certificate_order_names.created_at', 'desc')
-      .limit(limit)
-      .execute();
-    return this.#rows.read(rows);
-  }
-
-  async openOfName(name: string): Promise<StoredOrder[]> {
-    const rows = await this.#database.read
-      .selectFrom('certificate_order_names')
-      .innerJoin('certificate_orders', 'certificate_orders.id', 'certificate_order_names.order_id')
-      .selectAll('certificate_orders')
-      .where('certificate_order_names.name', '=', name)
-      .where('certificate_orders.open_for', 'is not', null)
-      .execute();
-    return this.#rows.read(rows);
-  }
-
-  /** Open orders with any of these names, each once. */
-  async openOfNames(names: readonly string[]): Promise<StoredOrder[]> {
-    const found = new Map<string, StoredOrder>();
-    for (const name of names) for (const order of await this.openOfName(name)) found.set(order.id, order);
-    return [...found.values()];
-  }
-
-  /** Newest first. */
-  async latest(limit: number): Promise<StoredOrder[]> {
-    const rows = await this.#database.read
-      .selectFrom('certificate_orders')
-      .selectAll()
-      .orderBy('created_at', 'desc')
-      .orderBy('id', 'desc')
-      .limit(limit)
-      .execute();
-    return this.#rows.read(rows);
-  }
-
-  async get(id: string): Promise<StoredOrder | undefined> {
-    return this.#one('id', id);
-  }
-
-  async ofCertificate(id: string): Promise<StoredOrder | undefined> {
-    return this.#one('certificate_id', id);
-  }
-
-  ofSubject(subject: string): Promise<StoredOrder | undefined> {
-    return this.#one('open_for', subject);
-  }
-
-  async #one(
-    column: 'id' | 'certificate_id' | 'open_for',
-    value: string,
-    from: Reader = this.#database.read,
-  ): Promise<StoredOrder | undefined> {
-    const row = await from
-      .selectFrom('certificate_orders')
-      .selectAll()
-      .where(column, '=', value)
-      .executeTakeFirst();
-    return row && this.#rows.read([row])[0];
-  }
-
   /** False: somebody else works on it. */
   async claim(id: string): Promise<boolean> {
-    const now = this.#clock.now();
-    const claimed = await this.#database.change({}, (tx) =>
+    const now = this.clock.now();
+    const claimed = await this.database.change({}, (tx) =>
       tx
         .updateTable('certificate_orders')
         .set({ lease_holder: this.#holder, lease_until: now + LEASE_MS })
@@ -306,7 +183,7 @@ export class Orders {
   async holdIn(tx: Writer, id: string): Promise<void> {
     const { numUpdatedRows } = await tx
       .updateTable('certificate_orders')
-      .set({ lease_until: this.#clock.now() + LEASE_MS })
+      .set({ lease_until: this.clock.now() + LEASE_MS })
       .where('id', '=', id)
       .where('lease_holder', '=', this.#holder)
       .where('open_for', 'is not', null)
@@ -315,7 +192,7 @@ export class Orders {
   }
 
   async release(id: string): Promise<void> {
-    await this.#database.change({}, async (tx) => {
+    await this.database.change({}, async (tx) => {
       await tx
         .updateTable('certificate_orders')
         .set({ lease_holder: null, lease_until: 0 })
@@ -327,7 +204,7 @@ export class Orders {
 
   /** For who is alone on the store: whoever held a lease before is gone. */
   async takeOver(): Promise<void> {
-    await this.#database.change({}, async (tx) => {
+    await this.database.change({}, async (tx) => {
       await tx
         .updateTable('certificate_orders')
         .set({ lease_holder: null, lease_until: 0 })
@@ -340,7 +217,7 @@ export class Orders {
   async step(order: StoredOrder, step: Step): Promise<StoredOrder> {
     const keyType = step.document?.key_type ?? order.document.key_type;
     const key = step.isNewKey === true ? await newCertificateKey(keyType) : undefined;
-    return this.#database.change({}, async (tx) => {
+    return this.database.change({}, async (tx) => {
       const done = await this.stepIn(tx, order, step);
       if (key) await this.#putKey(tx, order.id, key);
       return done;
@@ -385,7 +262,7 @@ export class Orders {
 
   /** In the transaction of what belongs to the step. */
   async stepIn(tx: Writer, order: StoredOrder, step: Step): Promise<StoredOrder> {
-    const now = this.#clock.now();
+    const now = this.clock.now();
     const event = step.event && { at: now, ...step.event };
     const document = {
       ...order.document,
@@ -426,7 +303,7 @@ export class Orders {
     id: string,
     { state, event, limits = [], failedName: failed }: Step,
   ): Promise<void> {
-    const now = this.#clock.now();
+    const now = this.clock.now();
     if (state === 'sending') await take(tx, id, { limits, now });
     // A CA counts what it signed, also when it never arrives here.
     else if (event?.kind === 'signed') await settleIssued(tx, id, now);
@@ -435,8 +312,8 @@ export class Orders {
 
   /** Its turn is now, for somebody asks, or as soon as may be. Does nothing to one that is worked on. */
   async hurry(id: string, urgency: number): Promise<void> {
-    const now = this.#clock.now();
-    await this.#database.change({}, async (tx) => {
+    const now = this.clock.now();
+    await this.database.change({}, async (tx) => {
       const row = await tx
         .selectFrom('certificate_orders')
         .selectAll()
@@ -445,7 +322,7 @@ export class Orders {
         .where('lease_until', '<=', now)
         .executeTakeFirst();
       if (!row) return;
-      const { not_before: notBefore = 0 } = this.#rows.read([row])[0]?.document ?? {};
+      const { not_before: notBefore = 0 } = this.rows.read([row])[0]?.document ?? {};
       await tx
         .updateTable('certificate_orders')
         .set({ urgency, next_attempt_at: Math.min(row.next_attempt_at, Math.max(now, notBefore)) })
@@ -456,7 +333,7 @@ export class Orders {
 
   /** The key of the certificate, private. @throws Error when the order is over: it is with the certificate */
   async keyOf(id: string) {
-    const row = await this.#database.read
+    const row = await this.database.read
       .selectFrom('certificate_orders')
       .select('key_sealed')
       .where('id', '=', id)
@@ -472,31 +349,10 @@ export class Orders {
       .execute();
   }
 
-  /** Whether an open order has this URL. */
-  async knowsUrl(url: string): Promise<boolean> {
-    for (const { id } of await this.allOpen())
-      if ((await this.get(id))?.document.order_url === url) return true;
-    return false;
-  }
-
-  /** When all of these limits have room: now or before, or later. */
-  async roomAt(limits: readonly Limit[]): Promise<number> {
-    const now = this.#clock.now();
-    const times = await Promise.all(limits.map((limit) => roomAt(this.#database.read, limit, now)));
-    return Math.max(0, ...times);
-  }
-
-  /** What counts of one limit, and when it has room: now or before, or later. */
-  async usageOf(limit: Limit): Promise<{ used: number; roomAt: number }> {
-    const now = this.#clock.now();
-    const { read } = this.#database;
-    return { used: await usedOf(read, limit, now), roomAt: await roomAt(read, limit, now) };
-  }
-
   /** Counts that count no more, and the oldest orders that are over. */
   async sweep(): Promise<void> {
-    const now = this.#clock.now();
-    await this.#database.change({}, async (tx) => {
+    const now = this.clock.now();
+    await this.database.change({}, async (tx) => {
       await sweepCounts(tx, now);
       const last = await lastKept(tx);
       if (last !== undefined)

@@ -6,7 +6,8 @@ import { challengesFor, type Dns01Port, type Issuer, whyNot } from './issuers.ts
 import { Held } from './counts.ts';
 import { ProofFailed } from './issuing.ts';
 import type { OrderDocument } from './order-schema.ts';
-import type { Step, StoredOrder } from './orders.ts';
+import type { StoredOrder } from './order-rows.ts';
+import type { Step } from './orders.ts';
 import { chance, isGivenUp, waitAfter } from './renewal.ts';
 import { DAY, MINUTE } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
@@ -36,8 +37,10 @@ interface Fault {
 
 /** The step that is written after a failed attempt. */
 export function setbackOf(cause: unknown, situation: Situation): Step {
-  const step = stepAfter(cause, situation);
   const { order, now } = situation;
+  const after = stepAfter(cause, situation);
+  const refusals = order.document.refusals + (isOfNames(cause) ? 1 : 0);
+  const step = { ...after, document: { ...after.document, refusals } };
   if (order.document.reason !== 'on-demand' || (step.nextAttemptAt ?? now) <= now) return step;
   // Nobody waits for it any more, and names are a stranger's choice: whoever comes next has it ordered anew.
   return {
@@ -48,6 +51,12 @@ export function setbackOf(cause: unknown, situation: Situation): Step {
     }),
   };
 }
+
+/** Whether it may be the fault of one of several names. */
+const isOfNames = (cause: unknown): boolean =>
+  cause instanceof ProofFailed ||
+  cause instanceof Unpublished ||
+  (cause instanceof AcmeError && cause.consequence === 'order');
 
 function stepAfter(cause: unknown, situation: Situation): Step {
   const { order, now } = situation;

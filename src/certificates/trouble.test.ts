@@ -205,3 +205,73 @@ test('who asks by hand has the next attempt at once, once five minutes are over'
   await ask();
   assert.equal(ca.asked.length, 4);
 });
+
+const OTHER = 'b.company.io';
+
+/** Two hostnames with one certificate. */
+async function shared(
+  t: TestContext,
+  { wanted, fails }: { wanted: string[]; fails: (name: string) => boolean },
+) {
+  const { clock, folder, database, ca } = await world(t, { fails });
+  const one = await engine(folder, { clock, ca: () => ca, database, wanted });
+  t.after(() => one[Symbol.asyncDispose]());
+  const ask = async (...names: string[]) => {
+    await one.issuance.request({ names, issuer: 'ca', reason: 'requested', owner: undefined });
+    await one.issuance.settle();
+  };
+  return { clock, ca, one, ask };
+}
+
+test('a name that is refused in an order asked for by hand does not let the others expire', async (t) => {
+  const { clock, ca, one, ask } = await shared(t, { wanted: [NAME], fails: (name) => name === OTHER });
+  await turn(one);
+  await ask(NAME, OTHER);
+  for (let days = 0; days < 100; days++) {
+    await turn(one);
+    assert.ok(one.serving(NAME), `after ${days} days`);
+    clock.advance(DAY);
+  }
+  assert.equal(ca.certificates().length, 2);
+});
+
+test('a renewal for several names of which one is refused is split, and each goes its own way', async (t) => {
+  let isMoved = false;
+  const wanted: string[] = [];
+  const { clock, ca, one, ask } = await shared(t, { wanted, fails: (name) => isMoved && name === OTHER });
+  await ask(NAME, OTHER);
+  wanted.push(NAME, OTHER);
+  isMoved = true;
+  clock.advance(61 * DAY);
+  await pass(one, clock, 10 * MINUTE, MINUTE);
+  assert.ok((one.serving(NAME)?.notAfter ?? 0) > clock.now() + 80 * DAY);
+  assert.deepEqual(ca.certificates().at(-1)?.subjectAltName, `DNS:${NAME}`);
+  isMoved = false;
+  await pass(one, clock, DAY);
+  assert.ok((one.serving(OTHER)?.notAfter ?? 0) > clock.now() + 80 * DAY);
+  assert.equal(ca.certificates().length, 3);
+});
+
+test('a renewal for several names goes on for those that are still served', async (t) => {
+  let isAway = false;
+  const { clock, folder, database, ca } = await world(t, {
+    trouble: () => {
+      if (isAway) throw unreachable();
+    },
+  });
+  const wanted = [NAME, OTHER];
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted });
+  await one.issuance.request({ names: wanted, issuer: 'ca', reason: 'requested', owner: undefined });
+  await one.issuance.settle();
+  clock.advance(61 * DAY);
+  isAway = true;
+  await turn(one);
+  wanted.pop();
+  isAway = false;
+  await pass(one, clock, 2 * HOUR);
+  assert.ok((one.serving(NAME)?.notAfter ?? 0) > clock.now() + 80 * DAY);
+  assert.deepEqual(
+    ca.asked.map(({ names }) => names.join()),
+    [`${NAME},${OTHER}`, NAME],
+  );
+});

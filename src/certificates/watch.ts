@@ -12,7 +12,7 @@ import { cleanText } from '../core/untrusted.ts';
 import type { Entry } from './catalog.ts';
 import { thresholdOf } from './expiry.ts';
 import type { Issuance } from './issuance.ts';
-import type { StoredOrder } from './orders.ts';
+import type { StoredOrder } from './order-rows.ts';
 import { remedyFor } from './remedies.ts';
 
 const EVERY_MS = MINUTE;

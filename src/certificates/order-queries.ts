@@ -1,0 +1,145 @@
+/** What is asked of the orders in the store. What changes them is `orders.ts`. */
+import type { Clock } from '../core/clock.ts';
+import type { Log } from '../core/record.ts';
+import type { Database, Reader } from '../store/database.ts';
+import type { Limit } from './budget.ts';
+import { roomAt, usedOf } from './counts.ts';
+import { namesOf, OrderRows, type StoredOrder } from './order-rows.ts';
+
+export interface OrderQueriesOptions {
+  database: Database;
+  clock: Clock;
+  log: Log;
+}
+
+export class OrderQueries {
+  protected readonly database: Database;
+  protected readonly clock: Clock;
+  protected readonly rows: OrderRows;
+
+  constructor({ database, clock, log }: OrderQueriesOptions) {
+    this.database = database;
+    this.clock = clock;
+    this.rows = new OrderRows({ clock, log });
+  }
+
+  /** Id and names of every open order. */
+  async allOpen(): Promise<{ id: string; names: string[] }[]> {
+    const rows = await this.database.read
+      .selectFrom('certificate_orders')
+      .select(['id', 'open_for'])
+      .where('open_for', 'is not', null)
+      .execute();
+    return rows.map(({ id, open_for: subject }) => ({ id, names: namesOf(subject ?? '') }));
+  }
+
+  /** Open ones that nobody but a person helps on. */
+  async stuck(): Promise<StoredOrder[]> {
+    const rows = await this.database.read
+      .selectFrom('certificate_orders')
+      .selectAll()
+      .where('open_for', 'is not', null)
+      .where('document', 'like', '%"stuck":true%')
+      .execute();
+    // A CA's words are in the document too, and may say the same.
+    return this.rows.read(rows).filter(({ document }) => document.stuck);
+  }
+
+  async countOpen(): Promise<number> {
+    const { count } = await this.database.read
+      .selectFrom('certificate_orders')
+      .select((query) => query.fn.countAll<number>().as('count'))
+      .where('open_for', 'is not', null)
+      .executeTakeFirstOrThrow();
+    return Number(count);
+  }
+
+  /** Of those with this name among theirs, newest first. */
+  async ofName(name: string, limit: number): Promise<StoredOrder[]> {
+    const rows = await this.database.read
+      .selectFrom('certificate_order_names')
+      .innerJoin('certificate_orders', 'certificate_orders.id', 'certificate_order_names.order_id')
+      .selectAll('certificate_orders')
+      .where('certificate_order_names.name', '=', name)
+      .orderBy('certificate_order_names.created_at', 'desc')
+      .limit(limit)
+      .execute();
+    return this.rows.read(rows);
+  }
+
+  async openOfName(name: string): Promise<StoredOrder[]> {
+    const rows = await this.database.read
+      .selectFrom('certificate_order_names')
+      .innerJoin('certificate_orders', 'certificate_orders.id', 'certificate_order_names.order_id')
+      .selectAll('certificate_orders')
+      .where('certificate_order_names.name', '=', name)
+      .where('certificate_orders.open_for', 'is not', null)
+      .execute();
+    return this.rows.read(rows);
+  }
+
+  /** Open orders with any of these names, each once. */
+  async openOfNames(names: readonly string[]): Promise<StoredOrder[]> {
+    const found = new Map<string, StoredOrder>();
+    for (const name of names) for (const order of await this.openOfName(name)) found.set(order.id, order);
+    return [...found.values()];
+  }
+
+  /** Newest first. */
+  async latest(limit: number): Promise<StoredOrder[]> {
+    const rows = await this.database.read
+      .selectFrom('certificate_orders')
+      .selectAll()
+      .orderBy('created_at', 'desc')
+      .orderBy('id', 'desc')
+      .limit(limit)
+      .execute();
+    return this.rows.read(rows);
+  }
+
+  async get(id: string): Promise<StoredOrder | undefined> {
+    return this.one('id', id);
+  }
+
+  async ofCertificate(id: string): Promise<StoredOrder | undefined> {
+    return this.one('certificate_id', id);
+  }
+
+  ofSubject(subject: string): Promise<StoredOrder | undefined> {
+    return this.one('open_for', subject);
+  }
+
+  protected async one(
+    column: 'id' | 'certificate_id' | 'open_for',
+    value: string,
+    from: Reader = this.database.read,
+  ): Promise<StoredOrder | undefined> {
+    const row = await from
+      .selectFrom('certificate_orders')
+      .selectAll()
+      .where(column, '=', value)
+      .executeTakeFirst();
+    return row && this.rows.read([row])[0];
+  }
+
+  /** Whether an open order has this URL. */
+  async knowsUrl(url: string): Promise<boolean> {
+    for (const { id } of await this.allOpen())
+      if ((await this.get(id))?.document.order_url === url) return true;
+    return false;
+  }
+
+  /** When all of these limits have room: now or before, or later. */
+  async roomAt(limits: readonly Limit[]): Promise<number> {
+    const now = this.clock.now();
+    const times = await Promise.all(limits.map((limit) => roomAt(this.database.read, limit, now)));
+    return Math.max(0, ...times);
+  }
+
+  /** What counts of one limit, and when it has room: now or before, or later. */
+  async usageOf(limit: Limit): Promise<{ used: number; roomAt: number }> {
+    const now = this.clock.now();
+    const { read } = this.database;
+    return { used: await usedOf(read, limit, now), roomAt: await roomAt(read, limit, now) };
+  }
+}
