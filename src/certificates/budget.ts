@@ -45,7 +45,7 @@ export const countedWhen = {
 export type CountKind = keyof typeof countedWhen;
 
 export interface Limit {
-  /** Name of the CA; empty: whichever is asked. */
+  /** Directory of the CA; empty: whichever is asked. */
   readonly issuer: string;
   readonly kind: CountKind;
   /** What is counted apart: a name, a domain, a set of names; empty: all of the account. */

@@ -17,16 +17,17 @@ import { ownerLimitsOf } from './budget.ts';
 import type { Entry } from './catalog.ts';
 import { type ChallengeDns, ChallengeRecords } from './challenge-records.ts';
 import { Challenges } from './challenges.ts';
-import { chooseIssuer, type Dns01Port, type IssuanceSettings, type Issuer } from './issuers.ts';
+import { chooseIssuer, type Dns01Port, type IssuanceSettings, type Issuer, issuerOf } from './issuers.ts';
 import { driveMsOf, Issuing } from './issuing.ts';
 import type { Shelf } from './shelf.ts';
 import { Held } from './counts.ts';
 import type { StoredOrder } from './order-rows.ts';
 import { LeaseLost, type NewOrderRow, Orders, urgency } from './orders.ts';
+import type { OrderDocument } from './order-schema.ts';
 import { issuedNews, setbackNews } from './order-news.ts';
 import { Planning } from './planning.ts';
 import { renewalTime } from './renewal.ts';
-import { isKeyRefused, setbackOf } from './setback.ts';
+import { isKeyRefused, moveTo, setbackOf } from './setback.ts';
 import { Watchers } from './watchers.ts';
 import { Windows } from './windows.ts';
 import { issuersFor, keyWishFor, type WishOf } from './wishes.ts';
@@ -183,6 +184,7 @@ export class Issuance implements AsyncDisposable {
     const order = await this.orders.open(
       {
         ...wanted,
+        directory: this.issuerNamed(wanted.issuer)?.directoryUrl,
         keyType: keyType ?? wish.keyType ?? 'p256',
         profile: wish.profile,
         reason,
@@ -255,6 +257,11 @@ export class Issuance implements AsyncDisposable {
     return this.#options.settings.issuers.find((issuer) => issuer.name === name);
   }
 
+  /** The CA of an order; undefined: it is not set up any more. */
+  issuerOf(document: Pick<OrderDocument, 'issuer' | 'directory'>): Issuer | undefined {
+    return issuerOf(document, this.#options.settings.issuers);
+  }
+
   /** When a certificate is renewed, milliseconds since 1970. */
   renewalAt(entry: Entry): number {
     return renewalTime(entry, this.#windows.of(entry.id), entry.id);
@@ -322,7 +329,7 @@ export class Issuance implements AsyncDisposable {
     const found = await this.orders.get(id);
     const order = found && (await this.#withIssuer(found));
     if (!order) return;
-    const issuer = this.issuerNamed(order.document.issuer);
+    const issuer = this.issuerOf(order.document);
     if (!issuer) return;
     const late = new AbortController();
     const driveMs = driveMsOf(order.document.names, this.#options);
@@ -346,14 +353,10 @@ export class Issuance implements AsyncDisposable {
 
   /** Settings may have changed since: an issuer that is gone is not asked, nor one that can't be for these names. */
   async #withIssuer(order: StoredOrder): Promise<StoredOrder | undefined> {
-    if (this.issuerNamed(order.document.issuer)) return order;
+    if (this.issuerOf(order.document)) return order;
     const { names } = order.document;
     const { issuer } = chooseIssuer(names, { issuers: this.issuersFor(names) }, this.#options.dns01);
-    if (issuer)
-      return this.orders.step(order, {
-        state: 'waiting',
-        document: { issuer: issuer.name, order_url: undefined, failures_at_issuer: 0, failed_challenges: [] },
-      });
+    if (issuer) return this.orders.step(order, moveTo(issuer, order));
     await this.orders.step(order, {
       state: 'abandoned',
       event: { kind: 'ended', text: `the issuer ${order.document.issuer} is not set up any more` },

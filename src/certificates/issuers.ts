@@ -30,6 +30,19 @@ export interface IssuanceSettings {
   readonly onDemand?: OnDemandBudget | undefined;
 }
 
+/**
+ * The CA of an order, if it is set up still: the directory tells, for a name may come to mean another CA, as from staging
+ * to production.
+ */
+export function issuerOf(
+  { issuer, directory }: { issuer: string; directory?: string | undefined },
+  issuers: readonly Issuer[],
+): Issuer | undefined {
+  return issuers.find(({ name, directoryUrl }) =>
+    directory === undefined ? name === issuer : directoryUrl === directory,
+  );
+}
+
 export const challengeTypes = ['http-01', 'tls-alpn-01', 'dns-01'] as const;
 export type ChallengeType = (typeof challengeTypes)[number];
 

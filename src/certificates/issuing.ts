@@ -26,6 +26,7 @@ import {
   type Dns01Port,
   type IssuanceSettings,
   type Issuer,
+  issuerOf,
 } from './issuers.ts';
 import type { OrderEvent } from './order-schema.ts';
 import { type StoredOrder, subjectOf } from './order-rows.ts';
@@ -133,7 +134,7 @@ export class Issuing {
   }
 
   /** All that sending it counts against. */
-  #limits({ document }: StoredOrder, { name: issuer, limits }: Issuer): Limit[] {
+  #limits({ document }: StoredOrder, { directoryUrl: issuer, limits }: Issuer): Limit[] {
     const { names, reason, owner, wildcard } = document;
     const { ownerBudget, onDemand } = this.#options.settings;
     const [name = ''] = names;
@@ -219,7 +220,7 @@ export class Issuing {
     if (id === undefined) return undefined;
     const before = await this.#options.orders.ofCertificate(id);
     const { renewalInfo } = await client.directory(call);
-    if (before?.document.issuer !== issuer.name || renewalInfo === undefined) return undefined;
+    if (!before || !issuerOf(before.document, [issuer]) || renewalInfo === undefined) return undefined;
     const chain = await this.#options.chainOf(id);
     return chain === undefined ? undefined : certificateId(chain);
   }

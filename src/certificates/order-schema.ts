@@ -40,6 +40,8 @@ export type OrderEvent = z.output<typeof eventSchema>;
 export const orderDocumentSchema = z.object({
   names: z.array(z.string()).min(1),
   issuer: z.string(),
+  /** Of the issuer: the CA is known by this, for its name may come to mean another one. Absent: ordered before it was kept. */
+  directory: z.string().optional(),
   key_type: z.enum(keyTypes),
   reason: z.enum(reasons),
   /** Profile that is wanted, where the CA offers it. */

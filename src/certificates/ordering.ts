@@ -110,7 +110,7 @@ export class OrderingService {
     const { certificates, issuance } = this.#options;
     await certificates.own(id, caller.principal);
     const order = await issuance.orders.ofCertificate(id);
-    const issuer = order && issuance.issuerNamed(order.document.issuer);
+    const issuer = order && issuance.issuerOf(order.document);
     const chain = await certificates.chainOf(id);
     if (!issuer || chain === undefined)
       throw new AppError(

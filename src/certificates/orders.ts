@@ -31,6 +31,7 @@ export const urgency = { requested: 0, served: 1, changed: 1, 'on-demand': 1, re
 export interface NewOrderRow {
   names: readonly string[];
   issuer: string;
+  directory?: string | undefined;
   keyType: CertificateKeyType;
   reason: OrderDocument['reason'];
   profile: string | undefined;
@@ -91,10 +92,22 @@ export class Orders extends OrderQueries {
     const id = newId('ord');
     const now = this.clock.now();
     const key = await newCertificateKey(wanted.keyType);
-    const { names, issuer, keyType: key_type, reason, profile, owner, wildcard, replaces, urgency } = wanted;
+    const {
+      names,
+      issuer,
+      directory,
+      keyType: key_type,
+      reason,
+      profile,
+      owner,
+      wildcard,
+      replaces,
+      urgency,
+    } = wanted;
     const document: OrderDocument = orderDocumentSchema.parse({
       names,
       issuer,
+      directory,
       key_type,
       reason,
       profile,
@@ -365,14 +378,6 @@ export class Orders extends OrderQueries {
   }
 }
 
-const ASKED = {
-  served: 'the hostname is served and has no certificate that the world trusts',
-  renewal: 'the certificate in use nears its end, or the CA wants it renewed',
-  requested: 'somebody asked for it',
-  changed: 'its proxy wants another CA, key or profile',
-  'on-demand': 'somebody came for the hostname, below a wildcard without a certificate of its own',
-};
-
 async function lastKept(tx: Reader): Promise<number | undefined> {
   const row = await tx
     .selectFrom('certificate_orders')
@@ -400,5 +405,13 @@ async function insertNames(
       .values({ name, created_at: createdAt, order_id: id })
       .execute();
 }
+
+const ASKED = {
+  served: 'the hostname is served and has no certificate that the world trusts',
+  renewal: 'the certificate in use nears its end, the CA wants it renewed, or its CA is not set up any more',
+  requested: 'somebody asked for it',
+  changed: 'its proxy wants another CA, key or profile',
+  'on-demand': 'somebody came for the hostname, below a wildcard without a certificate of its own',
+};
 
 const sealContext = (id: string): string => `order:${id}`;

@@ -7,7 +7,7 @@ import { messageOf } from '../core/errors.ts';
 import { coversHostname, wildcardOver } from '../core/hostname.ts';
 import type { CertificateKeyType } from '../core/key-type.ts';
 import type { Entry } from './catalog.ts';
-import { chooseIssuer, type Dns01Port, type IssuanceSettings } from './issuers.ts';
+import { chooseIssuer, type Dns01Port, type IssuanceSettings, issuerOf } from './issuers.ts';
 import type { StoredOrder } from './order-rows.ts';
 import { type Orders, urgency } from './orders.ts';
 import { isFresh } from './renewal.ts';
@@ -37,6 +37,8 @@ export interface PlanningOptions {
 /** A certificate of a CA, and which of the hostnames that are looked at it serves. */
 interface Due {
   readonly entry: Entry;
+  /** Whether its CA is not set up any more. */
+  readonly isOrphan: boolean;
   readonly hostnames: string[];
 }
 
@@ -48,7 +50,7 @@ interface OpenOrder {
 export class Planning {
   readonly #options: PlanningOptions;
   /** Of certificates in use: how each was ordered. */
-  readonly #made = new Map<string, Made>();
+  readonly #made = new Map<string, Made | undefined>();
 
   constructor(options: PlanningOptions) {
     this.#options = options;
@@ -66,15 +68,7 @@ export class Planning {
     for (const hostname of looked) {
       if (this.#options.signal.aborted) return;
       if (underWay.has(hostname)) continue;
-      const entry = this.#options.shelf.serving(hostname);
-      await this.#guarded(hostname, async () => {
-        if (!entry) await this.#open([hostname], { reason: 'served' });
-        else if (entry.source !== 'acme') return;
-        else if (!(await this.#isAsWished(hostname, entry)))
-          await this.#open([hostname], { reason: 'changed', replaces: entry.id });
-        else if (due.get(entry.id)?.hostnames.push(hostname) === undefined)
-          due.set(entry.id, { entry, hostnames: [hostname] });
-      });
+      await this.#guarded(hostname, () => this.#look(hostname, due));
     }
     await this.#renew([...due.values()], wanted, underWay);
   }
@@ -120,14 +114,27 @@ export class Planning {
     return underWay;
   }
 
-  async #isAsWished(hostname: string, { id }: Entry): Promise<boolean> {
+  async #look(hostname: string, due: Map<string, Due>): Promise<void> {
+    const entry = this.#options.shelf.serving(hostname);
+    if (!entry) return this.#open([hostname], { reason: 'served' });
+    if (entry.source !== 'acme') return;
+    const made = await this.#madeOf(entry);
     const wish = this.#options.wishOf(hostname);
-    if (!wish) return true;
-    const known = this.#made.get(id) ?? (await this.#options.orders.ofCertificate(id))?.document;
-    if (!known) return true;
-    const { issuer, key_type, profile } = known;
-    this.#made.set(id, { issuer, key_type, profile });
-    return isAsWished(wish, known);
+    if (made && wish && !isAsWished(wish, made))
+      return this.#open([hostname], { reason: 'changed', replaces: entry.id });
+    // What a CA gave that is not set up any more is replaced: it was staging, say.
+    const isOrphan = made?.directory !== undefined && !issuerOf(made, this.#options.settings.issuers);
+    if (due.get(entry.id)?.hostnames.push(hostname) === undefined)
+      due.set(entry.id, { entry, isOrphan, hostnames: [hostname] });
+  }
+
+  /** Undefined when its order is not kept any more. */
+  async #madeOf({ id }: Entry): Promise<Made | undefined> {
+    if (this.#made.has(id)) return this.#made.get(id);
+    const order = await this.#options.orders.ofCertificate(id);
+    const made = order && pick(order.document);
+    this.#made.set(id, made);
+    return made;
   }
 
   async #renew(
@@ -137,7 +144,7 @@ export class Planning {
   ): Promise<void> {
     const now = this.#options.clock.now();
     for (const due of all)
-      if (this.#options.renewalAt(due.entry) <= now && !isFresh(due.entry, now))
+      if (due.isOrphan || (this.#options.renewalAt(due.entry) <= now && !isFresh(due.entry, now)))
         await this.#guarded(due.entry.id, () => this.#renewOne(due, wanted, underWay));
   }
 
@@ -177,6 +184,7 @@ export class Planning {
     await orders.open({
       names,
       issuer: issuer.name,
+      directory: issuer.directoryUrl,
       keyType: keyType ?? keyTypeBefore ?? before?.document.key_type ?? 'p256',
       profile,
       reason,
@@ -204,6 +212,13 @@ export class Planning {
     }
   }
 }
+
+const pick = ({ issuer, directory, key_type, profile }: Made): Made => ({
+  issuer,
+  directory,
+  key_type,
+  profile,
+});
 
 /** What somebody asked for by hand, or came for, is ordered as it was asked for. */
 function whyEnd({ document, urgency: place }: StoredOrder, wanted: ReadonlySet<string>): string | undefined {

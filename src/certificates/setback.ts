@@ -169,8 +169,17 @@ function spread({ until, limit }: Held, { order, waiting }: Situation): number {
   return until + Math.floor(limit.withinMs * crowd * chance(`${order.id} ${until}`));
 }
 
+/** For an order whose CA is not set up any more. */
+export const moveTo = (issuer: Issuer, { document }: StoredOrder): Step =>
+  fresh(at(issuer), document.failures);
+
 /** Nothing was asked there yet. */
-const at = ({ name }: Issuer) => ({ issuer: name, failures_at_issuer: 0, failed_challenges: [] });
+const at = ({ name, directoryUrl }: Issuer) => ({
+  issuer: name,
+  directory: directoryUrl,
+  failures_at_issuer: 0,
+  failed_challenges: [],
+});
 
 /** A new order at a CA: of the one before nothing is left. */
 const fresh = (document: Partial<OrderDocument>, failures: number): Step => ({

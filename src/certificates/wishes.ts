@@ -37,7 +37,7 @@ export function keyWishFor(names: readonly string[], wishOf: WishOf): Omit<Certi
   };
 }
 
-export type Made = Pick<OrderDocument, 'issuer' | 'key_type' | 'profile'>;
+export type Made = Pick<OrderDocument, 'issuer' | 'directory' | 'key_type' | 'profile'>;
 
 /** Whether what was ordered so is still what is wanted: what is not wished for in particular may be any. */
 export function isAsWished(
