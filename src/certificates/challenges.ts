@@ -31,6 +31,8 @@ export class Challenges {
   /** Token → who may answer it with what. */
   readonly #http = new Map<string, { hostname: string; body: string }>();
   readonly #tls = new Map<string, SecureContext>();
+  /** Server name → when it is free for the next order: one certificate answers for a name at a time. */
+  readonly #turns = new Map<string, Promise<void>>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -78,10 +80,17 @@ export class Challenges {
     const wish = { identifier, token, accountKey: account.key, now: this.#clock.now() };
     const { serverName, certificatePem, keyPem } = await tlsAlpn01Answer(wish);
     const context = createSecureContext({ ...tlsPolicy, cert: certificatePem, key: keyPem });
+    const { promise: isFree, resolve: free } = Promise.withResolvers<void>();
+    const before = this.#turns.get(serverName);
+    this.#turns.set(serverName, isFree);
+    // Whoever has it takes its answer away when its drive ends, whatever comes of it.
+    await before;
     this.#tls.set(serverName, context);
     return {
       remove: async () => {
-        if (this.#tls.get(serverName) === context) this.#tls.delete(serverName);
+        this.#tls.delete(serverName);
+        if (this.#turns.get(serverName) === isFree) this.#turns.delete(serverName);
+        free();
       },
     };
   }

@@ -370,14 +370,14 @@ export class Issuance implements AsyncDisposable {
     // The steps of the attempt are in the store; what was read before them is old.
     const order = (await this.orders.get(before.id)) ?? before;
     const now = clock.now();
-    const serving = shelf.serving(order.document.names[0] ?? '');
+    const ends = order.document.names.flatMap((name) => shelf.serving(name)?.notAfter ?? []);
     const step = setbackOf(cause, {
       order,
       issuer,
       issuers: this.issuersFor(order.document.names),
       dns01,
       now,
-      restMs: serving && serving.notAfter - now,
+      restMs: ends.length > 0 ? Math.min(...ends) - now : undefined,
       waiting: cause instanceof Held ? await this.orders.countOpen() : 0,
     });
     await this.orders.step(order, { ...step, isLast: true, isNewKey: isKeyRefused(cause) });

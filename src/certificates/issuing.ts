@@ -320,13 +320,15 @@ export class Issuing {
 
   /** One that the CA is looking at already stays; else the first that did not fail the last time. */
   #choose({ document }: StoredOrder, authorization: Authorization) {
-    const possible = challengesFor(nameOf(authorization), this.#options.dns01).flatMap((type) => {
+    const name = nameOf(authorization);
+    const failed = document.failed_proofs[name] ?? [];
+    const possible = challengesFor(name, this.#options.dns01).flatMap((type) => {
       const found = authorization.challenges.find((each) => each.type === type);
       return found ? [{ ...found, type }] : [];
     });
     return (
       possible.find(({ status }) => status === 'processing') ??
-      possible.find(({ type }) => !document.failed_challenges.includes(type)) ??
+      possible.find(({ type }) => !failed.includes(type)) ??
       possible[0]
     );
   }
@@ -368,7 +370,7 @@ export class Issuing {
       return this.#options.orders.stepIn(tx, order, {
         state: 'issued',
         certificateId: certificate.id,
-        document: { failures: 0, failures_at_issuer: 0, failed_challenges: [], stuck: false },
+        document: { failures: 0, failures_at_issuer: 0, failed_proofs: {}, stuck: false },
         event: {
           kind: 'issued',
           text: `${certificate.id} by ${certificate.issuer}, until ${certificate.not_after}${isPreferred ? '' : otherChain(issuer)}`,

@@ -58,8 +58,8 @@ export const orderDocumentSchema = z.object({
   sent_at: z.number().optional(),
   /** Nobody has it tried sooner: the CA said so, a limit is reached, or it was tried a moment ago. */
   not_before: z.number().optional(),
-  /** By which the last failure came; what can be is tried by another one next. */
-  failed_challenges: z.array(z.enum(challengeTypes)).default([]),
+  /** Of each name, by which challenges it could not be shown to be ours since the last wait; what can be is tried by another. */
+  failed_proofs: z.record(z.string(), z.array(z.enum(challengeTypes))).default({}),
   /** In a row. */
   failures: z.int().default(0),
   /** Of its names, by CAs or for want of a proof, since it was opened. */

@@ -2,7 +2,7 @@
 import { AcmeError, AcmeFault, type Consequence } from './acme/fault.ts';
 import { AcmeProblem, acmeType, consequenceOf } from './acme/problem.ts';
 import { type Stage, Unpublished } from './challenge-records.ts';
-import { challengesFor, type Dns01Port, type Issuer, whyNot } from './issuers.ts';
+import { type ChallengeType, challengesFor, type Dns01Port, type Issuer, whyNot } from './issuers.ts';
 import { Held } from './counts.ts';
 import { ProofFailed } from './issuing.ts';
 import type { OrderDocument } from './order-schema.ts';
@@ -102,7 +102,7 @@ function afterWait(fault: Fault, situation: Situation): Step {
   const [first = issuer] = possibleIssuers(situation);
   const isFirstNext = isGivenUp(fault, tries) && first.name !== issuer.name;
   if (isFirstNext) return fresh({ ...at(first), stuck }, failures);
-  if (fault.isOver) return fresh({ failures_at_issuer: tries, failed_challenges: [], stuck }, failures);
+  if (fault.isOver) return fresh({ failures_at_issuer: tries, failed_proofs: {}, stuck }, failures);
   return { document: { failures, failures_at_issuer: tries, stuck } };
 }
 
@@ -155,12 +155,11 @@ function unpublished(cause: Unpublished, { order, dns01, now, restMs }: Situatio
   const { hostname, stage, retryAfterMs } = cause;
   const event = { kind: 'failed' as const, text: cause.message, problem: problems[stage] };
   const failures = order.document.failures + 1;
-  const failed = [...new Set([...order.document.failed_challenges, 'dns-01' as const])];
-  const isLeft = challengesFor(hostname, dns01).some((type) => !failed.includes(type));
-  if (isLeft) return { document: { failures, failed_challenges: failed }, nextAttemptAt: now, event };
+  const other = untried(hostname, 'dns-01', { order, dns01 });
+  if (other) return { document: { ...other, failures }, nextAttemptAt: now, event };
   const waitMs = waitAfter({ consequence: 'retry_later', retryAfterMs, failures, restMs, seed: order.id });
   const stuck = stage !== 'not_visible' || failures >= STUCK_AFTER || order.document.stuck;
-  return { document: { failures, failed_challenges: [], stuck }, nextAttemptAt: now + waitMs, event };
+  return { document: { failures, failed_proofs: {}, stuck }, nextAttemptAt: now + waitMs, event };
 }
 
 /** Where far more wait than there will be room for, not all of them come back for the one place that is free next. */
@@ -219,11 +218,21 @@ function eventOf(cause: unknown): NonNullable<Step['event']> {
 }
 
 /** Another challenge for the name that failed, while there is one that has not failed since the last wait. */
-function otherChallenge(cause: unknown, { order, dns01 }: Situation): Partial<OrderDocument> | undefined {
+function otherChallenge(cause: unknown, situation: Situation): Partial<OrderDocument> | undefined {
   if (!(cause instanceof ProofFailed) || cause.challenge === undefined) return undefined;
-  const failed = [...new Set([...order.document.failed_challenges, cause.challenge])];
-  const left = challengesFor(cause.hostname, dns01).filter((type) => !failed.includes(type));
-  return left.length > 0 ? { failed_challenges: failed } : undefined;
+  return untried(cause.hostname, cause.challenge, situation);
+}
+
+/** One name may be reached by port 80 only, and another one by 443 only. */
+function untried(
+  hostname: string,
+  challenge: ChallengeType,
+  { order, dns01 }: Pick<Situation, 'order' | 'dns01'>,
+): Pick<OrderDocument, 'failed_proofs'> | undefined {
+  const { failed_proofs: before } = order.document;
+  const failed = [...new Set([...(before[hostname] ?? []), challenge])];
+  const isLeft = challengesFor(hostname, dns01).some((type) => !failed.includes(type));
+  return isLeft ? { failed_proofs: { ...before, [hostname]: failed } } : undefined;
 }
 
 const possibleIssuers = ({ issuers, order, dns01 }: Situation): readonly Issuer[] =>

@@ -275,3 +275,47 @@ test('a renewal for several names goes on for those that are still served', asyn
     [`${NAME},${OTHER}`, NAME],
   );
 });
+
+test('a name that is reached by port 80 only and one by 443 only have a certificate together', async (t) => {
+  const { clock, folder, database, ca } = await world(t, {
+    fails: (name, challenge) => challenge === (name === NAME ? 'http-01' : 'tls-alpn-01'),
+  });
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted: [] });
+  await one.issuance.request({
+    names: [NAME, OTHER],
+    issuer: 'ca',
+    reason: 'requested',
+    owner: undefined,
+  });
+  await one.issuance.settle();
+  assert.ok(one.serving(OTHER));
+  assert.equal(ca.asked.length, 2);
+});
+
+test('of several names the one that ends first says how soon it is tried again', async (t) => {
+  let isAway = false;
+  const { clock, folder, database, ca } = await world(t, {
+    trouble: () => {
+      if (isAway) throw problem('serverInternal', 500);
+    },
+  });
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted: [] });
+  const ask = async (...names: string[]) => {
+    await one.issuance.request({ names, issuer: 'ca', reason: 'requested', owner: undefined });
+    await one.issuance.settle();
+  };
+  await ask(NAME);
+  ca.lifeMs = DAY;
+  await ask(OTHER);
+  clock.advance(20 * HOUR);
+  isAway = true;
+  await ask(NAME, OTHER);
+  for (let tries = 0; tries < 10; tries++) {
+    const [order] = await one.issuance.orders.latest(1);
+    const waitMs = (order?.nextAttemptAt ?? 0) - clock.now();
+    assert.ok(waitMs <= HOUR, `${waitMs} ms`);
+    clock.advance(waitMs);
+    await turn(one);
+    if (clock.now() > (one.serving(OTHER)?.notAfter ?? 0)) break;
+  }
+});
