@@ -2,8 +2,12 @@
  * What is used up of the limits, in the store. Whoever sends an order takes of each limit in the transaction that writes
  * it, so that two who see the last place do not both get it; what comes of the order decides what stays taken.
  */
+import { MINUTE } from '../core/clock.ts';
 import type { Reader, Writer } from '../store/database.ts';
 import { countedWhen, COUNTED_MS, type Limit } from './budget.ts';
+
+/** Of two processes, each may have its own clock. */
+const SLACK_MS = 5 * MINUTE;
 
 /** A limit has no room now: nothing was sent. */
 export class Held extends Error {
@@ -31,6 +35,8 @@ export async function roomAt(
     .where('kind', '=', kind)
     .where('subject', '=', subject)
     .where('at', '>', now - withinMs)
+    // What is further ahead was counted by a clock that has been put back since.
+    .where('at', '<=', now + SLACK_MS)
     .orderBy('at', 'desc')
     .limit(allowed)
     .execute();
@@ -51,6 +57,7 @@ export async function usedOf(
     .where('kind', '=', kind)
     .where('subject', '=', subject)
     .where('at', '>', now - withinMs)
+    .where('at', '<=', now + SLACK_MS)
     .executeTakeFirstOrThrow();
   return Number(used);
 }
@@ -115,5 +122,9 @@ export async function sweepCounts(tx: Writer, now: number): Promise<void> {
   await tx
     .deleteFrom('issuance_counts')
     .where('at', '<', now - COUNTED_MS)
+    .execute();
+  await tx
+    .deleteFrom('issuance_counts')
+    .where('at', '>', now + COUNTED_MS)
     .execute();
 }

@@ -1,7 +1,8 @@
 /** What is asked of the orders in the store. What changes them is `orders.ts`. */
-import type { Clock } from '../core/clock.ts';
+import type { ExpressionBuilder } from 'kysely';
+import { type Clock, DAY, MINUTE } from '../core/clock.ts';
 import type { Log } from '../core/record.ts';
-import type { Database, Reader } from '../store/database.ts';
+import type { Database, Reader, Tables } from '../store/database.ts';
 import type { Limit } from './budget.ts';
 import { roomAt, usedOf } from './counts.ts';
 import { namesOf, OrderRows, type StoredOrder } from './order-rows.ts';
@@ -143,3 +144,13 @@ export class OrderQueries {
     return { used: await usedOf(read, limit, now), roomAt: await roomAt(read, limit, now) };
   }
 }
+
+/** No wait is longer: what is further ahead was written by a clock that has been put back since. */
+export const MAX_WAIT_MS = 15 * DAY;
+/** Twice a lease: of two processes, each may have its own clock. */
+export const MAX_LEASE_MS = 12 * MINUTE;
+
+export const isOver =
+  (column: 'next_attempt_at' | 'lease_until', now: number, mostMs: number) =>
+  (is: ExpressionBuilder<Tables, 'certificate_orders'>) =>
+    is.or([is(column, '<=', now), is(column, '>', now + mostMs)]);

@@ -12,7 +12,13 @@ import type { CertificateKeyType } from '../core/key-type.ts';
 import { newCertificateKey } from './acme/csr.ts';
 import type { Limit } from './budget.ts';
 import { giveBack, settleIssued, sweepCounts, take } from './counts.ts';
-import { OrderQueries, type OrderQueriesOptions } from './order-queries.ts';
+import {
+  isOver,
+  MAX_LEASE_MS,
+  MAX_WAIT_MS,
+  OrderQueries,
+  type OrderQueriesOptions,
+} from './order-queries.ts';
 import { reportOf } from './order-report.ts';
 import { type StoredOrder, subjectOf, withEvent } from './order-rows.ts';
 import { type OrderDocument, type OrderEvent, type OrderState, orderDocumentSchema } from './order-schema.ts';
@@ -167,8 +173,8 @@ export class Orders extends OrderQueries {
       .selectFrom('certificate_orders')
       .selectAll()
       .where('open_for', 'is not', null)
-      .where('next_attempt_at', '<=', now)
-      .where('lease_until', '<=', now)
+      .where(isOver('next_attempt_at', now, MAX_WAIT_MS))
+      .where(isOver('lease_until', now, MAX_LEASE_MS))
       .orderBy('urgency')
       .orderBy('created_at')
       .orderBy('id')
@@ -185,7 +191,7 @@ export class Orders extends OrderQueries {
         .set({ lease_holder: this.#holder, lease_until: now + LEASE_MS })
         .where('id', '=', id)
         .where('open_for', 'is not', null)
-        .where('lease_until', '<=', now)
+        .where(isOver('lease_until', now, MAX_LEASE_MS))
         .executeTakeFirst()
         .then(({ numUpdatedRows }) => numUpdatedRows === 1n),
     );
@@ -266,7 +272,7 @@ export class Orders extends OrderQueries {
         order_url: undefined,
         sent_at: undefined,
         failures_at_issuer: 0,
-        failed_challenges: [],
+        failed_proofs: {},
         ...(issuer !== order.document.issuer && { not_before: undefined }),
       },
       event: { kind: 'asked', text: `somebody asked for it at ${issuer}, with a key of the type ${keyType}` },
@@ -332,13 +338,14 @@ export class Orders extends OrderQueries {
         .selectAll()
         .where('id', '=', id)
         .where('open_for', 'is not', null)
-        .where('lease_until', '<=', now)
+        .where(isOver('lease_until', now, MAX_LEASE_MS))
         .executeTakeFirst();
       if (!row) return;
       const { not_before: notBefore = 0 } = this.rows.read([row])[0]?.document ?? {};
+      const earliest = notBefore > now + MAX_WAIT_MS ? now : Math.max(now, notBefore);
       await tx
         .updateTable('certificate_orders')
-        .set({ urgency, next_attempt_at: Math.min(row.next_attempt_at, Math.max(now, notBefore)) })
+        .set({ urgency, next_attempt_at: Math.min(row.next_attempt_at, earliest) })
         .where('id', '=', id)
         .execute();
     });

@@ -177,7 +177,7 @@ const at = ({ name, directoryUrl }: Issuer) => ({
   issuer: name,
   directory: directoryUrl,
   failures_at_issuer: 0,
-  failed_challenges: [],
+  failed_proofs: {},
 });
 
 /** A new order at a CA: of the one before nothing is left. */
