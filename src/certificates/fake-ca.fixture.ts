@@ -182,7 +182,7 @@ export class FakeCa {
 
   #create({ identifiers, replaces, profile }: NewOrder): Order {
     const names = identifiers.map(({ value }) => value);
-    const at = this.#options.clock.now();
+    const at = this.#options.clock.now() + this.aheadMs;
     this.asked.push({ at, names, replaces });
     const refusal = replaces === undefined ? undefined : this.#options.refusesReplaces?.();
     if (refusal) throw refusal;
