@@ -66,7 +66,7 @@ test('the wait grows with the failures, has an end, and is never shorter than th
   );
 });
 
-test('no name fails more than five validations in any hour, one for each of two challenges of an attempt', () => {
+test('while nothing nears its end no name fails more than five validations in any hour, one for each of two challenges of an attempt', () => {
   const times: number[] = [];
   for (let now = 0, failures = 2; failures < 40; failures += 2) {
     times.push(now, now);
