@@ -33,3 +33,13 @@ test('two orders for a name by TLS-ALPN-01 have their turns: the answer of the f
   await placed.remove();
   assert.equal(challenges.isAskedByTls, false);
 });
+
+test('a challenge by TLS is answered under its name in any case, and under no other', async () => {
+  const challenges = new Challenges(systemClock);
+  const placed = await challenges.place(placing('token'));
+  assert.ok(challenges.tls('a.company.io'));
+  assert.equal(challenges.tls('A.Company.IO'), challenges.tls('a.company.io'));
+  assert.equal(challenges.tls('b.company.io'), undefined);
+  await placed.remove();
+  assert.equal(challenges.tls('A.Company.IO'), undefined);
+});

@@ -44,8 +44,8 @@ export class Challenges {
     return answer?.hostname === hostname ? answer.body : undefined;
   };
 
-  /** For who asks for the protocol `acme-tls/1` under this server name. @see RFC 8737 §3 */
-  readonly tls = (servername: string): SecureContext | undefined => this.#tls.get(servername);
+  /** For who asks for the protocol `acme-tls/1` under this server name, in any case. @see RFC 8737 §3 */
+  readonly tls = (servername: string): SecureContext | undefined => this.#tls.get(servername.toLowerCase());
 
   /** Whether anybody may ask by TLS at all: then handshakes are looked at before they begin. */
   get isAskedByTls(): boolean {

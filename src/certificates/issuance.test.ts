@@ -234,3 +234,21 @@ for (const aheadMs of [3 * HOUR, -20 * HOUR])
     assert.equal(ca.asked.length, 1);
     assert.ok(one.serving('a.company.io'));
   });
+
+test('an attempt that took too long says so, and is gone on with', async (t) => {
+  let isSlow = true;
+  const { clock, folder, database, ca } = await world(t, {
+    trouble: (what, when) => {
+      if (isSlow && what === 'finalize' && when === 'before') clock.advance(5 * MINUTE);
+    },
+  });
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted: ['a.company.io'] });
+  await turn(one);
+  const [order] = await one.issuance.orders.latest(1);
+  assert.match(order?.document.events.at(-1)?.text ?? '', /not through in 240 s, and is gone on with later/);
+  isSlow = false;
+  clock.advance(5 * MINUTE);
+  await turn(one);
+  assert.ok(one.serving('a.company.io'));
+  assert.equal(ca.orders.size, 1);
+});

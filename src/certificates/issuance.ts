@@ -3,7 +3,7 @@
  * (`planning.ts`) and so many driven at once, the most urgent first. A coarse timer and the news
  * of proxies wake it. Knows no protocol (`issuing.ts`), no dates (`renewal.ts`) and no rows (`orders.ts`).
  */
-import { type Clock, DAY, HOUR, MINUTE, type Timer } from '../core/clock.ts';
+import { type Clock, DAY, HOUR, MINUTE, SECOND, type Timer } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import type { Events } from '../core/events.ts';
 import type { Log, LogRecord } from '../core/record.ts';
@@ -11,6 +11,7 @@ import type { Sealer } from '../core/sealer.ts';
 import type { ChangeContext, Database } from '../store/database.ts';
 import { Accounts } from './accounts.ts';
 import { AcmeClients } from './acme-clients.ts';
+import { AcmeFault } from './acme/fault.ts';
 import type { AcmeClient } from './acme/client.ts';
 import type { CertificateKeyType } from '../core/key-type.ts';
 import { ownerLimitsOf } from './budget.ts';
@@ -333,7 +334,7 @@ export class Issuance implements AsyncDisposable {
     if (!issuer) return;
     const late = new AbortController();
     const driveMs = driveMsOf(order.document.names, this.#options);
-    const timer = clock.after(driveMs, () => late.abort());
+    const timer = clock.after(driveMs, () => late.abort(cutOff(driveMs)));
     const signal = AbortSignal.any([this.#stop.signal, late.signal]);
     try {
       const done = await this.#issuing.drive(order, {
@@ -410,3 +411,6 @@ export class Issuance implements AsyncDisposable {
     log.write({ time: clock.now(), kind: 'tls', level, component: 'certificates', message, hostname });
   }
 }
+
+const cutOff = (ms: number): AcmeFault =>
+  new AcmeFault('deadline', `the order was not through in ${ms / SECOND} s, and is gone on with later`);
