@@ -7,7 +7,7 @@ import { run } from './project.ts';
 
 const EVERY_TEST = ['src/**/*.test.ts', 'test/**/*.test.ts'];
 /** A test that hangs is a failed test; none takes this long otherwise. */
-const TIMEOUT_MS = 90_000;
+const TIMEOUT_MS = 180_000;
 
 const given = process.argv.slice(2);
 const flags = given.filter((argument) => argument.startsWith('-'));
