@@ -23,8 +23,8 @@ import { driveMsOf, Issuing } from './issuing.ts';
 import type { Shelf } from './shelf.ts';
 import { Held } from './counts.ts';
 import type { StoredOrder } from './order-rows.ts';
-import { LeaseLost, type NewOrderRow, Orders, urgency } from './orders.ts';
-import type { OrderDocument } from './order-schema.ts';
+import { type AskedFor, LeaseLost, type NewOrderRow, Orders } from './orders.ts';
+import { type OrderDocument, urgency } from './order-schema.ts';
 import { issuedNews, setbackNews } from './order-news.ts';
 import { Planning } from './planning.ts';
 import { renewalTime } from './renewal.ts';
@@ -37,6 +37,8 @@ const EVERY_MS = MINUTE;
 /** Orders that are driven at once. */
 const MAX_AT_ONCE = 8;
 const SWEEP_EVERY_MS = HOUR;
+/** What somebody asked for by hand is tried for so long: nobody but them may know that it can't be had. */
+const REQUESTED_MS = 7 * DAY;
 /** A certificate that is over is kept for people to see for this long. */
 const KEPT_AFTER_END_MS = 7 * DAY;
 
@@ -175,7 +177,7 @@ export class Issuance implements AsyncDisposable {
       issuer: string;
       keyType?: CertificateKeyType | undefined;
       /** As somebody asks for it by name; undefined: any will do. */
-      asked?: { issuer: string | undefined; keyType: CertificateKeyType | undefined };
+      asked?: AskedFor;
       reason: 'requested' | 'renewal' | 'on-demand';
       replaces?: string | undefined;
     },
@@ -198,6 +200,12 @@ export class Issuance implements AsyncDisposable {
     await this.orders.hurry(order.id, order.urgency);
     this.pump();
     return order;
+  }
+
+  /** Whether any of these is ordered unasked. */
+  isWanted(names: readonly string[]): boolean {
+    const wanted = new Set(this.#options.wanted());
+    return names.some((name) => wanted.has(name));
   }
 
   /** In order of preference, those that may be asked for all of these names. */
@@ -389,6 +397,7 @@ export class Issuance implements AsyncDisposable {
   async #sweep(): Promise<void> {
     await this.orders.sweep();
     const now = this.#options.clock.now();
+    await this.#planning.giveUp(now - REQUESTED_MS);
     const over = [...this.#options.shelf.entries()].filter(
       ({ source, notAfter }) => source === 'acme' && notAfter + KEPT_AFTER_END_MS < now,
     );

@@ -24,6 +24,9 @@ export const eventKinds = [
   'ended',
 ] as const;
 
+/** The lower, the sooner an order has its turn. */
+export const urgency = { requested: 0, served: 1, changed: 1, 'on-demand': 1, renewal: 2 } as const;
+
 const reasons = ['served', 'renewal', 'requested', 'changed', 'on-demand'] as const;
 
 const eventSchema = z.object({

@@ -43,6 +43,26 @@ test('the key of a request that found an open order is kept too', async (t) => {
   assert.equal(ca.orders.size, 1);
 });
 
+test('an order that is open goes to the CA that somebody asks for by name', async (t) => {
+  const second = { ...issuer, name: 'second', directoryUrl: 'https://second.test/dir' };
+  const { start } = await openWorld(t, { issuers: [issuer, second] });
+  const { issuance, call } = await start();
+  const { id } = await issuance.orders.open({
+    names: ['a.company.io'],
+    issuer: issuer.name,
+    directory: issuer.directoryUrl,
+    keyType: 'p256',
+    reason: 'served',
+    replaces: undefined,
+    profile: undefined,
+    owner: undefined,
+    urgency: 1,
+  });
+  const order = await call('request_certificate', { names: ['a.company.io'], issuer: 'second' });
+  assert.deepEqual([order.id, order.state, order.issuer], [id, 'issued', 'second']);
+  assert.equal((await issuance.orders.get(id))?.document.directory, second.directoryUrl);
+});
+
 test('a certificate of a CA in use is deleted only by force; the internal CA serves until the next one is there', async (t) => {
   const { ca, start } = await openWorld(t, { wanted: ['a.company.io'] });
   const { issuance, certificates, call } = await start();

@@ -71,11 +71,18 @@ export class OrderingService {
   ) {
     for (const name of names) requireHostname(caller.principal, name);
     const unique = [...new Set(names)];
-    const { name: issuer } = this.#issuerFor(unique, wanted);
+    const issuer = this.#issuerFor(unique, wanted);
     this.#requireKey(unique, keyType);
     const owner = await this.#requireBudget(caller.principal);
     const order = await this.#options.issuance.request(
-      { names: unique, issuer, keyType, owner, reason: 'requested', asked: { issuer: wanted, keyType } },
+      {
+        names: unique,
+        issuer: issuer.name,
+        keyType,
+        owner,
+        reason: 'requested',
+        asked: { issuer: wanted === undefined ? undefined : issuer, keyType },
+      },
       caller,
     );
     return this.#outcome(order.id, caller);
@@ -182,6 +189,7 @@ export class OrderingService {
       hostname,
       servedAs,
       isProxied: servedName(hostname) !== undefined,
+      whyUnwanted: this.#whyUnwanted(hostname, servedAs),
       certificate,
       renewsAt: entry?.source === 'acme' ? issuance.renewalAt(entry) : undefined,
       settings: { ...issuance.settings, issuers: issuance.issuersFor([servedAs ?? hostname]) },
@@ -191,6 +199,14 @@ export class OrderingService {
       checks: isChecked ? await this.#checks(servedAs ?? hostname, signal) : [],
       now,
     });
+  }
+
+  #whyUnwanted(hostname: string, servedAs: string | undefined): string | undefined {
+    const { issuance, servedName } = this.#options;
+    if (servedAs === undefined || issuance.isWanted([hostname, servedAs])) return undefined;
+    return servedName(hostname) === undefined
+      ? `${servedAs} is for this machine, and is not ordered unasked`
+      : 'its proxy has enable_https: false';
   }
 
   /** None where no CA would be asked: then nobody else is either. */

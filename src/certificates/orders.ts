@@ -12,6 +12,7 @@ import type { CertificateKeyType } from '../core/key-type.ts';
 import { newCertificateKey } from './acme/csr.ts';
 import type { Limit } from './budget.ts';
 import { giveBack, settleIssued, sweepCounts, take } from './counts.ts';
+import type { Issuer } from './issuers.ts';
 import {
   isOver,
   MAX_LEASE_MS,
@@ -30,9 +31,6 @@ export const LEASE_MS = 6 * MINUTE;
 const UNREADABLE_AGAIN_MS = HOUR;
 /** Besides the open ones, which are all kept. */
 const MAX_KEPT = 5000;
-
-/** The lower, the sooner an order has its turn. */
-export const urgency = { requested: 0, served: 1, changed: 1, 'on-demand': 1, renewal: 2 } as const;
 
 export interface NewOrderRow {
   names: readonly string[];
@@ -65,6 +63,12 @@ export interface Step {
   isLast?: boolean;
   /** With `waiting`: a key is for one certificate, so what a CA refused or lost is ordered with another one. */
   isNewKey?: boolean;
+}
+
+/** By whoever asks by hand; undefined: any. */
+export interface AskedFor {
+  readonly issuer: Pick<Issuer, 'name' | 'directoryUrl'> | undefined;
+  readonly keyType: CertificateKeyType | undefined;
 }
 
 /** Another process works on it, or it is over: whoever gets this stops at once. */
@@ -244,17 +248,15 @@ export class Orders extends OrderQueries {
   }
 
   /**
-   * What somebody asks for holds for the order that is open for the names as well. `issuer`, `keyType`: as asked for;
-   * undefined: any. @throws AppError CONFLICT while it is worked on
+   * What somebody asks for holds for the order that is open for the names as well.
+   * @throws AppError CONFLICT while it is worked on
    */
   async turnTo(
     { id, state, document }: StoredOrder,
-    {
-      issuer = document.issuer,
-      keyType = document.key_type,
-    }: { issuer?: string | undefined; keyType?: CertificateKeyType | undefined },
+    { issuer, keyType = document.key_type }: AskedFor,
   ): Promise<void> {
-    const isSame = issuer === document.issuer && keyType === document.key_type;
+    const isSame =
+      (issuer === undefined || issuer.directoryUrl === document.directory) && keyType === document.key_type;
     if (isSame || state === 'issued' || state === 'abandoned') return;
     const order = (await this.claim(id)) ? await this.get(id) : undefined;
     if (!order)
@@ -262,20 +264,20 @@ export class Orders extends OrderQueries {
         'CONFLICT',
         `${id} is under way for these names, at ${document.issuer} with a key of the type ${document.key_type}; ask again when it is over`,
       );
+    const name = issuer?.name ?? order.document.issuer;
     await this.step(order, {
       state: 'waiting',
       isNewKey: true,
       isLast: true,
       document: {
-        issuer,
+        ...(issuer && { issuer: name, directory: issuer.directoryUrl, not_before: undefined }),
         key_type: keyType,
         order_url: undefined,
         sent_at: undefined,
         failures_at_issuer: 0,
         failed_proofs: {},
-        ...(issuer !== order.document.issuer && { not_before: undefined }),
       },
-      event: { kind: 'asked', text: `somebody asked for it at ${issuer}, with a key of the type ${keyType}` },
+      event: { kind: 'asked', text: `somebody asked for it at ${name}, with a key of the type ${keyType}` },
     });
   }
 

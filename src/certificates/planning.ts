@@ -9,7 +9,8 @@ import type { CertificateKeyType } from '../core/key-type.ts';
 import type { Entry } from './catalog.ts';
 import { chooseIssuer, type Dns01Port, type IssuanceSettings, issuerOf } from './issuers.ts';
 import type { StoredOrder } from './order-rows.ts';
-import { type Orders, urgency } from './orders.ts';
+import { urgency } from './order-schema.ts';
+import type { Orders } from './orders.ts';
 import { isFresh } from './renewal.ts';
 import type { Shelf } from './shelf.ts';
 import { isAsWished, isOutdated, issuersFor, keyWishFor, type Made, type WishOf } from './wishes.ts';
@@ -193,6 +194,12 @@ export class Planning {
       replaces,
       urgency: urgency[reason],
     });
+  }
+
+  /** Ends what somebody asked for by hand before then and did not get. */
+  async giveUp(before: number): Promise<void> {
+    for (const order of await this.#options.orders.requestedBefore(before))
+      await this.#end(order, 'nothing came of it in a week; request_certificate asks again');
   }
 
   /** Nothing is done to one that is worked on: what comes of it is looked at the next time. */
