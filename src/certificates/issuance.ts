@@ -29,6 +29,7 @@ import { issuedNews, setbackNews } from './order-news.ts';
 import { Planning } from './planning.ts';
 import { renewalTime } from './renewal.ts';
 import { isKeyRefused, moveTo, setbackOf } from './setback.ts';
+import { Revoking } from './revoking.ts';
 import { Watchers } from './watchers.ts';
 import { Windows } from './windows.ts';
 import { issuersFor, keyWishFor, type WishOf } from './wishes.ts';
@@ -69,6 +70,7 @@ export class Issuance implements AsyncDisposable {
   readonly #options: IssuanceOptions;
   readonly challenges: Challenges;
   readonly orders: Orders;
+  readonly revoking: Revoking;
   readonly #records: ChallengeRecords | undefined;
   readonly #accounts: Accounts;
   readonly #issuing: Issuing;
@@ -100,6 +102,13 @@ export class Issuance implements AsyncDisposable {
     this.#records = dns && new ChallengeRecords({ ...options, dns, orders: this.orders });
     this.#accounts = new Accounts(options);
     this.#windows = new Windows({ ...options, clientOf: (issuer) => this.clientOf(issuer) });
+    this.revoking = new Revoking({
+      ...options,
+      orders: this.orders,
+      issuerOf: (document) => this.issuerOf(document),
+      accountOf: (issuer, signal) => this.#accounts.of(issuer, this.clientOf(issuer), { signal }),
+      clientOf: (issuer) => this.clientOf(issuer),
+    });
     this.#planning = new Planning({
       ...options,
       orders: this.orders,
@@ -154,7 +163,11 @@ export class Issuance implements AsyncDisposable {
     this.pump();
     if (this.#beside) return;
     // However long a CA takes to suggest a time, or the DNS, renewing goes on by what is known.
-    const work = Promise.all([this.#windows.refresh(wanted, this.#stop.signal), this.#records?.sweep()]);
+    const work = Promise.all([
+      this.#windows.refresh(wanted, this.#stop.signal),
+      this.#records?.sweep(),
+      this.revoking.repeat(this.#stop.signal),
+    ]);
     this.#beside = work
       .then(([isNews]) => (isNews && !this.#stop.signal.aborted ? this.tick() : undefined))
       .finally(() => (this.#beside = undefined));
@@ -231,10 +244,6 @@ export class Issuance implements AsyncDisposable {
 
   clientOf(issuer: Issuer): AcmeClient {
     return this.#clients.of(issuer);
-  }
-
-  accountOf(issuer: Issuer, signal: AbortSignal) {
-    return this.#accounts.of(issuer, this.clientOf(issuer), { signal });
   }
 
   /**

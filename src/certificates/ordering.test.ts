@@ -82,6 +82,59 @@ test('a certificate of a CA in use is deleted only by force; the internal CA ser
   assert.equal(ca.orders.size, 2);
 });
 
+for (const when of ['before', 'after'] as const)
+  test(`what is to be revoked is not served any more, also when the reply is lost ${when} the CA acted and the process ends there: the CA is asked again`, async (t) => {
+    let isAway = true;
+    const { ca, start, clock } = await openWorld(t, {
+      wanted: ['a.company.io'],
+      trouble: (what, at) => {
+        if (what === 'revoke' && at === when && isAway) throw unreachable();
+      },
+    });
+    const one = await start();
+    await one.issuance.tick();
+    await one.issuance.settle();
+    const { id } = one.certificates.inUse('a.company.io') ?? {};
+    assert.ok(id);
+    await assert.rejects(one.call('revoke_certificate', { id }), {
+      code: 'UPSTREAM_FAILED',
+      message: /is not served any more, and its CA is asked again/,
+    });
+    assert.notEqual(one.certificates.inUse('a.company.io')?.id, id);
+    assert.equal((await one.call('get_certificate', { id })).revoking, 'unspecified');
+    await one.stop();
+    isAway = false;
+    const two = await start();
+    assert.notEqual(two.certificates.inUse('a.company.io')?.id, id);
+    await two.issuance.tick();
+    await two.issuance.settle();
+    assert.equal(ca.revoked.length, when === 'before' ? 1 : 2);
+    assert.equal(two.certificates.entry(id), undefined);
+    clock.advance(HOUR);
+    await two.issuance.tick();
+    await two.issuance.settle();
+    assert.equal(two.certificates.inUse('a.company.io')?.source, 'acme');
+    assert.equal(ca.revoked.length, when === 'before' ? 1 : 2);
+  });
+
+test('what the CA refuses to revoke is served as before', async (t) => {
+  const { ca, start } = await openWorld(t, {
+    wanted: ['a.company.io'],
+    trouble: (what) => {
+      if (what === 'revoke') throw problem('unauthorized', 403);
+    },
+  });
+  const one = await start();
+  await one.issuance.tick();
+  await one.issuance.settle();
+  const { id } = one.certificates.inUse('a.company.io') ?? {};
+  await assert.rejects(one.call('revoke_certificate', { id }), /is not revoked/);
+  await one.issuance.tick();
+  await one.issuance.settle();
+  assert.equal(one.certificates.inUse('a.company.io')?.id, id);
+  assert.equal(ca.orders.size, 1);
+});
+
 /** Names ordered one after the other, each with the account as it is then. */
 const orderOf = (one: Started, name: string) => one.call('request_certificate', { names: [name] });
 type Started = Awaited<ReturnType<Awaited<ReturnType<typeof openWorld>>['start']>>;

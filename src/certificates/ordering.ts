@@ -25,8 +25,6 @@ import type { CertificateService } from './service.ts';
 /** How long a call waits for its certificate. */
 const WAIT_MS = 60 * SECOND;
 const TELL_EVERY_MS = 2 * SECOND;
-/** For the CA to answer a revocation. */
-const REVOKE_MS = MINUTE;
 /** For orders under way to end, which are not begun with one key and ended with another, and for the CA. */
 const ROTATE_MS = 5 * MINUTE;
 const MAX_SHOWN_ORDERS = 5;
@@ -109,33 +107,18 @@ export class OrderingService {
     return this.#outcome(order.id, caller);
   }
 
-  /** At the CA first; then it is not served any more. @throws AppError UPSTREAM_FAILED with the words of the CA */
+  /** It is not served any more from now on. @throws AppError UPSTREAM_FAILED with the words of the CA */
   async revoke(
     { id, reason }: { id: string; reason: RevocationReason },
-    caller: Pick<OperationContext, 'principal' | 'signal' | 'idempotency'>,
+    { principal, signal }: Pick<OperationContext, 'principal' | 'signal'>,
   ): Promise<Certificate> {
     const { certificates, issuance } = this.#options;
-    await certificates.own(id, caller.principal);
-    const order = await issuance.orders.ofCertificate(id);
-    const issuer = order && issuance.issuerOf(order.document);
-    const chain = await certificates.chainOf(id);
-    if (!issuer || chain === undefined)
-      throw new AppError(
-        'PRECONDITION_FAILED',
-        `${id} was not ordered from a CA that is set up here; only who ordered it can revoke it, with delete_certificate it is no longer served`,
-      );
-    const signal = AbortSignal.any([caller.signal, AbortSignal.timeout(REVOKE_MS)]);
+    const entry = await certificates.own(id, principal);
     try {
-      const by = await issuance.accountOf(issuer, signal);
-      await issuance.clientOf(issuer).revoke({ certificatePem: chain, reason, by }, { signal });
-    } catch (cause) {
-      if (cause instanceof AcmeError)
-        throw new AppError('UPSTREAM_FAILED', `${id} is not revoked: ${messageOf(cause)}`, { cause });
-      throw cause;
+      return await issuance.revoking.revoke(entry, reason, signal);
+    } finally {
+      issuance.lookAt(entry.names);
     }
-    const revoked = await certificates.remove({ id, version: undefined, force: true }, caller);
-    issuance.lookAt(revoked.names);
-    return revoked;
   }
 
   /** @throws AppError PRECONDITION_FAILED, INVALID_INPUT; UPSTREAM_FAILED with the words of the CA */
