@@ -186,7 +186,7 @@ export class Issuance implements AsyncDisposable {
       reason,
       asked,
       ...wanted
-    }: Pick<NewOrderRow, 'names' | 'owner' | 'wildcard'> & {
+    }: Pick<NewOrderRow, 'names' | 'owner' | 'wildcard' | 'askedDirectory'> & {
       issuer: string;
       keyType?: CertificateKeyType | undefined;
       /** As somebody asks for it by name; undefined: any will do. */
@@ -201,6 +201,7 @@ export class Issuance implements AsyncDisposable {
       {
         ...wanted,
         directory: this.issuerNamed(wanted.issuer)?.directoryUrl,
+        askedDirectory: asked?.issuer?.directoryUrl ?? wanted.askedDirectory,
         keyType: keyType ?? wish.keyType ?? 'p256',
         profile: wish.profile,
         reason,

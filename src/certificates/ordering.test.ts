@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { HOUR } from '../core/clock.ts';
+import { DAY, HOUR } from '../core/clock.ts';
 import { problem, unreachable } from './fake-ca.fixture.ts';
 import { issuer, openWorld } from './ordering.fixture.ts';
 
@@ -80,6 +80,28 @@ test('a certificate of a CA in use is deleted only by force; the internal CA ser
   assert.equal(next?.source, 'acme');
   assert.notEqual(next?.id, id);
   assert.equal(ca.orders.size, 2);
+});
+
+test('what was asked for at a CA by name, with a key, is renewed there with such a key, twice', async (t) => {
+  const second = { ...issuer, name: 'second', directoryUrl: 'https://second.test/dir' };
+  const { start, clock } = await openWorld(t, { issuers: [issuer, second], wanted: ['a.company.io'] });
+  const { issuance, call } = await start();
+  await call('request_certificate', { names: ['a.company.io'], issuer: 'second', key_type: 'p384' });
+  const made = async () => {
+    const [order] = await issuance.orders.latest(1);
+    return [order?.document.reason, order?.document.issuer, order?.document.key_type];
+  };
+  assert.deepEqual(await made(), ['requested', 'second', 'p384']);
+  for (let renewals = 0; renewals < 2; renewals++) {
+    clock.advance(70 * DAY);
+    await issuance.tick();
+    await issuance.settle();
+    const [order] = await issuance.orders.latest(1);
+    assert.deepEqual([order?.state, ...(await made())], ['issued', 'renewal', 'second', 'p384']);
+  }
+  const [last] = await issuance.orders.latest(1);
+  const byHand = await call('renew_certificate', { id: last?.certificateId });
+  assert.deepEqual([byHand.state, byHand.issuer], ['issued', 'second']);
 });
 
 for (const when of ['before', 'after'] as const)

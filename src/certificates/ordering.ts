@@ -21,6 +21,7 @@ import type { Check, Preflight } from './preflight.ts';
 import { reportOf } from './order-report.ts';
 import type { Certificate, ListedCertificate, ToldCertificate } from './schema.ts';
 import type { CertificateService } from './service.ts';
+import { askedFirst } from './wishes.ts';
 
 /** How long a call waits for its certificate. */
 const WAIT_MS = 60 * SECOND;
@@ -95,10 +96,12 @@ export class OrderingService {
         `${id} is ${source === 'internal' ? 'of the internal CA, which renews it by itself' : 'imported; import a new one, or request_certificate orders one'}`,
       );
     const before = await issuance.orders.ofCertificate(id);
-    const { name: issuer } = this.#issuerFor(names, undefined);
+    const asked = before?.document.asked_directory;
+    const issuer = this.#issuerFor(names, undefined, asked);
     const order = await issuance.request({
       names,
-      issuer,
+      issuer: issuer.name,
+      askedDirectory: asked,
       keyType: issuance.keyWishFor(names).keyType ?? before?.document.key_type,
       owner: await this.#requireBudget(caller.principal),
       reason: 'renewal',
@@ -222,13 +225,14 @@ export class OrderingService {
     }
   }
 
-  #issuerFor(names: readonly string[], wanted: string | undefined): Issuer {
+  /** `asked`: directory of the one that was asked for by name the last time. */
+  #issuerFor(names: readonly string[], wanted: string | undefined, asked?: string): Issuer {
     const { issuance, dns01 } = this.#options;
     const { settings } = issuance;
     if (settings.off !== undefined)
       throw new AppError('PRECONDITION_FAILED', `no certificates are ordered: ${settings.off}`);
     if (wanted !== undefined) return this.#named(wanted, names);
-    const issuers = issuance.issuersFor(names);
+    const issuers = askedFirst(issuance.issuersFor(names), asked);
     const { issuer, reasons } = chooseIssuer(names, { issuers }, dns01);
     if (issuer) return issuer;
     const why =

@@ -36,6 +36,8 @@ export interface NewOrderRow {
   names: readonly string[];
   issuer: string;
   directory?: string | undefined;
+  /** Of the CA, when somebody asked for it by name. */
+  askedDirectory?: string | undefined;
   keyType: CertificateKeyType;
   reason: OrderDocument['reason'];
   profile: string | undefined;
@@ -106,6 +108,7 @@ export class Orders extends OrderQueries {
       names,
       issuer,
       directory,
+      askedDirectory: asked_directory,
       keyType: key_type,
       reason,
       profile,
@@ -118,6 +121,7 @@ export class Orders extends OrderQueries {
       names,
       issuer,
       directory,
+      asked_directory,
       key_type,
       reason,
       profile,
@@ -270,7 +274,12 @@ export class Orders extends OrderQueries {
       isNewKey: true,
       isLast: true,
       document: {
-        ...(issuer && { issuer: name, directory: issuer.directoryUrl, not_before: undefined }),
+        ...(issuer && {
+          issuer: name,
+          directory: issuer.directoryUrl,
+          asked_directory: issuer.directoryUrl,
+          not_before: undefined,
+        }),
         key_type: keyType,
         order_url: undefined,
         sent_at: undefined,
@@ -382,6 +391,17 @@ export class Orders extends OrderQueries {
           .deleteFrom('certificate_orders')
           .where('open_for', 'is', null)
           .where('created_at', '<', last)
+          // What is there is renewed as it was ordered.
+          .where((is) =>
+            is.not(
+              is.exists(
+                is
+                  .selectFrom('certificates')
+                  .select('certificates.id')
+                  .whereRef('certificates.id', '=', 'certificate_orders.certificate_id'),
+              ),
+            ),
+          )
           .execute();
     });
   }
