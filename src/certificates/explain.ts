@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { timestamp, toTimestamp } from '../core/collection.ts';
 import { keyTypes } from '../core/key-type.ts';
+import { cleanText } from '../core/untrusted.ts';
 import { challengesFor, challengeTypes, type Dns01Port, type IssuanceSettings, whyNot } from './issuers.ts';
 import { type Check, checkSchema } from './preflight.ts';
 import { reportOf } from './order-report.ts';
@@ -48,6 +49,8 @@ export interface Known {
   readonly servedAs: string | undefined;
   /** By a proxy, or not at all. */
   readonly isProxied: boolean;
+  /** Why it is not ordered unasked, though it is served; undefined: it is. */
+  readonly whyUnwanted: string | undefined;
   readonly certificate: ListedCertificate | undefined;
   readonly renewsAt: number | undefined;
   /** With the issuers that the proxy wants. */
@@ -94,15 +97,16 @@ export function explanationOf(known: Known): Explanation {
   };
 }
 
-function orderingOf({ hostname, servedAs, settings, keyWish, dns01 }: Known): Explanation['ordering'] {
+function orderingOf(known: Known): Explanation['ordering'] {
+  const { hostname, servedAs, settings, keyWish, dns01, whyUnwanted } = known;
   const name = servedAs ?? hostname;
   const issuers = settings.issuers.map((issuer) => {
     const why = whyNot(name, issuer, dns01);
     return { name: issuer.name, directory: issuer.directoryUrl, ...(why !== undefined && { why_not: why }) };
   });
-  const issuer =
-    settings.off === undefined ? issuers.find(({ why_not: why }) => why === undefined) : undefined;
-  const whyNotOrdered = settings.off ?? (issuer ? undefined : (issuers.at(0)?.why_not ?? NO_ISSUER));
+  const off = settings.off ?? whyUnwanted;
+  const issuer = off === undefined ? issuers.find(({ why_not: why }) => why === undefined) : undefined;
+  const whyNotOrdered = off ?? (issuer ? undefined : (issuers.at(0)?.why_not ?? NO_ISSUER));
   return {
     on: whyNotOrdered === undefined,
     ...(whyNotOrdered !== undefined && { why_not: whyNotOrdered }),
@@ -149,6 +153,9 @@ function missing({ servedAs, isProxied }: Known, whyNotOrdered: string | undefin
 function attempts({ now }: Known, open: StoredOrder | undefined): string[] {
   if (!open) return [];
   const { failures, issuer, events } = open.document;
+  const latest = events.at(-1);
+  if (latest?.kind === 'held')
+    return [`An order at ${issuer} is held off since ${toTimestamp(latest.at)}: ${cleanText(latest.text)}.`];
   if (failures === 0)
     return [`An order at ${issuer} is ${open.state === 'waiting' ? 'waiting for its turn' : 'under way'}.`];
   const last = events.findLast(({ kind }) => kind === 'failed');

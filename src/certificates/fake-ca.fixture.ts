@@ -49,6 +49,7 @@ interface Asked {
 export class FakeCa {
   readonly orders = new Map<string, Made>();
   readonly asked: Asked[] = [];
+  readonly revoked: string[] = [];
   readonly #options: FakeCaOptions;
   /** Key → URL. */
   readonly #accounts = new Map<string, string>();
@@ -143,6 +144,10 @@ export class FakeCa {
         chainPem: find(certificateUrl).chainPem ?? '',
         isPreferred: preferredIssuer === undefined,
       })),
+      revoke: step('revoke', ({ certificatePem }: { certificatePem: string }, _call: Call) => {
+        this.revoked.push(new X509Certificate(certificatePem).fingerprint256);
+        return { isNew: true };
+      }),
       renewalInfo: step('renewalInfo', (pem: string, { signal }: Call) =>
         this.#options.renewalInfo?.(pem, signal),
       ),

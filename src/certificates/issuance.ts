@@ -23,12 +23,13 @@ import { driveMsOf, Issuing } from './issuing.ts';
 import type { Shelf } from './shelf.ts';
 import { Held } from './counts.ts';
 import type { StoredOrder } from './order-rows.ts';
-import { LeaseLost, type NewOrderRow, Orders, urgency } from './orders.ts';
-import type { OrderDocument } from './order-schema.ts';
+import { type AskedFor, LeaseLost, type NewOrderRow, Orders } from './orders.ts';
+import { type OrderDocument, urgency } from './order-schema.ts';
 import { issuedNews, setbackNews } from './order-news.ts';
 import { Planning } from './planning.ts';
 import { renewalTime } from './renewal.ts';
 import { isKeyRefused, moveTo, setbackOf } from './setback.ts';
+import { Revoking } from './revoking.ts';
 import { Watchers } from './watchers.ts';
 import { Windows } from './windows.ts';
 import { issuersFor, keyWishFor, type WishOf } from './wishes.ts';
@@ -37,6 +38,8 @@ const EVERY_MS = MINUTE;
 /** Orders that are driven at once. */
 const MAX_AT_ONCE = 8;
 const SWEEP_EVERY_MS = HOUR;
+/** What somebody asked for by hand is tried for so long: nobody but them may know that it can't be had. */
+const REQUESTED_MS = 7 * DAY;
 /** A certificate that is over is kept for people to see for this long. */
 const KEPT_AFTER_END_MS = 7 * DAY;
 
@@ -67,6 +70,7 @@ export class Issuance implements AsyncDisposable {
   readonly #options: IssuanceOptions;
   readonly challenges: Challenges;
   readonly orders: Orders;
+  readonly revoking: Revoking;
   readonly #records: ChallengeRecords | undefined;
   readonly #accounts: Accounts;
   readonly #issuing: Issuing;
@@ -98,6 +102,13 @@ export class Issuance implements AsyncDisposable {
     this.#records = dns && new ChallengeRecords({ ...options, dns, orders: this.orders });
     this.#accounts = new Accounts(options);
     this.#windows = new Windows({ ...options, clientOf: (issuer) => this.clientOf(issuer) });
+    this.revoking = new Revoking({
+      ...options,
+      orders: this.orders,
+      issuerOf: (document) => this.issuerOf(document),
+      accountOf: (issuer, signal) => this.#accounts.of(issuer, this.clientOf(issuer), { signal }),
+      clientOf: (issuer) => this.clientOf(issuer),
+    });
     this.#planning = new Planning({
       ...options,
       orders: this.orders,
@@ -152,7 +163,11 @@ export class Issuance implements AsyncDisposable {
     this.pump();
     if (this.#beside) return;
     // However long a CA takes to suggest a time, or the DNS, renewing goes on by what is known.
-    const work = Promise.all([this.#windows.refresh(wanted, this.#stop.signal), this.#records?.sweep()]);
+    const work = Promise.all([
+      this.#windows.refresh(wanted, this.#stop.signal),
+      this.#records?.sweep(),
+      this.revoking.repeat(this.#stop.signal),
+    ]);
     this.#beside = work
       .then(([isNews]) => (isNews && !this.#stop.signal.aborted ? this.tick() : undefined))
       .finally(() => (this.#beside = undefined));
@@ -171,11 +186,11 @@ export class Issuance implements AsyncDisposable {
       reason,
       asked,
       ...wanted
-    }: Pick<NewOrderRow, 'names' | 'owner' | 'wildcard'> & {
+    }: Pick<NewOrderRow, 'names' | 'owner' | 'wildcard' | 'askedDirectory'> & {
       issuer: string;
       keyType?: CertificateKeyType | undefined;
       /** As somebody asks for it by name; undefined: any will do. */
-      asked?: { issuer: string | undefined; keyType: CertificateKeyType | undefined };
+      asked?: AskedFor;
       reason: 'requested' | 'renewal' | 'on-demand';
       replaces?: string | undefined;
     },
@@ -186,6 +201,7 @@ export class Issuance implements AsyncDisposable {
       {
         ...wanted,
         directory: this.issuerNamed(wanted.issuer)?.directoryUrl,
+        askedDirectory: asked?.issuer?.directoryUrl ?? wanted.askedDirectory,
         keyType: keyType ?? wish.keyType ?? 'p256',
         profile: wish.profile,
         reason,
@@ -198,6 +214,12 @@ export class Issuance implements AsyncDisposable {
     await this.orders.hurry(order.id, order.urgency);
     this.pump();
     return order;
+  }
+
+  /** Whether any of these is ordered unasked. */
+  isWanted(names: readonly string[]): boolean {
+    const wanted = new Set(this.#options.wanted());
+    return names.some((name) => wanted.has(name));
   }
 
   /** In order of preference, those that may be asked for all of these names. */
@@ -223,10 +245,6 @@ export class Issuance implements AsyncDisposable {
 
   clientOf(issuer: Issuer): AcmeClient {
     return this.#clients.of(issuer);
-  }
-
-  accountOf(issuer: Issuer, signal: AbortSignal) {
-    return this.#accounts.of(issuer, this.clientOf(issuer), { signal });
   }
 
   /**
@@ -389,6 +407,7 @@ export class Issuance implements AsyncDisposable {
   async #sweep(): Promise<void> {
     await this.orders.sweep();
     const now = this.#options.clock.now();
+    await this.#planning.giveUp(now - REQUESTED_MS);
     const over = [...this.#options.shelf.entries()].filter(
       ({ source, notAfter }) => source === 'acme' && notAfter + KEPT_AFTER_END_MS < now,
     );

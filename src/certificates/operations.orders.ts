@@ -8,7 +8,7 @@ import { defineOperation } from '../core/operation.ts';
 import { explanationSchema } from './explain.ts';
 import { orderSchema } from './order-schema.ts';
 import type { OrderingService } from './ordering.ts';
-import { certificateSchema, toldCertificateSchema } from './schema.ts';
+import { certificateSchema, revocationReasons, toldCertificateSchema } from './schema.ts';
 
 type Services = { ordering: OrderingService };
 
@@ -150,7 +150,7 @@ export const revokeCertificate = defineOperation({
   name: 'revoke_certificate',
   title: 'Revoke a certificate',
   description:
-    'Has the CA revoke a certificate that was ordered here, and deletes it with its key. Hostnames that are served get a new one; until it is there, they use the next best.',
+    'Has the CA revoke a certificate that was ordered here, and deletes it with its key. It is not served from now on, also while the CA does not answer: then it is asked again. Hostnames that are served get a new one; until it is there, they use the next best.',
   permission: 'certificates:write',
   confinement: 'filters',
   effect: 'update',
@@ -161,7 +161,7 @@ export const revokeCertificate = defineOperation({
   input: z.object({
     id,
     reason: z
-      .enum(['unspecified', 'keyCompromise', 'affiliationChanged', 'superseded', 'cessationOfOperation'])
+      .enum(revocationReasons)
       .default('unspecified')
       .describe('Why, as RFC 5280 names it; keyCompromise when somebody else may have the key'),
   }),

@@ -6,6 +6,10 @@ import type { Database, Reader, Tables } from '../store/database.ts';
 import type { Limit } from './budget.ts';
 import { roomAt, usedOf } from './counts.ts';
 import { namesOf, OrderRows, type StoredOrder } from './order-rows.ts';
+import { urgency } from './order-schema.ts';
+
+/** The others with the next sweep. */
+const MAX_ENDED_AT_ONCE = 100;
 
 export interface OrderQueriesOptions {
   database: Database;
@@ -44,6 +48,20 @@ export class OrderQueries {
       .execute();
     // A CA's words are in the document too, and may say the same.
     return this.rows.read(rows).filter(({ document }) => document.stuck);
+  }
+
+  /** Open orders that somebody asked for by hand before then, the oldest first, not all at once. */
+  async requestedBefore(at: number): Promise<StoredOrder[]> {
+    const rows = await this.database.read
+      .selectFrom('certificate_orders')
+      .selectAll()
+      .where('open_for', 'is not', null)
+      .where('urgency', '=', urgency.requested)
+      .where('created_at', '<', at)
+      .orderBy('created_at')
+      .limit(MAX_ENDED_AT_ONCE)
+      .execute();
+    return this.rows.read(rows).filter(({ document }) => document.reason === 'requested');
   }
 
   async countOpen(): Promise<number> {

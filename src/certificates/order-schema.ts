@@ -24,6 +24,9 @@ export const eventKinds = [
   'ended',
 ] as const;
 
+/** The lower, the sooner an order has its turn. */
+export const urgency = { requested: 0, served: 1, changed: 1, 'on-demand': 1, renewal: 2 } as const;
+
 const reasons = ['served', 'renewal', 'requested', 'changed', 'on-demand'] as const;
 
 const eventSchema = z.object({
@@ -43,6 +46,8 @@ export const orderDocumentSchema = z.object({
   /** Of the issuer: the CA is known by this, for its name may come to mean another one. Absent: ordered before it was kept. */
   directory: z.string().optional(),
   key_type: z.enum(keyTypes),
+  /** Directory of the CA that somebody asked for by name: what takes its place is ordered there too. */
+  asked_directory: z.string().optional(),
   reason: z.enum(reasons),
   /** Profile that is wanted, where the CA offers it. */
   profile: z.string().optional(),

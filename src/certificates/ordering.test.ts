@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { HOUR } from '../core/clock.ts';
+import { DAY, HOUR } from '../core/clock.ts';
 import { problem, unreachable } from './fake-ca.fixture.ts';
 import { issuer, openWorld } from './ordering.fixture.ts';
 
@@ -43,6 +43,26 @@ test('the key of a request that found an open order is kept too', async (t) => {
   assert.equal(ca.orders.size, 1);
 });
 
+test('an order that is open goes to the CA that somebody asks for by name', async (t) => {
+  const second = { ...issuer, name: 'second', directoryUrl: 'https://second.test/dir' };
+  const { start } = await openWorld(t, { issuers: [issuer, second] });
+  const { issuance, call } = await start();
+  const { id } = await issuance.orders.open({
+    names: ['a.company.io'],
+    issuer: issuer.name,
+    directory: issuer.directoryUrl,
+    keyType: 'p256',
+    reason: 'served',
+    replaces: undefined,
+    profile: undefined,
+    owner: undefined,
+    urgency: 1,
+  });
+  const order = await call('request_certificate', { names: ['a.company.io'], issuer: 'second' });
+  assert.deepEqual([order.id, order.state, order.issuer], [id, 'issued', 'second']);
+  assert.equal((await issuance.orders.get(id))?.document.directory, second.directoryUrl);
+});
+
 test('a certificate of a CA in use is deleted only by force; the internal CA serves until the next one is there', async (t) => {
   const { ca, start } = await openWorld(t, { wanted: ['a.company.io'] });
   const { issuance, certificates, call } = await start();
@@ -60,6 +80,81 @@ test('a certificate of a CA in use is deleted only by force; the internal CA ser
   assert.equal(next?.source, 'acme');
   assert.notEqual(next?.id, id);
   assert.equal(ca.orders.size, 2);
+});
+
+test('what was asked for at a CA by name, with a key, is renewed there with such a key, twice', async (t) => {
+  const second = { ...issuer, name: 'second', directoryUrl: 'https://second.test/dir' };
+  const { start, clock } = await openWorld(t, { issuers: [issuer, second], wanted: ['a.company.io'] });
+  const { issuance, call } = await start();
+  await call('request_certificate', { names: ['a.company.io'], issuer: 'second', key_type: 'p384' });
+  const made = async () => {
+    const [order] = await issuance.orders.latest(1);
+    return [order?.document.reason, order?.document.issuer, order?.document.key_type];
+  };
+  assert.deepEqual(await made(), ['requested', 'second', 'p384']);
+  for (let renewals = 0; renewals < 2; renewals++) {
+    clock.advance(70 * DAY);
+    await issuance.tick();
+    await issuance.settle();
+    const [order] = await issuance.orders.latest(1);
+    assert.deepEqual([order?.state, ...(await made())], ['issued', 'renewal', 'second', 'p384']);
+  }
+  const [last] = await issuance.orders.latest(1);
+  const byHand = await call('renew_certificate', { id: last?.certificateId });
+  assert.deepEqual([byHand.state, byHand.issuer], ['issued', 'second']);
+});
+
+for (const when of ['before', 'after'] as const)
+  test(`what is to be revoked is not served any more, also when the reply is lost ${when} the CA acted and the process ends there: the CA is asked again`, async (t) => {
+    let isAway = true;
+    const { ca, start, clock } = await openWorld(t, {
+      wanted: ['a.company.io'],
+      trouble: (what, at) => {
+        if (what === 'revoke' && at === when && isAway) throw unreachable();
+      },
+    });
+    const one = await start();
+    await one.issuance.tick();
+    await one.issuance.settle();
+    const { id } = one.certificates.inUse('a.company.io') ?? {};
+    assert.ok(id);
+    await assert.rejects(one.call('revoke_certificate', { id }), {
+      code: 'UPSTREAM_FAILED',
+      message: /is not served any more, and its CA is asked again/,
+    });
+    assert.notEqual(one.certificates.inUse('a.company.io')?.id, id);
+    assert.equal((await one.call('get_certificate', { id })).revoking, 'unspecified');
+    await one.stop();
+    isAway = false;
+    const two = await start();
+    assert.notEqual(two.certificates.inUse('a.company.io')?.id, id);
+    await two.issuance.tick();
+    await two.issuance.settle();
+    assert.equal(ca.revoked.length, when === 'before' ? 1 : 2);
+    assert.equal(two.certificates.entry(id), undefined);
+    clock.advance(HOUR);
+    await two.issuance.tick();
+    await two.issuance.settle();
+    assert.equal(two.certificates.inUse('a.company.io')?.source, 'acme');
+    assert.equal(ca.revoked.length, when === 'before' ? 1 : 2);
+  });
+
+test('what the CA refuses to revoke is served as before', async (t) => {
+  const { ca, start } = await openWorld(t, {
+    wanted: ['a.company.io'],
+    trouble: (what) => {
+      if (what === 'revoke') throw problem('unauthorized', 403);
+    },
+  });
+  const one = await start();
+  await one.issuance.tick();
+  await one.issuance.settle();
+  const { id } = one.certificates.inUse('a.company.io') ?? {};
+  await assert.rejects(one.call('revoke_certificate', { id }), /is not revoked/);
+  await one.issuance.tick();
+  await one.issuance.settle();
+  assert.equal(one.certificates.inUse('a.company.io')?.id, id);
+  assert.equal(ca.orders.size, 1);
 });
 
 /** Names ordered one after the other, each with the account as it is then. */

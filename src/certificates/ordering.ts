@@ -21,12 +21,11 @@ import type { Check, Preflight } from './preflight.ts';
 import { reportOf } from './order-report.ts';
 import type { Certificate, ListedCertificate, ToldCertificate } from './schema.ts';
 import type { CertificateService } from './service.ts';
+import { askedFirst } from './wishes.ts';
 
 /** How long a call waits for its certificate. */
 const WAIT_MS = 60 * SECOND;
 const TELL_EVERY_MS = 2 * SECOND;
-/** For the CA to answer a revocation. */
-const REVOKE_MS = MINUTE;
 /** For orders under way to end, which are not begun with one key and ended with another, and for the CA. */
 const ROTATE_MS = 5 * MINUTE;
 const MAX_SHOWN_ORDERS = 5;
@@ -71,11 +70,18 @@ export class OrderingService {
   ) {
     for (const name of names) requireHostname(caller.principal, name);
     const unique = [...new Set(names)];
-    const { name: issuer } = this.#issuerFor(unique, wanted);
+    const issuer = this.#issuerFor(unique, wanted);
     this.#requireKey(unique, keyType);
     const owner = await this.#requireBudget(caller.principal);
     const order = await this.#options.issuance.request(
-      { names: unique, issuer, keyType, owner, reason: 'requested', asked: { issuer: wanted, keyType } },
+      {
+        names: unique,
+        issuer: issuer.name,
+        keyType,
+        owner,
+        reason: 'requested',
+        asked: { issuer: wanted === undefined ? undefined : issuer, keyType },
+      },
       caller,
     );
     return this.#outcome(order.id, caller);
@@ -90,10 +96,12 @@ export class OrderingService {
         `${id} is ${source === 'internal' ? 'of the internal CA, which renews it by itself' : 'imported; import a new one, or request_certificate orders one'}`,
       );
     const before = await issuance.orders.ofCertificate(id);
-    const { name: issuer } = this.#issuerFor(names, undefined);
+    const asked = before?.document.asked_directory;
+    const issuer = this.#issuerFor(names, undefined, asked);
     const order = await issuance.request({
       names,
-      issuer,
+      issuer: issuer.name,
+      askedDirectory: asked,
       keyType: issuance.keyWishFor(names).keyType ?? before?.document.key_type,
       owner: await this.#requireBudget(caller.principal),
       reason: 'renewal',
@@ -102,33 +110,18 @@ export class OrderingService {
     return this.#outcome(order.id, caller);
   }
 
-  /** At the CA first; then it is not served any more. @throws AppError UPSTREAM_FAILED with the words of the CA */
+  /** It is not served any more from now on. @throws AppError UPSTREAM_FAILED with the words of the CA */
   async revoke(
     { id, reason }: { id: string; reason: RevocationReason },
-    caller: Pick<OperationContext, 'principal' | 'signal' | 'idempotency'>,
+    { principal, signal }: Pick<OperationContext, 'principal' | 'signal'>,
   ): Promise<Certificate> {
     const { certificates, issuance } = this.#options;
-    await certificates.own(id, caller.principal);
-    const order = await issuance.orders.ofCertificate(id);
-    const issuer = order && issuance.issuerOf(order.document);
-    const chain = await certificates.chainOf(id);
-    if (!issuer || chain === undefined)
-      throw new AppError(
-        'PRECONDITION_FAILED',
-        `${id} was not ordered from a CA that is set up here; only who ordered it can revoke it, with delete_certificate it is no longer served`,
-      );
-    const signal = AbortSignal.any([caller.signal, AbortSignal.timeout(REVOKE_MS)]);
+    const entry = await certificates.own(id, principal);
     try {
-      const by = await issuance.accountOf(issuer, signal);
-      await issuance.clientOf(issuer).revoke({ certificatePem: chain, reason, by }, { signal });
-    } catch (cause) {
-      if (cause instanceof AcmeError)
-        throw new AppError('UPSTREAM_FAILED', `${id} is not revoked: ${messageOf(cause)}`, { cause });
-      throw cause;
+      return await issuance.revoking.revoke(entry, reason, signal);
+    } finally {
+      issuance.lookAt(entry.names);
     }
-    const revoked = await certificates.remove({ id, version: undefined, force: true }, caller);
-    issuance.lookAt(revoked.names);
-    return revoked;
   }
 
   /** @throws AppError PRECONDITION_FAILED, INVALID_INPUT; UPSTREAM_FAILED with the words of the CA */
@@ -182,6 +175,7 @@ export class OrderingService {
       hostname,
       servedAs,
       isProxied: servedName(hostname) !== undefined,
+      whyUnwanted: this.#whyUnwanted(hostname, servedAs),
       certificate,
       renewsAt: entry?.source === 'acme' ? issuance.renewalAt(entry) : undefined,
       settings: { ...issuance.settings, issuers: issuance.issuersFor([servedAs ?? hostname]) },
@@ -191,6 +185,14 @@ export class OrderingService {
       checks: isChecked ? await this.#checks(servedAs ?? hostname, signal) : [],
       now,
     });
+  }
+
+  #whyUnwanted(hostname: string, servedAs: string | undefined): string | undefined {
+    const { issuance, servedName } = this.#options;
+    if (servedAs === undefined || issuance.isWanted([hostname, servedAs])) return undefined;
+    return servedName(hostname) === undefined
+      ? `${servedAs} is for this machine, and is not ordered unasked`
+      : 'its proxy has enable_https: false';
   }
 
   /** None where no CA would be asked: then nobody else is either. */
@@ -223,13 +225,14 @@ export class OrderingService {
     }
   }
 
-  #issuerFor(names: readonly string[], wanted: string | undefined): Issuer {
+  /** `asked`: directory of the one that was asked for by name the last time. */
+  #issuerFor(names: readonly string[], wanted: string | undefined, asked?: string): Issuer {
     const { issuance, dns01 } = this.#options;
     const { settings } = issuance;
     if (settings.off !== undefined)
       throw new AppError('PRECONDITION_FAILED', `no certificates are ordered: ${settings.off}`);
     if (wanted !== undefined) return this.#named(wanted, names);
-    const issuers = issuance.issuersFor(names);
+    const issuers = askedFirst(issuance.issuersFor(names), asked);
     const { issuer, reasons } = chooseIssuer(names, { issuers }, dns01);
     if (issuer) return issuer;
     const why =

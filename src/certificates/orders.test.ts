@@ -48,13 +48,14 @@ test('no question to the orders looks at every row, and none sorts', async () =>
   await orders.step(order, { state: 'sending', limits: [limit] });
   await orders.step(order, { state: 'waiting', failedName: 'a.company.io' });
   await orders.release(order.id);
-  await orders.turnTo(order, { keyType: 'p384' });
+  await orders.turnTo(order, { issuer: undefined, keyType: 'p384' });
   await orders.hurry(order.id, 0);
   await orders.takeOver();
   for (const question of [
     () => orders.due(8),
     () => orders.allOpen(),
     () => orders.countOpen(),
+    () => orders.requestedBefore(clock.now()),
     () => orders.ofName('a.company.io', 5),
     () => orders.openOfName('a.company.io'),
     () => orders.latest(5),
@@ -237,6 +238,31 @@ test('a key that the CA refused is not used again', async (t) => {
   await turn(one);
   assert.equal((await one.issuance.orders.get(id))?.state, 'waiting');
   assert.ok(!(await one.issuance.orders.keyOf(id)).equals(key));
+});
+
+test('what somebody asked for by hand and can not be had is given up after a week', async (t) => {
+  const { clock, folder, database, ca } = await world(t, {
+    trouble: (what) => {
+      if (what === 'newOrder') throw problem('rejectedIdentifier', 400);
+    },
+  });
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted: ['a.company.io'] });
+  const requested = { issuer: 'ca', owner: undefined, reason: 'requested' } as const;
+  const typo = await one.issuance.request({ ...requested, names: ['a.company.io', 'typo.company.io'] });
+  await one.issuance.start();
+  for (const [days, state] of [
+    [6, 'waiting'],
+    [2, 'abandoned'],
+  ] as const) {
+    for (let hours = 0; hours < days * 24; hours += 12) {
+      clock.advance(12 * HOUR);
+      await one.issuance.settle();
+    }
+    assert.equal((await one.issuance.orders.get(typo.id))?.state, state);
+  }
+  await turn(one);
+  const [served] = await one.issuance.orders.openOfName('a.company.io');
+  assert.equal(served?.document.reason, 'served');
 });
 
 test('who asks by hand is told when the budget has room again', async (t) => {

@@ -12,6 +12,7 @@ import type { CertificateKeyType } from '../core/key-type.ts';
 import { newCertificateKey } from './acme/csr.ts';
 import type { Limit } from './budget.ts';
 import { giveBack, settleIssued, sweepCounts, take } from './counts.ts';
+import type { Issuer } from './issuers.ts';
 import {
   isOver,
   MAX_LEASE_MS,
@@ -31,13 +32,12 @@ const UNREADABLE_AGAIN_MS = HOUR;
 /** Besides the open ones, which are all kept. */
 const MAX_KEPT = 5000;
 
-/** The lower, the sooner an order has its turn. */
-export const urgency = { requested: 0, served: 1, changed: 1, 'on-demand': 1, renewal: 2 } as const;
-
 export interface NewOrderRow {
   names: readonly string[];
   issuer: string;
   directory?: string | undefined;
+  /** Of the CA, when somebody asked for it by name. */
+  askedDirectory?: string | undefined;
   keyType: CertificateKeyType;
   reason: OrderDocument['reason'];
   profile: string | undefined;
@@ -65,6 +65,12 @@ export interface Step {
   isLast?: boolean;
   /** With `waiting`: a key is for one certificate, so what a CA refused or lost is ordered with another one. */
   isNewKey?: boolean;
+}
+
+/** By whoever asks by hand; undefined: any. */
+export interface AskedFor {
+  readonly issuer: Pick<Issuer, 'name' | 'directoryUrl'> | undefined;
+  readonly keyType: CertificateKeyType | undefined;
 }
 
 /** Another process works on it, or it is over: whoever gets this stops at once. */
@@ -102,6 +108,7 @@ export class Orders extends OrderQueries {
       names,
       issuer,
       directory,
+      askedDirectory: asked_directory,
       keyType: key_type,
       reason,
       profile,
@@ -114,6 +121,7 @@ export class Orders extends OrderQueries {
       names,
       issuer,
       directory,
+      asked_directory,
       key_type,
       reason,
       profile,
@@ -244,17 +252,15 @@ export class Orders extends OrderQueries {
   }
 
   /**
-   * What somebody asks for holds for the order that is open for the names as well. `issuer`, `keyType`: as asked for;
-   * undefined: any. @throws AppError CONFLICT while it is worked on
+   * What somebody asks for holds for the order that is open for the names as well.
+   * @throws AppError CONFLICT while it is worked on
    */
   async turnTo(
     { id, state, document }: StoredOrder,
-    {
-      issuer = document.issuer,
-      keyType = document.key_type,
-    }: { issuer?: string | undefined; keyType?: CertificateKeyType | undefined },
+    { issuer, keyType = document.key_type }: AskedFor,
   ): Promise<void> {
-    const isSame = issuer === document.issuer && keyType === document.key_type;
+    const isSame =
+      (issuer === undefined || issuer.directoryUrl === document.directory) && keyType === document.key_type;
     if (isSame || state === 'issued' || state === 'abandoned') return;
     const order = (await this.claim(id)) ? await this.get(id) : undefined;
     if (!order)
@@ -262,20 +268,25 @@ export class Orders extends OrderQueries {
         'CONFLICT',
         `${id} is under way for these names, at ${document.issuer} with a key of the type ${document.key_type}; ask again when it is over`,
       );
+    const name = issuer?.name ?? order.document.issuer;
     await this.step(order, {
       state: 'waiting',
       isNewKey: true,
       isLast: true,
       document: {
-        issuer,
+        ...(issuer && {
+          issuer: name,
+          directory: issuer.directoryUrl,
+          asked_directory: issuer.directoryUrl,
+          not_before: undefined,
+        }),
         key_type: keyType,
         order_url: undefined,
         sent_at: undefined,
         failures_at_issuer: 0,
         failed_proofs: {},
-        ...(issuer !== order.document.issuer && { not_before: undefined }),
       },
-      event: { kind: 'asked', text: `somebody asked for it at ${issuer}, with a key of the type ${keyType}` },
+      event: { kind: 'asked', text: `somebody asked for it at ${name}, with a key of the type ${keyType}` },
     });
   }
 
@@ -380,6 +391,17 @@ export class Orders extends OrderQueries {
           .deleteFrom('certificate_orders')
           .where('open_for', 'is', null)
           .where('created_at', '<', last)
+          // What is there is renewed as it was ordered.
+          .where((is) =>
+            is.not(
+              is.exists(
+                is
+                  .selectFrom('certificates')
+                  .select('certificates.id')
+                  .whereRef('certificates.id', '=', 'certificate_orders.certificate_id'),
+              ),
+            ),
+          )
           .execute();
     });
   }

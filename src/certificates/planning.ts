@@ -9,10 +9,19 @@ import type { CertificateKeyType } from '../core/key-type.ts';
 import type { Entry } from './catalog.ts';
 import { chooseIssuer, type Dns01Port, type IssuanceSettings, issuerOf } from './issuers.ts';
 import type { StoredOrder } from './order-rows.ts';
-import { type Orders, urgency } from './orders.ts';
+import { urgency } from './order-schema.ts';
+import type { Orders } from './orders.ts';
 import { isFresh } from './renewal.ts';
 import type { Shelf } from './shelf.ts';
-import { isAsWished, isOutdated, issuersFor, keyWishFor, type Made, type WishOf } from './wishes.ts';
+import {
+  askedFirst,
+  isAsWished,
+  isOutdated,
+  issuersFor,
+  keyWishFor,
+  type Made,
+  type WishOf,
+} from './wishes.ts';
 
 /** Of several names together, so often refused: then each is ordered by itself. One for each of two challenges. */
 const MAX_REFUSALS = 2;
@@ -176,15 +185,18 @@ export class Planning {
     },
   ): Promise<void> {
     const { dns01, payerOf, settings, wishOf, orders } = this.#options;
-    const { issuer } = chooseIssuer(names, { issuers: issuersFor(names, settings, wishOf) }, dns01);
-    if (!issuer) return;
     const before = replaces === undefined ? undefined : await orders.ofCertificate(replaces);
+    const asked = reason === 'renewal' ? before?.document.asked_directory : undefined;
+    const issuers = askedFirst(issuersFor(names, settings, wishOf), asked);
+    const { issuer } = chooseIssuer(names, { issuers }, dns01);
+    if (!issuer) return;
     const { keyType, profile } = keyWishFor(names, wishOf);
     const [name = ''] = names;
     await orders.open({
       names,
       issuer: issuer.name,
       directory: issuer.directoryUrl,
+      askedDirectory: asked,
       keyType: keyType ?? keyTypeBefore ?? before?.document.key_type ?? 'p256',
       profile,
       reason,
@@ -193,6 +205,12 @@ export class Planning {
       replaces,
       urgency: urgency[reason],
     });
+  }
+
+  /** Ends what somebody asked for by hand before then and did not get. */
+  async giveUp(before: number): Promise<void> {
+    for (const order of await this.#options.orders.requestedBefore(before))
+      await this.#end(order, 'nothing came of it in a week; request_certificate asks again');
   }
 
   /** Nothing is done to one that is worked on: what comes of it is looked at the next time. */

@@ -3,6 +3,15 @@ import { z } from 'zod';
 import { nextCursorField, timestamp } from '../core/collection.ts';
 import { orderSchema } from './order-schema.ts';
 
+/** Those that a subscriber may give. @see {@link https://www.rfc-editor.org/rfc/rfc5280#section-5.3.1 | RFC 5280 §5.3.1} */
+export const revocationReasons = [
+  'unspecified',
+  'keyCompromise',
+  'affiliationChanged',
+  'superseded',
+  'cessationOfOperation',
+] as const;
+
 export const certificateSchema = z.object({
   id: z.string(),
   names: z.array(z.string()).describe('Hostnames it is valid for'),
@@ -11,6 +20,10 @@ export const certificateSchema = z.object({
   not_after: timestamp,
   created_at: timestamp.optional().describe('When it came here'),
   source: z.enum(['internal', 'imported', 'acme']),
+  revoking: z
+    .enum(revocationReasons)
+    .optional()
+    .describe('Not served any more: its CA is asked to revoke it, for this reason, and then it is deleted'),
   serial: z.string(),
   fingerprint_sha256: z.string(),
   version: z.int(),

@@ -178,7 +178,25 @@ export class CertificateService implements AsyncDisposable {
     return certificate;
   };
 
-  /** Those that are over and in no use. */
+  /** With a reason it is not served from this change on, while its CA is asked to revoke it; without one it is again. */
+  setRevoking(id: string, reason: Certificate['revoking']): Promise<Certificate> {
+    const { catalog, vault } = this.#parts;
+    return this.#options.database.change({}, async (tx, afterCommit) => {
+      const before = (await vault.find(tx, [id])).get(id);
+      if (!before) throw notFound(id);
+      const certificate: Certificate = { ...before, revoking: reason, version: before.version + 1 };
+      await vault.put(tx, certificate);
+      afterCommit(() => {
+        const entry = catalog.get(id);
+        if (entry) this.#forget(entry);
+        if (reason === undefined) this.#put(certificate);
+        else catalog.put(entryOf(certificate));
+      });
+      return certificate;
+    });
+  }
+
+  /** Those that are over or revoked. */
   async drop(entries: readonly Entry[]): Promise<void> {
     const { catalog, vault } = this.#parts;
     for (const entry of entries)

@@ -17,6 +17,8 @@ export interface Shelf {
   entries(): Iterable<Entry>;
   keep: KeepCertificate;
   chainOf(id: string): Promise<string | undefined>;
-  /** Removes certificates that are over. */
+  /** With a reason it is not served any more from this change on; without one it is again. @throws AppError NOT_FOUND */
+  setRevoking(id: string, reason: Certificate['revoking']): Promise<Certificate>;
+  /** Removes certificates that are over or revoked. */
   drop(entries: readonly Entry[]): Promise<void>;
 }

@@ -80,6 +80,14 @@ export class Vault {
     return certificate;
   }
 
+  async put(tx: Writer, certificate: Certificate): Promise<void> {
+    await tx
+      .updateTable('certificates')
+      .set({ document: JSON.stringify(certificate) })
+      .where('id', '=', certificate.id)
+      .execute();
+  }
+
   async remove(tx: Writer, id: string): Promise<void> {
     await tx.deleteFrom('certificates').where('id', '=', id).execute();
   }

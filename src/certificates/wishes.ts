@@ -28,6 +28,12 @@ export function issuersFor(
   }, issuers);
 }
 
+/** The same, and before them the one that somebody asked for by name the last time, if it is among them. */
+export const askedFirst = (issuers: readonly Issuer[], asked: string | undefined): readonly Issuer[] => [
+  ...issuers.filter(({ directoryUrl }) => directoryUrl === asked),
+  ...issuers.filter(({ directoryUrl }) => directoryUrl !== asked),
+];
+
 /** Key and profile for all of the names together: the first that any of them wants. */
 export function keyWishFor(names: readonly string[], wishOf: WishOf): Omit<CertificateWish, 'issuers'> {
   const wishes = names.map(wishOf);
