@@ -78,11 +78,14 @@ export function measuredOf(child: ChildProcess): Measured {
 }
 
 /** `settings` as in the settings file. Ready when it says so itself. */
-export async function startProduct(settings: object = {}): Promise<MeasuredProduct> {
+export async function startProduct(
+  settings: object = {},
+  ports?: Pick<MeasuredProduct, 'httpPort' | 'httpsPort'>,
+): Promise<MeasuredProduct> {
   const folder = mkdtempSync(join(tmpdir(), 'ohp-bench-'));
   const config = join(folder, 'config.yaml');
   writeFileSync(config, JSON.stringify(settings)); // JSON is YAML.
-  const [httpPort, httpsPort] = [await freePort(), await freePort()];
+  const { httpPort, httpsPort } = ports ?? { httpPort: await freePort(), httpsPort: await freePort() };
   const child = startMeasured('src/main.ts', [], {
     OHP_CONFIG: config,
     OHP_DATA_DIR: join(folder, 'data'),

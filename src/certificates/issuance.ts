@@ -197,6 +197,7 @@ export class Issuance implements AsyncDisposable {
     context: ChangeContext = {},
   ): Promise<StoredOrder> {
     const wish = keyWishFor(wanted.names, this.#wishOf);
+    const place = reason === 'on-demand' ? urgency[reason] : urgency.requested;
     const order = await this.orders.open(
       {
         ...wanted,
@@ -206,12 +207,13 @@ export class Issuance implements AsyncDisposable {
         profile: wish.profile,
         reason,
         replaces: wanted.replaces,
-        urgency: reason === 'on-demand' ? urgency[reason] : urgency.requested,
+        urgency: place,
       },
       context,
     );
     if (asked) await this.orders.turnTo(order, asked);
-    await this.orders.hurry(order.id, order.urgency);
+    // One that was open already may have had a later place.
+    await this.orders.hurry(order.id, Math.min(place, order.urgency));
     this.pump();
     return order;
   }

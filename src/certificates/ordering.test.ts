@@ -3,6 +3,7 @@ import test from 'node:test';
 import { DAY, HOUR } from '../core/clock.ts';
 import { problem, unreachable } from './fake-ca.fixture.ts';
 import { issuer, openWorld } from './ordering.fixture.ts';
+import { urgency } from './orders.ts';
 
 test('request_certificate repeated with its idempotency key is the same order, also when that is over and after a restart', async (t) => {
   const { ca, start } = await openWorld(t);
@@ -61,6 +62,29 @@ test('an order that is open goes to the CA that somebody asks for by name', asyn
   const order = await call('request_certificate', { names: ['a.company.io'], issuer: 'second' });
   assert.deepEqual([order.id, order.state, order.issuer], [id, 'issued', 'second']);
   assert.equal((await issuance.orders.get(id))?.document.directory, second.directoryUrl);
+});
+
+test('who asks by hand for a name whose order waits behind others is served before them', async (t) => {
+  const wanted = Array.from({ length: 20 }, (_, index) => `host-${index}.company.io`);
+  const { ca, start } = await openWorld(t, { wanted });
+  const { issuance, call } = await start();
+  for (const name of wanted)
+    await issuance.orders.open({
+      names: [name],
+      issuer: 'ca',
+      directory: issuer.directoryUrl,
+      keyType: 'p256',
+      reason: 'served',
+      replaces: undefined,
+      profile: undefined,
+      owner: undefined,
+      urgency: urgency.served,
+    });
+  const last = wanted.at(-1) ?? '';
+  assert.equal((await call('request_certificate', { names: [last] })).state, 'issued');
+  assert.deepEqual(ca.asked[0]?.names, [last]);
+  await issuance.settle();
+  assert.equal(ca.orders.size, wanted.length);
 });
 
 test('a certificate of a CA in use is deleted only by force; the internal CA serves until the next one is there', async (t) => {

@@ -102,7 +102,7 @@ test('one of six days is told in the last day, in proportion', async (t) => {
 test('what is renewed in time raises nothing in a year', async (t) => {
   const world = await abandoned(t);
   world.state.isAway = false;
-  await world.pass(365 * DAY, 12 * HOUR);
+  await world.pass(365 * DAY, DAY);
   assert.deepEqual(world.told('certificate.expiring'), []);
   assert.deepEqual(world.told('certificate.failing'), []);
 });

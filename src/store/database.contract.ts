@@ -65,6 +65,21 @@ export function databaseContract(
     },
   );
 
+  test(title('many changes at once do not keep the event loop: there are turns between them'), async () => {
+    await using database = (await open()).database;
+    const names = Array.from({ length: 20 }, (_, index) => `key-${index}`);
+    let turns = 0;
+    let isOver = false;
+    const count = () => {
+      turns += 1;
+      if (!isOver) setImmediate(count);
+    };
+    setImmediate(count);
+    await Promise.all(names.map((name) => write(database, name)));
+    isOver = true;
+    assert.ok(turns >= names.length, `${turns} turns for ${names.length} changes`);
+  });
+
   test(title('news that fails is reported and hides neither the change nor the other news'), async () => {
     const records: LogRecord[] = [];
     const log: Log = { write: (record) => void records.push(record), enabled: () => false };

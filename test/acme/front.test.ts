@@ -385,7 +385,7 @@ suite('with Pebble behind a front', { skip: withoutPebble }, () => {
       code: 'deadline',
       consequence: 'retry_later',
     });
-    assert.deepEqual(waits.slice(0, 6), [SECOND, 5 * SECOND, HOUR, 8 * SECOND, HOUR, 32 * SECOND]);
+    assert.deepEqual(waits.slice(0, 6), [SECOND, 5 * SECOND, HOUR, 2 * SECOND, HOUR, 8 * SECOND]);
     assert.ok(clock.now() <= deadline);
   });
 

@@ -3,45 +3,44 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test, { type TestContext } from 'node:test';
+import { after, before, suite, test } from 'node:test';
+import { type AcmeFront, startAcmeFront } from '../support/acme-front.ts';
 import { eventually } from '../support/eventually.ts';
 import { freePort } from '../support/free-port.ts';
 import { handshake } from '../support/handshake.ts';
-import { type Pebble, type PebbleOptions, startPebble, withoutPebble } from '../support/pebble.ts';
+import { type Pebble, startPebble, withoutPebble } from '../support/pebble.ts';
 import { type Product, startProduct } from '../support/product.ts';
 
 const TARGET = 'http://127.0.0.1:9';
-const needs = { skip: withoutPebble };
 
-interface World {
-  ca: Pebble;
-  product: Product;
-  env: Record<string, string>;
-}
+let ca: Pebble;
+/** Without the seconds of `Retry-After`. */
+let front: AcmeFront;
+let env: Record<string, string>;
+const files = mkdtempSync(join(tmpdir(), 'issuance-'));
 
-async function world(
-  t: TestContext,
-  { env: more = {}, ...options }: PebbleOptions & { env?: Record<string, string> } = {},
-): Promise<World> {
+before(async () => {
+  if (withoutPebble) return;
   const [httpPort, tlsPort] = [await freePort(), await freePort()];
-  const ca = await startPebble({ httpPort, tlsPort, ...options });
-  t.after(() => ca[Symbol.asyncDispose]());
-  const folder = mkdtempSync(join(tmpdir(), 'issuance-'));
-  t.after(() => rmSync(folder, { recursive: true }));
-  const trust = join(folder, 'trust.pem');
-  writeFileSync(trust, ca.trustPem);
-  const env = {
+  ca = await startPebble({ httpPort, tlsPort });
+  front = await startAcmeFront(ca, { isHurried: true });
+  const trust = join(files, 'trust.pem');
+  writeFileSync(trust, front.trustPem);
+  env = {
     OHP_HTTP_PORT: String(httpPort),
     OHP_HTTPS_PORT: String(tlsPort),
-    OHP_ACME_DIRECTORY: ca.directoryUrl,
+    OHP_ACME_DIRECTORY: front.directoryUrl,
     OHP_ACME_CA_FILE: trust,
     OHP_ACME_EMAIL: 'it@example.com',
-    ...more,
   };
-  const product = await startProduct({ env });
-  t.after(() => product[Symbol.asyncDispose]());
-  return { ca, product, env };
-}
+});
+
+after(async () => {
+  if (withoutPebble) return;
+  await front[Symbol.asyncDispose]();
+  await ca[Symbol.asyncDispose]();
+  rmSync(files, { recursive: true });
+});
 
 /** Sockets of the process that lead anywhere, as the kernel has them: `local remote`, hexadecimal, but for loopback. */
 function connectionsElsewhere({ child }: Product): string[] {
@@ -78,26 +77,10 @@ const byCa = (product: Product, name: string) =>
     throw new Error(product.output(), { cause });
   });
 
-test(
-  'create_proxy: the next handshakes are with a certificate of the CA, by HTTP-01, unasked',
-  needs,
-  async (t) => {
-    const { product } = await world(t);
-    const hostname = 'app.example.com';
-    const made = await product.api('POST', '/v1/proxies', { hostname, target_url: TARGET });
-    assert.equal(made.status, 201);
-    const certificate = await byCa(product, hostname);
-    assert.equal(certificate.subjectAltName, `DNS:${hostname}`);
-    const { body } = await product.api('GET', `/v1/certificates?hostname=${hostname}`);
-    const [used] = body.certificates.filter(({ used_by }: { used_by: string[] }) =>
-      used_by.includes(hostname),
-    );
-    assert.equal(used.source, 'acme');
-  },
-);
-
-test('a CA that can not reach port 80 is answered by TLS-ALPN-01 on the HTTPS port', needs, async (t) => {
-  const { product } = await world(t, { env: { OHP_HTTP_PORT: '0' } });
+test('a CA that can not reach port 80 is answered by TLS-ALPN-01 on the HTTPS port', {
+  skip: withoutPebble,
+}, async () => {
+  await using product = await startProduct({ env: { ...env, OHP_HTTP_PORT: '0' } });
   const hostname = 'tls.example.com';
   await product.api('POST', '/v1/proxies', { hostname, target_url: TARGET });
   assert.equal((await byCa(product, hostname)).subjectAltName, `DNS:${hostname}`);
@@ -117,11 +100,50 @@ test('a default start on loopback orders nothing, asks nobody, and explain_certi
   assert.deepEqual(connectionsElsewhere(product), []);
 });
 
-test(
-  'one call each: several names in one certificate, renewed, explained, revoked, and replaced by itself',
-  needs,
-  async (t) => {
-    const { product, ca } = await world(t);
+test('what the CA says when it refuses is told in its own words, with the remedy and the next attempt', {
+  skip: withoutPebble,
+}, async () => {
+  // The CA looks at ports where nobody listens.
+  await using product = await startProduct({ env: { ...env, OHP_HTTP_PORT: '0', OHP_HTTPS_PORT: '0' } });
+  const hostname = 'lost.example.com';
+  await product.api('POST', '/v1/proxies', { hostname, target_url: TARGET });
+  const body = await eventually(async () => {
+    const answer = await product.api('GET', `/v1/certificate-explanation?check=false&hostname=${hostname}`);
+    return answer.body.summary.includes('2 attempts failed') ? answer.body : undefined;
+  }, 'two failed attempts').catch(() => assert.fail(product.output()));
+  const failed = body.orders[0].timeline.filter(({ event }: { event: string }) => event === 'failed');
+  assert.match(failed[0].text, /lost\.example\.com by http-01/);
+  assert.match(failed[1].text, /lost\.example\.com by tls-alpn-01/);
+  assert.equal(failed[0].problem, 'connection');
+  assert.match(failed[0].ca_words, /connection refused/);
+  assert.match(failed[0].remedy, /Let the world reach port 80/);
+  assert.ok(Date.parse(body.next_attempt_at) > Date.now() + 10 * 60_000);
+  assert.equal(body.certificate.source, 'internal');
+});
+
+suite('one product, with a CA that is well', { skip: withoutPebble }, () => {
+  let product: Product;
+
+  before(async () => {
+    product = await startProduct({ env });
+  });
+
+  after(() => product[Symbol.asyncDispose]());
+
+  test('create_proxy: the next handshakes are with a certificate of the CA, by HTTP-01, unasked', async () => {
+    const hostname = 'app.example.com';
+    const made = await product.api('POST', '/v1/proxies', { hostname, target_url: TARGET });
+    assert.equal(made.status, 201);
+    const certificate = await byCa(product, hostname);
+    assert.equal(certificate.subjectAltName, `DNS:${hostname}`);
+    const { body } = await product.api('GET', `/v1/certificates?hostname=${hostname}`);
+    const [used] = body.certificates.filter(({ used_by }: { used_by: string[] }) =>
+      used_by.includes(hostname),
+    );
+    assert.equal(used.source, 'acme');
+  });
+
+  test('one call each: several names in one certificate, renewed, explained, revoked, and replaced by itself', async () => {
     for (const hostname of ['a.example.com', 'b.example.com'])
       await product.api('POST', '/v1/proxies', { hostname, target_url: TARGET });
     await byCa(product, 'a.example.com');
@@ -162,39 +184,10 @@ test(
     });
     assert.equal((await product.api('GET', `/v1/certificates/${renewed.body.certificate_id}`)).status, 404);
     for (const hostname of names) await byCa(product, hostname);
-  },
-);
+  });
 
-test(
-  'what the CA says when it refuses is told in its own words, with the remedy and the next attempt',
-  needs,
-  async (t) => {
-    // The CA looks at ports where nobody listens.
-    const { product } = await world(t, { env: { OHP_HTTP_PORT: '0', OHP_HTTPS_PORT: '0' } });
-    const hostname = 'lost.example.com';
-    await product.api('POST', '/v1/proxies', { hostname, target_url: TARGET });
-    const body = await eventually(async () => {
-      const answer = await product.api('GET', `/v1/certificate-explanation?check=false&hostname=${hostname}`);
-      return answer.body.summary.includes('2 attempts failed') ? answer.body : undefined;
-    }, 'two failed attempts').catch(() => assert.fail(product.output()));
-    const failed = body.orders[0].timeline.filter(({ event }: { event: string }) => event === 'failed');
-    assert.match(failed[0].text, /lost\.example\.com by http-01/);
-    assert.match(failed[1].text, /lost\.example\.com by tls-alpn-01/);
-    assert.equal(failed[0].problem, 'connection');
-    assert.match(failed[0].ca_words, /connection refused/);
-    assert.match(failed[0].remedy, /Let the world reach port 80/);
-    assert.ok(Date.parse(body.next_attempt_at) > Date.now() + 10 * 60_000);
-    assert.equal(body.certificate.source, 'internal');
-  },
-);
-
-test(
-  'rotate_acme_account_key at Pebble: the next order, and one after a restart, are of the account with its new key',
-  needs,
-  async (t) => {
-    const { product } = await world(t);
+  test('rotate_acme_account_key at Pebble: the next order, and one after a restart, are of the account with its new key', async () => {
     const path = '/v1/certificate-issuers/default/account-key';
-    assert.equal((await product.api('POST', path, {})).status, 412);
     const order = (name: string) => product.api('POST', '/v1/certificate-orders', { names: [name] });
     assert.equal((await order('before.example.com')).body.state, 'issued');
     const [first, second] = [await product.api('POST', path, {}), await product.api('POST', path, {})];
@@ -203,8 +196,8 @@ test(
     assert.notEqual(second.body.thumbprint, first.body.thumbprint);
     assert.equal((await order('after.example.com')).body.state, 'issued');
     await product.kill();
-    await using again = await product.restart();
-    const late = await again.api('POST', '/v1/certificate-orders', { names: ['restarted.example.com'] });
+    product = await product.restart();
+    const late = await product.api('POST', '/v1/certificate-orders', { names: ['restarted.example.com'] });
     assert.equal(late.body.state, 'issued', JSON.stringify(late.body));
-  },
-);
+  });
+});

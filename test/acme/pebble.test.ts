@@ -19,7 +19,11 @@ suite('with Pebble', { skip: withoutPebble }, () => {
 
   before(async () => {
     responder = await startResponder();
-    pebble = await startPebble({ ...responder, externalAccounts: { 'customer-1': HMAC_KEY } });
+    pebble = await startPebble({
+      ...responder,
+      externalAccounts: { 'customer-1': HMAC_KEY },
+      env: { PEBBLE_ALTERNATE_ROOTS: '2', PEBBLE_CHAIN_LENGTH: '2' },
+    });
     applicant = new Applicant(pebble, responder);
   });
 

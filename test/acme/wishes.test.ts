@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import type { X509Certificate } from 'node:crypto';
 import { after, before, suite, test } from 'node:test';
 import { connect } from 'node:tls';
+import { DAY } from '../../src/core/clock.ts';
 import { type AcmeFront, startAcmeFront } from '../support/acme-front.ts';
 import { configFile } from '../support/callers.ts';
 import { eventually } from '../support/eventually.ts';
@@ -101,6 +102,39 @@ suite('several CAs, and what a proxy wants of them', { skip: withoutPebble }, ()
     assert.equal(order.issuer, 'there');
     assert.ok(
       order.timeline.some(({ problem }: { problem?: string }) => problem === 'externalAccountRequired'),
+    );
+  });
+
+  test('the window that the CA suggests (ARI) moves a renewal, and the renewal says which certificate it replaces', async () => {
+    const hostname = 'ari.example.com';
+    const certificate = { issuers: ['there'] };
+    await product.api('POST', '/v1/proxies', { hostname, target_url: TARGET, certificate });
+    await byCa(hostname);
+    const listed = await product.api('GET', `/v1/certificates?hostname=${hostname}`);
+    const { id } = listed.body.certificates.find(({ source }: { source: string }) => source === 'acme');
+    const renewsAt = async () =>
+      Date.parse((await product.api('GET', `/v1/certificates/${id}`)).body.renews_at);
+    const [start, end] = [Date.now() + 5 * DAY, Date.now() + 6 * DAY];
+    assert.ok((await renewsAt()) > end, 'the usual time is later');
+    front.renewal = { window: { start: new Date(start).toISOString(), end: new Date(end).toISOString() } };
+    // A CA is asked at the first look after a start.
+    await product.kill();
+    product = await product.restart();
+    const moved = await eventually(async () => {
+      const at = await renewsAt();
+      return at <= end ? at : undefined;
+    }, 'the time that the CA suggests');
+    assert.ok(moved >= start);
+    const { serialNumber } = await byCa(hostname);
+    const renewed = await product.api('POST', `/v1/certificates/${id}/renew`, {});
+    assert.equal(renewed.body.state, 'issued', JSON.stringify(renewed.body));
+    const asked = front.requests.filter(({ resource }) => resource === 'renewalInfo').at(-1)?.path;
+    // RFC 9773 §4.1: the key identifier of the issuer, a dot, the serial number.
+    const replaced: string = orders(hostname).at(-1).replaces;
+    assert.ok(asked?.includes('/renewal-info/'));
+    assert.equal(
+      BigInt(`0x${Buffer.from(replaced.split('.')[1] ?? '', 'base64url').toString('hex')}`),
+      BigInt(`0x${serialNumber}`),
     );
   });
 

@@ -23,7 +23,7 @@ export interface PebbleOptions {
   externalAccounts?: Readonly<Record<string, string>>;
   /** Address and port of who answers it; without, the DNS is the test's, by `dns`. */
   dnsServer?: string;
-  /** `PEBBLE_…` as its documentation has them. */
+  /** `PEBBLE_…` as its documentation has them. Each root and each link of a chain is an RSA key that its start waits for. */
   env?: Readonly<Record<string, string>>;
 }
 
@@ -85,8 +85,6 @@ export async function startPebble(options: PebbleOptions = {}): Promise<Pebble> 
       env: {
         PEBBLE_VA_NOSLEEP: '1',
         PEBBLE_WFE_NONCEREJECT: '20',
-        PEBBLE_ALTERNATE_ROOTS: '2',
-        PEBBLE_CHAIN_LENGTH: '2',
         PEBBLE_AUTHZREUSE: '0',
         ...env,
       },

@@ -6,9 +6,11 @@ import { type Clock, HOUR, SECOND } from '../../core/clock.ts';
 import { AcmeFault } from './fault.ts';
 import type { Call } from './session.ts';
 
+/** Whatever the CA says. */
 export const MIN_POLL_MS = SECOND;
 export const MAX_POLL_MS = HOUR;
-/** Where the CA does not say: 1 s, 2 s, 4 s, … */
+/** Where the CA does not say: 250 ms, 500 ms, 1 s, 2 s, … A name that is checked at once is not waited for by the second. */
+export const FIRST_OWN_POLL_MS = 250;
 const MAX_OWN_POLL_MS = 32 * SECOND;
 
 export interface PollOptions extends Call {
@@ -42,7 +44,7 @@ export async function poll<T extends { retryAfterMs: number | undefined }>(
 
 /** `asked`: how often already. */
 export function pollWait(retryAfterMs: number | undefined, asked: number): number {
-  if (retryAfterMs === undefined) return Math.min(MIN_POLL_MS * 2 ** asked, MAX_OWN_POLL_MS);
+  if (retryAfterMs === undefined) return Math.min(FIRST_OWN_POLL_MS * 2 ** asked, MAX_OWN_POLL_MS);
   return Math.min(Math.max(retryAfterMs, MIN_POLL_MS), MAX_POLL_MS);
 }
 
