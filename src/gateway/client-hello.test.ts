@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import test, { before } from 'node:test';
 import { connect } from 'node:tls';
 import fc from 'fast-check';
-import { readClientHello } from './client-hello.ts';
+import { HelloReader, MAX_HELLO_BYTES, MAX_RECORDS } from './client-hello.ts';
 
 /** What Node really sends. */
 async function helloOf(options: { servername?: string; ALPNProtocols?: string[] }): Promise<Buffer> {
@@ -20,6 +20,18 @@ async function helloOf(options: { servername?: string; ALPNProtocols?: string[] 
   socket.destroy();
   server.close();
   return bytes;
+}
+
+const readClientHello = (bytes: Buffer) => new HelloReader().read(bytes);
+
+/** The same message in records of `size` bytes. */
+function inRecords(message: Buffer, size: number): Buffer {
+  const records: Buffer[] = [];
+  for (let at = 0; at < message.length; at += size) {
+    const part = message.subarray(at, at + size);
+    records.push(Buffer.from([22, 3, 1, part.length >> 8, part.length & 255]), part);
+  }
+  return Buffer.concat(records);
 }
 
 let hello: Buffer;
@@ -41,18 +53,41 @@ test('a hello that has not come whole is waited for, wherever it was cut', () =>
     assert.equal(readClientHello(hello.subarray(0, length)), 'incomplete', String(length));
 });
 
-test('a hello in records of any size is the same hello', () => {
+test('a hello in records of any size is the same hello, in whatever pieces they come', () => {
   const message = hello.subarray(5);
+  const smallest = Math.ceil(message.length / MAX_RECORDS);
   fc.assert(
-    fc.property(fc.integer({ min: 1, max: 600 }), (size) => {
-      const records: Buffer[] = [];
-      for (let at = 0; at < message.length; at += size) {
-        const part = message.subarray(at, at + size);
-        records.push(Buffer.from([22, 3, 1, part.length >> 8, part.length & 255]), part);
+    fc.property(fc.integer({ min: smallest, max: 600 }), fc.integer({ min: 1, max: 700 }), (size, piece) => {
+      const records = inRecords(message, size);
+      const reader = new HelloReader();
+      let found: ReturnType<HelloReader['read']> = 'incomplete';
+      for (let at = 0; at < records.length; at += piece) {
+        assert.equal(found, 'incomplete');
+        found = reader.read(records.subarray(at, at + piece));
       }
-      assert.deepEqual(readClientHello(Buffer.concat(records)), told);
+      assert.deepEqual(found, told);
     }),
   );
+});
+
+test('a hello in more records than anybody needs is none, and no byte of one is copied more than once', (t) => {
+  let copied = 0;
+  const concat = Buffer.concat.bind(Buffer);
+  t.mock.method(Buffer, 'concat', (parts: readonly Uint8Array[], length?: number) => {
+    const whole = concat(parts, length);
+    copied += whole.length;
+    return whole;
+  });
+  const message = Buffer.alloc(MAX_HELLO_BYTES);
+  message.set([1, 0, 0x3f, 0xfc]);
+  const least = Math.ceil(MAX_HELLO_BYTES / MAX_RECORDS);
+  assert.equal(readClientHello(inRecords(message, least - 1)), undefined);
+  copied = 0;
+  const reader = new HelloReader();
+  // As small as packets can be.
+  for (const byte of inRecords(message, least).subarray(0, -1))
+    assert.equal(reader.read(Buffer.of(byte)), 'incomplete');
+  assert.ok(copied <= 2 * MAX_HELLO_BYTES, `${copied} bytes`);
 });
 
 test('no bytes make it throw, and a changed hello is read or is none', () => {

@@ -20,40 +20,69 @@ const HOST_NAME = 0;
 /** The hello of a browser has some 2 KiB; one record carries at most this much (RFC 8446 §5.1). */
 export const MAX_HELLO_BYTES = 16_384;
 
-/** `incomplete`: more bytes are needed. Undefined: this is no ClientHello, or one that can't be read. */
-export function readClientHello(bytes: Buffer): ClientHello | 'incomplete' | undefined {
-  const message = messageOf(bytes);
-  if (message === 'incomplete' || message === undefined) return message;
+/** Who cuts a hello up, to get past a filter, makes a few of it; each byte in its own would be work for nothing. */
+export const MAX_RECORDS = 64;
+
+/** Reads one hello as it comes; each byte is looked at once, in however small pieces a stranger sends it. */
+export class HelloReader {
+  readonly #header = Buffer.alloc(RECORD_HEADER);
+  #headerBytes = 0;
+  /** Of the record that has begun. */
+  #left = 0;
+  #records = 0;
+  /** Of the first handshake message: where its type and length are, and all of it. */
+  readonly #start = Buffer.alloc(MESSAGE_HEADER);
+  readonly #parts: Buffer[] = [];
+  #have = 0;
+
+  /**
+   * `bytes`: those that came since it was last called. `incomplete`: more are needed. Undefined: this is no
+   * ClientHello, or one that can't be read; then it is not called again.
+   */
+  read(bytes: Buffer): ClientHello | 'incomplete' | undefined {
+    for (let at = 0; at < bytes.length; ) {
+      if (this.#left === 0) {
+        this.#header[this.#headerBytes++] = bytes.readUInt8(at++);
+        if (!this.#isRecord()) return undefined;
+        continue;
+      }
+      const part = bytes.subarray(at, at + this.#left);
+      at += part.length;
+      const wanted = this.#add(part);
+      if (wanted === undefined || wanted > MAX_HELLO_BYTES) return undefined;
+      if (this.#have >= wanted)
+        return readMessage(Buffer.concat(this.#parts).subarray(MESSAGE_HEADER, wanted));
+    }
+    return 'incomplete';
+  }
+
+  /** Whether the header, as far as it is there, is one of a record of a handshake; where it is whole, its record begins. */
+  #isRecord(): boolean {
+    if (this.#header[0] !== HANDSHAKE_RECORD) return false;
+    if (this.#headerBytes < RECORD_HEADER) return true;
+    this.#headerBytes = 0;
+    this.#left = this.#header.readUInt16BE(3);
+    return this.#left > 0 && this.#left <= MAX_HELLO_BYTES && ++this.#records <= MAX_RECORDS;
+  }
+
+  /** How many bytes the message has, as far as is known; undefined: it is no ClientHello. */
+  #add(part: Buffer): number | undefined {
+    if (this.#have < MESSAGE_HEADER) part.copy(this.#start, this.#have);
+    this.#parts.push(part);
+    this.#have += part.length;
+    this.#left -= part.length;
+    if (this.#start[0] !== CLIENT_HELLO) return undefined;
+    return MESSAGE_HEADER + (this.#have < MESSAGE_HEADER ? 0 : this.#start.readUIntBE(1, 3));
+  }
+}
+
+function readMessage(message: Buffer): ClientHello | undefined {
   try {
     return helloOf(new Reader(message));
   } catch (cause) {
     if (cause instanceof RangeError) return undefined;
     throw cause;
   }
-}
-
-/** The first handshake message, put together from as many records as it came in. */
-function messageOf(bytes: Buffer): Buffer | 'incomplete' | undefined {
-  const parts: Buffer[] = [];
-  let have = 0;
-  let wanted = MESSAGE_HEADER;
-  for (let at = 0; have < wanted; ) {
-    if (at >= bytes.length) return 'incomplete';
-    if (bytes[at] !== HANDSHAKE_RECORD) return undefined;
-    if (at + RECORD_HEADER > bytes.length) return 'incomplete';
-    const length = bytes.readUInt16BE(at + 3);
-    if (length === 0 || length > MAX_HELLO_BYTES) return undefined;
-    const part = bytes.subarray(at + RECORD_HEADER, at + RECORD_HEADER + length);
-    parts.push(part);
-    have += part.length;
-    at += RECORD_HEADER + length;
-    const start = Buffer.concat(parts);
-    if (start.length > 0 && start[0] !== CLIENT_HELLO) return undefined;
-    if (start.length >= MESSAGE_HEADER) wanted = MESSAGE_HEADER + start.readUIntBE(1, 3);
-    if (wanted > MAX_HELLO_BYTES) return undefined;
-    if (part.length < length && have < wanted) return 'incomplete';
-  }
-  return Buffer.concat(parts).subarray(MESSAGE_HEADER, wanted);
 }
 
 function helloOf(reader: Reader): ClientHello {

@@ -6,7 +6,7 @@
  */
 import type { Server, Socket } from 'node:net';
 import type { Clock } from '../core/clock.ts';
-import { type ClientHello, MAX_HELLO_BYTES, readClientHello } from './client-hello.ts';
+import { type ClientHello, HelloReader, MAX_HELLO_BYTES } from './client-hello.ts';
 
 /** Another place for connections than the server. */
 export interface Place {
@@ -47,7 +47,9 @@ function look(
   { clock, handshakeTimeoutMs }: Patience,
   decide: (hello: ClientHello | undefined) => void,
 ): void {
-  let bytes = Buffer.alloc(0);
+  const reader = new HelloReader();
+  const chunks: Buffer[] = [];
+  let size = 0;
   const timer = clock.after(handshakeTimeoutMs, () => socket.destroy());
   const fail = () => socket.destroy();
   const end = () => {
@@ -60,11 +62,12 @@ function look(
   const read = () => {
     const chunk: unknown = socket.read();
     if (!Buffer.isBuffer(chunk)) return;
-    bytes = Buffer.concat([bytes, chunk]);
-    const hello = readClientHello(bytes);
-    if (hello === 'incomplete' && bytes.length <= MAX_HELLO_BYTES) return;
+    chunks.push(chunk);
+    size += chunk.length;
+    const hello = reader.read(chunk);
+    if (hello === 'incomplete' && size <= MAX_HELLO_BYTES) return;
     end();
-    socket.unshift(bytes);
+    socket.unshift(Buffer.concat(chunks));
     decide(typeof hello === 'object' ? hello : undefined);
   };
   socket.on('readable', read);
