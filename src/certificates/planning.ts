@@ -26,6 +26,8 @@ export interface PlanningOptions {
   settings: IssuanceSettings;
   wishOf: WishOf;
   payerOf: ((name: string) => string | undefined) | undefined;
+  /** Of a name that is wanted because somebody came for it: whether it may be ordered now. Undefined: all may. */
+  mayRenew?: ((name: string) => boolean) | undefined;
   dns01: Dns01Port | undefined;
   renewalAt: (entry: Entry) => number;
   /** Whether it is worked on here, now. */
@@ -164,7 +166,7 @@ export class Planning {
   }
 
   async #open(
-    names: readonly string[],
+    wanted: readonly string[],
     {
       reason,
       replaces,
@@ -175,7 +177,9 @@ export class Planning {
       keyType?: CertificateKeyType;
     },
   ): Promise<void> {
-    const { dns01, payerOf, settings, wishOf, orders } = this.#options;
+    const { dns01, mayRenew, payerOf, settings, wishOf, orders } = this.#options;
+    const names = mayRenew ? wanted.filter(mayRenew) : wanted;
+    if (names.length === 0) return;
     const { issuer } = chooseIssuer(names, { issuers: issuersFor(names, settings, wishOf) }, dns01);
     if (!issuer) return;
     const before = replaces === undefined ? undefined : await orders.ofCertificate(replaces);
