@@ -145,6 +145,8 @@ function issuanceFor(config: Config, base: CertificationParts, made: Made): Issu
     ...rest,
     wishOf: (name) => wishOf(table().proxyOf(name)),
     payerOf: (name) => payerAt(base, payer, name),
+    // What has a proxy of its own, or is ours, is nobody's demand.
+    mayRenew: (name) => certificates.servedAs(name) === name || onDemand().mayRenew(name),
     shelf: certificates,
     wanted: () =>
       [...config.control.hosts, ...secureHostnames(table()), ...onDemand().wanted()].filter(

@@ -57,7 +57,7 @@ export async function engine(
     servedName?: (name: string) => string | undefined;
     issuers?: Issuer[];
   } & Partial<Pick<IssuanceSettings, 'ownerBudget' | 'onDemand'>> &
-    Partial<Pick<IssuanceOptions, 'wishOf' | 'payerOf' | 'dns01'>>,
+    Partial<Pick<IssuanceOptions, 'wishOf' | 'payerOf' | 'dns01' | 'mayRenew'>>,
 ): Promise<Engine> {
   const base = {
     clock,

@@ -56,6 +56,8 @@ export interface IssuanceOptions {
   wishOf?: WishOf | undefined;
   /** In whose name a hostname is served; undefined: of nobody whose orders are counted. */
   payerOf?: ((name: string) => string | undefined) | undefined;
+  /** As `planning.ts` asks it. */
+  mayRenew?: ((name: string) => boolean) | undefined;
   /** Undefined: no provider is set up. */
   dns01?: Dns01Port | undefined;
   /** What was published by settings of before is withdrawn without a provider too, as far as that goes. */

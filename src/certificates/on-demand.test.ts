@@ -43,6 +43,7 @@ async function edge(
     wanted,
     onDemand: whole,
     servedName: (name: string) => (coversHostname(WILDCARD, name) ? WILDCARD : undefined),
+    mayRenew: (name) => name === WILDCARD || (onDemand?.mayRenew(name) ?? false),
     ...(ownerBudget && { ownerBudget, payerOf: () => 'tok_owner' }),
   });
   onDemand = new OnDemand({
@@ -65,12 +66,15 @@ async function edge(
   return { clock, ca, one, onDemand: made, come, database };
 }
 
+const SILENCE = 0;
+
 async function asked(t: TestContext, answer: (domain: string) => number) {
   const questions: string[] = [];
   const server: Server = createServer(({ url = '' }, response) => {
     const domain = new URL(url, 'http://ask.test').searchParams.get('domain') ?? '';
     questions.push(domain);
     const status = answer(domain);
+    if (status === SILENCE) return void response.destroy();
     response.writeHead(status, status === 302 ? { location: '/yes?domain=yes' } : {}).end('no');
   });
   server.listen(0, '127.0.0.1');
@@ -179,4 +183,52 @@ test('what is come for is renewed; what nobody comes for any more runs out', asy
   await turn(one);
   assert.equal(one.serving('unused.company.io'), undefined);
   assert.equal(await one.issuance.orders.countOpen(), 0);
+});
+
+test('a name that is taken from the list is not renewed, and one that never was in it is not kept by coming for it', async (t) => {
+  const allow = ['a.company.io'];
+  const { one, onDemand, come, clock, ca } = await edge(t, { allow });
+  await come('a.company.io');
+  await one.issuance.request({
+    names: ['by-hand.company.io'],
+    issuer: 'ca',
+    owner: undefined,
+    wildcard: undefined,
+    reason: 'requested',
+  });
+  await turn(one);
+  assert.ok(one.serving('by-hand.company.io'));
+  clock.advance(50 * DAY);
+  for (const name of ['a.company.io', 'by-hand.company.io']) onDemand.seen(name, WILDCARD);
+  assert.deepEqual([...onDemand.wanted()], ['a.company.io']);
+  allow[0] = 'other.company.io';
+  clock.advance(15 * DAY);
+  await turn(one);
+  assert.equal(ca.orders.size, 2);
+});
+
+test('the service is asked again before a name is renewed: a no, and silence, renew nothing, and it is asked again later', async (t) => {
+  let status = 200;
+  const { questions, url } = await asked(t, () => status);
+  const { one, onDemand, come, clock, ca } = await edge(t, { allow: undefined, ask: url });
+  await come('a.company.io');
+  clock.advance(65 * DAY);
+  onDemand.seen('a.company.io', WILDCARD);
+  const look = async () => {
+    await turn(one);
+    await onDemand.settle();
+    await turn(one);
+  };
+  for (const [said, orders] of [
+    [404, 1],
+    [SILENCE, 1],
+    [200, 2],
+  ] as const) {
+    status = said;
+    await look();
+    assert.equal(ca.orders.size, orders);
+    await look();
+    clock.advance(HOUR);
+  }
+  assert.equal(questions.length, 4, 'the order, and once for each hour');
 });

@@ -23,11 +23,16 @@ export const WAIT_MS = 12 * SECOND;
 export const MAX_WAITING = 100;
 /** Questions to the rule in a minute: names are a stranger's choice, the service that answers is the operator's. */
 const ASKS_PER_MINUTE = 600;
+/** Those before renewals leave the rest to handshakes, which wait. */
+const RENEWAL_ASKS_PER_MINUTE = 60;
 export const MAX_REMEMBERED = 10_000;
 const ALLOWED_MS = 5 * MINUTE;
 const REFUSED_MS = MINUTE;
 const UNANSWERED_MS = 10 * SECOND;
 const FAILED_MS = 15 * MINUTE;
+/** Nobody waits for a renewal, and there is a third of a life for it. */
+const RENEWAL_REFUSED_MS = HOUR;
+const RENEWAL_UNANSWERED_MS = 10 * MINUTE;
 /** How exactly it is kept when a name was last come for. */
 const SEEN_EVERY_MS = HOUR;
 const WRITE_EVERY_MS = 10 * MINUTE;
@@ -65,9 +70,17 @@ export class OnDemand implements AsyncDisposable {
   readonly #waiting = new Map<string, Promise<Entry | undefined>>();
   /** What the rule said, or what came of it, until when. */
   readonly #verdicts = new Map<string, { isAllowed: boolean; until: number }>();
+  /** What the rule said of a renewal, until when. */
+  readonly #renewals = new Map<string, { isAllowed: boolean; until: number }>();
+  /** Names that the service is to be asked for before they are renewed. */
+  readonly #toAsk = new Set<string>();
+  #asking: Promise<void> | undefined;
+  /** After a silence of the service. */
+  #askAgainAt = 0;
   /** Names that have a certificate so. */
   readonly #seen = new Map<string, Seen>();
   readonly #asks: RateLimiter;
+  readonly #renewalAsks: RateLimiter;
   readonly #orders: RateLimiter;
   readonly #stop = new AbortController();
   readonly #timer: Timer;
@@ -77,6 +90,7 @@ export class OnDemand implements AsyncDisposable {
     const { clock, rule } = options;
     this.#options = options;
     this.#asks = new RateLimiter(clock, ASKS_PER_MINUTE, 1);
+    this.#renewalAsks = new RateLimiter(clock, RENEWAL_ASKS_PER_MINUTE, 1);
     this.#orders = new RateLimiter(clock, rule?.perMinute ?? 1, 1);
     this.#timer = clock.every(WRITE_EVERY_MS, () => void this.flush());
   }
@@ -116,7 +130,7 @@ export class OnDemand implements AsyncDisposable {
 
   /** Somebody came for a name that has a certificate of its own below a wildcard. */
   seen(hostname: string, wildcard: string): void {
-    if (!this.isFor(wildcard)) return;
+    if (!this.isFor(wildcard) || !this.#isListed(hostname)) return;
     const now = this.#options.clock.now();
     const known = this.#seen.get(hostname);
     if (known) known.at = now;
@@ -131,6 +145,27 @@ export class OnDemand implements AsyncDisposable {
       if (entry?.source !== 'acme' || !this.isFor(wildcard)) continue;
       if (at >= now - (entry.notAfter - entry.notBefore) / 2) yield hostname;
     }
+  }
+
+  /**
+   * Whether the rule allows the name still, asked when it is due. While the service was not asked, the answer is no and
+   * the question is on its way: a service that is slow or away holds up nobody's renewal but those that depend on it.
+   */
+  mayRenew(hostname: string): boolean {
+    const { rule, clock } = this.#options;
+    if (!this.#isListed(hostname)) return false;
+    if (rule?.ask === undefined) return true;
+    const verdict = this.#renewals.get(hostname);
+    if (verdict && clock.now() < verdict.until) return verdict.isAllowed;
+    if (clock.now() < this.#askAgainAt) return false;
+    if (this.#toAsk.size < MAX_REMEMBERED) this.#toAsk.add(hostname);
+    this.#asking ??= this.#askForRenewals(rule.ask).finally(() => (this.#asking = undefined));
+    return false;
+  }
+
+  /** Resolves when no question before a renewal is on its way. */
+  async settle(): Promise<void> {
+    await this.#asking;
   }
 
   /** Keeps when names were come for; forgets those whose certificate is gone. */
@@ -165,8 +200,9 @@ export class OnDemand implements AsyncDisposable {
     this.#timer.cancel();
     this.#stop.abort();
     this.#asks.stop();
+    this.#renewalAsks.stop();
     this.#orders.stop();
-    await Promise.all([...this.#waiting.values(), this.#writing]);
+    await Promise.all([...this.#waiting.values(), this.#asking, this.#writing]);
     await this.flush();
   }
 
@@ -218,6 +254,33 @@ export class OnDemand implements AsyncDisposable {
       this.#remember(hostname, { isAllowed: false, forMs: UNANSWERED_MS });
       this.#say('warn', hostname, `acme.on_demand.ask gives no answer, which is a no: ${messageOf(cause)}`);
       return false;
+    }
+  }
+
+  /** One after the other. What is left when there is no answer, or no room for more, is asked at the next look. */
+  async #askForRenewals(askUrl: string): Promise<void> {
+    const { clock } = this.#options;
+    for (const [hostname, { until }] of this.#renewals)
+      if (until <= clock.now()) this.#renewals.delete(hostname);
+    try {
+      for (const hostname of this.#toAsk) {
+        if (this.#stop.signal.aborted || this.#renewalAsks.take(ALL) > 0) break;
+        const isAllowed = await mayHave(askUrl, hostname, this.#stop.signal);
+        const until = clock.now() + (isAllowed ? ALLOWED_MS : RENEWAL_REFUSED_MS);
+        this.#renewals.set(hostname, { isAllowed, until });
+        if (!isAllowed)
+          this.#say('warn', hostname, 'its certificate is not renewed: acme.on_demand.ask refuses it');
+      }
+    } catch (cause) {
+      this.#askAgainAt = clock.now() + RENEWAL_UNANSWERED_MS;
+      if (!this.#stop.signal.aborted)
+        this.#say(
+          'warn',
+          undefined,
+          `acme.on_demand.ask gives no answer, and names that came on demand are not renewed: ${messageOf(cause)}`,
+        );
+    } finally {
+      this.#toAsk.clear();
     }
   }
 

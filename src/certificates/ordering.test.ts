@@ -3,7 +3,7 @@ import test from 'node:test';
 import { DAY, HOUR } from '../core/clock.ts';
 import { problem, unreachable } from './fake-ca.fixture.ts';
 import { issuer, openWorld } from './ordering.fixture.ts';
-import { urgency } from './orders.ts';
+import { urgency } from './order-schema.ts';
 
 test('request_certificate repeated with its idempotency key is the same order, also when that is over and after a restart', async (t) => {
   const { ca, start } = await openWorld(t);

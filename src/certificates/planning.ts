@@ -35,6 +35,8 @@ export interface PlanningOptions {
   settings: IssuanceSettings;
   wishOf: WishOf;
   payerOf: ((name: string) => string | undefined) | undefined;
+  /** Of a name that is wanted because somebody came for it: whether it may be ordered now. Undefined: all may. */
+  mayRenew?: ((name: string) => boolean) | undefined;
   dns01: Dns01Port | undefined;
   renewalAt: (entry: Entry) => number;
   /** Whether it is worked on here, now. */
@@ -173,7 +175,7 @@ export class Planning {
   }
 
   async #open(
-    names: readonly string[],
+    wanted: readonly string[],
     {
       reason,
       replaces,
@@ -184,7 +186,9 @@ export class Planning {
       keyType?: CertificateKeyType;
     },
   ): Promise<void> {
-    const { dns01, payerOf, settings, wishOf, orders } = this.#options;
+    const { dns01, mayRenew, payerOf, settings, wishOf, orders } = this.#options;
+    const names = mayRenew ? wanted.filter(mayRenew) : wanted;
+    if (names.length === 0) return;
     const before = replaces === undefined ? undefined : await orders.ofCertificate(replaces);
     const asked = reason === 'renewal' ? before?.document.asked_directory : undefined;
     const issuers = askedFirst(issuersFor(names, settings, wishOf), asked);
