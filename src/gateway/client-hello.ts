@@ -32,9 +32,12 @@ export function readClientHello(bytes: Buffer): ClientHello | 'incomplete' | und
   }
 }
 
-/** The first handshake message, put together from as many records as it came in. */
+/**
+ * The first handshake message, put together from as many records as it came in. Every byte is copied once: it is called
+ * anew with each packet, and a stranger may send records of one byte.
+ */
 function messageOf(bytes: Buffer): Buffer | 'incomplete' | undefined {
-  const parts: Buffer[] = [];
+  const message = Buffer.alloc(bytes.length);
   let have = 0;
   let wanted = MESSAGE_HEADER;
   for (let at = 0; have < wanted; ) {
@@ -43,17 +46,16 @@ function messageOf(bytes: Buffer): Buffer | 'incomplete' | undefined {
     if (at + RECORD_HEADER > bytes.length) return 'incomplete';
     const length = bytes.readUInt16BE(at + 3);
     if (length === 0 || length > MAX_HELLO_BYTES) return undefined;
-    const part = bytes.subarray(at + RECORD_HEADER, at + RECORD_HEADER + length);
-    parts.push(part);
-    have += part.length;
-    at += RECORD_HEADER + length;
-    const start = Buffer.concat(parts);
-    if (start.length > 0 && start[0] !== CLIENT_HELLO) return undefined;
-    if (start.length >= MESSAGE_HEADER) wanted = MESSAGE_HEADER + start.readUIntBE(1, 3);
+    at += RECORD_HEADER;
+    const copied = bytes.copy(message, have, at, at + length);
+    have += copied;
+    at += length;
+    if (have > 0 && message[0] !== CLIENT_HELLO) return undefined;
+    if (have >= MESSAGE_HEADER) wanted = MESSAGE_HEADER + message.readUIntBE(1, 3);
     if (wanted > MAX_HELLO_BYTES) return undefined;
-    if (part.length < length && have < wanted) return 'incomplete';
+    if (copied < length && have < wanted) return 'incomplete';
   }
-  return Buffer.concat(parts).subarray(MESSAGE_HEADER, wanted);
+  return message.subarray(MESSAGE_HEADER, wanted);
 }
 
 function helloOf(reader: Reader): ClientHello {
