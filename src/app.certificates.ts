@@ -14,6 +14,7 @@ import { OnDemand } from './certificates/on-demand.ts';
 import { OrderingService } from './certificates/ordering.ts';
 import { type Identity, payerOf } from './certificates/payer.ts';
 import { createPreflight } from './certificates/preflight.ts';
+import { Revocations } from './certificates/revocations.ts';
 import { type CertificateService, openCertificates } from './certificates/service.ts';
 import { CertificateWatch } from './certificates/watch.ts';
 import type { CertificateWish } from './certificates/wishes.ts';
@@ -94,10 +95,12 @@ export async function openCertification(
       tell: (current) => alerts.reconcile('certificates', current),
     }),
   );
+  const revocations = stack.use(new Revocations({ ...base, issuance, certificates }));
   const ordering = new OrderingService({
     clock,
     issuance,
     certificates,
+    revocations,
     dns01,
     servedName,
     payer: (principal) => payer(principal.id),
@@ -113,7 +116,7 @@ export async function openCertification(
     }),
   });
   const issuers = settings.issuers.map(({ name }) => name);
-  return { certificates, issuance, onDemand, watch, ordering, issuers };
+  return { certificates, issuance, onDemand, watchers: [watch, revocations], ordering, issuers };
 }
 
 /** They are made after the gateway, which asks for them. */

@@ -58,7 +58,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
   });
   stack.use(gateway);
   const table = () => gateway.snapshot().table;
-  const { certificates, issuance, onDemand, watch, ordering, issuers } = await openCertification(
+  const { certificates, issuance, onDemand, watchers, ordering, issuers } = await openCertification(
     config,
     { ...base, table, userOf: (id) => handlers.user(id) },
     stack,
@@ -106,7 +106,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
       await onDemand.load();
       bound = await gateway.listen();
       await issuance.start();
-      watch.start();
+      for (const watcher of watchers) watcher.start();
       return { ...bound, proxies: loaded.length };
     },
   };

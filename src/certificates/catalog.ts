@@ -13,6 +13,8 @@ export interface Entry {
   /** When it came here, by our clock. */
   readonly createdAt: number;
   readonly fingerprint: string;
+  /** Its CA is asked to revoke it: it is not served. */
+  readonly revoking?: Certificate['revoking'];
 }
 
 export function entryOf(certificate: Certificate): Entry {
@@ -24,6 +26,7 @@ export function entryOf(certificate: Certificate): Entry {
     notAfter: Date.parse(certificate.not_after),
     createdAt: Date.parse(certificate.created_at ?? certificate.not_before),
     fingerprint: certificate.fingerprint_sha256,
+    revoking: certificate.revoking,
   };
 }
 
@@ -86,7 +89,7 @@ function validAt(entries: readonly Entry[] | undefined, now: number): Entry | un
   let imported: Entry | undefined;
   let ordered: Entry | undefined;
   for (const entry of entries ?? []) {
-    if (now >= entry.notAfter) continue;
+    if (now >= entry.notAfter || entry.revoking !== undefined) continue;
     if (entry.source === 'acme') ordered = later(entry, ordered, now);
     else if (entry.notBefore <= now) imported = longer(entry, imported);
   }

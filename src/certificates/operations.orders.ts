@@ -5,6 +5,7 @@ import { hostname } from '../core/hostname-field.ts';
 import { keyTypes } from '../core/key-type.ts';
 import { limits } from '../core/limits.ts';
 import { defineOperation } from '../core/operation.ts';
+import { revocationReasons } from './acme/revocation-reason.ts';
 import { explanationSchema } from './explain.ts';
 import { orderSchema } from './order-schema.ts';
 import type { OrderingService } from './ordering.ts';
@@ -150,7 +151,7 @@ export const revokeCertificate = defineOperation({
   name: 'revoke_certificate',
   title: 'Revoke a certificate',
   description:
-    'Has the CA revoke a certificate that was ordered here, and deletes it with its key. Hostnames that are served get a new one; until it is there, they use the next best.',
+    'Has the CA revoke a certificate that was ordered here, and deletes it with its key. It is not served from then on, also while the CA gives no answer and is asked again. Hostnames that are served get a new one; until it is there, they use the next best.',
   permission: 'certificates:write',
   confinement: 'filters',
   effect: 'update',
@@ -161,7 +162,7 @@ export const revokeCertificate = defineOperation({
   input: z.object({
     id,
     reason: z
-      .enum(['unspecified', 'keyCompromise', 'affiliationChanged', 'superseded', 'cessationOfOperation'])
+      .enum(revocationReasons)
       .default('unspecified')
       .describe('Why, as RFC 5280 names it; keyCompromise when somebody else may have the key'),
   }),

@@ -18,6 +18,7 @@ import { Issuance } from './issuance.ts';
 import type { Issuer } from './issuers.ts';
 import { certificateOperations } from './operations.ts';
 import { OrderingService } from './ordering.ts';
+import { Revocations } from './revocations.ts';
 import { openCertificates } from './service.ts';
 import { CertificateWatch } from './watch.ts';
 
@@ -79,7 +80,8 @@ export async function openWorld(t: TestContext, options: WorldOptions = {}) {
         tell: (current) => alerts.reconcile('certificates', current),
       }),
     );
-    const parts = { ...base, issuance, certificates, servedName };
+    const revocations = stack.use(new Revocations({ ...base, issuance, certificates }));
+    const parts = { ...base, issuance, certificates, revocations, servedName };
     const ordering = new OrderingService({ ...parts, dns01: undefined, payer: () => undefined });
     const idempotency = createIdempotencyStore(database, clock, sealer);
     const services = { certificates, ordering };

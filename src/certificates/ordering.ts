@@ -12,21 +12,20 @@ import { cleanText } from '../core/untrusted.ts';
 import type { CertificateKeyType } from '../core/key-type.ts';
 import { AcmeError } from './acme/fault.ts';
 import { publicJwk } from './acme/jws.ts';
-import type { RevocationReason } from './acme/revoke.ts';
+import type { RevocationReason } from './acme/revocation-reason.ts';
 import { allLimitsOf } from './budget.ts';
 import { type Explanation, explanationOf } from './explain.ts';
 import type { Issuance } from './issuance.ts';
 import { challengesFor, chooseIssuer, type Dns01Port, type Issuer, whyNot } from './issuers.ts';
 import type { Check, Preflight } from './preflight.ts';
 import { reportOf } from './order-report.ts';
+import type { Revocations } from './revocations.ts';
 import type { Certificate, ListedCertificate, ToldCertificate } from './schema.ts';
 import type { CertificateService } from './service.ts';
 
 /** How long a call waits for its certificate. */
 const WAIT_MS = 60 * SECOND;
 const TELL_EVERY_MS = 2 * SECOND;
-/** For the CA to answer a revocation. */
-const REVOKE_MS = MINUTE;
 /** For orders under way to end, which are not begun with one key and ended with another, and for the CA. */
 const ROTATE_MS = 5 * MINUTE;
 const MAX_SHOWN_ORDERS = 5;
@@ -39,6 +38,7 @@ export interface OrderingOptions {
   clock: Clock;
   issuance: Issuance;
   certificates: CertificateService;
+  revocations: Pick<Revocations, 'revoke'>;
   dns01: Dns01Port | undefined;
   /** The hostname or `*.parent` under which it is served; undefined: it is not. */
   servedName: (hostname: string) => string | undefined;
@@ -102,33 +102,12 @@ export class OrderingService {
     return this.#outcome(order.id, caller);
   }
 
-  /** At the CA first; then it is not served any more. @throws AppError UPSTREAM_FAILED with the words of the CA */
-  async revoke(
-    { id, reason }: { id: string; reason: RevocationReason },
+  /** @throws as `Revocations.revoke` */
+  revoke(
+    certificate: { id: string; reason: RevocationReason },
     caller: Pick<OperationContext, 'principal' | 'signal' | 'idempotency'>,
   ): Promise<Certificate> {
-    const { certificates, issuance } = this.#options;
-    await certificates.own(id, caller.principal);
-    const order = await issuance.orders.ofCertificate(id);
-    const issuer = order && issuance.issuerOf(order.document);
-    const chain = await certificates.chainOf(id);
-    if (!issuer || chain === undefined)
-      throw new AppError(
-        'PRECONDITION_FAILED',
-        `${id} was not ordered from a CA that is set up here; only who ordered it can revoke it, with delete_certificate it is no longer served`,
-      );
-    const signal = AbortSignal.any([caller.signal, AbortSignal.timeout(REVOKE_MS)]);
-    try {
-      const by = await issuance.accountOf(issuer, signal);
-      await issuance.clientOf(issuer).revoke({ certificatePem: chain, reason, by }, { signal });
-    } catch (cause) {
-      if (cause instanceof AcmeError)
-        throw new AppError('UPSTREAM_FAILED', `${id} is not revoked: ${messageOf(cause)}`, { cause });
-      throw cause;
-    }
-    const revoked = await certificates.remove({ id, version: undefined, force: true }, caller);
-    issuance.lookAt(revoked.names);
-    return revoked;
+    return this.#options.revocations.revoke(certificate, caller);
   }
 
   /** @throws AppError PRECONDITION_FAILED, INVALID_INPUT; UPSTREAM_FAILED with the words of the CA */

@@ -1,6 +1,7 @@
 /** What is told about a certificate. The private key is in one of these shapes: that of its export. */
 import { z } from 'zod';
 import { nextCursorField, timestamp } from '../core/collection.ts';
+import { revocationReasons } from './acme/revocation-reason.ts';
 import { orderSchema } from './order-schema.ts';
 
 export const certificateSchema = z.object({
@@ -13,6 +14,10 @@ export const certificateSchema = z.object({
   source: z.enum(['internal', 'imported', 'acme']),
   serial: z.string(),
   fingerprint_sha256: z.string(),
+  revoking: z
+    .enum(revocationReasons)
+    .optional()
+    .describe('Its CA is asked to revoke it, for this reason; it is not served'),
   version: z.int(),
 });
 export type Certificate = z.output<typeof certificateSchema>;

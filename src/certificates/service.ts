@@ -248,6 +248,23 @@ export class CertificateService implements AsyncDisposable {
     });
   }
 
+  /** Takes it out of service while its CA is asked to revoke it; `undefined` puts it back. @throws AppError NOT_FOUND */
+  setRevoking(id: string, revoking: Certificate['revoking']): Promise<Certificate> {
+    const { vault, catalog } = this.#parts;
+    return this.#options.database.change({}, async (tx, afterCommit) => {
+      const found = (await vault.find(tx, [id])).get(id);
+      if (!found) throw notFound(id);
+      const certificate = { ...found, revoking, version: found.version + 1 };
+      await vault.update(tx, certificate);
+      afterCommit(() => {
+        const entry = catalog.get(id);
+        if (entry) this.#forget(entry);
+        this.#put(certificate);
+      });
+      return certificate;
+    });
+  }
+
   /** Of the certificates in use, in milliseconds since 1970; undefined when none is. */
   async soonestExpiry(): Promise<number | undefined> {
     let soonest: number | undefined;
@@ -309,11 +326,17 @@ export class CertificateService implements AsyncDisposable {
   ): Entry[] {
     const [at, after] =
       cursor === undefined ? [-Infinity, ''] : decodeCursor('certificates', ['number', 'string'], cursor);
-    return [...this.#parts.catalog.all()]
-      .filter(({ notAfter, id }) => notAfter > at || (notAfter === at && id > after))
-      .filter(({ names }) => hostname === undefined || names.some((name) => coversHostname(name, hostname)))
-      .filter(({ names }) => shownNames(principal, names).length > 0)
-      .sort((a, b) => a.notAfter - b.notAfter || (a.id < b.id ? -1 : 1));
+    return (
+      [...this.#parts.catalog.all()]
+        .filter(({ notAfter, id }) => notAfter > at || (notAfter === at && id > after))
+        // By what is shown: whether a certificate has names besides those is nothing to find out by a filter.
+        .filter(({ names }) => {
+          const shown = shownNames(principal, names);
+          if (hostname === undefined) return shown.length > 0;
+          return shown.some((name) => coversHostname(name, hostname));
+        })
+        .sort((a, b) => a.notAfter - b.notAfter || (a.id < b.id ? -1 : 1))
+    );
   }
 
   /** Certificate id → hostnames that are served with it now. */

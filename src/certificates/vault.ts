@@ -80,6 +80,14 @@ export class Vault {
     return certificate;
   }
 
+  async update(tx: Writer, { id, ...facts }: Certificate): Promise<void> {
+    await tx
+      .updateTable('certificates')
+      .set({ document: JSON.stringify({ id, ...facts }) })
+      .where('id', '=', id)
+      .execute();
+  }
+
   async remove(tx: Writer, id: string): Promise<void> {
     await tx.deleteFrom('certificates').where('id', '=', id).execute();
   }
