@@ -531,6 +531,13 @@ test('a certificate over a parent wildcard is shown to who owns a name under it,
   const owner = confinedTo('app.example.com');
   const [seen] = await app.list(owner);
   assert.deepEqual([seen?.names, seen?.used_by], [['*.example.com'], ['app.example.com']]);
+  const askFor = (hostname: string) => app.list(owner, { hostname });
+  assert.equal((await askFor('app.example.com')).length, 1);
+  assert.deepEqual(
+    await askFor('example.com'),
+    [],
+    'names that are not shown are not found out by the filter',
+  );
   await assert.rejects(
     app.call('delete_certificate', owner, { id }),
     refused('FORBIDDEN', /outside of app\.example\.com/),

@@ -327,11 +327,17 @@ export class CertificateService implements AsyncDisposable {
   ): Entry[] {
     const [at, after] =
       cursor === undefined ? [-Infinity, ''] : decodeCursor('certificates', ['number', 'string'], cursor);
-    return [...this.#parts.catalog.all()]
-      .filter(({ notAfter, id }) => notAfter > at || (notAfter === at && id > after))
-      .filter(({ names }) => hostname === undefined || names.some((name) => coversHostname(name, hostname)))
-      .filter(({ names }) => shownNames(principal, names).length > 0)
-      .sort((a, b) => a.notAfter - b.notAfter || (a.id < b.id ? -1 : 1));
+    return (
+      [...this.#parts.catalog.all()]
+        .filter(({ notAfter, id }) => notAfter > at || (notAfter === at && id > after))
+        // By what is shown: whether a certificate has names besides those is nothing to find out by a filter.
+        .filter(({ names }) => {
+          const shown = shownNames(principal, names);
+          if (hostname === undefined) return shown.length > 0;
+          return shown.some((name) => coversHostname(name, hostname));
+        })
+        .sort((a, b) => a.notAfter - b.notAfter || (a.id < b.id ? -1 : 1))
+    );
   }
 
   /** Certificate id → hostnames that are served with it now. */

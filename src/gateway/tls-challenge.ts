@@ -24,8 +24,8 @@ export function challengePlace(challenges: TlsChallenges, handshakeTimeout: numb
       handshakeTimeout,
       SNICallback: (servername, done) => done(null, challenges.tls(servername)),
     },
-    // Nothing is ever said on it: the certificate was the answer.
-    (socket) => socket.end(),
+    // Nothing is ever said on it, the certificate was the answer; nor is it waited for what the client may say, or not.
+    (socket) => socket.destroySoon(),
   );
   server.on('tlsClientError', (_error, socket) => socket.destroy());
   return {

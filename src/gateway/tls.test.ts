@@ -15,6 +15,9 @@ import {
   tlsSocket,
 } from '../../test/support/gateway.ts';
 
+/** Of what nobody asks for: it stays in the buffer of the connection. */
+const MORE_THAN_IS_READ = 100_000;
+
 /** The code of the error that ends the handshake; undefined when it succeeds. */
 async function handshakeError(fixture: Fixture, servername: string, version?: SecureVersion) {
   const socket = connectTls({
@@ -131,4 +134,17 @@ test('a challenge of a CA is answered for a host that asks for client certificat
   assert.notEqual(other.getPeerCertificate().subject.CN, 'challenge.example.com');
   other.end('GET / HTTP/1.1\r\nHost: app.example.com\r\nConnection: close\r\n\r\n');
   assert.match(await readUntil(other), /^HTTP\/1\.1 403 /);
+});
+
+test('a connection for a challenge of a CA ends with its handshake, whatever the client says on it', {
+  timeout: 5000,
+}, async () => {
+  const challenge = createSecureContext(await leafFor('challenge.example.com'));
+  await using gateway = await startGateway({
+    proxies: [proxyOf('app.example.com', 'http://127.0.0.1:9')],
+    tlsChallenges: { isAskedByTls: true, tls: () => challenge },
+  });
+  const talks = await tlsSocket(gateway, 'app.example.com', ['acme-tls/1']);
+  talks.on('error', () => {}).write(Buffer.alloc(MORE_THAN_IS_READ), () => talks.destroy());
+  await allClosed(gateway);
 });
