@@ -34,6 +34,8 @@ export interface OnDemandPort {
   certificate(hostname: string, wildcard: string): Promise<Entry | undefined>;
   /** Somebody came for a name that has a certificate of its own. */
   seen(hostname: string, wildcard: string): void;
+  /** Whether its certificate may end, because nobody comes for the name any more. */
+  isLeft(hostname: string): boolean;
 }
 
 interface Answer {
