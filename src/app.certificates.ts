@@ -66,6 +66,7 @@ export async function openCertification(
       onDemand: {
         certificate: (...question) => onDemand.certificate(...question),
         seen: (...name) => onDemand.seen(...name),
+        isLeft: (hostname) => onDemand.isLeft(hostname),
       },
     }),
   );

@@ -9,7 +9,15 @@ import { AppError, messageOf } from '../core/errors.ts';
 import { oneLine } from './facts.ts';
 import { maySignLists, readRevocationList, type RevocationList, subjectOf } from './revocation-list.ts';
 
-const MAX_AUTHORITIES = 100;
+/** Also of lists, of which each CA has one. */
+const MAX_AUTHORITIES = 20;
+/**
+ * Of CAs and lists, together: each takes milliseconds where a key is large. Where names differ, or CAs name the key
+ * above them, one is enough for each.
+ */
+const MAX_VERIFICATIONS = 80;
+/** With each the text of its lists is kept. */
+const MAX_REMEMBERED = 32;
 
 /** @see {@link https://www.rfc-editor.org/rfc/rfc7468#section-3 | RFC 7468 §3} */
 const BLOCK = /-----BEGIN ([A-Z0-9 ]{1,40})-----([A-Za-z0-9+/=\s]*)-----END \1-----/g;
@@ -28,21 +36,55 @@ export interface TrustFacts {
 export interface Trust {
   /** The same for the same texts. */
   readonly key: string;
+  /** Characters of the texts. */
+  readonly size: number;
   readonly authorities: readonly X509Certificate[];
   readonly lists: readonly OwnedList[];
 }
 
 interface OwnedList {
   readonly pem: string;
-  readonly list: RevocationList & { nextUpdate: number };
+  readonly list: Pick<RevocationList, 'thisUpdate' | 'revoked'> & { readonly nextUpdate: number };
   readonly authority: X509Certificate;
 }
 
-/** Whatever the time is. @throws AppError INVALID_INPUT that says what is wrong where. */
-export function readClientTrust({ ca_pem, crl_pem }: TrustPem): Trust {
-  const authorities = readAuthorities(ca_pem);
-  const lists = crl_pem === undefined ? [] : readLists(crl_pem, authorities);
-  return { key: hash('sha256', JSON.stringify([ca_pem, crl_pem ?? ''])), authorities, lists };
+/** What came of reading: for the settings that handshakes are checked by, and by text for whoever else looks. */
+const ofSettings = new WeakMap<TrustPem, Trust | AppError>();
+const ofTexts = new Map<string, Trust | AppError>();
+
+/** Whatever the time is; what was read is remembered. @throws AppError INVALID_INPUT that says what is wrong where. */
+export function readClientTrust(pem: TrustPem): Trust {
+  let found = ofSettings.get(pem);
+  if (!found) {
+    found = readTexts(pem);
+    ofSettings.set(pem, found);
+  }
+  if (found instanceof AppError) throw found;
+  return found;
+}
+
+function readTexts({ ca_pem, crl_pem }: TrustPem): Trust | AppError {
+  const key = hash('sha256', JSON.stringify([ca_pem, crl_pem ?? '']));
+  const found = ofTexts.get(key) ?? readWhole({ ca_pem, crl_pem }, key);
+  ofTexts.delete(key);
+  ofTexts.set(key, found);
+  if (ofTexts.size > MAX_REMEMBERED) {
+    const [oldest] = ofTexts.keys();
+    if (oldest !== undefined) ofTexts.delete(oldest);
+  }
+  return found;
+}
+
+function readWhole({ ca_pem, crl_pem }: TrustPem, key: string): Trust | AppError {
+  const tries = new Tries();
+  try {
+    const authorities = readAuthorities(ca_pem, tries);
+    const lists = crl_pem === undefined ? [] : readLists(crl_pem, authorities, tries);
+    return { key, size: ca_pem.length + (crl_pem?.length ?? 0), authorities, lists };
+  } catch (cause) {
+    if (cause instanceof AppError) return cause;
+    throw cause;
+  }
 }
 
 /** On write: `now` in milliseconds since 1970. @throws AppError INVALID_INPUT */
@@ -126,20 +168,38 @@ function blocksOf(field: Field, text: string, label: string): { pem: string; der
   });
 }
 
-function readAuthorities(text: string): X509Certificate[] {
+function readAuthorities(text: string, tries: Tries): X509Certificate[] {
   const authorities = new Map<string, X509Certificate>();
   for (const [index, { pem }] of blocksOf('ca_pem', text, 'CERTIFICATE').entries()) {
     const authority = readAuthority(pem, index + 1);
     authorities.set(authority.fingerprint256, authority);
   }
   const all = [...authorities.values()];
+  const isIssuedBy = (one: X509Certificate, above: X509Certificate) =>
+    one.checkIssued(above) && tries.verify('ca_pem', () => one.verify(above.publicKey));
+  // Roots of one name are common, and each is its own issuer.
   for (const authority of all)
-    if (!all.some((above) => isIssuedBy(authority, above)))
+    if (
+      !isIssuedBy(authority, authority) &&
+      !all.some((above) => above !== authority && isIssuedBy(authority, above))
+    )
       throw fault(
         'ca_pem',
         `${oneLine(authority.subject)} was issued by ${oneLine(authority.issuer)}, which is missing; add it, up to the root`,
       );
   return all;
+}
+
+/** Signatures that are checked for one text: whoever writes it decides how many there would be. */
+class Tries {
+  #left = MAX_VERIFICATIONS;
+
+  /** @throws AppError INVALID_INPUT */
+  verify(field: Field, isSigned: () => boolean): boolean {
+    if (this.#left-- <= 0)
+      throw fault(field, 'has too many CAs of one name to find out which of them signed what; remove some');
+    return isSigned();
+  }
 }
 
 function readAuthority(pem: string, position: number): X509Certificate {
@@ -158,13 +218,10 @@ function readAuthority(pem: string, position: number): X509Certificate {
   return authority;
 }
 
-const isIssuedBy = (certificate: X509Certificate, issuer: X509Certificate): boolean =>
-  certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
-
-function readLists(text: string, authorities: readonly X509Certificate[]): OwnedList[] {
+function readLists(text: string, authorities: readonly X509Certificate[], tries: Tries): OwnedList[] {
   const lists = blocksOf('crl_pem', text, 'X509 CRL').map(({ pem, der }, index) => ({
     pem,
-    ...readList(der, `list ${index + 1}`, authorities),
+    ...readList(der, `list ${index + 1}`, { authorities, tries }),
   }));
   for (const authority of authorities)
     if (!lists.some((one) => one.authority === authority))
@@ -178,12 +235,14 @@ function readLists(text: string, authorities: readonly X509Certificate[]): Owned
 function readList(
   der: Buffer,
   what: string,
-  authorities: readonly X509Certificate[],
+  { authorities, tries }: { authorities: readonly X509Certificate[]; tries: Tries },
 ): Omit<OwnedList, 'pem'> {
   const list = readRevocationList(der);
   if (!list) throw fault('crl_pem', `${what} can't be read as a certificate revocation list`);
   const authority = authorities.find(
-    (one) => subjectOf(one)?.equals(list.issuer) === true && list.isSignedBy(one.publicKey),
+    (one) =>
+      subjectOf(one)?.equals(list.issuer) === true &&
+      tries.verify('crl_pem', () => list.isSignedBy(one.publicKey)),
   );
   if (!authority)
     throw fault(
@@ -193,8 +252,8 @@ function readList(
   const name = oneLine(authority.subject);
   if (!maySignLists(authority))
     throw fault('crl_pem', `${name} may not sign lists: its key usage lacks cRLSign`);
-  const { nextUpdate } = list;
+  const { thisUpdate, nextUpdate, revoked } = list;
   if (nextUpdate === undefined)
     throw fault('crl_pem', `the list of ${name} does not say until when it counts (nextUpdate)`);
-  return { list: { ...list, nextUpdate }, authority };
+  return { list: { thisUpdate, nextUpdate, revoked }, authority };
 }

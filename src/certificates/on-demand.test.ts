@@ -172,6 +172,8 @@ test('what is come for is renewed; what nobody comes for any more runs out', asy
   await come('unused.company.io');
   clock.advance(50 * DAY);
   onDemand.seen('used.company.io', WILDCARD);
+  assert.equal(onDemand.isLeft('used.company.io'), false);
+  assert.equal(onDemand.isLeft('unused.company.io'), true);
   clock.advance(15 * DAY);
   await turn(one);
   assert.deepEqual(

@@ -143,7 +143,7 @@ export class OnDemand implements AsyncDisposable {
     for (const [hostname, { wildcard, at }] of this.#seen) {
       const entry = this.#options.shelf.serving(hostname);
       if (entry?.source !== 'acme' || !this.isFor(wildcard)) continue;
-      if (at >= now - (entry.notAfter - entry.notBefore) / 2) yield hostname;
+      if (isComeFor(entry, at, now)) yield hostname;
     }
   }
 
@@ -166,6 +166,14 @@ export class OnDemand implements AsyncDisposable {
   /** Resolves when no question before a renewal is on its way. */
   async settle(): Promise<void> {
     await this.#asking;
+  }
+
+  /** Whether its certificate may end, because nobody comes for the name any more. */
+  isLeft(hostname: string): boolean {
+    const seen = this.#seen.get(hostname);
+    const entry = this.#options.shelf.serving(hostname);
+    if (!seen || entry?.source !== 'acme') return false;
+    return !isComeFor(entry, seen.at, this.#options.clock.now());
   }
 
   /** Keeps when names were come for; forgets those whose certificate is gone. */
@@ -339,3 +347,6 @@ export class OnDemand implements AsyncDisposable {
     log.write({ time: clock.now(), kind: 'tls', level, component: 'certificates', message, hostname });
   }
 }
+
+const isComeFor = ({ notBefore, notAfter }: Entry, at: number, now: number): boolean =>
+  at >= now - (notAfter - notBefore) / 2;

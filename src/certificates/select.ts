@@ -1,6 +1,6 @@
 /**
  * The certificate for a TLS handshake, as a context that holds its key. Answers are kept per name, so that a handshake
- * costs one look into a map; it is not the store of certificates, and decides nothing about who may connect.
+ * costs one look into a map, or a few where clients are checked; it is not the store of certificates, and decides nothing about who may connect.
  */
 import type { SecureContext } from 'node:tls';
 import { type Clock, MINUTE } from '../core/clock.ts';
@@ -34,6 +34,8 @@ export interface OnDemandPort {
   certificate(hostname: string, wildcard: string): Promise<Entry | undefined>;
   /** Somebody came for a name that has a certificate of its own. */
   seen(hostname: string, wildcard: string): void;
+  /** Whether its certificate may end, because nobody comes for the name any more. */
+  isLeft(hostname: string): boolean;
 }
 
 interface Answer {
@@ -84,6 +86,11 @@ export class Selector {
     if (entry && isBelow && entry.source === 'acme' && entry.names.includes(hostname))
       onDemand?.seen(hostname, servedName);
     const open = (chosen: Entry) => this.#open(chosen, hostname, clients);
+    // One that checks clients may hold megabytes of revocation lists: only the vault, which bounds those, keeps it.
+    if (entry && clients) {
+      this.#answers.delete(hostname);
+      return open(entry);
+    }
     const context = entry ? open(entry) : this.#without(hostname, servedName).then(open);
     const until = Math.min(now + KEPT_MS, entry?.notAfter ?? Infinity);
     return this.#keep(hostname, { clients, context, until });

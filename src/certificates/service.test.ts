@@ -18,6 +18,7 @@ import { openSqlite } from '../store/sqlite.ts';
 import { type Made, makeCa, makeLeaf, openssl } from './openssl.fixture.ts';
 import { certificateOperations } from './operations.ts';
 import type { Certificate, ListedCertificate } from './schema.ts';
+import type { OnDemandPort } from './select.ts';
 import { openCertificates } from './service.ts';
 
 const masterKey = Buffer.alloc(32, 1);
@@ -28,6 +29,7 @@ interface Setup {
   served?: string[];
   key?: Buffer;
   controlHosts?: string[];
+  onDemand?: OnDemandPort;
 }
 
 function temporary(t: TestContext): string {
@@ -56,6 +58,7 @@ async function start(t: TestContext, setup: Setup = {}) {
     servedName: (hostname) =>
       [hostname, `*${hostname.slice(hostname.indexOf('.'))}`].find((name) => served.has(name)),
     servedHostnames: () => served,
+    onDemand: setup.onDemand,
   }).catch(async (error: unknown) => {
     await database[Symbol.asyncDispose]();
     throw error;
@@ -327,6 +330,37 @@ test('an exact name is preferred to a wildcard, and then the certificate that is
   assert.deepEqual((await used())[0], [short.id, ['a.wild.test']]);
   app.clock.advance(21 * DAY);
   assert.deepEqual(await used(), [[wild.id, ['a.wild.test', '*.wild.test']]]);
+});
+
+test('a certificate of one name below a wildcard is in use: told, watched, and not deleted by mistake', async (t) => {
+  const app = await start(t, { served: ['*.wild.test'], controlHosts: ['localhost'] });
+  await app.certificates.ensure(app.served);
+  const older = await app.importMade(makeLeaf(['a.wild.test'], undefined, { days: 5 }));
+  const one = await app.importMade(makeLeaf(['a.wild.test', 'a.b.wild.test'], undefined, { days: 20 }));
+  const used = async () => Object.fromEntries((await app.list()).map(({ id, used_by }) => [id, used_by]));
+  assert.deepEqual((await used())[one.id], ['a.wild.test']);
+  assert.deepEqual((await used())[older.id], []);
+  assert.equal(await app.certificates.soonestExpiry(), Date.parse(one.not_after));
+  await assert.rejects(app.call('delete_certificate', system, { id: one.id }), /is in use by a\.wild\.test/);
+  app.served.clear();
+  assert.deepEqual((await used())[one.id], []);
+});
+
+test('what is left to end because nobody comes for its name raises no alarm, and is in use all the same', async (t) => {
+  const left = new Set<string>();
+  const onDemand = {
+    certificate: async () => undefined,
+    seen: () => {},
+    isLeft: (hostname: string) => left.has(hostname),
+  };
+  const app = await start(t, { served: ['*.wild.test'], onDemand });
+  const { id } = await app.importMade(makeLeaf(['a.wild.test'], undefined, { days: 5 }));
+  const watched = () => [...app.certificates.used()].filter(([entry]) => entry.id === id).length;
+  assert.equal(watched(), 1);
+  left.add('a.wild.test');
+  assert.equal(watched(), 0);
+  assert.notEqual(await app.certificates.soonestExpiry(), app.certificates.entry(id)?.notAfter);
+  await assert.rejects(app.call('delete_certificate', system, { id }), /is in use by a\.wild\.test/);
 });
 
 test('when an imported certificate ends, the internal CA steps in', async (t) => {

@@ -8,7 +8,7 @@ import { HOUR, type Timer } from '../core/clock.ts';
 import { decodeCursor, encodeCursor, pageOf, requireVersion } from '../core/collection.ts';
 import { AppError, messageOf } from '../core/errors.ts';
 import type { EventName, Events } from '../core/events.ts';
-import { coversHostname } from '../core/hostname.ts';
+import { coversHostname, wildcardOver } from '../core/hostname.ts';
 import { limits } from '../core/limits.ts';
 import type { OperationContext } from '../core/operation.ts';
 import { mayTouch, type Principal, requireHostname } from '../core/principal.ts';
@@ -146,11 +146,13 @@ export class CertificateService implements AsyncDisposable {
     return this.#parts.catalog.public(hostname, this.#options.clock.now());
   }
 
-  /** Certificates that are served now, with the hostnames. */
+  /** Certificates that are served now and have to go on, with the hostnames. */
   *used(): Generator<readonly [Entry, readonly string[]]> {
-    for (const [id, hostnames] of this.#usedBy()) {
+    const { onDemand } = this.#options;
+    for (const [id, all] of this.#usedBy()) {
       const entry = this.#parts.catalog.get(id);
-      if (entry) yield [entry, hostnames];
+      const hostnames = all.filter((hostname) => onDemand?.isLeft(hostname) !== true);
+      if (entry && hostnames.length > 0) yield [entry, hostnames];
     }
   }
 
@@ -266,13 +268,10 @@ export class CertificateService implements AsyncDisposable {
     });
   }
 
-  /** Of the certificates in use, in milliseconds since 1970; undefined when none is. */
+  /** Of those certificates, in milliseconds since 1970; undefined when there is none. */
   async soonestExpiry(): Promise<number | undefined> {
     let soonest: number | undefined;
-    for (const id of this.#usedBy().keys()) {
-      const { notAfter } = this.#parts.catalog.get(id) ?? {};
-      if (notAfter !== undefined && notAfter < (soonest ?? Infinity)) soonest = notAfter;
-    }
+    for (const [{ notAfter }] of this.used()) if (notAfter < (soonest ?? Infinity)) soonest = notAfter;
     return soonest;
   }
 
@@ -345,14 +344,26 @@ export class CertificateService implements AsyncDisposable {
     const { catalog } = this.#parts;
     const now = this.#options.clock.now();
     const usedBy = new Map<string, string[]>();
-    for (const hostname of new Set([...this.#controlHosts, ...this.#options.servedHostnames()])) {
-      const entry = catalog.public(hostname, now) ?? catalog.internal(hostname);
-      if (!entry) continue;
+    const use = (entry: Entry | undefined, hostname: string) => {
+      if (!entry) return;
       const hostnames = usedBy.get(entry.id);
       if (hostnames) hostnames.push(hostname);
       else usedBy.set(entry.id, [hostname]);
-    }
+    };
+    const served = new Set([...this.#controlHosts, ...this.#options.servedHostnames()]);
+    for (const hostname of served) use(catalog.public(hostname, now) ?? catalog.internal(hostname), hostname);
+    for (const hostname of this.#namedBelow(served)) use(catalog.public(hostname, now), hostname);
     return usedBy;
+  }
+
+  /** Names below a served wildcard that have certificates of their own. */
+  #namedBelow(served: ReadonlySet<string>): Set<string> {
+    const names = new Set<string>();
+    for (const entry of this.#parts.catalog.all())
+      for (const name of entry.source === 'internal' ? [] : entry.names)
+        if (!served.has(name) && served.has(wildcardOver(name)) && this.#servedAs(name) !== undefined)
+          names.add(name);
+    return names;
   }
 
   /** For changing it: all of its names have to be the principal's. What it may not see does not exist. */

@@ -9,10 +9,15 @@ import { tlsPolicy, withoutResumption } from '../core/tls-policy.ts';
 import type { Database, Reader, Tables, Writer } from '../store/database.ts';
 import type { Trust } from './client-trust.ts';
 import { factsOf } from './facts.ts';
+import { OpenContexts } from './open-contexts.ts';
 import { type Certificate, certificateSchema } from './schema.ts';
 
-/** Each open context holds some 30 KiB. */
-const MAX_CONTEXTS = 5000;
+/** What an open context holds, about; and for each character of CAs and revocation lists, as OpenSSL keeps those. */
+const CONTEXT_BYTES = 30 * 1024;
+const BYTES_PER_CHARACTER = 6;
+const MAX_OPEN_BYTES = 5000 * CONTEXT_BYTES;
+/** Of those that check clients: an owner's lists may not take what others need. */
+const MAX_CHECKING_BYTES = 64 * 1024 * 1024;
 const FIRST_VERSION = 1;
 
 /** Chain and key together, before they are stored. */
@@ -25,7 +30,9 @@ export class Vault {
   readonly #database: Database;
   readonly #sealer: Sealer;
   readonly #clock: Clock;
-  readonly #contexts = new Map<string, Promise<SecureContext>>();
+  readonly #contexts = new OpenContexts(MAX_OPEN_BYTES);
+  /** By certificate and what clients are checked by, as one certificate can be of hosts with other CAs. */
+  readonly #checking = new OpenContexts(MAX_CHECKING_BYTES);
 
   constructor({ database, sealer, clock }: { database: Database; sealer: Sealer; clock: Clock }) {
     this.#database = database;
@@ -94,18 +101,9 @@ export class Vault {
 
   /** With `trust`: one that checks clients. @throws Error when it is gone, or its key does not open with this master key. */
   open(id: string, trust?: Trust): Promise<SecureContext> {
-    const key = `${id} ${trust?.key ?? ''}`;
-    const open = this.#contexts.get(key);
-    if (open) return open;
-    if (this.#contexts.size >= MAX_CONTEXTS) {
-      const [oldest] = this.#contexts.keys();
-      if (oldest !== undefined) this.#contexts.delete(oldest);
-    }
-    const context = this.#read(id, trust);
-    this.#contexts.set(key, context);
-    // What failed is tried again by the next one; this one gets the error from the promise.
-    context.catch(() => this.#contexts.delete(key));
-    return context;
+    const read = () => this.#read(id, trust);
+    if (!trust) return this.#contexts.open(`${id} `, CONTEXT_BYTES, read);
+    return this.#checking.open(`${id} ${trust.key}`, CONTEXT_BYTES + BYTES_PER_CHARACTER * trust.size, read);
   }
 
   /** PEM, leaf first; undefined when it is gone. */
@@ -120,7 +118,7 @@ export class Vault {
 
   /** Call it when the certificate is gone. */
   forget(id: string): void {
-    for (const key of this.#contexts.keys()) if (key.startsWith(`${id} `)) this.#contexts.delete(key);
+    for (const contexts of [this.#contexts, this.#checking]) contexts.forget(`${id} `);
   }
 
   /**

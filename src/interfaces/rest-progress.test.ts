@@ -6,6 +6,9 @@ import { ohp, startWorld, tokens } from '../../test/surface-harness.ts';
 import { AppError } from '../core/errors.ts';
 import { defineOperation } from '../core/operation.ts';
 
+/** A call that waits ends when its test lets it. */
+const held = { release: Promise.withResolvers<void>() };
+
 const work = defineOperation({
   confinement: 'harmless',
   mcp: 'searchable',
@@ -19,11 +22,13 @@ const work = defineOperation({
   http: { method: 'POST', path: '/v1/work' },
   input: z.object({
     told: z.array(z.string().max(100)).max(10).default([]).describe('What it tells'),
+    waits: z.boolean().default(false).describe('Whether it ends when it has told all'),
     fails: z.boolean().default(false).describe('How it ends'),
   }),
   output: z.object({ done: z.boolean() }),
-  async handler({ told, fails }, { progress }) {
+  async handler({ told, waits, fails }, { progress }) {
     for (const [i, message] of told.entries()) progress?.({ progress: i + 1, message });
+    if (waits) await held.release.promise;
     if (fails) throw new AppError('UPSTREAM_FAILED', 'no luck');
     return { done: true };
   },
@@ -42,12 +47,31 @@ async function world(t: TestContext) {
   };
   const env = { OHP_URL: made.url, OHP_TOKEN: tokens.admin };
   const typed = (...args: string[]) => ohp(['request', 'work', ...args], { env, operations: [work] });
-  return { post, typed };
+  return { post, typed, url: made.url };
 }
 
 const EVENTS = 'application/json, text/event-stream';
 
-test('who accepts events gets progress as it comes, then the result or the error', async (t) => {
+test('progress is there while the call goes on', async (t) => {
+  const { url } = await world(t);
+  held.release = Promise.withResolvers();
+  const { body } = await fetch(`${url}/v1/work`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${tokens.admin}`, 'content-type': 'application/json', accept: EVENTS },
+    body: JSON.stringify({ told: ['has begun'], waits: true }),
+  });
+  assert.ok(body);
+  const events = body.pipeThrough(new TextDecoderStream());
+  let read = '';
+  for await (const text of events) {
+    read += text;
+    // Only now may it end: what came was not kept back until then.
+    if (read === 'event: progress\ndata: {"progress":1,"message":"has begun"}\n\n') held.release.resolve();
+  }
+  assert.match(read, /\n\nevent: result\ndata: \{"done":true\}\n\n$/);
+});
+
+test('who accepts events gets each step, then the result or the error', async (t) => {
   const { post } = await world(t);
   const { status, type, text } = await post({ told: ['one', 'two\n\nevent: result'] }, EVENTS);
   assert.deepEqual([status, type], [200, 'text/event-stream']);

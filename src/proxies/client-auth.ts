@@ -13,13 +13,15 @@ const trust = z.strictObject({
     .string()
     .min(1)
     .max(MAX_AUTHORITIES_PEM)
-    .describe('PEM of the CAs to trust, each with those above it'),
+    .describe('PEM of the CAs to trust, 20 at most, each with those above it'),
   crl_pem: z
     .string()
     .min(1)
     .max(MAX_LISTS_PEM)
     .optional()
-    .describe('PEM of revocation lists, one of each CA; when one is over, nobody gets in'),
+    .describe(
+      'PEM of revocation lists, one of each CA; when one is over, nobody gets in. Left out, there are none any more: send crl_pem again',
+    ),
   pass_identity: z
     .boolean()
     .default(false)

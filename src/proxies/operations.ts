@@ -5,7 +5,7 @@ import { hostname } from '../core/hostname-field.ts';
 import { limits } from '../core/limits.ts';
 import { defineOperation } from '../core/operation.ts';
 import { questionAbout } from '../core/question.ts';
-import { clientAuthFacts } from './client-auth.ts';
+import { type ClientAuth, clientAuthFacts } from './client-auth.ts';
 import { proxyChanges, proxyListSchema, proxyResult, proxySettings } from './schema.ts';
 import type { ProxyService } from './service.ts';
 import { shownTo } from './shown.ts';
@@ -104,12 +104,23 @@ export const updateProxy = defineOperation({
       changes.redirect_to_https === false && 'Requests over plain HTTP are then forwarded, in the clear',
       changes.client_auth?.mode === 'off' && 'Clients are no longer asked for certificates',
       changes.client_auth?.mode === 'optional' && 'Clients without a certificate get through',
+      ...effectsOfTrust(changes.client_auth),
       changes.target_url !== undefined && `Its requests go to ${changes.target_url}`,
       changes.verify_upstream_tls === false && 'Any certificate of an https target is then accepted',
     ]),
   handler: ({ hostname, version, ...changes }, context, { proxies }: Services) =>
     proxies.update(hostname, changes, version, context),
 });
+
+/** What was there before is not known here, and all of it is replaced. */
+function effectsOfTrust(auth: ClientAuth | undefined): (string | false)[] {
+  if (auth === undefined || auth.mode === 'off') return [];
+  return [
+    'Certificates count that are of the CAs of ca_pem, and of no others',
+    auth.crl_pem === undefined &&
+      'Without crl_pem no list is looked at, so that revoked certificates count too',
+  ];
+}
 
 export const deleteProxy = defineOperation({
   name: 'delete_proxy',

@@ -477,6 +477,10 @@ test('a person is asked before a change that opens a hostname, switches it off o
     [{ target_url: 'http://localhost:9' }, /http:\/\/localhost:9/],
     [{ verify_upstream_tls: false }, /Any certificate/],
     [{ enabled: false, auth: { kind: 'none' } }, /anyone.*stops being served/],
+    [{ client_auth: { mode: 'off' } }, /no longer asked/],
+    [{ client_auth: { mode: 'require', ca_pem: 'x', crl_pem: 'y' } }, /CAs of ca_pem, and of no others/],
+    [{ client_auth: { mode: 'require', ca_pem: 'x' } }, /no others; Without crl_pem .*revoked/],
+    [{ client_auth: { mode: 'optional', ca_pem: 'x' } }, /get through; .*Without crl_pem .*revoked/],
   ];
   for (const [changes, says] of asked) assert.match(question(changes) ?? '', says, JSON.stringify(changes));
   const harmless = [

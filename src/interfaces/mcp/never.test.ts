@@ -26,10 +26,12 @@ const hidden = defineOperation({
   description: 'Gives out a canary.',
   permission: 'proxies:read',
   confinement: 'harmless',
-  effect: 'read',
+  effect: 'update',
   mcp: 'never',
+  // So that a client that declares tasks would have it begun.
+  task: true,
   toolset: 'proxies',
-  http: { method: 'GET', path: '/v1/canary' },
+  http: { method: 'POST', path: '/v1/canary' },
   input: z.object({}),
   output: z.object({ sings: z.boolean() }),
   async handler() {
@@ -73,7 +75,8 @@ for (const version of LEGACY)
   });
 
 test('2026-07-28: it is not listed, not found and not called, whatever the client can do', async () => {
-  for (const capabilities of [{}, { elicitation: { form: {} } }, { unheardOf: {} }]) {
+  const tasks = { extensions: { 'io.modelcontextprotocol/tasks': {} } };
+  for (const capabilities of [{}, { elicitation: { form: {} } }, { unheardOf: {} }, tasks]) {
     const list = rpc('tools/list', { _meta: envelope(capabilities) });
     assertNothing((await post(harness, list, modernHeaders('tools/list'))).text, 'tools/list');
     for (const { name, arguments: args } of searches)
