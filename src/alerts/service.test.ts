@@ -11,7 +11,7 @@ import { DAY, HOUR, ManualClock, MINUTE } from '../core/clock.ts';
 import type { LogRecord } from '../core/record.ts';
 import { openSqlite } from '../store/sqlite.ts';
 import type { Alert } from './schema.ts';
-import { AlertService } from './service.ts';
+import { AlertService, MAX_ACTIVE } from './service.ts';
 
 const SECRET = 'a-secret-of-the-receiver';
 
@@ -256,4 +256,17 @@ test('what could not be told for two days is told to nobody, also when the webho
   await two.alerts.settle();
   assert.equal(messages.length, 1);
   assert.deepEqual(await two.database.read.selectFrom('alert_deliveries').selectAll().execute(), []);
+});
+
+test('of more alerts than are told the worst are, nothing that is still wrong is told to be over, and the rest is told in one record', async (t) => {
+  const { records, start } = await world(t, undefined);
+  const { alerts } = await start();
+  const many = Array.from({ length: MAX_ACTIVE }, (_, i) => expiring({ key: `certificate.expiring/${i}` }));
+  await told(alerts, many);
+  const worse = expiring({ key: 'certificate.failing/ord_1', stage: 4 });
+  await told(alerts, [...many, worse]);
+  await told(alerts, [worse, ...many.toReversed()]);
+  assert.equal(records.filter(({ detail }) => detail?.status === 'resolved').length, 0);
+  assert.equal(records.filter(({ detail }) => detail?.status === 'raised').length, MAX_ACTIVE + 1);
+  assert.equal(records.filter(({ message }) => /1 of them are not told/.test(message ?? '')).length, 1);
 });

@@ -18,7 +18,7 @@ const WAITS_MS = [MINUTE, 5 * MINUTE, 15 * MINUTE, 60 * MINUTE, 4 * 60 * MINUTE,
 const KEPT_UNTOLD_MS = 2 * DAY;
 const MAX_AT_ONCE = 20;
 /** Of a source, at once: more say nothing more, and the log has room for other things. */
-const MAX_ACTIVE = 1000;
+export const MAX_ACTIVE = 1000;
 /** So that the same cause is not raised again; certificates are over by then. */
 const KEPT_RESOLVED_MS = 400 * DAY;
 
@@ -37,6 +37,8 @@ export class AlertService implements AsyncDisposable {
   #again = false;
   /** Each is reported once. */
   readonly #unreadable = new Set<string>();
+  /** Sources of which not all is told. */
+  readonly #crowded = new Set<string>();
 
   constructor(options: AlertOptions) {
     this.#options = options;
@@ -52,11 +54,17 @@ export class AlertService implements AsyncDisposable {
   async reconcile(source: string, current: readonly Alert[]): Promise<void> {
     const { database, clock } = this.#options;
     const now = clock.now();
-    const wanted = new Map(current.slice(0, MAX_ACTIVE).map((alert) => [alert.key, alert]));
+    const all = new Set(current.map(({ key }) => key));
+    // The worst first, and always the same ones.
+    const worst = current
+      .toSorted((a, b) => b.stage - a.stage || (a.key < b.key ? -1 : 1))
+      .slice(0, MAX_ACTIVE);
+    this.#reportLeftOut(source, all.size - worst.length);
+    const wanted = new Map(worst.map((alert) => [alert.key, alert]));
     const rows = await database.read.selectFrom('alerts').selectAll().where('source', '=', source).execute();
     const known = new Map(rows.map((row) => [row.key, this.#read(row)?.stage ?? Infinity]));
     const raised = [...wanted.values()].filter(({ key, stage }) => stage > (known.get(key) ?? -1));
-    const resolved = rows.filter((row) => row.resolved_at === null && !wanted.has(row.key));
+    const resolved = rows.filter((row) => row.resolved_at === null && !all.has(row.key));
     const old = rows.filter(({ resolved_at: at }) => at !== null && at < now - KEPT_RESOLVED_MS);
     if (raised.length + resolved.length + old.length === 0) return;
     await database.change({}, async (tx, afterCommit) => {
@@ -77,6 +85,16 @@ export class AlertService implements AsyncDisposable {
       for (const { key } of old) await tx.deleteFrom('alerts').where('key', '=', key).execute();
     });
     this.deliver();
+  }
+
+  /** When it begins, and not each minute. */
+  #reportLeftOut(source: string, count: number): void {
+    if (count > 0 && !this.#crowded.has(source))
+      this.#report(
+        `more than ${MAX_ACTIVE} alerts about ${source} at once: ${count} of them are not told, the least urgent ones`,
+      );
+    if (count > 0) this.#crowded.add(source);
+    else this.#crowded.delete(source);
   }
 
   /** Sends what is due. One at a time: asked for meanwhile, it looks once more. */
