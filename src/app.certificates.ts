@@ -84,7 +84,6 @@ export async function openCertification(
       shelf: certificates,
       dns01,
       choiceOf: (wildcard) => table().proxyOf(wildcard)?.certificate.on_demand,
-      payerOf: (hostname) => payerAt(base, payer, hostname),
     }),
   );
   const watch = stack.use(

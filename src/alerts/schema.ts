@@ -16,6 +16,8 @@ export const alertSchema = z.object({
   /** For people: what is wrong, and what to do. Without secrets, for it leaves the system. */
   summary: z.string(),
   hostname: z.string().optional(),
+  /** What the log is told in place of the summary: of each hostname apart, for whoever is confined to one reads it there. */
+  lines: z.array(z.object({ hostname: z.string(), summary: z.string() })).optional(),
   /** For programs. */
   facts: z.record(z.string(), z.unknown()),
 });

@@ -11,7 +11,7 @@ import { DAY, HOUR, ManualClock, MINUTE } from '../core/clock.ts';
 import type { LogRecord } from '../core/record.ts';
 import { openSqlite } from '../store/sqlite.ts';
 import type { Alert } from './schema.ts';
-import { AlertService } from './service.ts';
+import { AlertService, MAX_ACTIVE } from './service.ts';
 
 const SECRET = 'a-secret-of-the-receiver';
 
@@ -62,7 +62,7 @@ async function world(t: TestContext, url: string | undefined) {
     const stop = () =>
       (stopped ??= alerts[Symbol.asyncDispose]().then(() => database[Symbol.asyncDispose]()));
     t.after(stop);
-    return { alerts, stop };
+    return { alerts, stop, database };
   }
   return { clock, records, start };
 }
@@ -212,4 +212,61 @@ test('without a webhook an alert is in the log, and nothing is kept to be sent',
   const { alerts } = await start();
   await told(alerts, [expiring()]);
   assert.equal(records.length, 1);
+});
+
+test('the log tells each hostname apart, and of no other; the webhook is told once', async (t) => {
+  const { messages, url } = await receiver(t);
+  const { records, start } = await world(t, url);
+  const { alerts } = await start();
+  const lines = ['a.example.com', 'b.example.com'].map((hostname) => ({
+    hostname,
+    summary: `${hostname} ends`,
+  }));
+  await told(alerts, [expiring({ lines })]);
+  assert.deepEqual(
+    records.map(({ hostname, message }) => [hostname, message]),
+    lines.map(({ hostname, summary }) => [hostname, summary]),
+  );
+  assert.equal(messages.length, 1);
+});
+
+test('a row that another version wrote is reported once and passed over: the others are told', async (t) => {
+  const { messages, url } = await receiver(t);
+  const { records, start } = await world(t, url);
+  const { alerts, database } = await start();
+  await told(alerts, [expiring()]);
+  await database.change({}, (tx) => tx.updateTable('alerts').set({ document: '{"v":2}' }).execute());
+  const other = expiring({ key: 'certificate.expiring/crt_2' });
+  await told(alerts, [expiring(), other]);
+  await told(alerts, [other]);
+  assert.deepEqual(statuses(messages), ['certificate.expiring raised 14', 'certificate.expiring raised 14']);
+  assert.equal(records.filter(({ message }) => /can't be read/.test(message ?? '')).length, 1);
+});
+
+test('what could not be told for two days is told to nobody, also when the webhook was taken away and comes back', async (t) => {
+  const { messages, told: answer, url } = await receiver(t);
+  const { clock, start } = await world(t, url);
+  answer.status = 500;
+  const one = await start();
+  await told(one.alerts, [expiring()]);
+  await one.stop();
+  answer.status = 200;
+  clock.advance(2 * DAY + MINUTE);
+  const two = await start();
+  await two.alerts.settle();
+  assert.equal(messages.length, 1);
+  assert.deepEqual(await two.database.read.selectFrom('alert_deliveries').selectAll().execute(), []);
+});
+
+test('of more alerts than are told the worst are, nothing that is still wrong is told to be over, and the rest is told in one record', async (t) => {
+  const { records, start } = await world(t, undefined);
+  const { alerts } = await start();
+  const many = Array.from({ length: MAX_ACTIVE }, (_, i) => expiring({ key: `certificate.expiring/${i}` }));
+  await told(alerts, many);
+  const worse = expiring({ key: 'certificate.failing/ord_1', stage: 4 });
+  await told(alerts, [...many, worse]);
+  await told(alerts, [worse, ...many.toReversed()]);
+  assert.equal(records.filter(({ detail }) => detail?.status === 'resolved').length, 0);
+  assert.equal(records.filter(({ detail }) => detail?.status === 'raised').length, MAX_ACTIVE + 1);
+  assert.equal(records.filter(({ message }) => /1 of them are not told/.test(message ?? '')).length, 1);
 });

@@ -14,9 +14,11 @@ import { sendWebhook, type Webhook } from './webhook.ts';
 const EVERY_MS = MINUTE;
 /** Between attempts; with the last one over, a delivery is given up. */
 const WAITS_MS = [MINUTE, 5 * MINUTE, 15 * MINUTE, 60 * MINUTE, 4 * 60 * MINUTE, 12 * 60 * MINUTE] as const;
+/** Longer than all the waits together. */
+const KEPT_UNTOLD_MS = 2 * DAY;
 const MAX_AT_ONCE = 20;
 /** Of a source, at once: more say nothing more, and the log has room for other things. */
-const MAX_ACTIVE = 1000;
+export const MAX_ACTIVE = 1000;
 /** So that the same cause is not raised again; certificates are over by then. */
 const KEPT_RESOLVED_MS = 400 * DAY;
 
@@ -33,6 +35,10 @@ export class AlertService implements AsyncDisposable {
   #timer: Timer | undefined;
   #delivering: Promise<void> | undefined;
   #again = false;
+  /** Each is reported once. */
+  readonly #unreadable = new Set<string>();
+  /** Sources of which not all is told. */
+  readonly #crowded = new Set<string>();
 
   constructor(options: AlertOptions) {
     this.#options = options;
@@ -48,11 +54,17 @@ export class AlertService implements AsyncDisposable {
   async reconcile(source: string, current: readonly Alert[]): Promise<void> {
     const { database, clock } = this.#options;
     const now = clock.now();
-    const wanted = new Map(current.slice(0, MAX_ACTIVE).map((alert) => [alert.key, alert]));
+    const all = new Set(current.map(({ key }) => key));
+    // The worst first, and always the same ones.
+    const worst = current
+      .toSorted((a, b) => b.stage - a.stage || (a.key < b.key ? -1 : 1))
+      .slice(0, MAX_ACTIVE);
+    this.#reportLeftOut(source, all.size - worst.length);
+    const wanted = new Map(worst.map((alert) => [alert.key, alert]));
     const rows = await database.read.selectFrom('alerts').selectAll().where('source', '=', source).execute();
-    const known = new Map(rows.map(({ key, document }) => [key, alertOf(document).stage]));
+    const known = new Map(rows.map((row) => [row.key, this.#read(row)?.stage ?? Infinity]));
     const raised = [...wanted.values()].filter(({ key, stage }) => stage > (known.get(key) ?? -1));
-    const resolved = rows.filter((row) => row.resolved_at === null && !wanted.has(row.key));
+    const resolved = rows.filter((row) => row.resolved_at === null && !all.has(row.key));
     const old = rows.filter(({ resolved_at: at }) => at !== null && at < now - KEPT_RESOLVED_MS);
     if (raised.length + resolved.length + old.length === 0) return;
     await database.change({}, async (tx, afterCommit) => {
@@ -65,13 +77,24 @@ export class AlertService implements AsyncDisposable {
           .execute();
         await this.#tell(tx, afterCommit, { alert, status: 'raised' });
       }
-      for (const { key, document } of resolved) {
-        await tx.updateTable('alerts').set({ resolved_at: now }).where('key', '=', key).execute();
-        await this.#tell(tx, afterCommit, { alert: alertOf(document), status: 'resolved' });
+      for (const row of resolved) {
+        await tx.updateTable('alerts').set({ resolved_at: now }).where('key', '=', row.key).execute();
+        const alert = this.#read(row);
+        if (alert) await this.#tell(tx, afterCommit, { alert, status: 'resolved' });
       }
       for (const { key } of old) await tx.deleteFrom('alerts').where('key', '=', key).execute();
     });
     this.deliver();
+  }
+
+  /** When it begins, and not each minute. */
+  #reportLeftOut(source: string, count: number): void {
+    if (count > 0 && !this.#crowded.has(source))
+      this.#report(
+        `more than ${MAX_ACTIVE} alerts about ${source} at once: ${count} of them are not told, the least urgent ones`,
+      );
+    if (count > 0) this.#crowded.add(source);
+    else this.#crowded.delete(source);
   }
 
   /** Sends what is due. One at a time: asked for meanwhile, it looks once more. */
@@ -102,7 +125,7 @@ export class AlertService implements AsyncDisposable {
   ): Promise<void> {
     const { clock, webhook } = this.#options;
     const now = clock.now();
-    const { code, level, summary, hostname, facts } = alert;
+    const { code, level, summary, hostname, lines = [{ hostname, summary }], facts } = alert;
     if (webhook)
       await tx
         .insertInto('alert_deliveries')
@@ -118,18 +141,31 @@ export class AlertService implements AsyncDisposable {
           created_at: now,
         })
         .execute();
-    afterCommit(() =>
-      this.#write({
-        level: status === 'raised' ? level : 'info',
-        message: status === 'raised' ? summary : `resolved: ${summary}`,
-        hostname,
-        detail: { code, status, ...facts },
-      }),
-    );
+    afterCommit(() => {
+      for (const line of lines)
+        this.#write({
+          level: status === 'raised' ? level : 'info',
+          message: status === 'raised' ? line.summary : `resolved: ${line.summary}`,
+          hostname: line.hostname,
+          detail: { code, status, ...facts },
+        });
+    });
+  }
+
+  /** Undefined: another version wrote it. What it says of its cause stands; the others go on. */
+  #read({ key, document }: { key: string; document: string }): Alert | undefined {
+    try {
+      return alertSchema.parse(JSON.parse(document));
+    } catch (cause) {
+      if (!this.#unreadable.has(key)) this.#report(`alert ${key} can't be read: ${messageOf(cause)}`);
+      this.#unreadable.add(key);
+      return undefined;
+    }
   }
 
   async #deliverAll(): Promise<void> {
     const { database, clock, webhook } = this.#options;
+    await this.#dropOld();
     while (this.#again && webhook) {
       this.#again = false;
       const due = await database.read
@@ -149,6 +185,22 @@ export class AlertService implements AsyncDisposable {
       }
       if (due.length === MAX_AT_ONCE) this.#again = true;
     }
+  }
+
+  /** What nobody could be told for so long is no news any more; without a webhook it is kept for nobody. */
+  async #dropOld(): Promise<void> {
+    const { database, clock } = this.#options;
+    const last = clock.now() - KEPT_UNTOLD_MS;
+    const old = await database.read
+      .selectFrom('alert_deliveries')
+      .select('id')
+      .where('created_at', '<', last)
+      .limit(1)
+      .executeTakeFirst();
+    if (old)
+      await database.change({}, (tx) =>
+        tx.deleteFrom('alert_deliveries').where('created_at', '<', last).execute(),
+      );
   }
 
   async #settled({ id, attempts, fault }: { id: string; attempts: number; fault: string | undefined }) {
@@ -179,5 +231,3 @@ export class AlertService implements AsyncDisposable {
     log.write({ time: clock.now(), kind: 'system', component: 'system', ...record });
   }
 }
-
-const alertOf = (document: string): Alert => alertSchema.parse(JSON.parse(document));

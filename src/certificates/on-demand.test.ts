@@ -55,7 +55,6 @@ async function edge(
     shelf: one.certificates,
     dns01: undefined,
     choiceOf: () => undefined,
-    payerOf: () => (ownerBudget ? 'tok_owner' : undefined),
   });
   const made = onDemand;
   t.after(async () => {
@@ -116,7 +115,7 @@ test('a service that is away, redirects or fails allows nothing', async (t) => {
   assert.equal(ca.orders.size, 0);
 });
 
-test('thousands of names at once: the CA sees no more than the minute allows, and neither store nor memory fills', async (t) => {
+test('thousands of names at once: the CA sees no more than the minute allows, and the store holds no more orders', async (t) => {
   const { ca, come, database, clock } = await edge(t, { perMinute: 5 });
   const names = (from: number) => Array.from({ length: 3000 }, (_, i) => `x${from + i}.company.io`);
   await Promise.all(names(0).map(come));
@@ -130,18 +129,78 @@ test('thousands of names at once: the CA sees no more than the minute allows, an
   assert.ok(MAX_WAITING < 3000);
 });
 
-for (const [what, rule, more] of [
-  ['of a wildcard', { perWildcardAndDay: 2 }, {}],
-  ['of a registered domain', { perDomainAndDay: 2 }, {}],
-  ['of an owner', {}, { ownerBudget: { perDay: 2, perWeek: 10 } }],
+for (const [what, rule] of [
+  ['of a wildcard', { perWildcardAndDay: 2 }],
+  ['of a registered domain', { perDomainAndDay: 2 }],
 ] as const)
   test(`the budget ${what} holds, and has room again the next day`, async (t) => {
-    const { ca, come, clock } = await edge(t, rule, more);
+    const { ca, come, clock } = await edge(t, rule);
     for (const name of ['a', 'b', 'c', 'd']) await come(`${name}.company.io`);
     assert.equal(ca.orders.size, 2);
     clock.advance(DAY + MINUTE);
     assert.ok(await come('c.company.io'));
   });
+
+test('what strangers come for takes nothing of the budget of the owner of the wildcard', async (t) => {
+  const { one, come, clock } = await edge(t, {}, { ownerBudget: { perDay: 1, perWeek: 1 } });
+  for (const name of ['a', 'b', 'c']) assert.ok(await come(`${name}.company.io`));
+  assert.ok((await one.issuance.ownerRoomAt('tok_owner')) <= clock.now());
+});
+
+test('who comes for a name that was ordered by hand and waits after a failure brings nothing forward, and does not wait', async (t) => {
+  let requests = 0;
+  const { one, come, clock } = await edge(
+    t,
+    {},
+    {
+      trouble: (what) => {
+        if (what !== 'newOrder') return;
+        requests++;
+        throw problem('rejectedIdentifier', 400);
+      },
+    },
+  );
+  const { id } = await one.issuance.request({
+    names: ['a.company.io'],
+    issuer: 'ca',
+    owner: undefined,
+    wildcard: undefined,
+    reason: 'requested',
+  });
+  await one.issuance.settle();
+  const held = await one.issuance.orders.get(id);
+  assert.equal(requests, 1);
+  clock.advance(10 * MINUTE);
+  assert.equal(await come('a.company.io'), undefined);
+  await one.issuance.settle();
+  assert.equal(requests, 1);
+  assert.equal((await one.issuance.orders.get(id))?.nextAttemptAt, held?.nextAttemptAt);
+});
+
+test('who comes while an order by hand is worked on gets what comes of it', async (t) => {
+  const { one, come, ca } = await edge(t);
+  await one.issuance.request({
+    names: ['a.company.io'],
+    issuer: 'ca',
+    owner: undefined,
+    wildcard: undefined,
+    reason: 'requested',
+  });
+  assert.deepEqual((await come('a.company.io'))?.names, ['a.company.io']);
+  assert.equal(ca.orders.size, 1);
+});
+
+test('whoever waited leaves no listener behind', async (t) => {
+  const { come } = await edge(t);
+  const added = t.mock.method(EventTarget.prototype, 'addEventListener');
+  const removed = t.mock.method(EventTarget.prototype, 'removeEventListener');
+  for (let i = 0; i < 5; i++) assert.ok(await come(`x${i}.company.io`));
+  const live = new Map<unknown, Set<unknown>>();
+  for (const { this: target, arguments: args } of added.mock.calls)
+    if (args[0] === 'abort') live.set(target, (live.get(target) ?? new Set()).add(args[1]));
+  for (const { this: target, arguments: args } of removed.mock.calls) live.get(target)?.delete(args[1]);
+  assert.ok(Math.max(0, ...[...live.values()].map(({ size }) => size)) < 5);
+});
 
 test('what fails is not tried on in the background, and not again for the next quarter of an hour', async (t) => {
   let requests = 0;

@@ -15,6 +15,7 @@ import { type OnDemandBudget, onDemandLimitsOf } from './budget.ts';
 import type { Entry } from './catalog.ts';
 import type { Issuance } from './issuance.ts';
 import { chooseIssuer, type Dns01Port } from './issuers.ts';
+import type { StoredOrder } from './order-rows.ts';
 import type { Shelf } from './shelf.ts';
 
 /** A handshake waits so long for its certificate; below the time that a handshake may take (`gateway.header_timeout_ms`). */
@@ -56,7 +57,6 @@ export interface OnDemandOptions {
   dns01: Dns01Port | undefined;
   /** Whether the proxy of this wildcard wants it; undefined: where the wildcard can't have a certificate itself. */
   choiceOf: (wildcard: string) => boolean | undefined;
-  payerOf: (hostname: string) => string | undefined;
 }
 
 interface Seen {
@@ -220,19 +220,20 @@ export class OnDemand implements AsyncDisposable {
   }
 
   async #obtain(hostname: string, wildcard: string): Promise<Entry | undefined> {
-    const { issuance, shelf, dns01, payerOf } = this.#options;
-    // One that is under way was asked for at the rule before.
+    const { issuance, shelf, dns01 } = this.#options;
     const underWay = await issuance.orders.ofSubject(hostname);
+    if (underWay && underWay.document.reason !== 'on-demand') return this.#watched(underWay, hostname);
+    // One that is under way was asked for at the rule before.
     // While no order may be made, nobody is asked, so that a flood of names costs next to nothing.
     if (!underWay && (this.#orders.wait(ALL) > 0 || !(await this.#isAllowed(hostname)))) return undefined;
     const { issuer } = chooseIssuer([hostname], { issuers: issuance.issuersFor([hostname]) }, dns01);
     if (!issuer) return undefined;
-    const owner = payerOf(hostname);
-    if (!underWay && !(await this.#hasRoom(hostname, { wildcard, owner }))) return undefined;
+    if (!underWay && !(await this.#hasRoom(hostname, wildcard))) return undefined;
     const order = await issuance.request({
       names: [hostname],
       issuer: issuer.name,
-      owner,
+      // Strangers use up the budgets of their own, and nobody else's.
+      owner: undefined,
       wildcard,
       reason: 'on-demand',
     });
@@ -242,6 +243,14 @@ export class OnDemand implements AsyncDisposable {
     else if ((await issuance.orders.get(order.id))?.state === 'abandoned')
       this.#remember(hostname, { isAllowed: false, forMs: FAILED_MS });
     return entry;
+  }
+
+  /** Ordered for another reason: what comes of it is waited for, and no stranger brings it forward. */
+  async #watched({ id, nextAttemptAt }: StoredOrder, hostname: string): Promise<Entry | undefined> {
+    const { shelf, clock } = this.#options;
+    if (nextAttemptAt > clock.now()) return undefined;
+    await this.#attempt(id);
+    return shelf.serving(hostname);
   }
 
   async #isAllowed(hostname: string): Promise<boolean> {
@@ -292,17 +301,11 @@ export class OnDemand implements AsyncDisposable {
     }
   }
 
-  async #hasRoom(
-    hostname: string,
-    { wildcard, owner }: { wildcard: string; owner: string | undefined },
-  ): Promise<boolean> {
+  async #hasRoom(hostname: string, wildcard: string): Promise<boolean> {
     const { rule, issuance, clock } = this.#options;
     if (!rule) return false;
-    const times = [
-      await issuance.orders.roomAt(onDemandLimitsOf(hostname, wildcard, rule)),
-      owner === undefined ? 0 : await issuance.ownerRoomAt(owner),
-    ];
-    const waitMs = Math.max(...times) - clock.now();
+    const at = await issuance.orders.roomAt(onDemandLimitsOf(hostname, wildcard, rule));
+    const waitMs = at - clock.now();
     if (waitMs > 0) {
       this.#remember(hostname, { isAllowed: false, forMs: Math.min(waitMs, FAILED_MS) });
       return false;
@@ -316,15 +319,22 @@ export class OnDemand implements AsyncDisposable {
     const done = Promise.withResolvers<void>();
     const stopWatching = issuance.watch(
       id,
-      () => void this.#isOver(id).then((isOver) => isOver && done.resolve(), done.reject),
+      // What can't be read now is read again below, by who gets the error.
+      () =>
+        void this.#isOver(id).then(
+          (isOver) => isOver && done.resolve(),
+          () => done.resolve(),
+        ),
     );
     const late = clock.after(WAIT_MS, done.resolve);
-    this.#stop.signal.addEventListener('abort', () => done.resolve(), { once: true });
+    const stopped = () => done.resolve();
+    this.#stop.signal.addEventListener('abort', stopped, { once: true });
     try {
       if (!(await this.#isOver(id)) && !this.#stop.signal.aborted) await done.promise;
     } finally {
       stopWatching();
       late.cancel();
+      this.#stop.signal.removeEventListener('abort', stopped);
     }
   }
 

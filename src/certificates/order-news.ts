@@ -30,7 +30,7 @@ export function setbackNews({ id, document: { names } }: StoredOrder, step: Step
 }
 
 /** Where one name is part of another, too much is left out rather than too little. */
-function isSilentOn(names: readonly string[], text: string): boolean {
+export function isSilentOn(names: readonly string[], text: string): boolean {
   const lower = text.toLowerCase();
   return names.every((name) => !lower.includes(name.replace(/^\*\./, '')));
 }

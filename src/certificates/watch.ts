@@ -12,6 +12,7 @@ import { cleanText } from '../core/untrusted.ts';
 import type { Entry } from './catalog.ts';
 import { thresholdOf } from './expiry.ts';
 import type { Issuance } from './issuance.ts';
+import { isSilentOn } from './order-news.ts';
 import type { StoredOrder } from './order-rows.ts';
 import { remedyFor } from './remedies.ts';
 
@@ -37,6 +38,8 @@ export interface CertificateAlert {
   level: 'warn' | 'error';
   summary: string;
   hostname: string | undefined;
+  /** The same for each hostname, without the others. */
+  lines: { hostname: string; summary: string }[];
   facts: Record<string, unknown>;
 }
 
@@ -127,14 +130,17 @@ function expiring(entry: Entry, hostnames: readonly string[], now: number): Cert
     internal: 'the internal CA should have renewed it: see the log',
   }[source];
   const [hostname] = hostnames;
+  const summaryOf = (names: readonly string[]) =>
+    `the certificate of ${names.slice(0, MAX_NAMES).join(', ')} ends at ${ends}; ${remedy}`;
   return [
     {
       key: `certificate.expiring/${id}`,
       stage: threshold.stage,
       code: 'certificate.expiring',
       level: threshold.level,
-      summary: `the certificate of ${hostnames.slice(0, MAX_NAMES).join(', ')} ends at ${ends}; ${remedy}`,
+      summary: summaryOf(hostnames),
       hostname,
+      lines: hostnames.map((one) => ({ hostname: one, summary: summaryOf([one]) })),
       facts: { certificate_id: id, not_after: ends, threshold_days: threshold.days, source },
     },
   ];
@@ -145,13 +151,20 @@ function failing({ id, document }: StoredOrder): CertificateAlert {
   const failed = document.events.findLast(({ kind }) => kind === 'failed');
   const problem = failed?.problem === undefined ? undefined : cleanText(failed.problem);
   const remedy = problem === undefined ? '' : `; ${remedyFor(problem).remedy}`;
+  const why = cleanText(failed?.text ?? 'refused', MAX_WORDS);
+  const lineOf = (hostname: string) => {
+    const others = names.filter((name) => name !== hostname);
+    const said = isSilentOn(others, why) ? why : `another of the ${names.length} names of ${id} holds it up`;
+    return { hostname, summary: `no certificate for ${hostname}: ${said}${remedy}` };
+  };
   return {
     key: `certificate.failing/${id}`,
     stage: 1,
     code: 'certificate.failing',
     level: 'error',
-    summary: `no certificate for ${names.slice(0, MAX_NAMES).join(', ')}: ${cleanText(failed?.text ?? 'refused', MAX_WORDS)}${remedy}`,
+    summary: `no certificate for ${names.slice(0, MAX_NAMES).join(', ')}: ${why}${remedy}`,
     hostname: names[0],
+    lines: names.map(lineOf),
     facts: { order_id: id, issuer, failures, ...(problem !== undefined && { problem }) },
   };
 }

@@ -12,6 +12,26 @@ function isWebhook(text: string): boolean {
   return !/^(?:169\.254\.|\[fe[89ab])/.test(url.hostname);
 }
 
+const SECRET_PREFIX = 'whsec_';
+const MIN_KEY_BYTES = 24;
+const MAX_KEY_BYTES = 64;
+
+/**
+ * Why a text can't be the secret; undefined when it can.
+ * @see {@link https://www.standardwebhooks.com | Standard Webhooks}: behind `whsec_` are 24 to 64 bytes in base64
+ */
+export function webhookSecretFault(secret: string): string | undefined {
+  if (!/^[\x21-\x7e]{16,500}$/.test(secret))
+    return 'has to be 16 to 500 characters of printable ASCII without spaces';
+  if (!secret.startsWith(SECRET_PREFIX)) return undefined;
+  const text = secret.slice(SECRET_PREFIX.length);
+  const key = Buffer.from(text, 'base64');
+  const isStrict = key.toString('base64') === text;
+  return isStrict && key.length >= MIN_KEY_BYTES && key.length <= MAX_KEY_BYTES
+    ? undefined
+    : `has to be ${SECRET_PREFIX} and ${MIN_KEY_BYTES} to ${MAX_KEY_BYTES} bytes in base64, or any text that does not begin so`;
+}
+
 export const alertsSchema = z
   .strictObject({
     webhook_url: z
@@ -19,12 +39,17 @@ export const alertsSchema = z
       .max(MAX_URL)
       .refine(isWebhook, 'has to be an https or http URL without credentials, and no link-local address')
       .optional()
+      // Receivers put tokens into it.
+      .meta({ secret: true })
       .describe(
         'Alerts are sent there by POST as JSON (Standard Webhooks); absent: they are in the log only',
       ),
     webhook_secret: z
       .string()
-      .regex(/^[\x21-\x7e]{16,500}$/, 'has to be 16 to 500 characters of printable ASCII without spaces')
+      .superRefine((secret, context) => {
+        const fault = webhookSecretFault(secret);
+        if (fault !== undefined) context.addIssue(fault);
+      })
       .optional()
       .meta({ secret: true })
       .describe(

@@ -376,3 +376,30 @@ test('a client secret comes from its own file; one that is not there or holds mo
     /can't be read: no such file/,
   );
 });
+
+test('a whsec_ secret of the webhook that is no base64 of 24 to 64 bytes is refused, and neither it nor the URL is shown', async () => {
+  const alerts = (secret: string, url = 'https://alerts.example.com/canary') =>
+    `alerts:\n  webhook_url: ${url}\n  webhook_secret: ${JSON.stringify(secret)}\n`;
+  const good = `whsec_${Buffer.alloc(24, 1).toString('base64')}`;
+  assert.equal((await withFile(alerts(good))).alerts.webhook_secret, good);
+  assert.ok(await withFile(alerts('any-text-that-is-long-enough')));
+  for (const secret of [
+    'whsec_!!!!!!!!!!!!!!!!',
+    `whsec_${'A'.repeat(28)}`,
+    `whsec_${'A'.repeat(88)}`,
+    `${good}!`,
+  ]) {
+    const [problem = ''] = await problemsOf({ OHP_CONFIG: 'o.yaml' }, alerts(secret));
+    assert.match(
+      problem,
+      /^alerts\.webhook_secret \(o\.yaml:3\): found a value that is not shown; .*24 to 64 bytes/,
+    );
+    const file = alerts(secret).replace(/webhook_secret:.*/, 'webhook_secret_file: ./secret');
+    await assert.rejects(
+      loadConfig({ OHP_CONFIG: 'o.yaml' }, (path) => (path === './secret' ? secret : file)),
+      (error: Error) => /24 to 64 bytes/.test(error.message) && !error.message.includes(secret),
+    );
+  }
+  const [problem = ''] = await problemsOf({ OHP_CONFIG: 'o.yaml' }, alerts(good, 'ftp://canary@example.com'));
+  assert.match(problem, /^alerts\.webhook_url .*found a value that is not shown/);
+});

@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import { messageOf } from '../core/errors.ts';
 import { trustFault } from './acme.ts';
+import { webhookSecretFault } from './alerts.ts';
 import { type Config, configSchema, environmentKeys } from './config.ts';
 import { ConfigError, type Locate, type Path } from './problem.ts';
 
@@ -84,6 +85,8 @@ function withAlertFile(config: Config, files: Files): Config {
   if (file === undefined) return config;
   const refuse = refuser(['alerts', 'webhook_secret_file'], file, files);
   const secret = readSecret(file, files.readFile, refuse, 'secret of the webhook');
+  const fault = webhookSecretFault(secret);
+  if (fault !== undefined) refuse(fault);
   return { ...config, alerts: { ...config.alerts, webhook_secret: secret } };
 }
 
