@@ -165,7 +165,7 @@ export class Issuance implements AsyncDisposable {
     // However long a CA takes to suggest a time, or the DNS, renewing goes on by what is known.
     const work = Promise.all([
       this.#windows.refresh(wanted, this.#stop.signal),
-      this.#records?.sweep(),
+      this.#records?.sweep(this.#stop.signal),
       this.revoking.repeat(this.#stop.signal),
     ]);
     this.#beside = work
