@@ -128,18 +128,30 @@ export class OrderingService {
   async rotateAccountKey(name: string, caller: Pick<OperationContext, 'signal'>) {
     const { issuance, clock } = this.#options;
     const issuer = this.#known(name);
-    const signal = AbortSignal.any([caller.signal, AbortSignal.timeout(ROTATE_MS)]);
+    const late = new AbortController();
+    const timer = clock.after(ROTATE_MS, () =>
+      late.abort(
+        new AppError(
+          'TIMEOUT',
+          `orders at ${name} were under way, or it did not answer, for ${ROTATE_MS / MINUTE} minutes; whether its account has the new key is looked at before it is next used. Ask again later`,
+        ),
+      ),
+    );
+    const signal = AbortSignal.any([caller.signal, late.signal]);
     try {
       const { url, key } = await issuance.rotateAccountKey(issuer, signal);
       const thumbprint = await calculateJwkThumbprint(publicJwk(key));
       return { issuer: name, account_url: cleanText(url), thumbprint, rotated_at: toTimestamp(clock.now()) };
     } catch (cause) {
+      if (signal.aborted && !caller.signal.aborted) throw signal.reason;
       if (!(cause instanceof AcmeError)) throw cause;
       throw new AppError(
         'UPSTREAM_FAILED',
         `whether the account at ${name} has its new key is looked at before it is next used: ${messageOf(cause)}`,
         { cause },
       );
+    } finally {
+      timer.cancel();
     }
   }
 
