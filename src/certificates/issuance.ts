@@ -274,7 +274,7 @@ export class Issuance implements AsyncDisposable {
   async #quietAt(directory: string): Promise<void> {
     await this.#pumping;
     const ids = [...this.#drivenAt].filter(([, at]) => at === undefined || at === directory);
-    await Promise.all(ids.map(([id]) => this.#driving.get(id)));
+    await Promise.all(ids.map(async ([id]) => this.#driving.get(id)));
   }
 
   #isHeld({ document }: StoredOrder): boolean {

@@ -194,7 +194,7 @@ export class OrderingService {
       keyWish: issuance.keyWishFor([servedAs ?? hostname]),
       dns01,
       orders,
-      checks: isChecked ? await this.#checks(servedAs ?? hostname, signal) : [],
+      checks: isChecked ? await this.#checks(servedAs ?? hostname, principal, signal) : [],
       now,
     });
   }
@@ -208,11 +208,13 @@ export class OrderingService {
   }
 
   /** None where no CA would be asked: then nobody else is either. */
-  async #checks(name: string, signal: AbortSignal): Promise<Check[]> {
-    const { issuance, certificates, dns01, preflight, ownerOf } = this.#options;
+  async #checks(name: string, principal: Principal, signal: AbortSignal): Promise<Check[]> {
+    const { issuance, certificates, dns01, preflight, ownerOf, payer } = this.#options;
     const { issuer } = chooseIssuer([name], { issuers: issuance.issuersFor([name]) }, dns01);
     if (issuance.settings.off !== undefined || !issuer || !preflight) return [];
     const entry = certificates.inUse(name);
+    const isConfined = principal.hostnames !== undefined;
+    const owner = ownerOf?.(name);
     return preflight({
       name,
       issuer,
@@ -221,8 +223,14 @@ export class OrderingService {
       fingerprint: entry?.fingerprint,
       limits: allLimitsOf(
         { names: [name], subject: name, isRenewal: entry?.source === 'acme', issuer: issuer.name },
-        { ...issuer, ownerBudget: issuance.settings.ownerBudget, owner: ownerOf?.(name) },
+        {
+          ...issuer,
+          ownerBudget: issuance.settings.ownerBudget,
+          // Whose a hostname is, and what they have ordered, is for them and for administrators.
+          owner: isConfined && payer(principal) !== owner ? undefined : owner,
+        },
       ),
+      isConfined,
       signal,
     });
   }
