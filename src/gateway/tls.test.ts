@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import test from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createSecureContext, connect as connectTls, type SecureVersion } from 'node:tls';
 import {
   caPem,
@@ -14,6 +15,9 @@ import {
   startGateway,
   tlsSocket,
 } from '../../test/support/gateway.ts';
+import { ManualClock, MINUTE } from '../core/clock.ts';
+import { silentLog } from '../core/record.ts';
+import { keepDefaultContext } from './tls.ts';
 
 /** The code of the error that ends the handshake; undefined when it succeeds. */
 async function handshakeError(fixture: Fixture, servername: string, version?: SecureVersion) {
@@ -131,4 +135,22 @@ test('a challenge of a CA is answered for a host that asks for client certificat
   assert.notEqual(other.getPeerCertificate().subject.CN, 'challenge.example.com');
   other.end('GET / HTTP/1.1\r\nHost: app.example.com\r\nConnection: close\r\n\r\n');
   assert.match(await readUntil(other), /^HTTP\/1\.1 403 /);
+});
+
+test('clients that name no host get another certificate a minute after it is there', async () => {
+  const clock = new ManualClock();
+  const [before, after] = [createSecureContext(), createSecureContext()];
+  let selected = before;
+  const server: { _sharedCreds?: unknown } = {};
+  const timer = await keepDefaultContext(server, {
+    clock,
+    log: silentLog,
+    selectCertificate: async () => selected,
+  });
+  assert.equal(server._sharedCreds, before);
+  selected = after;
+  clock.advance(MINUTE);
+  await nextTurn();
+  assert.equal(server._sharedCreds, after);
+  timer.cancel();
 });
