@@ -33,7 +33,7 @@ class Zone implements ChallengeDns {
     this.values.push(record.value);
   }
 
-  async withdraw(record: ChallengeRecord): Promise<void> {
+  async withdraw(record: ChallengeRecord, _signal: AbortSignal): Promise<void> {
     await this.trouble('withdraw', record);
     const at = this.values.indexOf(record.value);
     if (at >= 0) this.values.splice(at, 1);
@@ -63,19 +63,23 @@ async function world(t: TestContext) {
     return { orders, records: new ChallengeRecords({ database, clock, log, dns: zone, orders }) };
   };
   const { orders, records } = process();
-  const order = await orders.open({
-    names: [answer.hostname],
-    issuer: 'ca',
-    keyType: 'p256',
-    profile: undefined,
-    owner: undefined,
-    reason: 'served',
-    replaces: undefined,
-    urgency: 1,
-  });
-  assert.ok(await orders.claim(order.id));
+  const open = async (hostname: string) => {
+    const order = await orders.open({
+      names: [hostname],
+      issuer: 'ca',
+      keyType: 'p256',
+      profile: undefined,
+      owner: undefined,
+      reason: 'served',
+      replaces: undefined,
+      urgency: 1,
+    });
+    assert.ok(await orders.claim(order.id));
+    return order;
+  };
+  const order = await open(answer.hostname);
   const rows = () => database.read.selectFrom('challenge_records').selectAll().execute();
-  return { clock, zone, orders, records, order, rows, written, process };
+  return { clock, zone, database, orders, records, open, order, rows, written, process };
 }
 
 test('a record is in the store before it is in the DNS, and gone from both when it is withdrawn', async (t) => {
@@ -141,10 +145,10 @@ test('what could not be withdrawn is withdrawn later, at first soon', async (t) 
   );
   await orders.step(order, { state: 'abandoned' });
   zone.trouble = () => undefined;
-  await records.sweep();
+  await records.sweep(signal);
   assert.deepEqual(zone.values, ['v1'], 'not at once');
   clock.advance(MINUTE);
-  await records.sweep();
+  await records.sweep(signal);
   assert.deepEqual(zone.values, []);
 });
 
@@ -152,15 +156,15 @@ test('what a process that died has left is withdrawn when the order is over or w
   const { zone, orders, records, order, clock, process, rows } = await world(t);
   await records.publish(order, [answer], signal);
   const next = process();
-  await next.records.sweep();
+  await next.records.sweep(signal);
   assert.deepEqual(zone.values, ['v1'], 'the other process still has the order');
   clock.advance(LEASE_MS + 1);
-  await next.records.sweep();
+  await next.records.sweep(signal);
   assert.deepEqual(zone.values, ['v1'], 'it is about to be driven, and will need it');
   assert.ok(await next.orders.claim(order.id));
   await next.orders.step(order, { nextAttemptAt: clock.now() + DAY });
   await next.orders.release(order.id);
-  await next.records.sweep();
+  await next.records.sweep(signal);
   assert.deepEqual([zone.values, await rows()], [[], []]);
   assert.ok(await orders.claim(order.id), 'the lease was given back');
 });
@@ -173,9 +177,54 @@ test('a record whose zone has no provider any more is left after thirty days, an
     throw new AppError('PRECONDITION_FAILED', 'no DNS provider is set for the zone any more');
   };
   for (let hours = 0; hours <= 31 * 24; hours += 6) {
-    await records.sweep();
+    await records.sweep(signal);
     clock.advance(6 * HOUR);
   }
   assert.deepEqual(await rows(), []);
   assert.match(written.at(-1)?.message ?? '', /it is left there/);
+});
+
+test('a host that never answers is not waited for on the way out, and nothing counts as failed', async (t) => {
+  const { zone, orders, records, order, open, rows } = await world(t);
+  for (const each of [order, await open('*.b.example.com'), await open('*.c.example.com')]) {
+    await records.publish(each, [{ ...answer, value: each.id }], signal);
+    await orders.step(each, { state: 'abandoned' });
+  }
+  const stop = new AbortController();
+  let asked = 0;
+  zone.withdraw = async (_record, until) => {
+    asked++;
+    stop.abort();
+    until.throwIfAborted();
+    assert.fail('nobody stopped it');
+  };
+  await records.sweep(stop.signal);
+  assert.equal(asked, 1);
+  assert.deepEqual(
+    (await rows()).map(({ failures }) => failures),
+    [0, 0, 0],
+  );
+});
+
+test('a record that can not be read is told, and the others are withdrawn', async (t) => {
+  const { zone, database, orders, records, order, open, rows, written } = await world(t);
+  const other = await open('*.b.example.com');
+  for (const each of [order, other]) {
+    await records.publish(each, [{ ...answer, value: each.id }], signal);
+    await orders.step(each, { state: 'abandoned' });
+  }
+  await database.change({}, (tx) =>
+    tx
+      .updateTable('challenge_records')
+      .set({ document: '{}' })
+      .where('order_id', '=', order.id)
+      .executeTakeFirst(),
+  );
+  await records.sweep(signal);
+  assert.deepEqual(zone.values, [order.id]);
+  assert.deepEqual(
+    (await rows()).map(({ order_id: id, failures }) => [id, failures]),
+    [[order.id, 1]],
+  );
+  assert.match(written.at(-1)?.message ?? '', /is not withdrawn/);
 });

@@ -25,6 +25,7 @@ const MAX_DOUBLINGS = 10;
 const GIVEN_UP_MS = 30 * DAY;
 /** Of one sweep; the others come with the next one. */
 const MAX_SWEPT = 100;
+const SWEEP_MS = MINUTE;
 /** While name servers are waited for, the lease of the order is renewed this often. */
 const HOLD_EVERY_MS = MINUTE;
 
@@ -114,9 +115,10 @@ export class ChallengeRecords {
     }
   }
 
-  /** What orders that are over, or wait for long, have left. */
-  async sweep(): Promise<void> {
+  /** What orders that are over, or wait for long, have left. For a minute at most; `signal` stops it. */
+  async sweep(signal: AbortSignal): Promise<void> {
     const { database, clock, orders } = this.#options;
+    const end = clock.now() + SWEEP_MS;
     const rows = await database.read
       .selectFrom('challenge_records')
       .selectAll()
@@ -125,18 +127,20 @@ export class ChallengeRecords {
       .limit(MAX_SWEPT)
       .execute();
     for (const id of new Set(rows.map((row) => row.order_id))) {
+      if (signal.aborted || clock.now() >= end) return;
       const order = await orders.get(id);
       const own = rows.filter((row) => row.order_id === id);
-      if (!order || order.state === 'issued' || order.state === 'abandoned') await this.#takeAway(own);
+      if (!order || order.state === 'issued' || order.state === 'abandoned')
+        await this.#takeAway(own, signal);
       // Whoever drives it withdraws them at the end; whoever is about to may need them.
       else if (order.nextAttemptAt > clock.now() && (await orders.claim(id)))
-        await this.#takeAwayClaimed(id, own);
+        await this.#takeAwayClaimed(id, own, signal);
     }
   }
 
-  async #takeAwayClaimed(orderId: string, rows: readonly Row[]): Promise<void> {
+  async #takeAwayClaimed(orderId: string, rows: readonly Row[], signal: AbortSignal): Promise<void> {
     try {
-      await this.#takeAway(rows);
+      await this.#takeAway(rows, signal);
     } finally {
       await this.#options.orders.release(orderId);
     }
@@ -195,22 +199,27 @@ export class ChallengeRecords {
     });
   }
 
-  async #takeAway(rows: readonly Row[]): Promise<void> {
+  async #takeAway(rows: readonly Row[], stop?: AbortSignal): Promise<void> {
     const { clock } = this.#options;
     const late = new AbortController();
     const timer = clock.after(WITHDRAW_MS, () => late.abort());
     try {
-      for (const row of rows) await this.#takeOne(row, late.signal);
+      const signal = stop ? AbortSignal.any([stop, late.signal]) : late.signal;
+      // What is not begun because it is late has not failed.
+      for (const row of rows) if (!signal.aborted) await this.#takeOne(row, signal, stop);
     } finally {
       timer.cancel();
     }
   }
 
-  async #takeOne(row: Row, signal: AbortSignal): Promise<void> {
+  async #takeOne(row: Row, signal: AbortSignal, stop: AbortSignal | undefined): Promise<void> {
     const { database, dns, clock } = this.#options;
-    const failure = await failureOf(
+    // A row that can't be read (a newer version wrote it, say) is one that can't be withdrawn.
+    const failure = await failureOf(() =>
       dns.withdraw(challengeRecordSchema.parse(JSON.parse(row.document)), signal),
     );
+    // On the way out nothing is a failure.
+    if (failure !== undefined && stop?.aborted === true) return;
     const now = clock.now();
     const isOver = failure === undefined || row.created_at + GIVEN_UP_MS < now;
     const wait = Math.min(FIRST_WAIT_MS * 2 ** Math.min(row.failures, MAX_DOUBLINGS), MOST_WAIT_MS);
@@ -248,9 +257,9 @@ interface Row {
   created_at: number;
 }
 
-async function failureOf(work: Promise<void>): Promise<unknown> {
+async function failureOf(work: () => Promise<void>): Promise<unknown> {
   try {
-    await work;
+    await work();
     return undefined;
   } catch (cause) {
     return cause;

@@ -81,6 +81,8 @@ export class Issuance implements AsyncDisposable {
   readonly #planning: Planning;
   readonly #clients: AcmeClients;
   readonly #driving = new Map<string, Promise<void>>();
+  /** Order id → directory of its CA, of those that are driven; undefined: it is not known. */
+  readonly #drivenAt = new Map<string, string | undefined>();
   readonly #background = new Set<Promise<void>>();
   readonly #watchers = new Watchers();
   readonly #stop = new AbortController();
@@ -90,8 +92,8 @@ export class Issuance implements AsyncDisposable {
   #pumpAgain = false;
   #ticking: Promise<void> | undefined;
   #beside: Promise<void> | undefined;
-  /** No order is begun. */
-  #isHeld = false;
+  /** Directory of the CA at which no order is begun. */
+  #heldAt: string | undefined;
   #rotation: Promise<unknown> = Promise.resolve();
 
   constructor(options: IssuanceOptions) {
@@ -167,7 +169,7 @@ export class Issuance implements AsyncDisposable {
     // However long a CA takes to suggest a time, or the DNS, renewing goes on by what is known.
     const work = Promise.all([
       this.#windows.refresh(wanted, this.#stop.signal),
-      this.#records?.sweep(),
+      this.#records?.sweep(this.#stop.signal),
       this.revoking.repeat(this.#stop.signal),
     ]);
     this.#beside = work
@@ -253,23 +255,34 @@ export class Issuance implements AsyncDisposable {
 
   /**
    * Gives our account at this CA another key, between orders: what a CA checks of an order is bound to the key by which
-   * it was begun. @throws as `Accounts.rotate`
+   * it was begun. @throws as `Accounts.rotate`; what the signal was aborted with, also while it waits for its turn
    */
   rotateAccountKey(issuer: Issuer, signal: AbortSignal): ReturnType<Accounts['rotate']> {
     const turn = this.#rotation.then(async () => {
-      this.#isHeld = true;
+      signal.throwIfAborted();
+      this.#heldAt = issuer.directoryUrl;
       try {
-        await Promise.all([this.#pumping, ...this.#driving.values()]);
-        signal.throwIfAborted();
+        await orAborted(this.#quietAt(issuer.directoryUrl), signal);
         return await this.#accounts.rotate(issuer, this.clientOf(issuer), { signal });
       } finally {
-        this.#isHeld = false;
+        this.#heldAt = undefined;
         this.pump();
       }
     });
     // The next one has its turn whatever came of this one, whose caller gets the error.
     this.#rotation = turn.catch(() => undefined);
-    return turn;
+    return orAborted(turn, signal);
+  }
+
+  /** Resolves when no order is driven at this CA. */
+  async #quietAt(directory: string): Promise<void> {
+    await this.#pumping;
+    const ids = [...this.#drivenAt].filter(([, at]) => at === undefined || at === directory);
+    await Promise.all(ids.map(async ([id]) => this.#driving.get(id)));
+  }
+
+  #isHeld({ document }: StoredOrder): boolean {
+    return this.#heldAt !== undefined && this.#heldAt === this.issuerOf(document)?.directoryUrl;
   }
 
   accountUrlOf(issuer: Issuer): Promise<string | undefined> {
@@ -324,23 +337,25 @@ export class Issuance implements AsyncDisposable {
       while (this.#pumpAgain && !this.#stop.signal.aborted) {
         this.#pumpAgain = false;
         const room = MAX_AT_ONCE - this.#driving.size;
-        if (room <= 0 || this.#isHeld) return;
+        if (room <= 0) return;
         for (const order of await this.orders.due(room))
-          if (!this.#isHeld && !this.#driving.has(order.id) && (await this.orders.claim(order.id)))
-            this.#begin(order.id);
+          if (!this.#isHeld(order) && !this.#driving.has(order.id) && (await this.orders.claim(order.id)))
+            this.#begin(order);
       }
     } catch (cause) {
       this.#write('error', `orders can't be worked on: ${messageOf(cause)}`);
     }
   }
 
-  #begin(id: string): void {
+  #begin({ id, document }: StoredOrder): void {
+    this.#drivenAt.set(id, this.issuerOf(document)?.directoryUrl);
     const driving = this.#drive(id)
       .catch((cause: unknown) => {
         if (!(cause instanceof LeaseLost)) this.#write('error', `order ${id}: ${messageOf(cause)}`);
       })
       .finally(() => {
         this.#driving.delete(id);
+        this.#drivenAt.delete(id);
         this.#watchers.tell(id);
         this.pump();
       });
@@ -437,3 +452,12 @@ export class Issuance implements AsyncDisposable {
 
 const cutOff = (ms: number): AcmeFault =>
   new AcmeFault('deadline', `the order was not through in ${ms / SECOND} s, and is gone on with later`);
+
+/** The work goes on; who waits for it does not when the signal says so. */
+function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const aborted = Promise.withResolvers<never>();
+  const abort = () => aborted.reject(signal.reason);
+  if (signal.aborted) abort();
+  signal.addEventListener('abort', abort, { once: true });
+  return Promise.race([work, aborted.promise]).finally(() => signal.removeEventListener('abort', abort));
+}

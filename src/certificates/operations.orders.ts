@@ -118,7 +118,7 @@ export const rotateAcmeAccountKey = defineOperation({
   name: 'rotate_acme_account_key',
   title: 'Rotate the key of an ACME account',
   description:
-    'Gives the account at a CA another key; the account, its orders and its certificates stay. Waits for orders under way. For when the data directory or a backup may have been read, or a rule asks for it.',
+    'Gives the account at a CA another key; the account, its orders and its certificates stay. Waits for orders under way there. For when the data directory or a backup may have been read, or a rule asks for it.',
   permission: 'certificates:write',
   confinement: 'refused',
   effect: 'update',

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { DAY, HOUR } from '../core/clock.ts';
+import { DAY, HOUR, MINUTE } from '../core/clock.ts';
 import { problem, unreachable } from './fake-ca.fixture.ts';
 import { issuer, openWorld } from './ordering.fixture.ts';
 import { urgency } from './order-schema.ts';
@@ -233,6 +233,40 @@ for (const when of ['before', 'after'] as const)
     assert.equal((await orderOf(two, 'c.company.io')).state, 'issued');
     assert.equal(ca.accounts, 1);
   });
+
+test('a change of keys waits for orders at its CA only, and says so when they take too long', async (t) => {
+  const second = { ...issuer, name: 'second', directoryUrl: 'https://second.test/dir' };
+  const hanging = Promise.withResolvers<void>();
+  const begun = Promise.withResolvers<void>();
+  const { ca, start, clock } = await openWorld(t, { issuers: [issuer, second] });
+  const client = ca.client();
+  const one = await start();
+  await orderOf(one, 'a.company.io');
+  const { getAuthorization } = client;
+  ca.client = () => ({
+    ...client,
+    getAuthorization: async (...args) => {
+      begun.resolve();
+      await hanging.promise;
+      return getAuthorization(...args);
+    },
+  });
+  await one.stop();
+  const two = await start();
+  await two.issuance.request({
+    names: ['b.company.io'],
+    issuer: 'ca',
+    owner: undefined,
+    reason: 'requested',
+  });
+  await begun.promise;
+  await assert.rejects(two.call('rotate_acme_account_key', { issuer: 'second' }), /no account at second yet/);
+  const rotated = assert.rejects(rotate(two), { code: 'TIMEOUT', message: /orders at ca were under way/ });
+  clock.advance(5 * MINUTE);
+  await rotated;
+  hanging.resolve();
+  await two.issuance.settle();
+});
 
 test('a lost reply of a CA that can be asked afterwards is no failure', async (t) => {
   let isLost = true;

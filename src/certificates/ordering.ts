@@ -128,18 +128,30 @@ export class OrderingService {
   async rotateAccountKey(name: string, caller: Pick<OperationContext, 'signal'>) {
     const { issuance, clock } = this.#options;
     const issuer = this.#known(name);
-    const signal = AbortSignal.any([caller.signal, AbortSignal.timeout(ROTATE_MS)]);
+    const late = new AbortController();
+    const timer = clock.after(ROTATE_MS, () =>
+      late.abort(
+        new AppError(
+          'TIMEOUT',
+          `orders at ${name} were under way, or it did not answer, for ${ROTATE_MS / MINUTE} minutes; whether its account has the new key is looked at before it is next used. Ask again later`,
+        ),
+      ),
+    );
+    const signal = AbortSignal.any([caller.signal, late.signal]);
     try {
       const { url, key } = await issuance.rotateAccountKey(issuer, signal);
       const thumbprint = await calculateJwkThumbprint(publicJwk(key));
       return { issuer: name, account_url: cleanText(url), thumbprint, rotated_at: toTimestamp(clock.now()) };
     } catch (cause) {
+      if (signal.aborted && !caller.signal.aborted) throw signal.reason;
       if (!(cause instanceof AcmeError)) throw cause;
       throw new AppError(
         'UPSTREAM_FAILED',
         `whether the account at ${name} has its new key is looked at before it is next used: ${messageOf(cause)}`,
         { cause },
       );
+    } finally {
+      timer.cancel();
     }
   }
 
@@ -182,7 +194,7 @@ export class OrderingService {
       keyWish: issuance.keyWishFor([servedAs ?? hostname]),
       dns01,
       orders,
-      checks: isChecked ? await this.#checks(servedAs ?? hostname, signal) : [],
+      checks: isChecked ? await this.#checks(servedAs ?? hostname, principal, signal) : [],
       now,
     });
   }
@@ -196,11 +208,13 @@ export class OrderingService {
   }
 
   /** None where no CA would be asked: then nobody else is either. */
-  async #checks(name: string, signal: AbortSignal): Promise<Check[]> {
-    const { issuance, certificates, dns01, preflight, ownerOf } = this.#options;
+  async #checks(name: string, principal: Principal, signal: AbortSignal): Promise<Check[]> {
+    const { issuance, certificates, dns01, preflight, ownerOf, payer } = this.#options;
     const { issuer } = chooseIssuer([name], { issuers: issuance.issuersFor([name]) }, dns01);
     if (issuance.settings.off !== undefined || !issuer || !preflight) return [];
     const entry = certificates.inUse(name);
+    const isConfined = principal.hostnames !== undefined;
+    const owner = ownerOf?.(name);
     return preflight({
       name,
       issuer,
@@ -209,8 +223,14 @@ export class OrderingService {
       fingerprint: entry?.fingerprint,
       limits: allLimitsOf(
         { names: [name], subject: name, isRenewal: entry?.source === 'acme', issuer: issuer.name },
-        { ...issuer, ownerBudget: issuance.settings.ownerBudget, owner: ownerOf?.(name) },
+        {
+          ...issuer,
+          ownerBudget: issuance.settings.ownerBudget,
+          // Whose a hostname is, and what they have ordered, is for them and for administrators.
+          owner: isConfined && payer(principal) !== owner ? undefined : owner,
+        },
       ),
+      isConfined,
       signal,
     });
   }

@@ -40,6 +40,7 @@ const question = (more: Partial<Question> = {}): Question => ({
   isServed: false,
   fingerprint: undefined,
   limits: [],
+  isConfined: false,
   signal: new AbortController().signal,
   ...more,
 });
@@ -93,6 +94,19 @@ test('what limits leave is told in numbers, and one that is full until when', as
     question({ limits }),
   );
   assert.match(free.find(({ check }) => check === 'limits')?.detail ?? '', /1 of 300 orders in three hours/);
+  // To who is confined, how much others have used is not told.
+  const own = question({ limits, isConfined: true });
+  for (const [at, told] of [
+    [clock.now() + HOUR, /^no more than \d+ [^;]*, there is room again at/],
+    [0, /^there is room in every limit that counts$/],
+  ] as const) {
+    const asked = await createPreflight(parts(clock, { usageOf: async () => ({ used: 17, roomAt: at }) }))(
+      own,
+    );
+    const { detail = '' } = asked.find(({ check }) => check === 'limits') ?? {};
+    assert.match(detail, told);
+    assert.doesNotMatch(detail, /17/);
+  }
 });
 
 test('CAA that can not be read is unknown, never allowed', async () => {

@@ -47,6 +47,8 @@ export interface Question {
   /** Of what it is served with; undefined: of nothing yet. */
   readonly fingerprint: string | undefined;
   readonly limits: readonly Limit[];
+  /** Who asks is confined to hostnames: how much others have used of a limit is not for them. */
+  readonly isConfined: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -285,16 +287,25 @@ async function caaCheck(
   return { result: first.verdict === 'forbidden' ? 'fail' : 'unknown', detail, remedy };
 }
 
-async function limitsCheck({ clock, usageOf }: PreflightParts, { limits, issuer }: Question): Promise<Found> {
+async function limitsCheck(
+  { clock, usageOf }: PreflightParts,
+  { limits, issuer, isConfined }: Question,
+): Promise<Found> {
   if (limits.length === 0) return { result: 'pass', detail: `no limits of ${issuer.name} are counted here` };
   const used = await Promise.all(limits.map(async (limit) => ({ limit, ...(await usageOf(limit)) })));
   const full = used.filter(({ roomAt }) => roomAt > clock.now());
   const words = ({ limit, used: count }: (typeof used)[number]) =>
     `${count} of ${limit.allowed} ${limit.what}`;
-  if (full.length === 0) return { result: 'pass', detail: used.map(words).join('; ') };
+  if (full.length === 0)
+    return {
+      result: 'pass',
+      detail: isConfined ? 'there is room in every limit that counts' : used.map(words).join('; '),
+    };
+  const said = (one: (typeof used)[number]) =>
+    isConfined ? `no more than ${one.limit.allowed} ${one.limit.what}` : words(one);
   return {
     result: 'fail',
-    detail: full.map((one) => `${words(one)}, there is room again at ${toTimestamp(one.roomAt)}`).join('; '),
+    detail: full.map((one) => `${said(one)}, there is room again at ${toTimestamp(one.roomAt)}`).join('; '),
     remedy: 'Nothing: the order waits until then. Fewer, or other, names are a way around some limits.',
   };
 }

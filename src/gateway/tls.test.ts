@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import test from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createSecureContext, connect as connectTls, type SecureVersion } from 'node:tls';
 import {
   caPem,
@@ -14,6 +15,9 @@ import {
   startGateway,
   tlsSocket,
 } from '../../test/support/gateway.ts';
+import { ManualClock, MINUTE } from '../core/clock.ts';
+import { silentLog } from '../core/record.ts';
+import { keepDefaultContext } from './tls.ts';
 
 /** Of what nobody asks for: it stays in the buffer of the connection. */
 const MORE_THAN_IS_READ = 100_000;
@@ -147,4 +151,22 @@ test('a connection for a challenge of a CA ends with its handshake, whatever the
   const talks = await tlsSocket(gateway, 'app.example.com', ['acme-tls/1']);
   talks.on('error', () => {}).write(Buffer.alloc(MORE_THAN_IS_READ), () => talks.destroy());
   await allClosed(gateway);
+});
+
+test('clients that name no host get another certificate a minute after it is there', async () => {
+  const clock = new ManualClock();
+  const [before, after] = [createSecureContext(), createSecureContext()];
+  let selected = before;
+  const server: { _sharedCreds?: unknown } = {};
+  const timer = await keepDefaultContext(server, {
+    clock,
+    log: silentLog,
+    selectCertificate: async () => selected,
+  });
+  assert.equal(server._sharedCreds, before);
+  selected = after;
+  clock.advance(MINUTE);
+  await nextTurn();
+  assert.equal(server._sharedCreds, after);
+  timer.cancel();
 });

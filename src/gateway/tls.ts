@@ -4,7 +4,7 @@
  */
 import { Socket } from 'node:net';
 import type { SecureContext } from 'node:tls';
-import { type Clock, HOUR, type Timer } from '../core/clock.ts';
+import { type Clock, MINUTE, type Timer } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import { parseHostname } from '../core/hostname.ts';
 import type { Log, LogLevel } from '../core/record.ts';
@@ -135,6 +135,9 @@ interface TicketContext {
 /** 1: this is the key; 0: there is none. */
 type TicketAnswer = readonly [found: 0 | 1, mac: Buffer, cipher: Buffer, name: Buffer, iv: Buffer];
 
+/** As often as `selectCertificate` looks again: one that is renewed, revoked or over is not given out for longer. */
+const DEFAULT_EVERY_MS = MINUTE;
+
 /**
  * Node takes a default certificate as key and PEM only; `selectCertificate` gives contexts. A test makes a connection
  * without a server name, and so tells when a Node changes this.
@@ -142,12 +145,12 @@ type TicketAnswer = readonly [found: 0 | 1, mac: Buffer, cipher: Buffer, name: B
 export async function keepDefaultContext(server: object, parts: TlsParts): Promise<Timer> {
   const renew = async () => {
     const context = await parts.selectCertificate(undefined);
-    if (!context) return;
+    if (!context || context === (server as WithDefaultContext)._sharedCreds) return;
     if (parts.tickets) keepTickets(context, parts.tickets);
     (server as WithDefaultContext)._sharedCreds = context;
   };
   await renew();
-  return parts.clock.every(HOUR, () => {
+  return parts.clock.every(DEFAULT_EVERY_MS, () => {
     renew().catch((cause: unknown) => tlsRecord(parts, 'error', `default certificate: ${messageOf(cause)}`));
   });
 }

@@ -17,6 +17,9 @@ import { HOUR, ManualClock, systemClock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
 import { defineOperation } from '../../core/operation.ts';
 import { openSqlite } from '../../store/sqlite.ts';
+import type { Scope } from './calls.ts';
+import type { StoredTask, TaskStore } from './task-store.ts';
+import { Tasks, type TasksOptions } from './tasks.ts';
 
 const TASKS = { extensions: { 'io.modelcontextprotocol/tasks': {} } };
 const admin = principalOf('admin');
@@ -199,6 +202,22 @@ test('after a restart the end of a task is there, and one that was not over has 
   const left = await ended(two.harness, 'tsk_left');
   assert.deepEqual([left.status, left.result, left.error.code], ['failed', undefined, -32603]);
   assert.match(left.error.message, /goes on by itself: look at how it stands/);
+});
+
+test('a task that ends while it is asked for is told as it ended', async () => {
+  const at = Date.now();
+  const row = { id: 'tsk_1', principalId: 'admin', createdAt: at, updatedAt: at, expiresAt: at + HOUR };
+  const rows: StoredTask[] = [
+    { ...row, status: 'working', result: undefined },
+    { ...row, status: 'completed', result: '{"content":[]}' },
+  ];
+  const store: Pick<TaskStore, 'find'> = { find: async () => rows.shift() };
+  // What runs nothing needs no more of it.
+  const tasks = new Tasks({ clock: systemClock, tasks: store } as TasksOptions, assert.fail);
+  const scope = { principal: admin, takesTasks: true } as Scope;
+  const { status, result, error } = await tasks.answer('tasks/get', 'tsk_1', scope);
+  assert.deepEqual([status, result, error], ['completed', { content: [] }, undefined]);
+  await tasks[Symbol.asyncDispose]();
 });
 
 test('a task expires with its time to live, and not before', async (t) => {

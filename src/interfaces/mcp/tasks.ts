@@ -153,8 +153,12 @@ export class Tasks implements AsyncDisposable {
     throw new ProtocolError(ProtocolErrorCode.InvalidParams, 'taskId: there is no such task');
   }
 
-  #detailOf(task: StoredTask): Wire {
-    const running = this.#running.get(task.id);
+  async #detailOf(found: StoredTask): Promise<Wire> {
+    const running = this.#running.get(found.id);
+    // It may have ended since it was read.
+    const again =
+      found.status === 'working' && !running ? await this.#options.tasks.find(found.id) : undefined;
+    const task = again ?? found;
     if (task.status === 'working' && !running)
       return { ...wireOf({ ...task, status: 'failed' }), error: INTERRUPTED };
     const message = task.status === 'working' ? running?.message : undefined;
@@ -174,7 +178,7 @@ export class Tasks implements AsyncDisposable {
 const INTERRUPTED = {
   code: ProtocolErrorCode.InternalError,
   message:
-    'the server was stopped while this ran, and what came of it is not known here; what it had begun goes on by itself: look at how it stands before you repeat the call',
+    'the server was stopped while this ran, or could not keep its result, and what came of it is not known here; what it had begun goes on by itself: look at how it stands before you repeat the call',
 };
 
 const wireOf = ({
