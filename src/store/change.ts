@@ -19,14 +19,18 @@ export interface ChangeParts {
 export function createChange(parts: ChangeParts): Database['change'] {
   const { clock, log } = parts;
   let last: Promise<unknown> = Promise.resolve();
+  let waiting = 0;
   return function change(context, work) {
     const asked = clock.now();
+    waiting += 1;
     const next = last.then(async () => {
+      waiting -= 1;
       if (!log.enabled('store', 'debug')) return runChange(parts, context, work);
       return timed(parts, asked, () => runChange(parts, context, work));
     });
     // The queue goes on whatever came of this change; its caller gets the error from `next`.
-    last = next.then(otherWork, otherWork);
+    const goOn = () => (waiting > 0 ? otherWork() : undefined);
+    last = next.then(goOn, goOn);
     return next;
   };
 }
@@ -36,7 +40,7 @@ const TURNS_BETWEEN = 10;
 
 /**
  * A change is microtasks from its beginning to its end, and so is what leads from one to the next: without turns between
- * them, many changes would keep every socket waiting for the last one. A request takes several turns.
+ * those that wait, many changes would keep every socket waiting for the last one. A request takes several turns.
  */
 async function otherWork(): Promise<void> {
   for (let turns = 0; turns < TURNS_BETWEEN; turns++) await turn();

@@ -12,7 +12,7 @@ test('every block of settings is taken as it stands', async () => {
   assert.ok(blocks.length > 0);
   for (const block of blocks) {
     const files: Record<string, string> = { 'ohp.yaml': block };
-    await loadConfig({ OHP_CONFIG: 'ohp.yaml' }, (path) => files[path] ?? 'aGVsbG8td29ybGQ');
+    await loadConfig({ OHP_CONFIG: 'ohp.yaml' }, (path) => files[path] ?? 'aGVsbG8td29ybGQtYWdhaW4');
   }
 });
 

@@ -39,6 +39,8 @@ export class Sessions {
   readonly #options: SessionsOptions;
   readonly #sessions = new Map<string, Session>();
   readonly #touched = new Set<Session>();
+  /** How often all sessions of somebody were ended. */
+  #endings = 0;
   readonly #timer: Timer;
   readonly #startedAt: number;
 
@@ -106,9 +108,11 @@ export class Sessions {
   }
 
   async endOf(principalId: string): Promise<void> {
-    const own = [...this.#sessions.values()].filter((session) => session.principalId === principalId);
-    await Promise.all(own.map(({ id }) => this.#forget(id)));
+    await this.#forgetOf(principalId);
     await this.#options.store.removeOf(principalId);
+    this.#endings += 1;
+    // A request that came before they were gone from the store has brought its session back.
+    await this.#forgetOf(principalId);
   }
 
   async close(): Promise<void> {
@@ -119,8 +123,11 @@ export class Sessions {
   }
 
   async #recall(id: string): Promise<Session | undefined> {
+    const endings = this.#endings;
     const stored = await this.#options.store.find(id);
     if (!stored) return undefined;
+    // What was read may be gone by now.
+    if (endings !== this.#endings) return this.#recall(id);
     // Another request may have brought it back while this one waited.
     const isOld = stored.lastSeenAt < this.#startedAt;
     const session = this.#sessions.get(id) ?? new Session(stored, this.#options.parts, isOld);
@@ -140,6 +147,11 @@ export class Sessions {
 
   #isExpired(lastSeenAt: number): boolean {
     return lastSeenAt + this.#options.settings.sessionIdleMs <= this.#options.clock.now();
+  }
+
+  async #forgetOf(principalId: string): Promise<void> {
+    const own = [...this.#sessions.values()].filter((session) => session.principalId === principalId);
+    await Promise.all(own.map(({ id }) => this.#forget(id)));
   }
 
   async #forget(id: string): Promise<void> {
