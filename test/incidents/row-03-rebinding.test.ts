@@ -25,6 +25,7 @@ const places: Record<string, string> = {
   hostname: SERVED,
   id: 'tok_0',
   component: 'mcp',
+  issuer: 'default',
   token: 'x',
   path: 'x',
 };
