@@ -8,12 +8,12 @@ import type { Clock } from '../core/clock.ts';
 import { tlsPolicy } from '../core/tls-policy.ts';
 import type { Authorization, Challenge } from './acme/authorization.ts';
 import { keyAuthorization } from './acme/challenge.ts';
+import { HTTP_01_PREFIX } from './acme/http-01.ts';
 import type { AccountRef } from './acme/session.ts';
 import { tlsAlpn01Answer } from './acme/tls-alpn-01.ts';
 import type { ChallengeType } from './issuers.ts';
 
 const PROBE_BYTES = 32;
-const HTTP_01_PATH = '/.well-known/acme-challenge/';
 
 export interface Placed {
   /** Takes it away again. */
@@ -58,7 +58,7 @@ export class Challenges {
       bytes.toString('base64url'),
     ) as [string, string];
     this.#http.set(token, { hostname, body });
-    return { path: `${HTTP_01_PATH}${token}`, body, remove: () => void this.#http.delete(token) };
+    return { path: `${HTTP_01_PREFIX}${token}`, body, remove: () => void this.#http.delete(token) };
   };
 
   async place({ authorization, challenge, account }: Placing): Promise<Placed> {

@@ -147,19 +147,19 @@ test('what strangers come for takes nothing of the budget of the owner of the wi
   assert.ok((await one.issuance.ownerRoomAt('tok_owner')) <= clock.now());
 });
 
+/** With a CA that refuses every order. `refused`: how many. */
+async function refusingEdge(t: TestContext) {
+  let refusals = 0;
+  const trouble = (what: string) => {
+    if (what !== 'newOrder') return;
+    refusals++;
+    throw problem('rejectedIdentifier', 400);
+  };
+  return { ...(await edge(t, {}, { trouble })), refused: () => refusals };
+}
+
 test('who comes for a name that was ordered by hand and waits after a failure brings nothing forward, and does not wait', async (t) => {
-  let requests = 0;
-  const { one, come, clock } = await edge(
-    t,
-    {},
-    {
-      trouble: (what) => {
-        if (what !== 'newOrder') return;
-        requests++;
-        throw problem('rejectedIdentifier', 400);
-      },
-    },
-  );
+  const { one, come, clock, refused } = await refusingEdge(t);
   const { id } = await one.issuance.request({
     names: ['a.company.io'],
     issuer: 'ca',
@@ -169,11 +169,11 @@ test('who comes for a name that was ordered by hand and waits after a failure br
   });
   await one.issuance.settle();
   const held = await one.issuance.orders.get(id);
-  assert.equal(requests, 1);
+  assert.equal(refused(), 1);
   clock.advance(10 * MINUTE);
   assert.equal(await come('a.company.io'), undefined);
   await one.issuance.settle();
-  assert.equal(requests, 1);
+  assert.equal(refused(), 1);
   assert.equal((await one.issuance.orders.get(id))?.nextAttemptAt, held?.nextAttemptAt);
 });
 
@@ -203,26 +203,15 @@ test('whoever waited leaves no listener behind', async (t) => {
 });
 
 test('what fails is not tried on in the background, and not again for the next quarter of an hour', async (t) => {
-  let requests = 0;
-  const { one, come, clock } = await edge(
-    t,
-    {},
-    {
-      trouble: (what) => {
-        if (what !== 'newOrder') return;
-        requests++;
-        throw problem('rejectedIdentifier', 400);
-      },
-    },
-  );
+  const { one, come, clock, refused } = await refusingEdge(t);
   assert.equal(await come('a.company.io'), undefined);
   assert.equal(await come('a.company.io'), undefined);
   assert.equal(await one.issuance.orders.countOpen(), 0);
   clock.advance(HOUR);
   await turn(one);
-  assert.equal(requests, 1);
+  assert.equal(refused(), 1);
   await come('a.company.io');
-  assert.equal(requests, 2);
+  assert.equal(refused(), 2);
 });
 
 test('what is come for is renewed; what nobody comes for any more runs out', async (t) => {

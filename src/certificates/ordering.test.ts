@@ -4,6 +4,20 @@ import { DAY, HOUR, MINUTE } from '../core/clock.ts';
 import { problem, unreachable } from './fake-ca.fixture.ts';
 import { issuer, openWorld } from './ordering.fixture.ts';
 import { urgency } from './order-schema.ts';
+import type { NewOrderRow } from './orders.ts';
+
+/** `directory`: unknown of an order that an older version made. */
+const servedOrder = (names: readonly string[], directory?: string): NewOrderRow => ({
+  names,
+  issuer: issuer.name,
+  ...(directory !== undefined && { directory }),
+  keyType: 'p256',
+  reason: 'served',
+  replaces: undefined,
+  profile: undefined,
+  owner: undefined,
+  urgency: urgency.served,
+});
 
 test('request_certificate repeated with its idempotency key is the same order, also when that is over and after a restart', async (t) => {
   const { ca, start } = await openWorld(t);
@@ -28,16 +42,7 @@ test('request_certificate repeated with its idempotency key is the same order, a
 test('the key of a request that found an open order is kept too', async (t) => {
   const { ca, start, wanted } = await openWorld(t, { wanted: ['a.company.io'] });
   const { issuance, call } = await start();
-  const opened = await issuance.orders.open({
-    names: wanted,
-    issuer: 'ca',
-    keyType: 'p256',
-    reason: 'served',
-    replaces: undefined,
-    profile: undefined,
-    owner: undefined,
-    urgency: 1,
-  });
+  const opened = await issuance.orders.open(servedOrder(wanted));
   const input = { names: wanted, idempotency_key: 'request-0001' };
   assert.equal((await call('request_certificate', input)).id, opened.id);
   assert.equal((await call('request_certificate', input)).id, opened.id);
@@ -48,17 +53,7 @@ test('an order that is open goes to the CA that somebody asks for by name', asyn
   const second = { ...issuer, name: 'second', directoryUrl: 'https://second.test/dir' };
   const { start } = await openWorld(t, { issuers: [issuer, second] });
   const { issuance, call } = await start();
-  const { id } = await issuance.orders.open({
-    names: ['a.company.io'],
-    issuer: issuer.name,
-    directory: issuer.directoryUrl,
-    keyType: 'p256',
-    reason: 'served',
-    replaces: undefined,
-    profile: undefined,
-    owner: undefined,
-    urgency: 1,
-  });
+  const { id } = await issuance.orders.open(servedOrder(['a.company.io'], issuer.directoryUrl));
   const order = await call('request_certificate', { names: ['a.company.io'], issuer: 'second' });
   assert.deepEqual([order.id, order.state, order.issuer], [id, 'issued', 'second']);
   assert.equal((await issuance.orders.get(id))?.document.directory, second.directoryUrl);
@@ -68,18 +63,7 @@ test('who asks by hand for a name whose order waits behind others is served befo
   const wanted = Array.from({ length: 20 }, (_, index) => `host-${index}.company.io`);
   const { ca, start } = await openWorld(t, { wanted });
   const { issuance, call } = await start();
-  for (const name of wanted)
-    await issuance.orders.open({
-      names: [name],
-      issuer: 'ca',
-      directory: issuer.directoryUrl,
-      keyType: 'p256',
-      reason: 'served',
-      replaces: undefined,
-      profile: undefined,
-      owner: undefined,
-      urgency: urgency.served,
-    });
+  for (const name of wanted) await issuance.orders.open(servedOrder([name], issuer.directoryUrl));
   const last = wanted.at(-1) ?? '';
   assert.equal((await call('request_certificate', { names: [last] })).state, 'issued');
   assert.deepEqual(ca.asked[0]?.names, [last]);
