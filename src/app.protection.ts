@@ -8,7 +8,7 @@ import type { Sealer } from './core/sealer.ts';
 import { Assertions } from './oauth/assertions.ts';
 import { PATHS } from './oauth/paths.ts';
 import type { OAuthService } from './oauth/service.ts';
-import { SITE_CLIENT } from './oauth/site-client.ts';
+import { SITE_CLIENT_ID } from './core/own-client.ts';
 import type { Visitor } from './protection/policy.ts';
 import { ProtectionService } from './protection/service.ts';
 import { Sites } from './protection/site.ts';
@@ -41,7 +41,7 @@ export async function openProtection(parts: ProtectionParts, stack: AsyncDisposa
       sealer,
       clock,
       log,
-      clientId: SITE_CLIENT,
+      clientId: SITE_CLIENT_ID,
       paths: { authorization: PATHS.authorization, endSession: PATHS.end_session },
       visitor: (id) => visitorOf(users, id),
       isGrantAlive: (id) => oauth.grants.find(id) !== undefined,

@@ -177,6 +177,34 @@ test('every unit has a rule', () => {
   assert.deepEqual(missing, [], 'add it to `allowed`, with the fewest imports that work');
 });
 
+/** What is loaded when it is first asked for; each would cost the start a tenth of a second or more. */
+const LATE = [
+  '@node-rs/argon2',
+  '@simplewebauthn/server',
+  'dockerode',
+  'oidc-provider',
+  'openid-client',
+  'yaml',
+] as const;
+
+test('a start loads no package that is needed later', () => {
+  const seen = new Set(['main.ts']);
+  const problems: string[] = [];
+  for (const path of seen) {
+    const text = readFileSync(join(src, path), 'utf8');
+    for (const name of valueImportsOf(text)) {
+      if (name.startsWith('.')) seen.add(relative(src, join(src, dirname(path), name)));
+      else if (LATE.some((late) => late === name)) problems.push(`${path}: ${name}`);
+    }
+  }
+  assert.ok(seen.size > 100, 'the walk from main.ts has reached the program');
+  assert.deepEqual(problems, [], 'import it where it is used, by `await import()`, or take only its types');
+});
+
+/** Without those that only name types, which are gone when it runs. */
+const valueImportsOf = (text: string): string[] =>
+  importsOf(text.replace(/^(?:import|export)\s+(?:type\s|\{(?:\s*type\s+[\w\s]+,?)+\s*\})[^;]*;/gm, ''));
+
 test('built-in modules are written with node:', () => {
   const bare = new Set(builtinModules.filter((name) => !name.startsWith('_') && !name.startsWith('node:')));
   const problems = files.flatMap((file) => file.imports.filter((name) => bare.has(name)));

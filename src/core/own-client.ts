@@ -1,2 +1,6 @@
-/** The command line as a client of the authorization server: known to both, registered by nobody. */
+/** What this system is to its own authorization server: clients that nobody registered. */
+
+/** The command line. */
 export const CLI_CLIENT_ID = 'ohp-cli';
+/** The hostnames where browsers sign in. */
+export const SITE_CLIENT_ID = 'ohp-sites';

@@ -12,6 +12,7 @@ import type { Dispatch } from '../core/dispatch.ts';
 import type { Endpoint } from '../core/endpoints.ts';
 import { AppError, errorSurface, toAppError } from '../core/errors.ts';
 import type { Exchange, ExchangeHandler } from '../core/exchange.ts';
+import { lazy } from '../core/lazy.ts';
 import { limits } from '../core/limits.ts';
 import type { AnyOperation } from '../core/operation.ts';
 import type { Access, Principal } from '../core/principal.ts';
@@ -55,11 +56,11 @@ interface Route {
 
 export function createRestInterface(options: RestOptions): RestInterface {
   const { operations, version, access } = options;
-  const openApi = JSON.stringify(openApiOf(operations, version));
+  const openApi = lazy(() => JSON.stringify(openApiOf(operations, version)));
   const startPage = createStartPage();
   const match = createMatcher([
     { method: 'GET', path: '/', run: async (exchange) => startPage(exchange) },
-    { method: 'GET', path: OPENAPI_PATH, run: async (exchange) => sendText(exchange, openApi) },
+    { method: 'GET', path: OPENAPI_PATH, run: async (exchange) => sendText(exchange, openApi()) },
     ...operations.map((operation) => routeOf(operation, options)),
   ]);
   return {
@@ -76,12 +77,13 @@ export function createRestInterface(options: RestOptions): RestInterface {
 }
 
 function routeOf(operation: AnyOperation, { operations, dispatch }: RestOptions): Route {
-  const args = argumentsOf(operation);
+  const argumentsOnce = lazy(() => argumentsOf(operation));
   const location = locationOf(operation, operations);
   return {
     ...operation.http,
     async run(exchange, principal, params) {
       exchange.note({ operation: operation.name });
+      const args = argumentsOnce();
       const read = () => readInput(operation, args, exchange, decoded(params, args));
       const { traceId, clientAddress, signal, headers } = exchange;
       const stream = progressStream(exchange, operation);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { SECOND } from '../core/clock.ts';
 import { discover, refresh, register, signIn } from './oauth-client.fixture.ts';
-import { ACCESS_TOKEN_MS } from './provider.ts';
+import { ACCESS_TOKEN_MS } from './lifetimes.ts';
 import { startAuthorizationServer } from './server.fixture.ts';
 
 test('an access token opens nothing once its hour is over; its refresh token gives another one', async () => {

@@ -14,7 +14,7 @@ import type { Principal } from '../core/principal.ts';
 import type { Sealer } from '../core/sealer.ts';
 import type { Database, Writer } from '../store/database.ts';
 import { listRecords } from './record-list.ts';
-import { clientKey, type ClientMetadata, sealPayload } from './records.ts';
+import { clientKey, type ClientMetadata, sealPayload } from './record-form.ts';
 import { redirectFault } from './redirects.ts';
 import type { CreatedClient } from './schema.ts';
 

@@ -11,8 +11,8 @@ import Provider, {
   type KoaContextWithOIDC,
 } from 'oidc-provider';
 import { PROOF_ALGORITHMS } from '../core/bearer.ts';
-import { HOUR, MINUTE, SECOND } from '../core/clock.ts';
 import { newId } from '../core/ids.ts';
+import { SITE_CLIENT_ID } from '../core/own-client.ts';
 import { DEFAULT_SCOPE, type Permission } from '../core/permissions.ts';
 import type { AccessTokenClaims } from './access-tokens.ts';
 import {
@@ -25,37 +25,14 @@ import {
   mayIntrospect,
   scopesFor,
 } from './client-rules.ts';
+import { ACCESS_TOKEN_MS, lifetimes } from './lifetimes.ts';
 import { IssuedTokens } from './issued-tokens.ts';
 import { type IsSignedIn, policyWith } from './interactions/policy.ts';
 import { SIGNING_ALGORITHM, type SigningKey } from './keys.ts';
 import { INTERACTION_PREFIX, isDiscovery, PATHS } from './paths.ts';
 import { Records, type RecordsOptions } from './records.ts';
 import { dropOutgrown } from './rejections.ts';
-import { allowSiteCallbacks, SITE_CLIENT, siteClient, siteGrant, type SiteRules } from './site-client.ts';
-
-const DAY = 24 * HOUR;
-const seconds = (milliseconds: number): number => milliseconds / SECOND;
-
-/** @see mcp.md §6.7: clients that refresh more often than hourly lose races. */
-export const ACCESS_TOKEN_MS = HOUR;
-const CODE_MS = MINUTE;
-const REFRESH_TOKEN_MS = 30 * DAY;
-export const SESSION_MS = 14 * DAY;
-const GRANT_MS = 180 * DAY;
-export const INTERACTION_MS = 10 * MINUTE;
-const DEVICE_CODE_MS = 10 * MINUTE;
-
-const lifetimes = {
-  AccessToken: seconds(ACCESS_TOKEN_MS),
-  AuthorizationCode: seconds(CODE_MS),
-  ClientCredentials: seconds(ACCESS_TOKEN_MS),
-  DeviceCode: seconds(DEVICE_CODE_MS),
-  Grant: seconds(GRANT_MS),
-  IdToken: seconds(HOUR),
-  Interaction: seconds(INTERACTION_MS),
-  RefreshToken: seconds(REFRESH_TOKEN_MS),
-  Session: seconds(SESSION_MS),
-};
+import { allowSiteCallbacks, siteClient, siteGrant, type SiteRules } from './site-client.ts';
 
 /** What is fetched of a client: the draft recommends 5 kilobytes for its metadata (§6.6). */
 const MAX_DOCUMENT_BYTES = 5 * 1024;
@@ -263,7 +240,7 @@ function featuresOf(options: ProviderOptions): NonNullable<Configuration['featur
           scope: scopesFor(known.scopes, context, client, options.clientPermissions).join(' '),
           audience: audienceOf(identifier),
           accessTokenFormat: 'jwt',
-          accessTokenTTL: seconds(ACCESS_TOKEN_MS),
+          accessTokenTTL: lifetimes.AccessToken,
           jwt: { sign: { alg: SIGNING_ALGORITHM } },
         };
       },
@@ -318,7 +295,7 @@ async function existingGrant({ oidc }: KoaContextWithOIDC, options: ProviderOpti
   const redirectUri = params?.['redirect_uri'];
   const userId = session?.accountId;
   if (userId === undefined || !client || typeof redirectUri !== 'string') return undefined;
-  if (client.clientId === SITE_CLIENT)
+  if (client.clientId === SITE_CLIENT_ID)
     return siteGrant(provider, { userId, redirectUri }, { consentedGrant, sites });
   const grant = await grantOf(provider, await consentedGrant(userId, client.clientId, redirectUri));
   if (grant?.accountId !== userId || grant.clientId !== client.clientId) return undefined;

@@ -3,6 +3,7 @@ import type { AdapterPayload } from 'oidc-provider';
 import type { Clock } from '../core/clock.ts';
 import type { Sealer } from '../core/sealer.ts';
 import type { Database } from '../store/database.ts';
+import { openPayload } from './record-form.ts';
 
 export interface RecordListOptions {
   readonly database: Database;
@@ -68,7 +69,3 @@ export async function listRecords(
     payload: openPayload(sealer, row.id, row.payload),
   }));
 }
-
-/** What this system sealed itself it may believe. */
-export const openPayload = (sealer: Sealer, key: string, sealed: string): AdapterPayload =>
-  JSON.parse(sealer.open(sealed, `oauth:${key}`)) as AdapterPayload;

@@ -4,12 +4,12 @@
  * because the library reads first and consumes afterwards.
  * @see {@link https://www.rfc-editor.org/rfc/rfc9700#section-4.14.2 | RFC 9700 §4.14.2} on refresh token rotation
  */
-import { createHash } from 'node:crypto';
 import { type Adapter, type AdapterPayload, errors } from 'oidc-provider';
 import { type Clock, MINUTE, SECOND } from '../core/clock.ts';
 import type { Sealer } from '../core/sealer.ts';
 import type { Database, Writer } from '../store/database.ts';
-import { type GrantFacts, openPayload } from './record-list.ts';
+import { openPayload, recordKey, sealPayload } from './record-form.ts';
+import type { GrantFacts } from './record-list.ts';
 
 /**
  * A refresh token that was used goes on working this long: clients with several processes refresh at the same time,
@@ -27,23 +27,6 @@ export interface RecordsOptions {
   readonly onGrantSaved: (grant: GrantFacts) => void;
 }
 
-const HASH = 'sha256';
-
-/** Ids are unguessable, so a plain digest is enough; `model` keeps the spaces apart. */
-const keyOf = (model: string, id: string): string =>
-  createHash(HASH).update(`${model}:${id}`).digest('base64url');
-
-/** Where the record of a client is found. */
-export const clientKey = (clientId: string): string => keyOf('Client', clientId);
-
-/** Of a client that this system makes itself. */
-export interface ClientMetadata extends Readonly<Record<string, unknown>> {
-  readonly client_id: string;
-}
-
-export const sealPayload = (sealer: Sealer, key: string, payload: object): string =>
-  sealer.seal(JSON.stringify(payload), `oauth:${key}`);
-
 export class Records implements Adapter {
   readonly #model: string;
   readonly #options: RecordsOptions;
@@ -57,12 +40,12 @@ export class Records implements Adapter {
     const { database, clock } = this.#options;
     const now = clock.now();
     const expiresAt = expiresInSeconds ? now + expiresInSeconds * SECOND : null;
-    const key = keyOf(this.#model, id);
+    const key = recordKey(this.#model, id);
     const row = {
       model: this.#model,
       grant_id: this.#model === 'Grant' ? id : (payload.grantId ?? null),
-      uid: payload.uid === undefined ? null : keyOf('uid', payload.uid),
-      user_code: payload.userCode === undefined ? null : keyOf('user_code', payload.userCode),
+      uid: payload.uid === undefined ? null : recordKey('uid', payload.uid),
+      user_code: payload.userCode === undefined ? null : recordKey('user_code', payload.userCode),
       account_id: payload.accountId ?? null,
       client_id: this.#model === 'Client' ? id : (payload.clientId ?? null),
       payload: sealPayload(this.#options.sealer, key, payload),
@@ -83,22 +66,22 @@ export class Records implements Adapter {
   }
 
   find(id: string): Promise<AdapterPayload | undefined> {
-    return this.#findBy('id', keyOf(this.#model, id));
+    return this.#findBy('id', recordKey(this.#model, id));
   }
 
   findByUid(uid: string): Promise<AdapterPayload | undefined> {
-    return this.#findBy('uid', keyOf('uid', uid));
+    return this.#findBy('uid', recordKey('uid', uid));
   }
 
   findByUserCode(userCode: string): Promise<AdapterPayload | undefined> {
-    return this.#findBy('user_code', keyOf('user_code', userCode));
+    return this.#findBy('user_code', recordKey('user_code', userCode));
   }
 
   /** @throws InvalidGrant when somebody else was faster. */
   async consume(id: string): Promise<void> {
     const { database, clock } = this.#options;
     const now = clock.now();
-    const key = keyOf(this.#model, id);
+    const key = recordKey(this.#model, id);
     const isConsumed = await database.change({}, async (tx) => {
       const { numUpdatedRows } = await tx
         .updateTable('oauth_records')
@@ -113,7 +96,7 @@ export class Records implements Adapter {
 
   async destroy(id: string): Promise<void> {
     await this.#options.database.change({}, async (tx, afterCommit) => {
-      await tx.deleteFrom('oauth_records').where('id', '=', keyOf(this.#model, id)).execute();
+      await tx.deleteFrom('oauth_records').where('id', '=', recordKey(this.#model, id)).execute();
       if (this.#model === 'Grant') afterCommit(() => this.#options.onGrantGone(id));
     });
   }

@@ -16,7 +16,7 @@ import { CreatedClients } from './created-clients.ts';
 import { KeyRing } from './keys.ts';
 import { RevokedTokens } from './revoked-tokens.ts';
 import { AuthorizationServer, type ServerOptions } from './server.ts';
-import { redeemSiteCode, type SiteCode } from './site-client.ts';
+import type { SiteCode } from './site-client.ts';
 
 export interface OAuthOptions
   extends Omit<
@@ -102,6 +102,7 @@ export class OAuthService {
 
   /** Who came back from a sign-in for a protected hostname. */
   async redeem(issuer: string, code: SiteCode): Promise<{ userId: string; grantId: string } | undefined> {
+    const { redeemSiteCode } = await import('./site-client.ts');
     return redeemSiteCode(await this.server.provider(issuer), code);
   }
 

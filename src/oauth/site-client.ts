@@ -4,11 +4,10 @@
  * network. One grant for each user and hostname, so that `list_grants` shows it and `revoke_grant` signs them out.
  */
 import { createHash } from 'node:crypto';
-import { isSameText } from '../core/same-text.ts';
 import type Provider from 'oidc-provider';
 import { type ClientMetadata, errors } from 'oidc-provider';
-
-export const SITE_CLIENT = 'ohp-sites';
+import { SITE_CLIENT_ID } from '../core/own-client.ts';
+import { isSameText } from '../core/same-text.ts';
 
 export interface SiteRules {
   /** Whether this is the callback of a hostname where browsers sign in. */
@@ -22,7 +21,7 @@ export interface SiteRules {
 }
 
 export const siteClient: ClientMetadata = {
-  client_id: SITE_CLIENT,
+  client_id: SITE_CLIENT_ID,
   client_name: 'a protected site',
   // Never used: `allowSiteCallbacks` decides by what is protected at that moment.
   redirect_uris: ['https://closed.invalid/.ohp/callback'],
@@ -37,7 +36,7 @@ export function allowSiteCallbacks(provider: Provider, { isCallback }: SiteRules
   // oxlint-disable-next-line typescript/unbound-method -- see the sentence above
   const registered = prototype.redirectUriAllowed;
   prototype.redirectUriAllowed = function (uri) {
-    return this.clientId === SITE_CLIENT ? isCallback(uri) : registered.call(this, uri);
+    return this.clientId === SITE_CLIENT_ID ? isCallback(uri) : registered.call(this, uri);
   };
 }
 
@@ -52,13 +51,13 @@ export async function siteGrant(
     sites: SiteRules;
   },
 ) {
-  const known = await consentedGrant(userId, SITE_CLIENT, redirectUri);
+  const known = await consentedGrant(userId, SITE_CLIENT_ID, redirectUri);
   const grant = known === undefined ? undefined : await provider.Grant.find(known);
-  if (grant?.accountId === userId && grant.clientId === SITE_CLIENT) return grant;
-  const fresh = new provider.Grant({ accountId: userId, clientId: SITE_CLIENT });
+  if (grant?.accountId === userId && grant.clientId === SITE_CLIENT_ID) return grant;
+  const fresh = new provider.Grant({ accountId: userId, clientId: SITE_CLIENT_ID });
   fresh.addOIDCScope('openid');
   const grantId = await fresh.save();
-  await sites.remember({ userId, clientId: SITE_CLIENT, redirectUri, grantId });
+  await sites.remember({ userId, clientId: SITE_CLIENT_ID, redirectUri, grantId });
   return fresh;
 }
 
@@ -78,7 +77,7 @@ export async function redeemSiteCode(
   const challenge = createHash('sha256').update(verifier).digest('base64url');
   const isOurs =
     found?.isValid === true &&
-    found.clientId === SITE_CLIENT &&
+    found.clientId === SITE_CLIENT_ID &&
     found.redirectUri === redirectUri &&
     found.codeChallengeMethod === 'S256' &&
     isSameText(found.codeChallenge ?? '', challenge);

@@ -5,6 +5,7 @@
  */
 import { mayRun } from '../../core/dispatch.ts';
 import { AppError } from '../../core/errors.ts';
+import { lazy } from '../../core/lazy.ts';
 import { type AnyOperation, type Toolset, toolsets } from '../../core/operation.ts';
 import { type Permission, permissions } from '../../core/permissions.ts';
 import { isConfined, type Principal } from '../../core/principal.ts';
@@ -55,7 +56,9 @@ export function createViews(
 ): Views {
   const operations = servedByMcp(all);
   const off = new Set(operations.filter(isOff));
-  const definitions = new Map(operations.map((operation) => [operation, definitionOf(operation)]));
+  const definitions = new Map(
+    operations.map((operation) => [operation, lazy(() => definitionOf(operation))]),
+  );
   const views = new Map<string, View>();
   const narrowings = new Map<string, Narrowing>();
   const byPrincipal = new WeakMap<Principal, Map<string, View>>();
@@ -104,7 +107,7 @@ function grantsOf(principal: Principal): string {
 interface ViewSource {
   operations: readonly AnyOperation[];
   off: ReadonlySet<AnyOperation>;
-  definitions: ReadonlyMap<AnyOperation, ToolDefinition>;
+  definitions: ReadonlyMap<AnyOperation, () => ToolDefinition>;
   principal: Principal;
   narrowing: Narrowing;
   profile: ServerProfile;
@@ -117,7 +120,7 @@ function buildView({ operations, off, definitions, principal, narrowing, profile
   const hasSearch = mayRun(find, principal);
   const listed = permitted.filter(({ mcp }) => mcp === 'listed');
   const tools = [
-    ...listed.map((operation) => definitions.get(operation) ?? definitionOf(operation)),
+    ...listed.map((operation) => definitions.get(operation)?.() ?? definitionOf(operation)),
     ...(hasSearch ? [definitionOf(find), callOperationDefinition(narrowing.readOnly)] : []),
   ];
   const toolsWithoutIcons = tools.map(({ icons: _icons, ...tool }): ToolDefinition => tool);

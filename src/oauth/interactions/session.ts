@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { MINUTE, SECOND } from '../../core/clock.ts';
 import { ACCOUNT_PATH, INTERACTION_PREFIX } from '../paths.ts';
-import { INTERACTION_MS, SESSION_MS } from '../provider.ts';
+import { INTERACTION_MS, SESSION_MS } from '../lifetimes.ts';
 import { type OwnSession, type Person, textOf, type Visit } from './scene.ts';
 
 /** How long ago somebody may have signed in who changes how they sign in. */
