@@ -19,18 +19,14 @@ export interface ChangeParts {
 export function createChange(parts: ChangeParts): Database['change'] {
   const { clock, log } = parts;
   let last: Promise<unknown> = Promise.resolve();
-  let waiting = 0;
   return function change(context, work) {
     const asked = clock.now();
-    waiting += 1;
     const next = last.then(async () => {
-      waiting -= 1;
       if (!log.enabled('store', 'debug')) return runChange(parts, context, work);
       return timed(parts, asked, () => runChange(parts, context, work));
     });
     // The queue goes on whatever came of this change; its caller gets the error from `next`.
-    const goOn = () => (waiting > 0 ? otherWork() : undefined);
-    last = next.then(goOn, goOn);
+    last = next.then(otherWork, otherWork);
     return next;
   };
 }
@@ -40,7 +36,8 @@ const TURNS_BETWEEN = 10;
 
 /**
  * A change is microtasks from its beginning to its end, and so is what leads from one to the next: without turns between
- * those that wait, many changes would keep every socket waiting for the last one. A request takes several turns.
+ * them, many changes would keep every socket waiting for the last one. A request takes several turns. Also behind one
+ * that nobody waits for: calls that are read in the same turn run one after the other, and none sees the next.
  */
 async function otherWork(): Promise<void> {
   for (let turns = 0; turns < TURNS_BETWEEN; turns++) await turn();

@@ -65,20 +65,24 @@ export function databaseContract(
     },
   );
 
-  test(title('many changes at once do not keep the event loop: there are turns between them'), async () => {
-    await using database = (await open()).database;
-    const names = Array.from({ length: 20 }, (_, index) => `key-${index}`);
-    let turns = 0;
-    let isOver = false;
-    const count = () => {
-      turns += 1;
-      if (!isOver) setImmediate(count);
-    };
-    setImmediate(count);
-    await Promise.all(names.map((name) => write(database, name)));
-    isOver = true;
-    assert.ok(turns >= names.length, `${turns} turns for ${names.length} changes`);
-  });
+  for (const [how, all] of [
+    ['many changes at once', (names: string[], one: Write) => Promise.all(names.map(one))],
+    ['changes that each begin when the one before has ended', inTurn],
+  ] as const)
+    test(title(`${how} do not keep the event loop: there are turns between them`), async () => {
+      await using database = (await open()).database;
+      const names = Array.from({ length: 20 }, (_, index) => `key-${index}`);
+      let turns = 0;
+      let isOver = false;
+      const count = () => {
+        turns += 1;
+        if (!isOver) setImmediate(count);
+      };
+      setImmediate(count);
+      await all(names, (name) => write(database, name));
+      isOver = true;
+      assert.ok(turns >= names.length, `${turns} turns for ${names.length} changes`);
+    });
 
   test(title('news that fails is reported and hides neither the change nor the other news'), async () => {
     const records: LogRecord[] = [];
@@ -191,4 +195,10 @@ async function keys(database: Database): Promise<string[]> {
     .orderBy('key')
     .execute();
   return rows.map(({ key }) => key);
+}
+
+type Write = (name: string) => Promise<unknown>;
+
+async function inTurn(names: readonly string[], one: Write): Promise<void> {
+  for (const name of names) await one(name);
 }
