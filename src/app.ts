@@ -44,7 +44,7 @@ import { principalIdOf } from './oauth/authenticate.ts';
 import { oauthEndpoints } from './oauth/endpoints.ts';
 import { operations } from './operations.ts';
 import type { ProtectionService } from './protection/service.ts';
-import { createDockerEngine } from './services/engine.docker.ts';
+import { openEngine } from './services/open-engine.ts';
 import { createServiceDirectory } from './services/service.ts';
 import { createSessionStore } from './sessions/store.ts';
 import { createTaskStore } from './sessions/tasks.ts';
@@ -220,7 +220,7 @@ function openServices(
     protection,
   } = parts;
   const endpoints = createEndpointRegistry();
-  const engine = createDockerEngine({ socket: config.docker.socket, clock, log });
+  const engine = openEngine({ docker: config.docker, policy: config.services }, { clock, log });
   const commands = stack.use(
     createCommandService({
       mode: config.commands.mode,

@@ -7,6 +7,7 @@ import { parseHostname, parseHostnamePattern } from '../core/hostname.ts';
 import { logLevels } from '../core/record.ts';
 import { toolsets } from '../core/operation.ts';
 import { rangeFault } from '../gateway/client-address.ts';
+import { policySchema } from '../services/policy.ts';
 import { acmeSchema } from './acme.ts';
 import { alertsSchema } from './alerts.ts';
 import { originFault, publicUrlFault } from './origins.ts';
@@ -261,6 +262,7 @@ export const configSchema = z.strictObject({
         .describe('Unix socket of the container engine'),
     })
     .prefault({}),
+  services: policySchema,
 });
 
 export type Config = z.output<typeof configSchema>;

@@ -1,124 +1,361 @@
-/** Docker Engine (and Podman, which speaks its API) over its Unix socket. */
+/**
+ * Docker Engine (and Podman, which speaks its API) over its Unix socket or TLS. A driver: `open-engine.ts` alone makes one,
+ * and puts the policy in front of it. Connects for each request: an engine may come and go.
+ */
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
-import { z } from 'zod';
-import { type Clock, SECOND } from '../core/clock.ts';
+import type { z } from 'zod';
+import { type Clock, MINUTE, SECOND } from '../core/clock.ts';
 import { AppError, messageOf } from '../core/errors.ts';
 import { type Log, writeDebug } from '../core/record.ts';
 import { cleanText } from '../core/untrusted.ts';
-import type { Container, ContainerEngine } from './engine.ts';
+import * as answers from './engine.docker.answers.ts';
+import { checkAnswer, messageIn, parseAnswer } from './engine.docker.forms.ts';
+import { logLines } from './engine.docker.logs.ts';
+import { createBodyOf } from './engine.docker.request.ts';
+import * as things from './engine.docker.things.ts';
+import type { ContainerDriver } from './engine.driver.ts';
+import type { EngineState } from './engine.ts';
+import {
+  createWire,
+  jsonLines,
+  type Wire,
+  type WireAnswer,
+  type WireRequest,
+  type WireTarget,
+} from './wire.ts';
 
-const TIMEOUT_MS = 5 * SECOND;
+const NAME = 'the container engine';
+/** For what the engine does meanwhile: making, removing, starting. */
+const WORK_MS = MINUTE;
+/** Beyond the time that a container has to end. */
+const STOP_MARGIN_MS = 30 * SECOND;
+/** A large layer is unpacked without a word. */
+const PULL_SILENCE_MS = 5 * MINUTE;
 /** The engine returns the newest this many; who has more needs another tool. */
 const MAX_CONTAINERS = 5000;
-/** With a limit the engine leaves nothing out by itself, so what does not run is left out by a filter. */
-const ALL = { all: true, limit: MAX_CONTAINERS };
-const RUNNING = { ...ALL, filters: { status: ['running', 'paused', 'restarting'] } };
-
-const versionSchema = z.object({ Version: z.string() });
-
-const containersSchema = z.array(
-  z.object({
-    Id: z.string(),
-    Names: z.array(z.string()).nullish(),
-    Image: z.string(),
-    State: z.string(),
-    Status: z.string(),
-    Created: z.number(),
-    Ports: z
-      .array(
-        z.object({
-          IP: z.string().optional(),
-          PrivatePort: z.number(),
-          PublicPort: z.number().optional(),
-          Type: z.string(),
-        }),
-      )
-      .nullish(),
-  }),
-);
+/** With a limit Docker leaves nothing out by itself, and Podman's filter knows other words: what does not run is left out here. */
+const ALL = { all: 'true', limit: String(MAX_CONTAINERS) };
+const RUNNING = new Set(['running', 'paused', 'restarting']);
+const FOLLOWED = JSON.stringify({ type: ['container', 'network'] });
+const NOT_MODIFIED = 304;
 
 export interface DockerEngineOptions {
-  /** Path of the Unix socket. */
-  socket: string;
+  /** A Unix socket, or an engine elsewhere by TLS with both certificates. */
+  target: WireTarget;
   clock: Clock;
   log: Log;
 }
 
-/** Connects when it is first asked, and again each time: an engine may come and go. */
-export function createDockerEngine(options: DockerEngineOptions): ContainerEngine {
-  const ask = createAsk(options);
+export function createDockerDriver(options: DockerEngineOptions): ContainerDriver {
+  const asker = createAsker(options);
   return {
     async ping() {
-      const state = await socketState(options);
+      const state = await asker.state();
       if (!state.connected) return state;
-      const { Version } = await ask(versionSchema, (client, abortSignal) => client.version({ abortSignal }));
+      const { Version } = await asker.ask(answers.versionSchema, { method: 'GET', path: '/version' });
       return { connected: true, version: cleanText(Version) };
     },
-    async listContainers({ all }) {
-      const state = await socketState(options);
-      if (!state.connected) throw new AppError('UNAVAILABLE', state.reason);
-      const found = await ask(containersSchema, (client, abortSignal) =>
-        client.listContainers({ ...(all ? ALL : RUNNING), abortSignal }),
-      );
-      return found.map(containerOf);
+    ...containerVerbs(asker),
+    ...logVerbs(asker),
+    ...imageVerbs(asker),
+    ...networkVerbs(asker),
+    ...volumeVerbs(asker),
+  };
+}
+
+const query = (path: string, fields: Readonly<Record<string, string>>): string =>
+  `${path}?${new URLSearchParams(fields).toString()}`;
+const containerPath = (ref: string, rest = ''): string => `/containers/${encodeURIComponent(ref)}${rest}`;
+const seconds = (ms: number): string => String(Math.ceil(ms / SECOND));
+
+type Asker = ReturnType<typeof createAsker>;
+
+function containerVerbs(
+  asker: Asker,
+): Pick<ContainerDriver, 'list' | 'inspect' | 'create' | 'start' | 'stop' | 'restart' | 'remove' | 'stats'> {
+  const what = (ref: string) => ({ what: `container ${ref}` });
+  return {
+    async list({ all }) {
+      const path = query('/containers/json', ALL);
+      const found = await asker.ask(answers.containersSchema, { method: 'GET', path });
+      return all ? found : found.filter(({ state }) => RUNNING.has(state));
+    },
+    inspect: async (ref) => (await asker.inspect(ref)).details,
+    async create(plan) {
+      const path = query('/containers/create', { name: plan.name });
+      const body = createBodyOf(plan);
+      try {
+        return await asker.ask(
+          answers.createdSchema,
+          { method: 'POST', path, body, timeoutMs: WORK_MS },
+          { what: `image ${plan.image}, or a part of the container`, conflict: `container ${plan.name}` },
+        );
+      } catch (cause) {
+        // Podman refuses a name that is taken as if it were a fault of its own.
+        if (await asker.exists(plan.name)) throw taken(`container ${plan.name}`, cause);
+        throw cause;
+      }
+    },
+    start: (ref) =>
+      asker.tell({ method: 'POST', path: containerPath(ref, '/start'), timeoutMs: WORK_MS }, what(ref)),
+    stop: (ref, { timeoutMs = 0 } = {}) =>
+      asker.tell(
+        {
+          method: 'POST',
+          path: query(containerPath(ref, '/stop'), { t: seconds(timeoutMs) }),
+          timeoutMs: timeoutMs + STOP_MARGIN_MS,
+        },
+        what(ref),
+      ),
+    restart: (ref, { timeoutMs = 0 } = {}) =>
+      asker.tell(
+        {
+          method: 'POST',
+          path: query(containerPath(ref, '/restart'), { t: seconds(timeoutMs) }),
+          timeoutMs: timeoutMs + STOP_MARGIN_MS + WORK_MS,
+        },
+        what(ref),
+      ),
+    remove: (ref, { force, volumes }) =>
+      asker.tell(
+        {
+          method: 'DELETE',
+          path: query(containerPath(ref), { force: String(force), v: String(volumes) }),
+          timeoutMs: WORK_MS,
+        },
+        what(ref),
+      ),
+    stats: (ref) =>
+      asker.ask(
+        answers.statsSchema,
+        { method: 'GET', path: query(containerPath(ref, '/stats'), { stream: 'false' }), timeoutMs: WORK_MS },
+        what(ref),
+      ),
+  };
+}
+
+function logVerbs(asker: Asker): Pick<ContainerDriver, 'logs' | 'events'> {
+  return {
+    async *logs(ref, { tail, since, follow, stdout, stderr, signal }) {
+      const { tty } = await asker.inspect(ref);
+      const path = query(containerPath(ref, '/logs'), {
+        stdout: String(stdout),
+        stderr: String(stderr),
+        follow: String(follow),
+        timestamps: 'true',
+        tail: tail === undefined ? 'all' : String(tail),
+        ...(since !== undefined && { since: (since / SECOND).toFixed(3) }),
+      });
+      // Without a line there is no head of an answer either.
+      const chunks = asker.stream({ method: 'GET', path, signal, timeoutMs: MAX_WAIT_MS }, {});
+      yield* logLines(chunks, { framed: !tty });
+    },
+    async *events({ since, signal } = {}) {
+      const path = query('/events', {
+        filters: FOLLOWED,
+        ...(since !== undefined && { since: (since / SECOND).toFixed(3) }),
+      });
+      const chunks = asker.stream({ method: 'GET', path, signal, timeoutMs: MAX_WAIT_MS }, {});
+      for await (const line of jsonLines(chunks, NAME)) {
+        const event = checkAnswer(things.eventLineSchema, line);
+        if (event) yield event;
+      }
+      if (signal?.aborted !== true)
+        throw new AppError('UNAVAILABLE', `${NAME} went away while its events were followed`);
     },
   };
 }
 
-/** The part of dockerode that is used. Its own types know no options for `version`. */
-interface Client {
-  version(options: { abortSignal: AbortSignal }): Promise<unknown>;
-  listContainers(options: typeof ALL & { filters?: object; abortSignal: AbortSignal }): Promise<unknown>;
-}
-type Request = (client: Client, abortSignal: AbortSignal) => Promise<unknown>;
+/** A stream begins with its first byte, which may be long in coming; who waits cancels it. */
+const MAX_WAIT_MS = 2_147_483_647;
 
-/** One request: bounded in time, its answer checked, its failure told in words of ours. */
-function createAsk(options: DockerEngineOptions) {
-  const { socket, clock } = options;
-  let client: Promise<Client> | undefined;
-  return async function ask<Answer>(schema: z.ZodType<Answer>, request: Request): Promise<Answer> {
+function imageVerbs(
+  asker: Asker,
+): Pick<ContainerDriver, 'pullImage' | 'listImages' | 'inspectImage' | 'removeImage'> {
+  const path = (reference: string, rest = '') => `/images/${encodeURIComponent(reference)}${rest}`;
+  return {
+    async *pullImage(reference, { signal }) {
+      const { name, tag } = partsOf(reference);
+      const chunks = asker.stream(
+        {
+          method: 'POST',
+          path: query('/images/create', { fromImage: name, tag }),
+          signal,
+          timeoutMs: PULL_SILENCE_MS,
+        },
+        { what: `image ${reference}`, silenceMs: PULL_SILENCE_MS },
+      );
+      for await (const line of jsonLines(chunks, NAME)) {
+        const found = checkAnswer(things.pullLineSchema, line);
+        if (found.error !== undefined) throw pullFault(reference, found.error);
+        if (found.status !== undefined) yield things.progressOf(found);
+      }
+    },
+    listImages: () => asker.ask(things.imagesSchema, { method: 'GET', path: '/images/json' }),
+    inspectImage: (reference) =>
+      asker.ask(
+        things.imageSchema,
+        { method: 'GET', path: path(reference, '/json') },
+        { what: `image ${reference}` },
+      ),
+    removeImage: (reference) =>
+      asker.tell(
+        { method: 'DELETE', path: path(reference), timeoutMs: WORK_MS },
+        { what: `image ${reference}` },
+      ),
+  };
+}
+
+/** Of a canonical reference. */
+function partsOf(reference: string): { name: string; tag: string } {
+  const [name = '', digest] = reference.split('@');
+  if (digest !== undefined) return { name, tag: digest };
+  const colon = name.lastIndexOf(':');
+  return { name: name.slice(0, colon), tag: name.slice(colon + 1) };
+}
+
+function pullFault(reference: string, text: string): AppError {
+  const isMissing = /not found|manifest unknown|does not exist|denied|unauthorized/i.test(text);
+  return isMissing
+    ? new AppError('NOT_FOUND', `${reference} can't be had from its registry: ${cleanText(text)}`)
+    : new AppError('UPSTREAM_FAILED', `${reference} was not pulled: ${cleanText(text)}`);
+}
+
+function networkVerbs(
+  asker: Asker,
+): Pick<ContainerDriver, 'createNetwork' | 'listNetworks' | 'removeNetwork'> {
+  const list = () => asker.ask(things.networksSchema, { method: 'GET', path: '/networks' });
+  return {
+    async createNetwork({ name, labels, internal }) {
+      const body = { Name: name, CheckDuplicate: true, Driver: 'bridge', Internal: internal, Labels: labels };
+      const request = { method: 'POST', path: '/networks/create', body, timeoutMs: WORK_MS } as const;
+      try {
+        const { Id: id } = await asker.ask(things.madeNetworkSchema, request, {
+          conflict: `network ${name}`,
+        });
+        return { id, name, driver: 'bridge', internal, labels: { ...labels } };
+      } catch (cause) {
+        // Podman refuses a name that is taken as if it were a fault of its own.
+        if ((await list()).some((network) => network.name === name)) throw taken(`network ${name}`, cause);
+        throw cause;
+      }
+    },
+    listNetworks: list,
+    removeNetwork: (id) =>
+      asker.tell(
+        { method: 'DELETE', path: `/networks/${encodeURIComponent(id)}`, timeoutMs: WORK_MS },
+        // Docker says FORBIDDEN of one that is used.
+        { what: `network ${id}`, inUse: 403 },
+      ),
+  };
+}
+
+function volumeVerbs(asker: Asker): Pick<ContainerDriver, 'createVolume' | 'listVolumes' | 'removeVolume'> {
+  return {
+    async createVolume({ name, labels }) {
+      const body = { Name: name, Driver: 'local', DriverOpts: {}, Labels: labels };
+      const request = { method: 'POST', path: '/volumes/create', body, timeoutMs: WORK_MS } as const;
+      return asker.ask(things.volumeSchema, request, { conflict: `volume ${name}` });
+    },
+    listVolumes: () => asker.ask(things.volumesSchema, { method: 'GET', path: '/volumes' }),
+    removeVolume: (name) =>
+      asker.tell(
+        { method: 'DELETE', path: `/volumes/${encodeURIComponent(name)}`, timeoutMs: WORK_MS },
+        { what: `volume ${name}` },
+      ),
+  };
+}
+
+interface Words {
+  /** What is not there when the engine says 404; absent: that is no answer to expect. */
+  what?: string;
+  /** What is there already when it says 409; absent: `what` is in use. */
+  conflict?: string;
+  /** A further status that says so. */
+  inUse?: number;
+}
+
+function createAsker(options: DockerEngineOptions) {
+  const { target, clock } = options;
+  const wire: Wire = createWire({ target, name: NAME, clock });
+  const place = 'socket' in target ? target.socket : `${target.host}:${target.port}`;
+  const state = () => ('socket' in target ? socketState(target.socket, options) : connected());
+
+  async function connect(request: WireRequest): Promise<WireAnswer> {
     const began = clock.now();
     const tell = (message: string) =>
       writeDebug(options, 'services', () => ({ message, duration_ms: clock.now() - began }));
     try {
-      const answer = await inTime(await (client ??= connect(socket)), request, clock);
-      tell(`${socket} answered`);
-      return parse(schema, answer);
+      const answer = await wire.ask(request);
+      tell(`${place} answered`);
+      return answer;
     } catch (cause) {
-      tell(`${socket} failed: ${cleanText(messageOf(cause))}`);
+      tell(`${place} failed: ${cleanText(messageOf(cause))}`);
       throw failure(cause);
     }
+  }
+
+  async function answer(request: WireRequest, words: Words = {}): Promise<string> {
+    const found = await state();
+    if (!found.connected) throw new AppError('UNAVAILABLE', found.reason);
+    const { status, text } = await connect(request);
+    if ((status >= 200 && status <= 299) || status === NOT_MODIFIED) return text;
+    throw refusal({ status, text }, words);
+  }
+
+  const ask = async <Schema extends z.ZodType>(schema: Schema, request: WireRequest, words?: Words) =>
+    parseAnswer(schema, await answer(request, words));
+  const inspect = (ref: string) =>
+    ask(
+      answers.detailsSchema,
+      { method: 'GET', path: containerPath(ref, '/json') },
+      { what: `container ${ref}` },
+    );
+
+  return {
+    state,
+    ask,
+    inspect,
+    tell: async (request: WireRequest, words: Words) => void (await answer(request, words)),
+    async exists(ref: string): Promise<boolean> {
+      const found = await answer({ method: 'GET', path: containerPath(ref, '/json') }).catch(() => undefined);
+      return found !== undefined;
+    },
+    async *stream(request: WireRequest, { silenceMs, ...words }: Words & { silenceMs?: number }) {
+      const found = await state();
+      if (!found.connected) throw new AppError('UNAVAILABLE', found.reason);
+      const refused = (given: WireAnswer) => refusal(given, words);
+      try {
+        yield* wire.stream(request, { refused, ...(silenceMs !== undefined && { silenceMs }) });
+      } catch (cause) {
+        throw failure(cause);
+      }
+    },
   };
 }
 
-/** Settles whatever the client does: it never settles when an answer breaks off in the middle. */
-async function inTime(client: Client, request: Request, clock: Clock): Promise<unknown> {
-  const late = Promise.withResolvers<never>();
-  const abort = new AbortController();
-  const timer = clock.after(TIMEOUT_MS, () => {
-    abort.abort();
-    late.reject(new AppError('UNAVAILABLE', `the container engine did not answer within ${TIMEOUT_MS} ms`));
-  });
-  try {
-    return await Promise.race([request(client, abort.signal), late.promise]);
-  } finally {
-    timer.cancel();
-  }
+const taken = (what: string, cause?: unknown): AppError =>
+  new AppError('CONFLICT', `there is a ${what} already`, { cause });
+
+function refusal({ status, text }: WireAnswer, { what, conflict, inUse }: Words): AppError {
+  const words = cleanText(messageIn(text));
+  if (status === 404 && what !== undefined) return new AppError('NOT_FOUND', `there is no ${what}: ${words}`);
+  if (status === 409 && conflict !== undefined) return taken(conflict);
+  if ((status === 409 || status === inUse) && what !== undefined)
+    return new AppError('CONFLICT', `${what} can't be changed now: ${words}`);
+  return new AppError('UPSTREAM_FAILED', `the container engine refused: ${words}`);
 }
 
-/** Loaded when it is needed: its many dependencies take longer to load than the rest of the start. */
-async function connect(socketPath: string): Promise<Client> {
-  const { default: Docker } = await import('dockerode');
-  // The client takes from DOCKER_HOST what is not said here; only the configured socket is ever asked.
-  const docker: unknown = new Docker({ socketPath, protocol: 'http', host: undefined, port: undefined });
-  return docker as Client;
-}
+const HOW_TO_CONNECT =
+  'set OHP_DOCKER_SOCKET to the socket of a Docker Engine, and let the user of this process read and write it (group docker)';
+
+const connected = async (): Promise<{ connected: true }> => ({ connected: true });
 
 async function socketState(
+  socket: string,
   options: DockerEngineOptions,
-): Promise<{ connected: true } | { connected: false; reason: string }> {
-  const { socket } = options;
+): Promise<{ connected: true } | Extract<EngineState, { connected: false }>> {
   try {
     await access(socket, constants.R_OK | constants.W_OK);
     return { connected: true };
@@ -128,9 +365,6 @@ async function socketState(
   }
 }
 
-const HOW_TO_CONNECT =
-  'set OHP_DOCKER_SOCKET to the socket of a Docker Engine, and let the user of this process read and write it (group docker)';
-
 function reasonOf(cause: unknown, socket: string): string {
   const denied =
     cause instanceof Error && 'code' in cause && (cause.code === 'EACCES' || cause.code === 'EPERM');
@@ -139,36 +373,7 @@ function reasonOf(cause: unknown, socket: string): string {
     : `no container engine is connected: there is no ${socket}`;
 }
 
-function parse<Answer>(schema: z.ZodType<Answer>, answer: unknown): Answer {
-  const result = schema.safeParse(answer);
-  if (result.success) return result.data;
-  throw new AppError('UPSTREAM_FAILED', 'the container engine answered something this system does not know', {
-    cause: result.error,
-  });
-}
-
 function failure(cause: unknown): AppError {
   if (cause instanceof AppError) return cause;
-  if (cause instanceof Error && 'statusCode' in cause)
-    return new AppError('UPSTREAM_FAILED', `the container engine refused: ${cleanText(cause.message)}`, {
-      cause,
-    });
   return new AppError('UNAVAILABLE', `the container engine does not answer; ${HOW_TO_CONNECT}`, { cause });
-}
-
-function containerOf(found: z.output<typeof containersSchema>[number]): Container {
-  return {
-    id: found.Id,
-    names: (found.Names ?? []).map((name) => name.replace(/^\//, '')),
-    image: found.Image,
-    state: found.State,
-    status: found.Status,
-    createdAt: found.Created * SECOND,
-    ports: (found.Ports ?? []).map((port) => ({
-      containerPort: port.PrivatePort,
-      protocol: port.Type,
-      hostAddress: port.IP,
-      hostPort: port.PublicPort,
-    })),
-  };
 }

@@ -7,7 +7,6 @@ import { AppError, type ErrorCode } from '../core/errors.ts';
 import { bundles, expandPermissions } from '../core/permissions.ts';
 import { anonymous, type Principal } from '../core/principal.ts';
 import { silentLog } from '../core/record.ts';
-import { engineContract } from './engine.contract.ts';
 import type { Container, ContainerEngine } from './engine.ts';
 import { listServices } from './operations.ts';
 import type { Service } from './schema.ts';
@@ -30,27 +29,22 @@ const container = (changes: Partial<Container> = {}): Container => ({
   status: 'Up 2 hours',
   ports: [],
   createdAt: Date.UTC(2026, 0, 1),
+  managed: false,
+  changeable: false,
+  labels: {},
+  proposals: {},
   ...changes,
 });
 
-function fakeEngine(containers: Container[]): ContainerEngine {
+type Listing = Pick<ContainerEngine, 'list'>;
+
+function fakeEngine(containers: Container[]): Listing {
   return {
-    ping: async () => ({ connected: true, version: '0.0' }),
-    listContainers: async ({ all }) => containers.filter(({ state }) => all || state === 'running'),
+    list: async ({ all }) => containers.filter(({ state }) => all || state === 'running'),
   };
 }
 
-engineContract('the fake of the tests', async () => {
-  const containers: Container[] = [];
-  return {
-    engine: fakeEngine(containers),
-    async create({ name, image }) {
-      containers.push(container({ names: [name], image, state: 'created' }));
-    },
-  };
-});
-
-function setUp(engine: ContainerEngine) {
+function setUp(engine: Listing) {
   const dispatch = createDispatch({
     services: { services: createServiceDirectory(engine) },
     log: silentLog,
@@ -179,8 +173,7 @@ test('incident rows 20 and 23: hostile names, images and states arrive cleaned a
 
 test('without an engine it is UNAVAILABLE and says how to connect one', async () => {
   const list = setUp({
-    ping: async () => ({ connected: false, reason: 'none' }),
-    listContainers: () => Promise.reject(new AppError('UNAVAILABLE', 'none; set OHP_DOCKER_SOCKET')),
+    list: () => Promise.reject(new AppError('UNAVAILABLE', 'none; set OHP_DOCKER_SOCKET')),
   });
   await assert.rejects(list(), refusedAs('UNAVAILABLE', /OHP_DOCKER_SOCKET/));
 });

@@ -24,11 +24,11 @@ export interface ServiceDirectory {
   }): Promise<ServiceList>;
 }
 
-export function createServiceDirectory(engine: ContainerEngine): ServiceDirectory {
+export function createServiceDirectory(engine: Pick<ContainerEngine, 'list'>): ServiceDirectory {
   return {
     async list({ filter, limit, cursor }) {
       const after = cursor === undefined ? undefined : decodeCursor(LIST, ['string', 'string'], cursor);
-      const found = (await engine.listContainers({ all: true })).map(serviceOf);
+      const found = (await engine.list({ all: true })).map(serviceOf);
       const wanted = found
         .filter((service) => matches(service, filter?.toLowerCase()))
         .sort((a, b) => order(keyOf(a), keyOf(b)))
