@@ -69,6 +69,8 @@ export interface AcmeFront extends AsyncDisposable {
   readonly trustPem: string;
   readonly dns: Pebble['dns'];
   readonly requests: SeenRequest[];
+  /** While it is, every request is hung up on. */
+  isAway: boolean;
   /** Befalls the next `times` requests for it, after what was asked for before. */
   fail(resource: Resource, fault: Fault, times?: number): void;
   /** What ARI says for every certificate; undefined: as of one that is not known. */
@@ -97,6 +99,7 @@ export async function startAcmeFront(
   const extras = createExtras();
   const requests: SeenRequest[] = [];
   let renewal: AcmeFront['renewal'];
+  let isAway = false;
 
   const server = createServer(
     { cert: pebble.serverCertificate.certificatePem, key: pebble.serverCertificate.keyPem },
@@ -110,6 +113,7 @@ export async function startAcmeFront(
   const authority = `localhost:${(server.address() as AddressInfo).port}`;
 
   async function answer(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (isAway) return void response.destroy();
     const body = await text(incoming);
     const seen = seenOf(incoming, body);
     requests.push(seen);
@@ -164,6 +168,12 @@ export async function startAcmeFront(
     requests,
     fail: (resource, fault, times = 1) =>
       void waiting.push(...Array.from({ length: times }, () => ({ resource, fault }))),
+    get isAway() {
+      return isAway;
+    },
+    set isAway(value) {
+      isAway = value;
+    },
     get renewal() {
       return renewal;
     },
