@@ -88,9 +88,9 @@ export class ProofFailed extends Error {
 /** The CA does not tell of an order that it made, or keeps the certificate: what it was asked for may be signed. */
 export class Denied extends Error {
   override readonly name = 'Denied';
-  readonly refusal: AcmeProblem;
+  readonly refusal: AcmeError;
 
-  constructor(refusal: AcmeProblem) {
+  constructor(refusal: AcmeError) {
     super(refusal.message, { cause: refusal });
     this.refusal = refusal;
   }
@@ -431,9 +431,15 @@ async function told<T>(answer: Promise<T>): Promise<T> {
   try {
     return await answer;
   } catch (cause) {
-    const isDenied = cause instanceof AcmeProblem && cause.consequence !== 'retry_later';
-    throw isDenied && cause.type !== 'accountDoesNotExist' ? new Denied(cause) : cause;
+    throw isDenial(cause) ? new Denied(cause) : cause;
   }
+}
+
+function isDenial(cause: unknown): cause is AcmeError {
+  if (!(cause instanceof AcmeError)) return false;
+  const isLost = cause instanceof AcmeProblem && cause.type === 'accountDoesNotExist';
+  const isUseless = cause instanceof AcmeFault && cause.code === 'wrong_certificate';
+  return !isLost && !isUseless && cause.consequence !== 'network' && cause.consequence !== 'retry_later';
 }
 
 const isRefused = (cause: unknown): cause is AcmeProblem =>
