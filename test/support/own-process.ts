@@ -15,8 +15,13 @@ export interface OwnProcess extends AsyncDisposable {
   readonly api: Api;
 }
 
-export async function startHere(env: Record<string, string>, clock: Clock): Promise<OwnProcess> {
-  const dataDir = mkdtempSync(join(tmpdir(), 'ohp-here-'));
+/** `folder`: of its data directory; whoever gives one takes it away. */
+export async function startHere(
+  env: Record<string, string>,
+  clock: Clock,
+  folder?: string,
+): Promise<OwnProcess> {
+  const dataDir = folder ?? mkdtempSync(join(tmpdir(), 'ohp-here-'));
   const adminToken = 'administrator-token-of-the-tests-0123456789';
   const variables = {
     OHP_DATA_DIR: dataDir,
@@ -37,7 +42,7 @@ export async function startHere(env: Record<string, string>, clock: Clock): Prom
     api: apiOf({ httpPort, adminToken }),
     async [Symbol.asyncDispose]() {
       await app[Symbol.asyncDispose]();
-      rmSync(dataDir, { recursive: true, force: true });
+      if (folder === undefined) rmSync(dataDir, { recursive: true, force: true });
     },
   };
 }
