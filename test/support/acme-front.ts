@@ -288,5 +288,21 @@ function give(response: ServerResponse, { status, headers, body }: Answer): void
   response.writeHead(status, headers).end(body);
 }
 
+/** The next such request is not answered; `before`: the CA does not hear of it either. */
+export function holdAt(front: AcmeFront, resource: Resource, when: 'before' | 'after') {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  let isReached = false;
+  // Waited for at the very point that is meant, which is how it is known that it is reached.
+  const until = {
+    // oxlint-disable-next-line unicorn/no-thenable -- being waited for is what it is there to tell
+    then: (go: () => void) => {
+      isReached = true;
+      return promise.then(go);
+    },
+  } as Promise<void>;
+  front.fail(resource, when === 'before' ? { kind: 'held', until } : { kind: 'slow', until });
+  return { isReached: () => isReached, release: resolve };
+}
+
 /** A nonce that no CA gave, in the form of one. */
 export const strangeNonce = (seed: string): string => createHash('sha256').update(seed).digest('base64url');
