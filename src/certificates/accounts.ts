@@ -5,7 +5,7 @@
  */
 import type { KeyObject } from 'node:crypto';
 import type { Clock } from '../core/clock.ts';
-import { AppError } from '../core/errors.ts';
+import { AppError, messageOf } from '../core/errors.ts';
 import type { Log } from '../core/record.ts';
 import type { Sealer } from '../core/sealer.ts';
 import { cleanText } from '../core/untrusted.ts';
@@ -71,7 +71,7 @@ export class Accounts {
   /**
    * Gives the account another key. The new one is in the store before the CA hears of it; where its answer is lost,
    * the CA is asked which of the two it knows, now or before the account is next used.
-   * @throws AppError PRECONDITION_FAILED where there is no account; AcmeProblem, AcmeFault
+   * @throws AppError PRECONDITION_FAILED where there is no account, UPSTREAM_FAILED where the CA refuses; AcmeProblem, AcmeFault
    * @see {@link https://www.rfc-editor.org/rfc/rfc8555#section-7.3.5 | RFC 8555 §7.3.5}
    */
   async rotate(issuer: Issuer, client: AcmeClient, call: Call): Promise<Account> {
@@ -91,8 +91,14 @@ export class Accounts {
       await this.#promote(issuer);
     } catch (cause) {
       const isChanged = await this.#settle(issuer, client, call);
-      if (!isChanged && cause instanceof AcmeProblem && cause.consequence !== 'retry_later')
+      if (!isChanged && cause instanceof AcmeProblem && cause.consequence !== 'retry_later') {
         await this.#dropNext(issuer);
+        throw new AppError(
+          'UPSTREAM_FAILED',
+          `the account at ${issuer.name} keeps the key that it has: ${messageOf(cause)}`,
+          { cause },
+        );
+      }
       if (!isChanged) throw cause;
     }
     return this.of(issuer, client, call);

@@ -45,6 +45,7 @@ test('of an order that a limit holds off, it says since when, by which limit and
       refusals: 0,
       failures_at_issuer: 0,
       attempts: 0,
+      denials: 0,
       events: [
         {
           at: Date.UTC(2026, 0, 1),

@@ -85,6 +85,17 @@ export class ProofFailed extends Error {
   }
 }
 
+/** The CA does not tell of an order that it made, or keeps the certificate: what it was asked for may be signed. */
+export class Denied extends Error {
+  override readonly name = 'Denied';
+  readonly refusal: AcmeError;
+
+  constructor(refusal: AcmeError) {
+    super(refusal.message, { cause: refusal });
+    this.refusal = refusal;
+  }
+}
+
 export class Issuing {
   readonly #options: IssuingOptions;
 
@@ -92,7 +103,7 @@ export class Issuing {
     this.#options = options;
   }
 
-  /** @throws ProofFailed, Unpublished, Held, LeaseLost, AcmeProblem, AcmeFault; what the signal says */
+  /** @throws ProofFailed, Denied, Unpublished, Held, LeaseLost, AcmeProblem, AcmeFault; what the signal says */
   async drive(order: StoredOrder, attempt: Pick<Work, 'issuer' | 'call' | 'deadline'>): Promise<StoredOrder> {
     try {
       return await this.#attempt(order, attempt);
@@ -122,13 +133,13 @@ export class Issuing {
     const { client, account, call, deadline } = work;
     let current = await this.#send(order, work);
     for (let turn = 0; turn < MAX_TURNS; turn++) {
-      const remote = await client.getOrder(account, urlOf(current), call);
+      const remote = await told(client.getOrder(account, urlOf(current), call));
       if (remote.status === 'valid') return this.#fetch(await this.#signed(current), remote, work);
       if (remote.status === 'invalid') throw await this.#whyInvalid(remote, work);
       if (remote.status === 'pending') current = await this.#prove(current, remote, work);
       if (remote.status === 'ready') current = await this.#finalize(current, remote, work);
       if (remote.status === 'processing')
-        await client.pollOrder(account, remote.url, { ...call, deadline, while: ['processing'] });
+        await told(client.pollOrder(account, remote.url, { ...call, deadline, while: ['processing'] }));
     }
     throw new AcmeFault('deadline', 'the order at the CA does not get on', { consequence: 'retry_later' });
   }
@@ -310,7 +321,8 @@ export class Issuing {
         : await this.#options.challenges.place({ authorization, challenge: { type, token }, account });
     try {
       if (challenge.status === 'pending') await client.respond(account, challenge.url, call);
-      const done = await client.pollAuthorization(account, authorization.url, { ...call, deadline });
+      const wait = { ...call, deadline, challengeUrl: challenge.url };
+      const done = await client.pollAuthorization(account, authorization.url, wait);
       if (done.status !== 'valid') throw proofFailed(name, done, type);
       return `${name} by ${type}`;
     } finally {
@@ -339,7 +351,7 @@ export class Issuing {
     const { client, account, call, deadline } = work;
     await client.finalize(account, { ...remote, csr }, call);
     const signed = await this.#signed(order);
-    await client.pollOrder(account, remote.url, { ...call, deadline, while: ['processing'] });
+    await told(client.pollOrder(account, remote.url, { ...call, deadline, while: ['processing'] }));
     return signed;
   }
 
@@ -360,11 +372,9 @@ export class Issuing {
     if (certificateUrl === undefined)
       throw new AcmeFault('malformed_reply', 'the order is valid and has no certificate');
     const key = await this.#options.orders.keyOf(order.id);
-    const { chainPem, isPreferred } = await client.download(
-      account,
-      { certificateUrl, key, identifiers: identifiersOf(names), preferredIssuer: issuer.preferredChain },
-      call,
-    );
+    const { preferredChain: preferredIssuer } = issuer;
+    const wanted = { certificateUrl, key, identifiers: identifiersOf(names), preferredIssuer };
+    const { chainPem, isPreferred } = await told(client.download(account, wanted, call));
     return this.#options.database.change({}, async (tx, afterCommit) => {
       const certificate = await this.#options.keep(tx, afterCommit, { chainPem, keyPem: toPkcs8(key) });
       return this.#options.orders.stepIn(tx, order, {
@@ -415,6 +425,22 @@ export const driveMsOf = (
 
 const otherChain = ({ preferredChain = '' }: Issuer): string =>
   `; with the usual chain of the CA, for none that it has leads to ${preferredChain} (preferred_chain)`;
+
+/** What a CA has made is asked for. Where the account is gone, so is what was made for it. @throws Denied */
+async function told<T>(answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (cause) {
+    throw isDenial(cause) ? new Denied(cause) : cause;
+  }
+}
+
+function isDenial(cause: unknown): cause is AcmeError {
+  if (!(cause instanceof AcmeError)) return false;
+  const isLost = cause instanceof AcmeProblem && cause.type === 'accountDoesNotExist';
+  const isUseless = cause instanceof AcmeFault && cause.code === 'wrong_certificate';
+  return !isLost && !isUseless && cause.consequence !== 'network' && cause.consequence !== 'retry_later';
+}
 
 const isRefused = (cause: unknown): cause is AcmeProblem =>
   cause instanceof AcmeProblem && (cause.consequence === 'order' || cause.consequence === 'account');

@@ -283,6 +283,7 @@ export class Orders extends OrderQueries {
         key_type: keyType,
         order_url: undefined,
         sent_at: undefined,
+        denials: 0,
         failures_at_issuer: 0,
         failed_proofs: {},
       },

@@ -4,7 +4,7 @@ import { AcmeProblem, acmeType, consequenceOf } from './acme/problem.ts';
 import { type Stage, Unpublished } from './challenge-records.ts';
 import { type ChallengeType, challengesFor, type Dns01Port, type Issuer, whyNot } from './issuers.ts';
 import { Held } from './counts.ts';
-import { ProofFailed } from './issuing.ts';
+import { Denied, ProofFailed } from './issuing.ts';
 import type { OrderDocument } from './order-schema.ts';
 import type { StoredOrder } from './order-rows.ts';
 import type { Step } from './orders.ts';
@@ -37,6 +37,35 @@ interface Fault {
 
 /** The step that is written after a failed attempt. */
 export function setbackOf(cause: unknown, situation: Situation): Step {
+  if (!(cause instanceof Denied)) return setbackBy(cause, situation);
+  return situation.order.document.denials < MAX_DENIALS
+    ? denied(cause, situation)
+    : setbackBy(cause.refusal, situation);
+}
+
+/** A second order may be a second certificate, which CAs count: a CA that denies what it made is asked again so often. */
+const MAX_DENIALS = 2;
+
+function denied({ refusal }: Denied, { order, now, restMs }: Situation): Step {
+  const denials = order.document.denials + 1;
+  const { retryAfterMs } = refusal;
+  const wait = {
+    consequence: 'retry_later',
+    retryAfterMs,
+    failures: denials,
+    restMs,
+    seed: order.id,
+  } as const;
+  const nextAttemptAt = now + waitAfter(wait);
+  const failures = order.document.failures + 1;
+  return {
+    document: { denials, failures, not_before: nextAttemptAt },
+    nextAttemptAt,
+    event: { ...eventOf(refusal), text: 'the CA refused to tell of the order that it has made' },
+  };
+}
+
+function setbackBy(cause: unknown, situation: Situation): Step {
   const { order, now } = situation;
   const after = stepAfter(cause, situation);
   const refusals = order.document.refusals + (isOfNames(cause) ? 1 : 0);
@@ -183,7 +212,14 @@ const at = ({ name, directoryUrl }: Issuer) => ({
 /** A new order at a CA: of the one before nothing is left. */
 const fresh = (document: Partial<OrderDocument>, failures: number): Step => ({
   state: 'waiting',
-  document: { not_before: undefined, ...document, failures, order_url: undefined, sent_at: undefined },
+  document: {
+    not_before: undefined,
+    ...document,
+    failures,
+    denials: 0,
+    order_url: undefined,
+    sent_at: undefined,
+  },
 });
 
 /** CAs let an order be open for a week; one that nothing has been heard of for longer is given up. */

@@ -145,6 +145,8 @@ const AFTER_SIGNING: ReadonlySet<string> = new Set(['order', 'certificate', 'fin
 /** Every kind of problem that a CA tells of, and what is none. */
 const STATUS = 400;
 const problems = Object.keys(remedies);
+/** A CA that has lost an account has lost what it signed for it, which is rightly ordered anew. */
+const refusals = problems.filter((type) => type !== 'accountDoesNotExist');
 
 function badCa(seed: number, { clock, chance }: { clock: ManualClock; chance: () => number }): FakeCa {
   const day = () => Math.floor((clock.now() - START) / DAY);
@@ -166,9 +168,7 @@ function badCa(seed: number, { clock, chance }: { clock: ManualClock; chance: ()
       if (when === 'after') throw unreachable();
       switch (Math.floor(chance() * 4)) {
         case 0:
-          // A CA that denies what it has signed is asked for another one, which is a second certificate.
-          if (AFTER_SIGNING.has(what)) throw unreachable();
-          throw problem(pick(problems) ?? 'malformed', STATUS);
+          throw problem(pick(AFTER_SIGNING.has(what) ? refusals : problems) ?? 'malformed', STATUS);
         case 1:
           throw new AcmeFault('malformed_reply', 'nobody can read this');
         case 2:

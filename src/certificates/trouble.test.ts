@@ -131,6 +131,33 @@ test('a list that could not be reached is asked again, so that a lost order is f
   assert.equal(ca.asked.length, 1);
 });
 
+for (const [what, step] of Object.entries({ 'its order': 'order', 'its certificate': 'certificate' }))
+  test(`a CA that denies ${what} after it has signed is asked again: one order, one certificate`, async (t) => {
+    let denials = 0;
+    const { clock, folder, database, ca } = await world(t, {
+      trouble: (asked, when) => {
+        const isSigned = ca.certificates().length > 0;
+        if (when === 'before' && asked === step && isSigned && denials++ < 2) throw problem('malformed', 404);
+      },
+    });
+    await using one = await engine(folder, { clock, ca: () => ca, database, wanted: [NAME] });
+    await pass(one, clock, HOUR, MINUTE);
+    assert.ok(one.serving(NAME));
+    assert.deepEqual([denials > 1, ca.asked.length, ca.certificates().length], [true, 1, 1]);
+  });
+
+test('what a CA does not know any more, however often it is asked, is ordered anew within two hours', async (t) => {
+  const { clock, folder, database, ca } = await world(t, {
+    trouble: (asked, when) => {
+      if (when === 'before' && asked === 'order' && ca.orders.size === 1) throw problem('malformed', 404);
+    },
+  });
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted: [NAME] });
+  await pass(one, clock, 2 * HOUR, MINUTE);
+  assert.ok(one.serving(NAME));
+  assert.equal(ca.asked.length, 2);
+});
+
 test('an order that is reached no more for a week is made anew', async (t) => {
   const { clock, folder, database, ca } = await world(t, {
     trouble: (what) => {

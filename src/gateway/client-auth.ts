@@ -196,6 +196,9 @@ const reasons: Readonly<Record<string, string>> = {
   CRL_NOT_YET_VALID: 'the revocation list of its CA does not count yet',
   CRL_SIGNATURE_FAILURE: 'the signature of the revocation list is wrong',
   UNABLE_TO_GET_CRL: 'there is no revocation list of one of the CAs above it',
+  // What Node has no name for.
+  UNSPECIFIED:
+    'it could not be verified, mostly because it or a CA above it is signed with SHA-1 or MD5, or has a key that is too short',
   PATH_LENGTH_EXCEEDED: 'there are more CAs above it than they allow',
 };
 

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
-import { type AcmeFront, type Resource, startAcmeFront } from '../support/acme-front.ts';
+import { type AcmeFront, holdAt, type Resource, startAcmeFront } from '../support/acme-front.ts';
 import { eventually } from '../support/eventually.ts';
 import { freePort } from '../support/free-port.ts';
 import { startPebble, withoutPebble } from '../support/pebble.ts';
@@ -67,22 +67,6 @@ test('kill -9 at ten points of an order: each certificate arrives, ordered once 
  */
 const unheard = (resource: Resource, when: 'before' | 'after'): boolean =>
   (resource === 'newOrder' && when === 'before') || (resource === 'challenge' && when === 'after');
-
-/** The next such request is not answered; `before`: the CA does not hear of it either. */
-function holdAt(front: AcmeFront, resource: Resource, when: 'before' | 'after') {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  let isReached = false;
-  // Waited for at the very point that is meant, which is how it is known that it is reached.
-  const until = {
-    // oxlint-disable-next-line unicorn/no-thenable -- being waited for is what it is there to tell
-    then: (go: () => void) => {
-      isReached = true;
-      return promise.then(go);
-    },
-  } as Promise<void>;
-  front.fail(resource, when === 'before' ? { kind: 'held', until } : { kind: 'slow', until });
-  return { isReached: () => isReached, release: resolve };
-}
 
 const ordersOf = ({ requests }: AcmeFront, hostname: string): number =>
   requests.filter(

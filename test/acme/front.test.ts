@@ -182,6 +182,18 @@ suite('with Pebble behind a front', { skip: withoutPebble }, () => {
     assert.match(refused.problem.raw, /"subproblems"/);
   });
 
+  test('a problem that is nested deeper than can be written again is a problem all the same', async () => {
+    const account = await applicant.account();
+    const deep = '['.repeat(MAX_REPLY_BYTES / 3) + ']'.repeat(MAX_REPLY_BYTES / 3);
+    const body = `{"type":"urn:ietf:params:acme:error:rateLimited","detail":"enough","more":${deep}}`;
+    front.fail('newOrder', answer(429, body, { 'content-type': 'application/problem+json' }));
+    await assert.rejects(applicant.client.createOrder(account, newOrder('deep.example.com'), call), {
+      name: 'AcmeProblem',
+      consequence: 'retry_later',
+      message: /enough/,
+    });
+  });
+
   const html = { 'content-type': 'text/html' };
   const json = { 'content-type': 'application/json' };
   const faults: readonly [title: string, Fault, FaultCode, Consequence, RegExp][] = [

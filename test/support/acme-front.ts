@@ -69,6 +69,8 @@ export interface AcmeFront extends AsyncDisposable {
   readonly trustPem: string;
   readonly dns: Pebble['dns'];
   readonly requests: SeenRequest[];
+  /** While it is, every request is hung up on. */
+  isAway: boolean;
   /** Befalls the next `times` requests for it, after what was asked for before. */
   fail(resource: Resource, fault: Fault, times?: number): void;
   /** What ARI says for every certificate; undefined: as of one that is not known. */
@@ -97,6 +99,7 @@ export async function startAcmeFront(
   const extras = createExtras();
   const requests: SeenRequest[] = [];
   let renewal: AcmeFront['renewal'];
+  let isAway = false;
 
   const server = createServer(
     { cert: pebble.serverCertificate.certificatePem, key: pebble.serverCertificate.keyPem },
@@ -110,6 +113,7 @@ export async function startAcmeFront(
   const authority = `localhost:${(server.address() as AddressInfo).port}`;
 
   async function answer(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (isAway) return void response.destroy();
     const body = await text(incoming);
     const seen = seenOf(incoming, body);
     requests.push(seen);
@@ -164,6 +168,12 @@ export async function startAcmeFront(
     requests,
     fail: (resource, fault, times = 1) =>
       void waiting.push(...Array.from({ length: times }, () => ({ resource, fault }))),
+    get isAway() {
+      return isAway;
+    },
+    set isAway(value) {
+      isAway = value;
+    },
     get renewal() {
       return renewal;
     },
@@ -276,6 +286,22 @@ async function giveWith(response: ServerResponse, answer: Answer, fault: Fault |
 
 function give(response: ServerResponse, { status, headers, body }: Answer): void {
   response.writeHead(status, headers).end(body);
+}
+
+/** The next such request is not answered; `before`: the CA does not hear of it either. */
+export function holdAt(front: AcmeFront, resource: Resource, when: 'before' | 'after') {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  let isReached = false;
+  // Waited for at the very point that is meant, which is how it is known that it is reached.
+  const until = {
+    // oxlint-disable-next-line unicorn/no-thenable -- being waited for is what it is there to tell
+    then: (go: () => void) => {
+      isReached = true;
+      return promise.then(go);
+    },
+  } as Promise<void>;
+  front.fail(resource, when === 'before' ? { kind: 'held', until } : { kind: 'slow', until });
+  return { isReached: () => isReached, release: resolve };
 }
 
 /** A nonce that no CA gave, in the form of one. */

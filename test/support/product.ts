@@ -20,16 +20,23 @@ export interface Product extends AsyncDisposable {
   /** Everything printed so far, both streams. */
   output(): string;
   /** A control-plane REST call as the administrator. */
-  api(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<ApiAnswer>;
+  readonly api: Api;
   /** An HTTPS request for a served hostname, without DNS. */
   get(hostname: string, path: string, options?: GetOptions): Promise<Answer>;
   /** Ends the process at once, keeps the data. */
   kill(): Promise<void>;
   /** Asks politely; resolves to the exit code. */
   stop(): Promise<number | null>;
-  /** Starts again on the same data. */
-  restart(): Promise<Product>;
+  /** Starts again on the same data. `env`: besides what it had. */
+  restart(env?: Record<string, string>): Promise<Product>;
 }
+
+export type Api = (
+  method: string,
+  path: string,
+  body?: unknown,
+  headers?: Record<string, string>,
+) => Promise<ApiAnswer>;
 
 export interface ApiAnswer {
   status: number;
@@ -102,11 +109,11 @@ async function startIn(dataDir: string, options: ProductOptions): Promise<Produc
     adminToken,
     ca,
     output: () => printed,
-    api: (method, path, body, headers = {}) => api({ httpPort, adminToken }, { method, path, body, headers }),
+    api: apiOf({ httpPort, adminToken }),
     get: (hostname, path, more) => get({ httpsPort, ca }, hostname, path, more),
     kill: async () => void (await end('SIGKILL')),
     stop: () => end('SIGTERM'),
-    restart: () => startProduct({ ...options, dataDir }),
+    restart: (env) => startProduct({ ...options, dataDir, env: { ...options.env, ...env } }),
     async [Symbol.asyncDispose]() {
       if (child.exitCode === null && child.signalCode === null) await end('SIGKILL');
       rmSync(dataDir, { recursive: true, force: true });
@@ -131,6 +138,11 @@ async function ready(
   const [, httpsPort] = /https:\/\/[^\s/]+:(\d+)\/mcp/.exec(printed()) ?? [];
   return { httpPort: Number(httpPort), httpsPort: Number(httpsPort) };
 }
+
+export const apiOf =
+  (at: { httpPort: number; adminToken: string }): Api =>
+  (method, path, body, headers = {}) =>
+    api(at, { method, path, body, headers });
 
 async function api(
   { httpPort, adminToken }: { httpPort: number; adminToken: string },

@@ -67,15 +67,31 @@ export async function getAuthorization(
   return authorizationOf(await session.post({ url, signer: signerOf(account) }, call), url);
 }
 
-/** As it is when it is not pending any more: `valid`, or why not in the error of a challenge. @throws AcmeFault deadline */
+export interface AuthorizationWait extends PollOptions {
+  /** Of the challenge that was answered: it is over too when the CA has looked in vain and waits to be asked again. */
+  challengeUrl?: string;
+}
+
+/**
+ * As it is when it is not pending any more: `valid`, or why not in the error of a challenge; or still pending, when
+ * nothing more will come of the challenge by itself. @throws AcmeFault deadline
+ * @see {@link https://www.rfc-editor.org/rfc/rfc8555#section-8.2 | RFC 8555 §8.2}: what a CA repeats is `processing`
+ */
 export async function pollAuthorization(
   session: Session,
   account: AccountRef,
   url: string,
-  wait: PollOptions,
+  wait: AuthorizationWait,
 ): Promise<Authorization> {
   const ask = () => getAuthorization(session, account, url, wait);
-  return poll(session.clock, ask, ({ status }) => status !== 'pending', wait);
+  const isLeft = (each: Challenge) =>
+    each.url === wait.challengeUrl && each.status === 'pending' && each.error !== undefined;
+  return poll(
+    session.clock,
+    ask,
+    ({ status, challenges }) => status !== 'pending' || challenges.some(isLeft),
+    wait,
+  );
 }
 
 /** Gives it up, so that the CA believes no longer that the name is ours. @see RFC 8555 §7.5.2 */

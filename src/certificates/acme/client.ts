@@ -17,7 +17,12 @@ import {
   type NewAccount,
   updateContact,
 } from './account.ts';
-import { deactivateAuthorization, getAuthorization, pollAuthorization } from './authorization.ts';
+import {
+  type AuthorizationWait,
+  deactivateAuthorization,
+  getAuthorization,
+  pollAuthorization,
+} from './authorization.ts';
 import { respond } from './challenge.ts';
 import { type Download, download } from './download.ts';
 import { finalize } from './finalize.ts';
@@ -31,7 +36,6 @@ import {
   type OrderWait,
   pollOrder,
 } from './order.ts';
-import type { PollOptions } from './poll.ts';
 import { renewalInfo } from './renewal-info.ts';
 import { type Revocation, revoke } from './revoke.ts';
 import { type AccountRef, type Call, openSession, type SessionOptions } from './session.ts';
@@ -67,7 +71,7 @@ export function openAcmeClient(options: SessionOptions) {
 
     getAuthorization: (account: AccountRef, url: string, call: Call) =>
       getAuthorization(session, account, url, call),
-    pollAuthorization: (account: AccountRef, url: string, wait: PollOptions) =>
+    pollAuthorization: (account: AccountRef, url: string, wait: AuthorizationWait) =>
       pollAuthorization(session, account, url, wait),
     deactivateAuthorization: (account: AccountRef, url: string, call: Call) =>
       deactivateAuthorization(session, account, url, call),

@@ -72,8 +72,18 @@ function parse(value: unknown, status: number | undefined, isOuter: boolean): Pr
     subproblems: isOuter
       ? subproblems.slice(0, MAX_SUBPROBLEMS).flatMap((item) => parse(item, undefined, false) ?? [])
       : [],
-    raw: JSON.stringify(value).slice(0, MAX_RAW),
+    raw: rawOf(value),
   };
+}
+
+/** What can be read may be nested too deep to be written. */
+function rawOf(value: unknown): string {
+  try {
+    return JSON.stringify(value).slice(0, MAX_RAW);
+  } catch (cause) {
+    if (cause instanceof RangeError) return '';
+    throw cause;
+  }
 }
 
 /** Not `unauthorized`, which every kind of refusal can be, and not `compound`. */
