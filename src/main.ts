@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { type App, createApp } from './app.ts';
+import type { App } from './app.ts';
 import { welcome } from './banner.ts';
 import { loadConfig } from './config/load.ts';
 import { ConfigError } from './config/problem.ts';
@@ -22,6 +22,8 @@ const PORT_SETTINGS = 'OHP_HTTP_PORT and OHP_HTTPS_PORT';
 async function main(): Promise<void> {
   outliveReaders();
   const config = await loadConfig(process.env, (path) => readFileSync(path, 'utf8'));
+  // Loaded now, so that a bad setting is told at once.
+  const { createApp } = await import('./app.ts');
   const app = await createApp(config);
   stopOnSignal(app);
   process.stdout.write(welcome(app.facts));

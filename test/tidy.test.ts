@@ -182,7 +182,7 @@ test('every unit has a rule', () => {
 const LATE = ['@node-rs/argon2', '@simplewebauthn/server', 'oidc-provider', 'openid-client', 'yaml'] as const;
 
 test('a start loads no package that is needed later', () => {
-  const seen = new Set(['main.ts']);
+  const seen = new Set(['main.ts', 'app.ts']);
   const problems: string[] = [];
   for (const path of seen) {
     const text = readFileSync(join(src, path), 'utf8');
