@@ -13,6 +13,7 @@ import { type AcmeFront, startAcmeFront } from '../support/acme-front.ts';
 import { configFile } from '../support/callers.ts';
 import { eventually } from '../support/eventually.ts';
 import { freePort } from '../support/free-port.ts';
+import { settled } from '../support/gateway.ts';
 import { handshake } from '../support/handshake.ts';
 import { JumpingClock, type OwnProcess, startHere } from '../support/own-process.ts';
 import { type Pebble, startPebble, withoutPebble } from '../support/pebble.ts';
@@ -21,6 +22,8 @@ import { startUpstream, type Upstream } from '../support/upstream.ts';
 const TARGET = 'http://127.0.0.1:9';
 /** As `renewal.ts`: so often in a row one CA is not reached before the next one is asked. */
 const TRIES = 4;
+/** Questions about one authorization; more than one attempt has. */
+const MANY = 40;
 
 suite('weeks of one product, with two CAs', { skip: withoutPebble }, () => {
   const stack = new AsyncDisposableStack();
@@ -182,6 +185,34 @@ suite('weeks of one product, with two CAs', { skip: withoutPebble }, () => {
     const signed = first.requests.slice(from).filter(({ resource }) => resource === 'finalize');
     const keys = new Set(signed.map(({ payload }) => keyIn(payload.csr)));
     assert.deepEqual([orders(first, hostname).length, keys.size], [2, 2]);
+  });
+
+  test('a CA that looks again and again in vain (RFC 8555 §8.2) is not waited for beyond one attempt: the other challenge is next', async () => {
+    const hostname = 'again.example.com';
+    const error = { type: 'urn:ietf:params:acme:error:connection', detail: 'nobody answers on port 80' };
+    const inVain = ({ challenges }: { challenges: { type: string }[] }) =>
+      orders(first, hostname).length > 1
+        ? {}
+        : {
+            status: 'pending',
+            challenges: challenges.map((each) =>
+              each.type === 'http-01' ? { ...each, status: 'processing', error } : each,
+            ),
+          };
+    // The first one tells of the challenges that there are.
+    first.fail('authorization', { kind: 'members', members: {} });
+    first.fail('authorization', { kind: 'members', members: inVain }, MANY);
+    await create(hostname);
+    await eventually(async () => {
+      if (orders(first, hostname).length > 1) return true;
+      await settled(() => first.requests.length);
+      clock.jump(MINUTE / 2);
+      return undefined;
+    }, 'another order');
+    await byCa(hostname);
+    const told = (await explained(hostname)).orders[0].timeline.map(({ text }: { text: string }) => text);
+    assert.ok(told.includes(`the CA could not check ${hostname} by http-01`), told.join());
+    assert.ok(told.includes(`the CA checked ${hostname} by tls-alpn-01`), told.join());
   });
 
   test('several names in one certificate, with an RSA key, as somebody asks for it', async () => {
