@@ -313,7 +313,7 @@ export class Issuing {
   }
 
   async #proveOne({ name, authorization, challenge }: Proof, work: Work): Promise<string> {
-    const { client, account, call, deadline } = work;
+    const { client, account, call } = work;
     const { type, token } = challenge;
     const placed =
       type === 'dns-01'
@@ -321,12 +321,24 @@ export class Issuing {
         : await this.#options.challenges.place({ authorization, challenge: { type, token }, account });
     try {
       if (challenge.status === 'pending') await client.respond(account, challenge.url, call);
-      const wait = { ...call, deadline, challengeUrl: challenge.url };
-      const done = await client.pollAuthorization(account, authorization.url, wait);
+      const done = await this.#checked(authorization.url, challenge.url, work);
       if (done.status !== 'valid') throw proofFailed(name, done, type);
       return `${name} by ${type}`;
     } finally {
       await placed?.remove();
+    }
+  }
+
+  /** A CA that looks again and again, each time in vain, is waited for by one attempt; what it saw is why it failed. */
+  async #checked(url: string, challengeUrl: string, work: Work): Promise<Authorization> {
+    const { client, account, call, deadline } = work;
+    try {
+      return await client.pollAuthorization(account, url, { ...call, deadline, challengeUrl });
+    } catch (cause) {
+      if (!(cause instanceof AcmeFault && cause.code === 'deadline')) throw cause;
+      const last = await client.getAuthorization(account, url, call);
+      if (last.challenges.some((each) => each.url === challengeUrl && each.error !== undefined)) return last;
+      throw cause;
     }
   }
 

@@ -7,11 +7,13 @@ import type { IncomingMessage } from 'node:http';
 import { after, before, suite, test } from 'node:test';
 import { text } from 'node:stream/consumers';
 import { connect } from 'node:tls';
+import { x509 } from '../../src/certificates/peculiar.fixture.ts';
 import { DAY, HOUR, MINUTE } from '../../src/core/clock.ts';
 import { type AcmeFront, startAcmeFront } from '../support/acme-front.ts';
 import { configFile } from '../support/callers.ts';
 import { eventually } from '../support/eventually.ts';
 import { freePort } from '../support/free-port.ts';
+import { settled } from '../support/gateway.ts';
 import { handshake } from '../support/handshake.ts';
 import { JumpingClock, type OwnProcess, startHere } from '../support/own-process.ts';
 import { type Pebble, startPebble, withoutPebble } from '../support/pebble.ts';
@@ -20,6 +22,8 @@ import { startUpstream, type Upstream } from '../support/upstream.ts';
 const TARGET = 'http://127.0.0.1:9';
 /** As `renewal.ts`: so often in a row one CA is not reached before the next one is asked. */
 const TRIES = 4;
+/** Questions about one authorization; more than one attempt has. */
+const MANY = 40;
 
 suite('weeks of one product, with two CAs', { skip: withoutPebble }, () => {
   const stack = new AsyncDisposableStack();
@@ -159,6 +163,58 @@ suite('weeks of one product, with two CAs', { skip: withoutPebble }, () => {
     assert.deepEqual([orders(first, hostname).length, orders(second, hostname).length], [1, 0]);
   });
 
+  test("a certificate for another key, or for another's name, is never served; a new order with a new key brings the right one", async () => {
+    const hostname = 'mixed-up.example.com';
+    const { body } = await product.api('POST', '/v1/certificate-orders', { names: ['mixed.example.net'] });
+    await create('mixed.example.net');
+    assert.equal(body.state, 'issued', JSON.stringify(body));
+    const stranger = (await byCa('mixed.example.net')).toString();
+    const headers = { 'content-type': 'application/pem-certificate-chain' };
+    first.fail('certificate', { kind: 'answer', status: 200, body: stranger, headers });
+    const from = first.requests.length;
+    await create(hostname);
+    await untilFailed(hostname, 1);
+    const [order] = (await explained(hostname)).orders;
+    assert.match(order.timeline.at(-1).text, /a certificate that was not ordered: it is for another key/);
+    const certificate = await handshake(product, hostname);
+    assert.match(certificate.issuer, /internal CA/);
+    const wanted = Date.parse((await explained(hostname)).next_attempt_at) - clock.now();
+    clock.jump(wanted + MINUTE);
+    const served = await byCa(hostname);
+    assert.equal(served.subjectAltName, `DNS:${hostname}`);
+    const signed = first.requests.slice(from).filter(({ resource }) => resource === 'finalize');
+    const keys = new Set(signed.map(({ payload }) => keyIn(payload.csr)));
+    assert.deepEqual([orders(first, hostname).length, keys.size], [2, 2]);
+  });
+
+  test('a CA that looks again and again in vain (RFC 8555 §8.2) is not waited for beyond one attempt: the other challenge is next', async () => {
+    const hostname = 'again.example.com';
+    const error = { type: 'urn:ietf:params:acme:error:connection', detail: 'nobody answers on port 80' };
+    const inVain = ({ challenges }: { challenges: { type: string }[] }) =>
+      orders(first, hostname).length > 1
+        ? {}
+        : {
+            status: 'pending',
+            challenges: challenges.map((each) =>
+              each.type === 'http-01' ? { ...each, status: 'processing', error } : each,
+            ),
+          };
+    // The first one tells of the challenges that there are.
+    first.fail('authorization', { kind: 'members', members: {} });
+    first.fail('authorization', { kind: 'members', members: inVain }, MANY);
+    await create(hostname);
+    await eventually(async () => {
+      if (orders(first, hostname).length > 1) return true;
+      await settled(() => first.requests.length);
+      clock.jump(MINUTE / 2);
+      return undefined;
+    }, 'another order');
+    await byCa(hostname);
+    const told = (await explained(hostname)).orders[0].timeline.map(({ text }: { text: string }) => text);
+    assert.ok(told.includes(`the CA could not check ${hostname} by http-01`), told.join());
+    assert.ok(told.includes(`the CA checked ${hostname} by tls-alpn-01`), told.join());
+  });
+
   test('several names in one certificate, with an RSA key, as somebody asks for it', async () => {
     const names = ['one.example.com', 'two.example.com', 'three.example.net'];
     for (const name of names) await create(name);
@@ -194,6 +250,12 @@ suite('weeks of one product, with two CAs', { skip: withoutPebble }, () => {
     assert.equal(await leadsTo(product.httpsPort, preferred, roots[0]), false);
   });
 });
+
+/** Of a request for a certificate, in hexadecimal. */
+const keyIn = (csr: string): string =>
+  Buffer.from(new x509.Pkcs10CertificateRequest(Buffer.from(csr, 'base64url')).publicKey.rawData).toString(
+    'hex',
+  );
 
 const rootName = async (ca: Pebble, index: number): Promise<string> =>
   new X509Certificate(await ca.root(index)).subject.replace('CN=', '');

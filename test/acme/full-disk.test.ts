@@ -22,6 +22,10 @@ const folder = mkdtempSync(join(tmpdir(), 'full-disk-'));
 const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${SIZE}`, 'tmpfs', folder], {
   stdio: 'ignore',
 });
+process.on('exit', () => {
+  if (mounted.status === 0) spawnSync('umount', ['--lazy', folder]);
+  rmSync(folder, { recursive: true });
+});
 const skip =
   withoutPebble || (mounted.status !== 0 && 'a file system of a given size may not be mounted here');
 
@@ -52,8 +56,6 @@ suite('a disk that is full', { skip }, () => {
 
   after(async () => {
     await stack.disposeAsync();
-    if (mounted.status === 0) spawnSync('umount', [folder]);
-    rmSync(folder, { recursive: true });
   });
 
   const filler = join(folder, 'filler');

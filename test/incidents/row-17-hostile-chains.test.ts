@@ -1,5 +1,7 @@
-/** Row 17: client certificates that are signed with SHA-1, and chains without end, open nothing and hold up nobody. */
+/** Row 17: client certificates that are signed with SHA-1, chains without end, and what was open over HTTP/2 before a change. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2';
 import { after, before, test } from 'node:test';
 import { connect } from 'node:tls';
 import { x509 } from '../../src/certificates/peculiar.fixture.ts';
@@ -30,7 +32,11 @@ let root: Authority;
 
 before(async () => {
   root = await newAuthority('Root', undefined);
-  upstream = await startUpstream();
+  upstream = await startUpstream((incoming, response) => {
+    if (incoming.url !== '/events') return void response.end('reached');
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    response.write('data: 1\n\n');
+  });
   product = await startProduct();
   const ca_pem = root.pem;
   for (const proxy of [{ hostname: OPEN }, { hostname: CLOSED, client_auth: { mode: 'require', ca_pem } }]) {
@@ -141,3 +147,49 @@ test('incident 17: a chain longer than any, and one of more bytes, open nothing;
   assert.equal((await ask(OPEN)).status, 200);
   assert.equal((await ask(CLOSED, await client(root))).status, 200);
 });
+
+test('incident 17: a change of CAs ends the streams of an HTTP/2 connection, and answers its next request with 421', async () => {
+  const hostname = 'streams.example.com';
+  const other = await newAuthority('Other Root', undefined);
+  const shown = await client(root);
+  const client_auth = { mode: 'require', ca_pem: root.pem };
+  await product.api('POST', '/v1/proxies', { hostname, target_url: upstream.url, client_auth });
+  const session = connectHttp2(`https://${hostname}:${product.httpsPort}`, {
+    createConnection: () =>
+      connect({
+        host: '127.0.0.1',
+        port: product.httpsPort,
+        servername: hostname,
+        ca: product.ca,
+        ALPNProtocols: ['h2'],
+        ...shown,
+      }),
+  });
+  session.on('error', () => {});
+  try {
+    assert.equal(await statusOn(session, '/'), 200);
+    const events = session.request({ ':path': '/events' });
+    events.on('error', () => {}).resume();
+    await once(events, 'response');
+    const ended = once(events, 'close');
+    const changed = await product.api('PATCH', `/v1/proxies/${hostname}`, {
+      client_auth: { mode: 'require', ca_pem: other.pem },
+    });
+    assert.equal(changed.status, 200, JSON.stringify(changed.body));
+    await ended;
+    const before = upstream.requests.length;
+    assert.equal(await statusOn(session, '/'), 421);
+    assert.equal(upstream.requests.length, before);
+    assert.equal((await ask(hostname, shown)).status, 403);
+  } finally {
+    session.destroy();
+  }
+});
+
+async function statusOn(session: ClientHttp2Session, path: string): Promise<number> {
+  const stream = session.request({ ':path': path });
+  stream.on('error', () => {});
+  const [headers] = (await once(stream, 'response')) as [{ ':status': number }];
+  stream.resume();
+  return headers[':status'];
+}

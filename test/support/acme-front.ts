@@ -51,7 +51,8 @@ export type Fault =
   /** The CA's answer, with other headers. */
   | { kind: 'headers'; headers: Headers }
   /** The CA's answer with other members. */
-  | { kind: 'members'; members: object };
+  // oxlint-disable-next-line typescript/no-explicit-any -- members of any document of the CA
+  | { kind: 'members'; members: object | ((document: any) => object) };
 
 export interface SeenRequest {
   resource: Resource | undefined;
@@ -273,7 +274,9 @@ async function giveWith(response: ServerResponse, answer: Answer, fault: Fault |
     case 'members':
       return give(
         response,
-        withMembers(answer, () => fault.members),
+        withMembers(answer, (document) =>
+          typeof fault.members === 'function' ? fault.members(document) : fault.members,
+        ),
       );
     case 'held':
     case 'hang_up':
