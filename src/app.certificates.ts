@@ -100,6 +100,7 @@ export async function openCertification(
     certificates,
     dns01,
     servedName,
+    onDemand,
     payer: (principal) => payer(principal.id),
     ownerOf: (name) => payerAt(base, payer, name),
     preflight: createPreflight({

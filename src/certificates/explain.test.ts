@@ -7,6 +7,8 @@ import type { StoredOrder } from './order-rows.ts';
 const known: Known = {
   hostname: 'a.company.io',
   servedAs: 'a.company.io',
+  onDemand: undefined,
+  orderedAs: 'a.company.io',
   isProxied: true,
   whyUnwanted: undefined,
   certificate: undefined,

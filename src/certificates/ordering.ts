@@ -7,7 +7,7 @@ import { type Clock, MINUTE, SECOND } from '../core/clock.ts';
 import { toTimestamp } from '../core/collection.ts';
 import { AppError, messageOf } from '../core/errors.ts';
 import type { OperationContext } from '../core/operation.ts';
-import { mayTouch, type Principal, requireHostname } from '../core/principal.ts';
+import { isConfined, mayTouch, type Principal, requireHostname } from '../core/principal.ts';
 import { cleanText } from '../core/untrusted.ts';
 import type { CertificateKeyType } from '../core/key-type.ts';
 import { AcmeError } from './acme/fault.ts';
@@ -17,6 +17,8 @@ import { allLimitsOf } from './budget.ts';
 import { type Explanation, explanationOf } from './explain.ts';
 import type { Issuance } from './issuance.ts';
 import { challengesFor, chooseIssuer, type Dns01Port, type Issuer, whyNot } from './issuers.ts';
+import type { OnDemand } from './on-demand.ts';
+import { type OnDemandReport, onDemandReport } from './on-demand-standing.ts';
 import type { Check, Preflight } from './preflight.ts';
 import { reportOf } from './order-report.ts';
 import type { Certificate, ListedCertificate, ToldCertificate } from './schema.ts';
@@ -44,6 +46,8 @@ export interface OrderingOptions {
   preflight?: Preflight | undefined;
   /** In whose name an order for a hostname that is served counts; undefined: nobody's. */
   ownerOf?: ((name: string) => string | undefined) | undefined;
+  /** Certificates for names that somebody comes for; undefined: there are none. */
+  onDemand?: Pick<OnDemand, 'isFor' | 'standing'> | undefined;
   /** In whose name orders of this principal count; undefined: nobody's. */
   payer: (principal: Principal) => string | undefined;
 }
@@ -178,7 +182,8 @@ export class OrderingService {
     const now = clock.now();
     const servedAs = certificates.servedAs(hostname);
     const entry = certificates.inUse(hostname);
-    const latest = await issuance.orders.ofName(servedAs ?? hostname, MAX_LOOKED_AT);
+    const orderedAs = this.#orderedAs(hostname, servedAs);
+    const latest = await issuance.orders.ofName(orderedAs, MAX_LOOKED_AT);
     const orders = latest
       .filter(({ document: { names } }) => names.every((name) => mayTouch(principal, name)))
       .slice(0, MAX_SHOWN_ORDERS);
@@ -186,17 +191,43 @@ export class OrderingService {
     return explanationOf({
       hostname,
       servedAs,
+      orderedAs,
+      onDemand: await this.#onDemand(hostname, principal),
       isProxied: servedName(hostname) !== undefined,
       whyUnwanted: this.#whyUnwanted(hostname, servedAs),
       certificate,
       renewsAt: entry?.source === 'acme' ? issuance.renewalAt(entry) : undefined,
-      settings: { ...issuance.settings, issuers: issuance.issuersFor([servedAs ?? hostname]) },
-      keyWish: issuance.keyWishFor([servedAs ?? hostname]),
+      settings: { ...issuance.settings, issuers: issuance.issuersFor([orderedAs]) },
+      keyWish: issuance.keyWishFor([orderedAs]),
       dns01,
       orders,
-      checks: isChecked ? await this.#checks(servedAs ?? hostname, principal, signal) : [],
+      checks: isChecked ? await this.#checks(orderedAs, principal, signal) : [],
       now,
     });
+  }
+
+  /** Below a wildcard whose names get theirs one by one, each is ordered as what it is. */
+  #orderedAs(hostname: string, servedAs: string | undefined): string {
+    const wildcard = this.#wildcardOf(hostname);
+    const isOnDemand = wildcard !== undefined && this.#options.onDemand?.isFor(wildcard) === true;
+    return isOnDemand ? hostname : (servedAs ?? hostname);
+  }
+
+  async #onDemand(hostname: string, principal: Principal): Promise<OnDemandReport | undefined> {
+    const { onDemand, clock } = this.#options;
+    const wildcard = this.#wildcardOf(hostname);
+    if (!onDemand || wildcard === undefined) return undefined;
+    const standing = await onDemand.standing(hostname, wildcard);
+    // What others came for is for who has the wildcard; of a whole registered domain it is for administrators.
+    const isSeen = ({ subject }: { subject: string }) =>
+      subject === wildcard ? mayTouch(principal, wildcard) : !isConfined(principal);
+    return onDemandReport(standing, { now: clock.now(), isSeen });
+  }
+
+  /** Under which a name without a proxy of its own is served. */
+  #wildcardOf(hostname: string): string | undefined {
+    const served = this.#options.servedName(hostname);
+    return served === hostname ? undefined : served;
   }
 
   #whyUnwanted(hostname: string, servedAs: string | undefined): string | undefined {
@@ -213,7 +244,6 @@ export class OrderingService {
     const { issuer } = chooseIssuer([name], { issuers: issuance.issuersFor([name]) }, dns01);
     if (issuance.settings.off !== undefined || !issuer || !preflight) return [];
     const entry = certificates.inUse(name);
-    const isConfined = principal.hostnames !== undefined;
     const owner = ownerOf?.(name);
     return preflight({
       name,
@@ -227,10 +257,10 @@ export class OrderingService {
           ...issuer,
           ownerBudget: issuance.settings.ownerBudget,
           // Whose a hostname is, and what they have ordered, is for them and for administrators.
-          owner: isConfined && payer(principal) !== owner ? undefined : owner,
+          owner: isConfined(principal) && payer(principal) !== owner ? undefined : owner,
         },
       ),
-      isConfined,
+      isConfined: isConfined(principal),
       signal,
     });
   }
