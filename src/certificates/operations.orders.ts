@@ -114,6 +114,29 @@ export const renewCertificate = defineOperation({
   },
 });
 
+export const cancelCertificateOrder = defineOperation({
+  name: 'cancel_certificate_order',
+  title: 'Cancel a certificate order',
+  description:
+    'Ends an order that somebody asked for with request_certificate and that is not over. One that the CA has signed for already is not lost: its certificate is kept, and the state says issued. Of an order that is over, tells how it ended.',
+  permission: 'certificates:write',
+  confinement: 'filters',
+  effect: 'update',
+  untrusted: true,
+  mcp: 'searchable',
+  toolset: 'certificates',
+  http: { method: 'POST', path: '/v1/certificate-orders/{id}/cancel' },
+  input: z.object({
+    id: z.string().min(1).max(limits.shortText).describe('Id of the order, ord_…'),
+  }),
+  output: orderSchema,
+  async handler(input, context, { ordering }: Services) {
+    const order = await ordering.cancel(input.id, context);
+    context.audit({ order: order.id, state: order.state, names: order.names });
+    return order;
+  },
+});
+
 export const rotateAcmeAccountKey = defineOperation({
   name: 'rotate_acme_account_key',
   title: 'Rotate the key of an ACME account',

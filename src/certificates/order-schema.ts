@@ -72,6 +72,8 @@ export const orderDocumentSchema = z.object({
   /** At this CA, in a row. */
   failures_at_issuer: z.int().default(0),
   attempts: z.int().default(0),
+  /** Somebody wants it no more: it ends, unless the CA has signed already. */
+  cancelled: z.boolean().default(false),
   /** Every CA and challenge that could be tried refused it, or none has answered for long: somebody has to help. */
   stuck: z.boolean().default(false),
   events: z.array(eventSchema),

@@ -14,6 +14,7 @@ import { AcmeError } from './acme/fault.ts';
 import { publicJwk } from './acme/jws.ts';
 import type { RevocationReason } from './acme/revoke.ts';
 import { allLimitsOf } from './budget.ts';
+import { hasEnded } from './cancelling.ts';
 import { type Explanation, explanationOf } from './explain.ts';
 import type { Issuance } from './issuance.ts';
 import { challengesFor, chooseIssuer, type Dns01Port, type Issuer, whyNot } from './issuers.ts';
@@ -112,6 +113,24 @@ export class OrderingService {
       replaces: id,
     });
     return this.#outcome(order.id, caller);
+  }
+
+  /** Waits for it, for a minute at most. @throws AppError NOT_FOUND, PRECONDITION_FAILED, CONFLICT */
+  async cancel(id: string, caller: Caller) {
+    const { issuance } = this.#options;
+    const known = await issuance.orders.get(id);
+    if (!known?.document.names.every((name) => mayTouch(caller.principal, name)))
+      throw new AppError(
+        'NOT_FOUND',
+        `no order ${JSON.stringify(id)}; explain_certificate of a hostname names its orders`,
+      );
+    if (known.document.reason !== 'requested')
+      throw new AppError(
+        'PRECONDITION_FAILED',
+        `${id} was not asked for by hand: it is ordered because ${known.document.names.join(', ')} is served, and would be again; enable_https: false of the proxy, or disabling it, ends that`,
+      );
+    const order = await issuance.cancel(id, caller.signal);
+    return order && hasEnded(order) ? reportOf(order) : this.#outcome(id, caller);
   }
 
   /** It is not served any more from now on. @throws AppError UPSTREAM_FAILED with the words of the CA */
@@ -358,7 +377,7 @@ export class OrderingService {
     signal.addEventListener('abort', () => attempted.resolve(), { once: true });
     try {
       const order = await issuance.orders.get(id);
-      const isComing = order && order.state !== 'issued' && order.nextAttemptAt <= clock.now() + WAIT_MS;
+      const isComing = order && !hasEnded(order) && order.nextAttemptAt <= clock.now() + WAIT_MS;
       if (isComing === true && !signal.aborted) await attempted.promise;
     } finally {
       stopWatching();
