@@ -50,6 +50,8 @@ export class FakeCa {
   readonly orders = new Map<string, Made>();
   readonly asked: Asked[] = [];
   readonly revoked: string[] = [];
+  /** As it was told of changes. */
+  readonly contacts: (readonly string[])[] = [];
   readonly #options: FakeCaOptions;
   /** Key → URL. */
   readonly #accounts = new Map<string, string>();
@@ -119,6 +121,11 @@ export class FakeCa {
         };
       }),
       findAccount: step('newAccount', (key: KeyObject) => this.#find(key)),
+      updateContact: step('account', (account: AccountRef, contact: readonly string[]) => {
+        this.#requireAccount(account);
+        this.contacts.push(contact);
+        return account;
+      }),
       changeKey: step('keyChange', (account: AccountRef, newKey: KeyObject) =>
         this.#changeKey(account, newKey),
       ),

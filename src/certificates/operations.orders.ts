@@ -5,10 +5,11 @@ import { hostname } from '../core/hostname-field.ts';
 import { keyTypes } from '../core/key-type.ts';
 import { limits } from '../core/limits.ts';
 import { defineOperation } from '../core/operation.ts';
+import { revocationReasons } from './acme/revocation-reason.ts';
 import { explanationSchema } from './explain.ts';
 import { orderSchema } from './order-schema.ts';
 import type { OrderingService } from './ordering.ts';
-import { certificateSchema, revocationReasons, toldCertificateSchema } from './schema.ts';
+import { certificateSchema, toldCertificateSchema } from './schema.ts';
 
 type Services = { ordering: OrderingService };
 

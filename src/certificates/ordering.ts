@@ -12,7 +12,7 @@ import { cleanText } from '../core/untrusted.ts';
 import type { CertificateKeyType } from '../core/key-type.ts';
 import { AcmeError } from './acme/fault.ts';
 import { publicJwk } from './acme/jws.ts';
-import type { RevocationReason } from './acme/revoke.ts';
+import type { RevocationReason } from './acme/revocation-reason.ts';
 import { allLimitsOf } from './budget.ts';
 import { hasEnded } from './cancelling.ts';
 import { type Explanation, explanationOf } from './explain.ts';
