@@ -15,7 +15,7 @@ import { OrderingService } from './certificates/ordering.ts';
 import { type Identity, payerOf } from './certificates/payer.ts';
 import { createPreflight } from './certificates/preflight.ts';
 import { type CertificateService, openCertificates } from './certificates/service.ts';
-import { CertificateWatch } from './certificates/watch.ts';
+import { watchOver } from './certificates/watch.ts';
 import type { CertificateWish } from './certificates/wishes.ts';
 import type { Config } from './config/config.ts';
 import type { Clock } from './core/clock.ts';
@@ -86,20 +86,14 @@ export async function openCertification(
       choiceOf: (wildcard) => table().proxyOf(wildcard)?.certificate.on_demand,
     }),
   );
-  const watch = stack.use(
-    new CertificateWatch({
-      ...base,
-      issuance,
-      inUse: () => certificates.used(),
-      tell: (current) => alerts.reconcile('certificates', current),
-    }),
-  );
+  const watch = stack.use(watchOver(base, { issuance, certificates, alerts }));
   const ordering = new OrderingService({
     clock,
     issuance,
     certificates,
     dns01,
     servedName,
+    onDemand,
     payer: (principal) => payer(principal.id),
     ownerOf: (name) => payerAt(base, payer, name),
     preflight: createPreflight({

@@ -25,6 +25,7 @@ const VERBS = [
   'import',
   'request',
   'renew',
+  'cancel',
   'explain',
   'export',
   'revoke',

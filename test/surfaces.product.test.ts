@@ -193,6 +193,7 @@ const story: Step[] = [
   { call: 'request_certificate', input: { names: [NOWHERE] }, fails: 'PRECONDITION_FAILED' },
   { call: 'renew_certificate', input: { id: 'crt_none' }, fails: 'NOT_FOUND' },
   { call: 'revoke_certificate', input: { id: 'crt_none' }, fails: 'NOT_FOUND' },
+  { call: 'cancel_certificate_order', input: { id: 'ord_none' }, fails: 'NOT_FOUND' },
   { call: 'rotate_acme_account_key', input: { issuer: 'default' }, fails: 'PRECONDITION_FAILED' },
   { call: 'rotate_acme_account_key', input: { issuer: 'nobody' }, fails: 'INVALID_INPUT' },
 
@@ -313,6 +314,7 @@ const NOT_HERE: ReadonlySet<Name> = new Set([
   'request_certificate',
   'renew_certificate',
   'revoke_certificate',
+  'cancel_certificate_order',
   'rotate_acme_account_key',
   'delete_client',
   'revoke_grant',

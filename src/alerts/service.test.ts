@@ -11,8 +11,9 @@ import { DAY, HOUR, ManualClock, MINUTE } from '../core/clock.ts';
 import type { LogRecord } from '../core/record.ts';
 import { openSqlite } from '../store/sqlite.ts';
 import type { Alert } from './schema.ts';
-import { AlertService, MAX_ACTIVE } from './service.ts';
+import { AlertService } from './service.ts';
 
+const MAX_ACTIVE = 5;
 const SECRET = 'a-secret-of-the-receiver';
 
 interface Message {
@@ -55,6 +56,7 @@ async function world(t: TestContext, url: string | undefined) {
       database,
       clock,
       log,
+      maxActive: MAX_ACTIVE,
       webhook: url === undefined ? undefined : { url, secret: SECRET },
     });
     alerts.start();
@@ -258,8 +260,9 @@ test('what could not be told for two days is told to nobody, also when the webho
   assert.deepEqual(await two.database.read.selectFrom('alert_deliveries').selectAll().execute(), []);
 });
 
-test('of more alerts than are told the worst are, nothing that is still wrong is told to be over, and the rest is told in one record', async (t) => {
-  const { records, start } = await world(t, undefined);
+test('of more alerts than are told the worst are, nothing that is still wrong is told to be over, and the rest is told in one record and one message, again when it is so again', async (t) => {
+  const { messages, url } = await receiver(t);
+  const { records, start } = await world(t, url);
   const { alerts } = await start();
   const many = Array.from({ length: MAX_ACTIVE }, (_, i) => expiring({ key: `certificate.expiring/${i}` }));
   await told(alerts, many);
@@ -267,6 +270,14 @@ test('of more alerts than are told the worst are, nothing that is still wrong is
   await told(alerts, [...many, worse]);
   await told(alerts, [worse, ...many.toReversed()]);
   assert.equal(records.filter(({ detail }) => detail?.status === 'resolved').length, 0);
-  assert.equal(records.filter(({ detail }) => detail?.status === 'raised').length, MAX_ACTIVE + 1);
+  const isSum = ({ body }: Message) => JSON.parse(body).type === 'alerts.left_out';
+  assert.equal(records.filter(({ detail }) => detail?.status === 'raised').length, MAX_ACTIVE + 2);
   assert.equal(records.filter(({ message }) => /1 of them are not told/.test(message ?? '')).length, 1);
+  assert.deepEqual(JSON.parse(messages.find(isSum)?.body ?? '').data.left_out, 1);
+  await told(alerts, many);
+  await told(alerts, [...many, worse, expiring({ key: 'certificate.failing/ord_2', stage: 4 })]);
+  assert.deepEqual(
+    messages.filter(isSum).map(({ body }) => JSON.parse(body).data.status),
+    ['raised', 'resolved', 'raised'],
+  );
 });

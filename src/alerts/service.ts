@@ -18,7 +18,7 @@ const WAITS_MS = [MINUTE, 5 * MINUTE, 15 * MINUTE, 60 * MINUTE, 4 * 60 * MINUTE,
 const KEPT_UNTOLD_MS = 2 * DAY;
 const MAX_AT_ONCE = 20;
 /** Of a source, at once: more say nothing more, and the log has room for other things. */
-export const MAX_ACTIVE = 1000;
+const MAX_ACTIVE = 1000;
 /** So that the same cause is not raised again; certificates are over by then. */
 const KEPT_RESOLVED_MS = 400 * DAY;
 
@@ -27,6 +27,8 @@ export interface AlertOptions {
   clock: Clock;
   log: Log;
   webhook: Webhook | undefined;
+  /** Of a source, at once; tests have fewer. */
+  maxActive?: number | undefined;
 }
 
 export class AlertService implements AsyncDisposable {
@@ -37,8 +39,6 @@ export class AlertService implements AsyncDisposable {
   #again = false;
   /** Each is reported once. */
   readonly #unreadable = new Set<string>();
-  /** Sources of which not all is told. */
-  readonly #crowded = new Set<string>();
 
   constructor(options: AlertOptions) {
     this.#options = options;
@@ -52,19 +52,24 @@ export class AlertService implements AsyncDisposable {
 
   /** `current`: everything of this source that is wrong now. What is new is raised, what is gone resolved. */
   async reconcile(source: string, current: readonly Alert[]): Promise<void> {
-    const { database, clock } = this.#options;
+    const { database, clock, maxActive = MAX_ACTIVE } = this.#options;
     const now = clock.now();
     const all = new Set(current.map(({ key }) => key));
     // The worst first, and always the same ones.
     const worst = current
       .toSorted((a, b) => b.stage - a.stage || (a.key < b.key ? -1 : 1))
-      .slice(0, MAX_ACTIVE);
-    this.#reportLeftOut(source, all.size - worst.length);
-    const wanted = new Map(worst.map((alert) => [alert.key, alert]));
+      .slice(0, maxActive);
+    const leftOut = all.size - worst.length;
+    const told = leftOut > 0 ? [...worst, leftOutAlert(source, { told: worst.length, leftOut })] : worst;
+    const wanted = new Map(told.map((alert) => [alert.key, alert]));
     const rows = await database.read.selectFrom('alerts').selectAll().where('source', '=', source).execute();
-    const known = new Map(rows.map((row) => [row.key, this.#read(row)?.stage ?? Infinity]));
+    // What is told in sum may be so again; every other key is of one cause.
+    const kept = rows.filter(({ key, resolved_at: at }) => at === null || key !== leftOutKey(source));
+    const known = new Map(kept.map((row) => [row.key, this.#read(row)?.stage ?? Infinity]));
     const raised = [...wanted.values()].filter(({ key, stage }) => stage > (known.get(key) ?? -1));
-    const resolved = rows.filter((row) => row.resolved_at === null && !all.has(row.key));
+    const resolved = rows.filter(
+      (row) => row.resolved_at === null && !all.has(row.key) && !wanted.has(row.key),
+    );
     const old = rows.filter(({ resolved_at: at }) => at !== null && at < now - KEPT_RESOLVED_MS);
     if (raised.length + resolved.length + old.length === 0) return;
     await database.change({}, async (tx, afterCommit) => {
@@ -85,16 +90,6 @@ export class AlertService implements AsyncDisposable {
       for (const { key } of old) await tx.deleteFrom('alerts').where('key', '=', key).execute();
     });
     this.deliver();
-  }
-
-  /** When it begins, and not each minute. */
-  #reportLeftOut(source: string, count: number): void {
-    if (count > 0 && !this.#crowded.has(source))
-      this.#report(
-        `more than ${MAX_ACTIVE} alerts about ${source} at once: ${count} of them are not told, the least urgent ones`,
-      );
-    if (count > 0) this.#crowded.add(source);
-    else this.#crowded.delete(source);
   }
 
   /** Sends what is due. One at a time: asked for meanwhile, it looks once more. */
@@ -231,3 +226,15 @@ export class AlertService implements AsyncDisposable {
     log.write({ time: clock.now(), kind: 'system', component: 'system', ...record });
   }
 }
+
+const leftOutKey = (source: string): string => `alerts.left_out/${source}`;
+
+/** Told once when it begins, and not each minute: the number is that of then. */
+const leftOutAlert = (source: string, { told, leftOut }: { told: number; leftOut: number }): Alert => ({
+  key: leftOutKey(source),
+  stage: 1,
+  code: 'alerts.left_out',
+  level: 'warn',
+  summary: `more than ${told} alerts about ${source} at once: ${leftOut} of them are not told, the least urgent ones`,
+  facts: { source, left_out: leftOut },
+});

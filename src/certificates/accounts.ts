@@ -4,7 +4,7 @@
  * @see {@link https://www.rfc-editor.org/rfc/rfc8555#section-7.3 | RFC 8555 §7.3}
  */
 import type { KeyObject } from 'node:crypto';
-import type { Clock } from '../core/clock.ts';
+import { type Clock, HOUR } from '../core/clock.ts';
 import { AppError, messageOf } from '../core/errors.ts';
 import type { Log } from '../core/record.ts';
 import type { Sealer } from '../core/sealer.ts';
@@ -15,6 +15,9 @@ import { AcmeProblem } from './acme/problem.ts';
 import type { AccountRef, Call } from './acme/session.ts';
 import type { Issuer } from './issuers.ts';
 import { fromPkcs8, newKeys, toPkcs8 } from './x509.ts';
+
+/** A CA that does not take a changed address is not asked with every order. */
+const CONTACT_AGAIN_MS = HOUR;
 
 export interface Account extends AccountRef {
   readonly ordersUrl: string | undefined;
@@ -31,13 +34,21 @@ export class Accounts {
   readonly #options: AccountsOptions;
   /** By directory: whoever needs one while it is made waits for the same. */
   readonly #known = new Map<string, Promise<Account>>();
+  /** By directory: whether it is told where to reach us, or when it is tried again. */
+  readonly #contacts = new Map<string, { telling: Promise<void>; againAt: number }>();
 
   constructor(options: AccountsOptions) {
     this.#options = options;
   }
 
   /** Made when there is none. @throws AcmeProblem, AcmeFault; Error when its key does not open with this master key */
-  of(issuer: Issuer, client: AcmeClient, call: Call): Promise<Account> {
+  async of(issuer: Issuer, client: AcmeClient, call: Call): Promise<Account> {
+    const account = await this.#opened(issuer, client, call);
+    await this.#keepContact(issuer, client, account, call);
+    return account;
+  }
+
+  #opened(issuer: Issuer, client: AcmeClient, call: Call): Promise<Account> {
     const known = this.#known.get(issuer.directoryUrl);
     if (known) return known;
     const account = this.#open(issuer, client, call);
@@ -47,6 +58,38 @@ export class Accounts {
       if (this.#known.get(issuer.directoryUrl) === account) this.#known.delete(issuer.directoryUrl);
     });
     return account;
+  }
+
+  /** What the settings say is told to the CA once; no order waits for one that does not take it. */
+  #keepContact(issuer: Issuer, client: AcmeClient, account: Account, call: Call): Promise<void> {
+    const { directoryUrl: directory } = issuer;
+    const { clock } = this.#options;
+    const known = this.#contacts.get(directory);
+    if (known && clock.now() < known.againAt) return known.telling;
+    const told = { telling: Promise.resolve(), againAt: Infinity };
+    told.telling = this.#tellContact(issuer, client, account, call).catch((cause: unknown) => {
+      told.againAt = call.signal.aborted ? 0 : clock.now() + CONTACT_AGAIN_MS;
+      if (!call.signal.aborted)
+        this.#write('warn', `${directory} was not told of the changed acme.email: ${messageOf(cause)}`);
+    });
+    this.#contacts.set(directory, told);
+    return told.telling;
+  }
+
+  /** @see {@link https://www.rfc-editor.org/rfc/rfc8555#section-7.3.2 | RFC 8555 §7.3.2} */
+  async #tellContact(issuer: Issuer, client: AcmeClient, account: Account, call: Call): Promise<void> {
+    const contact = JSON.stringify(issuer.contact);
+    const told = (await this.#row(issuer))?.contact ?? JSON.stringify([]);
+    if (contact === told) return;
+    await client.updateContact(account, issuer.contact, call);
+    await this.#options.database.change({}, async (tx) => {
+      await tx
+        .updateTable('acme_accounts')
+        .set({ contact })
+        .where('directory', '=', issuer.directoryUrl)
+        .execute();
+    });
+    this.#write('info', `told ${issuer.directoryUrl} of the changed acme.email`);
   }
 
   /**
@@ -168,7 +211,11 @@ export class Accounts {
     await this.#options.database.change({}, async (tx) => {
       await tx
         .updateTable('acme_accounts')
-        .set({ url: made.url, orders_url: made.ordersUrl ?? null })
+        .set({
+          url: made.url,
+          orders_url: made.ordersUrl ?? null,
+          contact: JSON.stringify(contact),
+        })
         .where('directory', '=', issuer.directoryUrl)
         .execute();
     });
@@ -203,6 +250,7 @@ export class Accounts {
           orders_url: null,
           key_sealed: sealer.seal(toPkcs8(privateKey), sealContext(directory)),
           next_key_sealed: null,
+          contact: null,
           created_at: clock.now(),
         })
         .onConflict((conflict) => conflict.column('directory').doNothing())
@@ -216,13 +264,12 @@ export class Accounts {
   async #tell(issuer: Issuer, client: AcmeClient, call: Call): Promise<void> {
     const { meta } = await client.directory(call);
     const terms = meta.termsOfService === undefined ? '' : `; its terms: ${cleanText(meta.termsOfService)}`;
-    this.#options.log.write({
-      time: this.#options.clock.now(),
-      kind: 'tls',
-      level: 'info',
-      component: 'certificates',
-      message: `made an account at ${issuer.directoryUrl}${terms}`,
-    });
+    this.#write('info', `made an account at ${issuer.directoryUrl}${terms}`);
+  }
+
+  #write(level: 'info' | 'warn', message: string): void {
+    const { log, clock } = this.#options;
+    log.write({ time: clock.now(), kind: 'tls', level, component: 'certificates', message });
   }
 }
 

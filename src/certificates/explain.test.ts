@@ -7,6 +7,8 @@ import type { StoredOrder } from './order-rows.ts';
 const known: Known = {
   hostname: 'a.company.io',
   servedAs: 'a.company.io',
+  onDemand: undefined,
+  orderedAs: 'a.company.io',
   isProxied: true,
   whyUnwanted: undefined,
   certificate: undefined,
@@ -40,6 +42,7 @@ test('of an order that a limit holds off, it says since when, by which limit and
       key_type: 'p256',
       reason: 'served',
       failed_proofs: {},
+      cancelled: false,
       stuck: false,
       failures: 0,
       refusals: 0,

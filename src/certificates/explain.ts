@@ -4,6 +4,7 @@ import { timestamp, toTimestamp } from '../core/collection.ts';
 import { keyTypes } from '../core/key-type.ts';
 import { cleanText } from '../core/untrusted.ts';
 import { challengesFor, challengeTypes, type Dns01Port, type IssuanceSettings, whyNot } from './issuers.ts';
+import { type OnDemandReport, onDemandSchema } from './on-demand-standing.ts';
 import { type Check, checkSchema } from './preflight.ts';
 import { reportOf } from './order-report.ts';
 import { orderSchema } from './order-schema.ts';
@@ -35,6 +36,9 @@ export const explanationSchema = z.object({
       .describe('By which the name would be shown to be ours, in order'),
     issuers: z.array(z.object({ name: z.string(), directory: z.string(), why_not: z.string().optional() })),
   }),
+  on_demand: onDemandSchema
+    .optional()
+    .describe('Of a name below a wildcard: whether it gets a certificate when somebody comes for it'),
   next_attempt_at: timestamp.optional(),
   orders: z.array(orderSchema).describe('The newest first, with their timelines'),
   checks: z
@@ -47,6 +51,10 @@ export type Explanation = z.output<typeof explanationSchema>;
 export interface Known {
   readonly hostname: string;
   readonly servedAs: string | undefined;
+  /** Of a name below a wildcard that has no proxy of its own; undefined of others. */
+  readonly onDemand: OnDemandReport | undefined;
+  /** The name that would be ordered. */
+  readonly orderedAs: string;
   /** By a proxy, or not at all. */
   readonly isProxied: boolean;
   /** Why it is not ordered unasked, though it is served; undefined: it is. */
@@ -73,7 +81,7 @@ const NOT_CHECKED = [
 const NO_ISSUER = 'its proxy wants the internal CA, or CAs that are not set up';
 
 export function explanationOf(known: Known): Explanation {
-  const { hostname, servedAs, certificate, renewsAt, orders, checks } = known;
+  const { hostname, servedAs, certificate, renewsAt, orders, checks, onDemand } = known;
   const ordering = orderingOf(known);
   const open = orders.find(({ state }) => state !== 'issued' && state !== 'abandoned');
   return {
@@ -90,6 +98,7 @@ export function explanationOf(known: Known): Explanation {
     }),
     ...(renewsAt !== undefined && { renews_at: toTimestamp(renewsAt) }),
     ordering,
+    ...(onDemand && { on_demand: onDemand }),
     ...(open && { next_attempt_at: toTimestamp(open.nextAttemptAt) }),
     orders: orders.map(reportOf),
     checks: [...checks],
@@ -98,8 +107,7 @@ export function explanationOf(known: Known): Explanation {
 }
 
 function orderingOf(known: Known): Explanation['ordering'] {
-  const { hostname, servedAs, settings, keyWish, dns01, whyUnwanted } = known;
-  const name = servedAs ?? hostname;
+  const { orderedAs: name, settings, keyWish, dns01, whyUnwanted } = known;
   const issuers = settings.issuers.map((issuer) => {
     const why = whyNot(name, issuer, dns01);
     return { name: issuer.name, directory: issuer.directoryUrl, ...(why !== undefined && { why_not: why }) };
@@ -122,6 +130,7 @@ function summaryOf(known: Known, whyNotOrdered: string | undefined, open: Stored
   return [
     servedWith(known),
     ...(isOfCa(known) ? [] : missing(known, whyNotOrdered)),
+    ...(isOfCa(known) ? [] : onDemandWords(known)),
     ...attempts(known, open),
     ...checked(known),
   ].join(' ');
@@ -147,6 +156,15 @@ function servedWith({ hostname, servedAs, certificate, renewsAt }: Known): strin
 function missing({ servedAs, isProxied }: Known, whyNotOrdered: string | undefined): string[] {
   if (servedAs === undefined && !isProxied) return [];
   return whyNotOrdered === undefined ? [] : [`None is ordered from a CA: ${whyNotOrdered}.`];
+}
+
+function onDemandWords({ onDemand }: Known): string[] {
+  if (!onDemand) return [];
+  return [
+    onDemand.why_not === undefined
+      ? 'One is ordered when somebody comes for the name.'
+      : `None is ordered when somebody comes for the name: ${onDemand.why_not}.`,
+  ];
 }
 
 /** How the order that is open stands, and what a person can do. */

@@ -13,8 +13,8 @@ import { newKeys, toPkcs8, type Signer, writeLeaf } from './x509.ts';
 export interface FakeCaOptions {
   clock: ManualClock;
   lifeMs: number;
-  /** Before a request is acted on, and after: may throw. */
-  trouble?: (what: string, when: 'before' | 'after') => void;
+  /** Before a request is acted on, and after: may throw, or hold it up. */
+  trouble?: (what: string, when: 'before' | 'after', signal: AbortSignal | undefined) => void | Promise<void>;
   /** Gives an open order again to who asks for the same, in place of a list of orders. */
   reusesOrders?: boolean;
   renewalInfo?: (
@@ -50,6 +50,8 @@ export class FakeCa {
   readonly orders = new Map<string, Made>();
   readonly asked: Asked[] = [];
   readonly revoked: string[] = [];
+  /** As it was told of changes. */
+  readonly contacts: (readonly string[])[] = [];
   readonly #options: FakeCaOptions;
   /** Key → URL. */
   readonly #accounts = new Map<string, string>();
@@ -84,14 +86,17 @@ export class FakeCa {
     ) =>
     async (...args: Arguments): Promise<Result> => {
       this.requests++;
-      this.#options.trouble?.(what, 'before');
-      requireTime(args.at(-1));
+      const signal = signalOf(args.at(-1));
+      const held = this.#options.trouble?.(what, 'before', signal);
+      if (held) await held;
+      signal?.throwIfAborted();
       this.underWay++;
       this.mostAtOnce = Math.max(this.mostAtOnce, this.underWay);
       try {
         const result = await act(...args);
-        this.#options.trouble?.(what, 'after');
-        requireTime(args.at(-1));
+        const heldAfter = this.#options.trouble?.(what, 'after', signal);
+        if (heldAfter) await heldAfter;
+        signal?.throwIfAborted();
         return result;
       } finally {
         this.underWay--;
@@ -116,6 +121,11 @@ export class FakeCa {
         };
       }),
       findAccount: step('newAccount', (key: KeyObject) => this.#find(key)),
+      updateContact: step('account', (account: AccountRef, contact: readonly string[]) => {
+        this.#requireAccount(account);
+        this.contacts.push(contact);
+        return account;
+      }),
       changeKey: step('keyChange', (account: AccountRef, newKey: KeyObject) =>
         this.#changeKey(account, newKey),
       ),
@@ -270,9 +280,9 @@ export class FakeCa {
 }
 
 /** Of the call that comes last: a reply after the time is up is heard by nobody. */
-function requireTime(call: unknown): void {
-  if (typeof call === 'object' && call !== null && 'signal' in call && call.signal instanceof AbortSignal)
-    call.signal.throwIfAborted();
+function signalOf(call: unknown): AbortSignal | undefined {
+  const isCall = typeof call === 'object' && call !== null && 'signal' in call;
+  return isCall && call.signal instanceof AbortSignal ? call.signal : undefined;
 }
 
 const isOpen = ({ order }: Made): boolean => order.status !== 'valid' && order.status !== 'invalid';

@@ -4,7 +4,7 @@
  * of proxies wake it. Knows no protocol (`issuing.ts`), no dates (`renewal.ts`) and no rows (`orders.ts`).
  */
 import { type Clock, DAY, HOUR, MINUTE, SECOND, type Timer } from '../core/clock.ts';
-import { messageOf } from '../core/errors.ts';
+import { AppError, messageOf } from '../core/errors.ts';
 import type { Events } from '../core/events.ts';
 import type { Log, LogRecord } from '../core/record.ts';
 import type { Sealer } from '../core/sealer.ts';
@@ -17,6 +17,7 @@ import type { CertificateKeyType } from '../core/key-type.ts';
 import { ownerLimitsOf } from './budget.ts';
 import type { Entry } from './catalog.ts';
 import { type ChallengeDns, ChallengeRecords } from './challenge-records.ts';
+import { cancelOrder } from './cancelling.ts';
 import { Challenges } from './challenges.ts';
 import { chooseIssuer, type Dns01Port, type IssuanceSettings, type Issuer, issuerOf } from './issuers.ts';
 import { driveMsOf, Issuing } from './issuing.ts';
@@ -25,7 +26,7 @@ import { Held } from './counts.ts';
 import type { StoredOrder } from './order-rows.ts';
 import { type AskedFor, LeaseLost, type NewOrderRow, Orders } from './orders.ts';
 import { type OrderDocument, urgency } from './order-schema.ts';
-import { issuedNews, setbackNews } from './order-news.ts';
+import { doneNews, setbackNews } from './order-news.ts';
 import { Planning } from './planning.ts';
 import { renewalTime } from './renewal.ts';
 import { isKeyRefused, moveTo, setbackOf } from './setback.ts';
@@ -83,6 +84,9 @@ export class Issuance implements AsyncDisposable {
   readonly #driving = new Map<string, Promise<void>>();
   /** Order id → directory of its CA, of those that are driven; undefined: it is not known. */
   readonly #drivenAt = new Map<string, string | undefined>();
+  readonly #cancels = new Map<string, AbortController>();
+  /** Orders that are not begun with, for somebody ends them. */
+  readonly #ending = new Set<string>();
   readonly #background = new Set<Promise<void>>();
   readonly #watchers = new Watchers();
   readonly #stop = new AbortController();
@@ -215,11 +219,33 @@ export class Issuance implements AsyncDisposable {
       },
       context,
     );
+    if (order.document.cancelled)
+      throw new AppError(
+        'CONFLICT',
+        `${order.id}, for these names, was cancelled, and its CA is asked whether it has signed already; ask again when it is over`,
+      );
     if (asked) await this.orders.turnTo(order, asked);
     // One that was open already may have had a later place.
     await this.orders.hurry(order.id, Math.min(place, order.urgency));
     this.pump();
     return order;
+  }
+
+  /**
+   * Ends an order, unless the CA has been asked to sign: then its certificate is waited for and kept. As it stands then;
+   * one that is open still ends when its CA has said that it did not sign. @throws AppError CONFLICT; what the signal says
+   */
+  async cancel(id: string, signal: AbortSignal): Promise<StoredOrder | undefined> {
+    this.#ending.add(id);
+    try {
+      await this.#pumping;
+      this.#cancels.get(id)?.abort();
+      await orAborted(Promise.resolve(this.#driving.get(id)), signal);
+      return await cancelOrder(this.orders, id, this.#options.clock.now());
+    } finally {
+      this.#ending.delete(id);
+      this.pump();
+    }
   }
 
   /** Whether any of these is ordered unasked. */
@@ -281,7 +307,8 @@ export class Issuance implements AsyncDisposable {
     await Promise.all(ids.map(async ([id]) => this.#driving.get(id)));
   }
 
-  #isHeld({ document }: StoredOrder): boolean {
+  #isHeld({ id, document }: StoredOrder): boolean {
+    if (this.#ending.has(id)) return true;
     return this.#heldAt !== undefined && this.#heldAt === this.issuerOf(document)?.directoryUrl;
   }
 
@@ -349,20 +376,23 @@ export class Issuance implements AsyncDisposable {
 
   #begin({ id, document }: StoredOrder): void {
     this.#drivenAt.set(id, this.issuerOf(document)?.directoryUrl);
-    const driving = this.#drive(id)
+    const cancel = new AbortController();
+    this.#cancels.set(id, cancel);
+    const driving = this.#drive(id, cancel.signal)
       .catch((cause: unknown) => {
         if (!(cause instanceof LeaseLost)) this.#write('error', `order ${id}: ${messageOf(cause)}`);
       })
       .finally(() => {
         this.#driving.delete(id);
         this.#drivenAt.delete(id);
+        this.#cancels.delete(id);
         this.#watchers.tell(id);
         this.pump();
       });
     this.#driving.set(id, driving);
   }
 
-  async #drive(id: string): Promise<void> {
+  async #drive(id: string, cancel: AbortSignal): Promise<void> {
     const { clock } = this.#options;
     const found = await this.orders.get(id);
     const order = found && (await this.#withIssuer(found));
@@ -377,12 +407,13 @@ export class Issuance implements AsyncDisposable {
       const done = await this.#issuing.drive(order, {
         issuer,
         call: { signal },
+        cancel,
         deadline: clock.now() + driveMs,
       });
-      for (const { hostname, message } of issuedNews(done)) this.#write('info', message, hostname);
+      for (const { hostname, message } of doneNews(done)) this.#write('info', message, hostname);
     } catch (cause) {
       // On the way out nothing is a failure: what is in the store is gone on with.
-      if (this.#stop.signal.aborted) return this.orders.release(id);
+      if (this.#stop.signal.aborted || cancel.aborted) return this.orders.release(id);
       await this.#setBack(order, issuer, cause);
     } finally {
       timer.cancel();

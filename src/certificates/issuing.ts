@@ -17,6 +17,7 @@ import type { NewOrder, Order } from './acme/order.ts';
 import { AcmeProblem, acmeType, type Problem } from './acme/problem.ts';
 import type { Call } from './acme/session.ts';
 import { allLimitsOf, type Limit, onDemandLimitsOf } from './budget.ts';
+import { endCancelled } from './cancelling.ts';
 import type { ChallengeRecords } from './challenge-records.ts';
 import type { Challenges } from './challenges.ts';
 import {
@@ -63,6 +64,11 @@ interface Work {
   readonly deadline: number;
 }
 
+interface Attempt extends Pick<Work, 'issuer' | 'call' | 'deadline'> {
+  /** Ends what comes before the CA is asked to sign. */
+  readonly cancel: AbortSignal;
+}
+
 interface Proof {
   /** As in the order. */
   readonly name: string;
@@ -104,7 +110,7 @@ export class Issuing {
   }
 
   /** @throws ProofFailed, Denied, Unpublished, Held, LeaseLost, AcmeProblem, AcmeFault; what the signal says */
-  async drive(order: StoredOrder, attempt: Pick<Work, 'issuer' | 'call' | 'deadline'>): Promise<StoredOrder> {
+  async drive(order: StoredOrder, attempt: Attempt): Promise<StoredOrder> {
     try {
       return await this.#attempt(order, attempt);
     } finally {
@@ -112,31 +118,35 @@ export class Issuing {
     }
   }
 
-  async #attempt(
-    order: StoredOrder,
-    { issuer, call, deadline }: Pick<Work, 'issuer' | 'call' | 'deadline'>,
-  ): Promise<StoredOrder> {
-    const client = this.#options.clientOf(issuer);
-    if (order.document.order_url === undefined) await this.#requireZones(order, call);
-    const account = await this.#options.accounts.of(issuer, client, call);
+  async #attempt(order: StoredOrder, { issuer, call, deadline, cancel }: Attempt): Promise<StoredOrder> {
+    const { orders, accounts, clientOf } = this.#options;
+    const { cancelled, order_url: url } = order.document;
+    if (cancelled && url === undefined) return endCancelled(orders, order);
+    const client = clientOf(issuer);
+    if (url === undefined) await this.#requireZones(order, call);
+    const account = await accounts.of(issuer, client, call);
     const work: Work = { issuer, client, account, call, deadline };
+    const before: Work = { ...work, call: { ...call, signal: AbortSignal.any([call.signal, cancel]) } };
     try {
-      return await this.#driveTo(order, work);
+      return await this.#driveTo(order, work, before);
     } catch (cause) {
       if (cause instanceof AcmeProblem && cause.type === 'accountDoesNotExist')
-        await this.#options.accounts.forget(issuer, account.url);
+        await accounts.forget(issuer, account.url);
       throw cause;
     }
   }
 
-  async #driveTo(order: StoredOrder, work: Work): Promise<StoredOrder> {
+  /** `before`: for what comes before the CA is asked to sign. */
+  async #driveTo(order: StoredOrder, work: Work, before: Work): Promise<StoredOrder> {
     const { client, account, call, deadline } = work;
-    let current = await this.#send(order, work);
+    let current = await this.#send(order, before);
     for (let turn = 0; turn < MAX_TURNS; turn++) {
-      const remote = await told(client.getOrder(account, urlOf(current), call));
+      const remote = await told(client.getOrder(account, urlOf(current), before.call));
+      const isSigned = remote.status === 'valid' || remote.status === 'processing';
+      if (order.document.cancelled && !isSigned) return endCancelled(this.#options.orders, current);
       if (remote.status === 'valid') return this.#fetch(await this.#signed(current), remote, work);
       if (remote.status === 'invalid') throw await this.#whyInvalid(remote, work);
-      if (remote.status === 'pending') current = await this.#prove(current, remote, work);
+      if (remote.status === 'pending') current = await this.#prove(current, remote, before);
       if (remote.status === 'ready') current = await this.#finalize(current, remote, work);
       if (remote.status === 'processing')
         await told(client.pollOrder(account, remote.url, { ...call, deadline, while: ['processing'] }));

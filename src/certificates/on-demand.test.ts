@@ -6,9 +6,11 @@ import { once } from 'node:events';
 import test, { type TestContext } from 'node:test';
 import { DAY, HOUR, MINUTE } from '../core/clock.ts';
 import { coversHostname } from '../core/hostname.ts';
+import { type Principal, system } from '../core/principal.ts';
 import { engine, silent, turn, world } from './engine.fixture.ts';
 import { type FakeCaOptions, problem } from './fake-ca.fixture.ts';
 import { MAX_WAITING, OnDemand, type OnDemandRule } from './on-demand.ts';
+import { OrderingService } from './ordering.ts';
 
 const WILDCARD = '*.company.io';
 const RULE: OnDemandRule = {
@@ -29,6 +31,7 @@ async function edge(
 ) {
   const { clock, folder, database, ca } = await world(t, options);
   const whole = { ...RULE, ...rule };
+  const servedName = (name: string) => (coversHostname(WILDCARD, name) ? WILDCARD : undefined);
   let onDemand: OnDemand | undefined;
   const wanted = {
     *[Symbol.iterator]() {
@@ -42,7 +45,7 @@ async function edge(
     database,
     wanted,
     onDemand: whole,
-    servedName: (name: string) => (coversHostname(WILDCARD, name) ? WILDCARD : undefined),
+    servedName,
     mayRenew: (name) => name === WILDCARD || (onDemand?.mayRenew(name) ?? false),
     ...(ownerBudget && { ownerBudget, payerOf: () => 'tok_owner' }),
   });
@@ -62,7 +65,19 @@ async function edge(
     await one[Symbol.asyncDispose]();
   });
   const come = (name: string) => made.certificate(name, WILDCARD);
-  return { clock, ca, one, onDemand: made, come, database };
+  const { issuance, certificates } = one;
+  const ordering = new OrderingService({
+    clock,
+    issuance,
+    certificates,
+    servedName,
+    dns01: undefined,
+    onDemand: made,
+    payer: () => undefined,
+  });
+  const explain = (hostname: string, principal: Principal = system) =>
+    ordering.explain({ hostname, isChecked: false }, { principal, signal: new AbortController().signal });
+  return { clock, ca, one, onDemand: made, come, explain, database };
 }
 
 const SILENCE = 0;
@@ -281,4 +296,48 @@ test('the service is asked again before a name is renewed: a no, and silence, re
     clock.advance(HOUR);
   }
   assert.equal(questions.length, 4, 'the order, and once for each hour');
+});
+
+test('explain_certificate says of a name below a wildcard whether it would be ordered on demand, what the service said, and what is left, and asks nobody', async (t) => {
+  const { questions, url } = await asked(t, (domain) => (domain === 'no.company.io' ? 404 : 200));
+  const { come, explain, clock } = await edge(t, { allow: undefined, ask: url, perWildcardAndDay: 2 });
+  const told = async (name: string) => {
+    const { summary, on_demand: { on, why_not, ask, budgets = [] } = {} } = await explain(name);
+    return { summary, on, why_not, answer: ask?.answer, left: budgets.map(({ left }) => left) };
+  };
+  const before = await told('a.company.io');
+  assert.deepEqual([before.on, before.answer, before.left], [true, undefined, [2, 1000]]);
+  assert.match(before.summary, /One is ordered when somebody comes for the name/);
+  await come('no.company.io');
+  await come('a.company.io');
+  const refused = await told('no.company.io');
+  assert.deepEqual([refused.on, refused.answer, refused.left], [false, 'refused', [1, 999]]);
+  assert.match(
+    refused.summary,
+    /None is ordered when somebody comes .*the service of acme.on_demand.ask refuses/,
+  );
+  const served = await explain('a.company.io');
+  assert.equal(served.on_demand?.ask?.answer, 'allowed');
+  assert.deepEqual(served.orders[0]?.names, ['a.company.io']);
+  assert.doesNotMatch(served.summary, /when somebody comes/);
+  await come('b.company.io');
+  assert.match(
+    (await told('c.company.io')).why_not ?? '',
+    /no more than 2 orders on demand for \*\.company\.io/,
+  );
+  clock.advance(DAY + MINUTE);
+  const again = await told('no.company.io');
+  assert.deepEqual([again.on, again.answer], [true, 'refused']);
+  assert.deepEqual(questions, ['no.company.io', 'a.company.io', 'b.company.io']);
+});
+
+test('explain_certificate says what the settings have against a name on demand, and tells nobody else what others used', async (t) => {
+  const { explain, come } = await edge(t, { allow: ['a.company.io'] });
+  await come('a.company.io');
+  const { on_demand: other } = await explain('b.company.io');
+  assert.match(other?.why_not ?? '', /acme\.on_demand\.allow does not have b\.company\.io/);
+  const seenBy = async (...hostnames: string[]) =>
+    (await explain('a.company.io', { ...system, id: 'tok_1', hostnames })).on_demand?.budgets.length;
+  assert.deepEqual([await seenBy('a.company.io'), await seenBy('*.company.io', 'company.io')], [0, 1]);
+  assert.equal((await explain(WILDCARD)).on_demand, undefined);
 });

@@ -16,6 +16,7 @@ import type { Entry } from './catalog.ts';
 import type { Issuance } from './issuance.ts';
 import { chooseIssuer, type Dns01Port } from './issuers.ts';
 import type { StoredOrder } from './order-rows.ts';
+import type { Answer, Pause, Standing } from './on-demand-standing.ts';
 import type { Shelf } from './shelf.ts';
 
 /** A handshake waits so long for its certificate; below the time that a handshake may take (`gateway.header_timeout_ms`). */
@@ -68,8 +69,10 @@ interface Seen {
 export class OnDemand implements AsyncDisposable {
   readonly #options: OnDemandOptions;
   readonly #waiting = new Map<string, Promise<Entry | undefined>>();
-  /** What the rule said, or what came of it, until when. */
-  readonly #verdicts = new Map<string, { isAllowed: boolean; until: number }>();
+  /** What the rule said, or what came of it, until when. `pause`: why it is a no. */
+  readonly #verdicts = new Map<string, { pause: Pause | undefined; until: number }>();
+  /** What the service said last, for people to read. */
+  readonly #answers = new Map<string, Answer>();
   /** What the rule said of a renewal, until when. */
   readonly #renewals = new Map<string, { isAllowed: boolean; until: number }>();
   /** Names that the service is to be asked for before they are renewed. */
@@ -110,11 +113,42 @@ export class OnDemand implements AsyncDisposable {
     return !chooseIssuer([wildcard], { issuers: issuance.issuersFor([wildcard]) }, dns01).issuer;
   }
 
+  /** How it stands with a name below this wildcard, by what is known here: the service is not asked. */
+  async standing(hostname: string, wildcard: string): Promise<Standing> {
+    const { rule, issuance } = this.#options;
+    const limits = rule ? onDemandLimitsOf(hostname, wildcard, rule) : [];
+    const verdict = this.#verdicts.get(hostname);
+    return {
+      wildcard,
+      off: this.#whyOff(hostname, wildcard),
+      answer: this.#answers.get(hostname),
+      pause: verdict?.pause && { why: verdict.pause, until: verdict.until },
+      minuteWaitMs: this.#orders.wait(ALL),
+      isCrowded: this.#waiting.size >= MAX_WAITING,
+      budgets: await Promise.all(
+        limits.map(async (limit) => ({ limit, ...(await issuance.orders.usageOf(limit)) })),
+      ),
+    };
+  }
+
+  #whyOff(hostname: string, wildcard: string): string | undefined {
+    const { rule, issuance, choiceOf, dns01 } = this.#options;
+    if (!rule) return 'acme.on_demand is not set up';
+    if (issuance.settings.off !== undefined) return issuance.settings.off;
+    if (!this.isFor(wildcard))
+      return choiceOf(wildcard) === false
+        ? `the proxy ${wildcard} has certificate.on_demand: false`
+        : `${wildcard} can have a certificate itself; certificate.on_demand of its proxy orders one for each name`;
+    if (!this.#isListed(hostname)) return `acme.on_demand.allow does not have ${hostname}`;
+    const { issuer, reasons } = chooseIssuer([hostname], { issuers: issuance.issuersFor([hostname]) }, dns01);
+    return issuer ? undefined : (reasons.at(0)?.why ?? 'its proxy wants no CA that is set up');
+  }
+
   /** Waits for it, for `WAIT_MS` at most; undefined: there is none, and what else there is has to do. */
   async certificate(hostname: string, wildcard: string): Promise<Entry | undefined> {
     if (!this.isFor(wildcard) || !this.#isListed(hostname)) return undefined;
     const verdict = this.#verdicts.get(hostname);
-    if (verdict && !verdict.isAllowed && this.#options.clock.now() < verdict.until) return undefined;
+    if (verdict?.pause && this.#options.clock.now() < verdict.until) return undefined;
     const known = this.#waiting.get(hostname);
     if (known) return known;
     if (this.#waiting.size >= MAX_WAITING) return undefined;
@@ -241,7 +275,7 @@ export class OnDemand implements AsyncDisposable {
     const entry = shelf.serving(hostname);
     if (entry) this.seen(hostname, wildcard);
     else if ((await issuance.orders.get(order.id))?.state === 'abandoned')
-      this.#remember(hostname, { isAllowed: false, forMs: FAILED_MS });
+      this.#remember(hostname, 'failed', FAILED_MS);
     return entry;
   }
 
@@ -256,19 +290,22 @@ export class OnDemand implements AsyncDisposable {
   async #isAllowed(hostname: string): Promise<boolean> {
     const { rule, clock } = this.#options;
     const verdict = this.#verdicts.get(hostname);
-    if (verdict && clock.now() < verdict.until) return verdict.isAllowed;
+    if (verdict && clock.now() < verdict.until) return verdict.pause === undefined;
     if (rule?.ask === undefined) return true;
     if (this.#asks.take(ALL) > 0) return false;
     try {
       const isAllowed = await mayHave(rule.ask, hostname, this.#stop.signal);
-      this.#remember(hostname, { isAllowed, forMs: isAllowed ? ALLOWED_MS : REFUSED_MS });
+      this.#answered(hostname, isAllowed ? 'allowed' : 'refused');
+      if (isAllowed) this.#remember(hostname, undefined, ALLOWED_MS);
+      else this.#remember(hostname, 'refused', REFUSED_MS);
       writeDebug(this.#options, 'certificates', () => ({
         message: `a certificate on demand is ${isAllowed ? 'allowed' : 'refused'} by the rule`,
         hostname,
       }));
       return isAllowed;
     } catch (cause) {
-      this.#remember(hostname, { isAllowed: false, forMs: UNANSWERED_MS });
+      this.#answered(hostname, 'silent');
+      this.#remember(hostname, 'silent', UNANSWERED_MS);
       this.#say('warn', hostname, `acme.on_demand.ask gives no answer, which is a no: ${messageOf(cause)}`);
       return false;
     }
@@ -285,6 +322,7 @@ export class OnDemand implements AsyncDisposable {
         const isAllowed = await mayHave(askUrl, hostname, this.#stop.signal);
         const until = clock.now() + (isAllowed ? ALLOWED_MS : RENEWAL_REFUSED_MS);
         this.#renewals.set(hostname, { isAllowed, until });
+        this.#answered(hostname, isAllowed ? 'allowed' : 'refused');
         if (!isAllowed)
           this.#say('warn', hostname, 'its certificate is not renewed: acme.on_demand.ask refuses it');
       }
@@ -307,7 +345,7 @@ export class OnDemand implements AsyncDisposable {
     const at = await issuance.orders.roomAt(onDemandLimitsOf(hostname, wildcard, rule));
     const waitMs = at - clock.now();
     if (waitMs > 0) {
-      this.#remember(hostname, { isAllowed: false, forMs: Math.min(waitMs, FAILED_MS) });
+      this.#remember(hostname, 'no_room', Math.min(waitMs, FAILED_MS));
       return false;
     }
     return this.#orders.take(ALL) === 0;
@@ -343,19 +381,28 @@ export class OnDemand implements AsyncDisposable {
     return !order || order.state === 'issued' || order.state === 'abandoned';
   }
 
-  #remember(hostname: string, { isAllowed, forMs }: { isAllowed: boolean; forMs: number }): void {
-    this.#verdicts.delete(hostname);
-    if (this.#verdicts.size >= MAX_REMEMBERED) {
-      const [oldest] = this.#verdicts.keys();
-      if (oldest !== undefined) this.#verdicts.delete(oldest);
-    }
-    this.#verdicts.set(hostname, { isAllowed, until: this.#options.clock.now() + forMs });
+  #remember(hostname: string, pause: Pause | undefined, forMs: number): void {
+    keep(this.#verdicts, hostname, { pause, until: this.#options.clock.now() + forMs });
+  }
+
+  #answered(hostname: string, answer: Answer['answer']): void {
+    keep(this.#answers, hostname, { answer, at: this.#options.clock.now() });
   }
 
   #say(level: 'warn' | 'error', hostname: string | undefined, message: string): void {
     const { log, clock } = this.#options;
     log.write({ time: clock.now(), kind: 'tls', level, component: 'certificates', message, hostname });
   }
+}
+
+/** Of too many the oldest goes. */
+function keep<T>(map: Map<string, T>, hostname: string, value: T): void {
+  map.delete(hostname);
+  if (map.size >= MAX_REMEMBERED) {
+    const [oldest] = map.keys();
+    if (oldest !== undefined) map.delete(oldest);
+  }
+  map.set(hostname, value);
 }
 
 const isComeFor = ({ notBefore, notAfter }: Entry, at: number, now: number): boolean =>

@@ -5,10 +5,11 @@ import { hostname } from '../core/hostname-field.ts';
 import { keyTypes } from '../core/key-type.ts';
 import { limits } from '../core/limits.ts';
 import { defineOperation } from '../core/operation.ts';
+import { revocationReasons } from './acme/revocation-reason.ts';
 import { explanationSchema } from './explain.ts';
 import { orderSchema } from './order-schema.ts';
 import type { OrderingService } from './ordering.ts';
-import { certificateSchema, revocationReasons, toldCertificateSchema } from './schema.ts';
+import { certificateSchema, toldCertificateSchema } from './schema.ts';
 
 type Services = { ordering: OrderingService };
 
@@ -110,6 +111,29 @@ export const renewCertificate = defineOperation({
   async handler(input, context, { ordering }: Services) {
     const order = await ordering.renew(input.id, context);
     context.audit({ order: order.id, state: order.state });
+    return order;
+  },
+});
+
+export const cancelCertificateOrder = defineOperation({
+  name: 'cancel_certificate_order',
+  title: 'Cancel a certificate order',
+  description:
+    'Ends an order that somebody asked for with request_certificate and that is not over. One that the CA has signed for already is not lost: its certificate is kept, and the state says issued. Of an order that is over, tells how it ended.',
+  permission: 'certificates:write',
+  confinement: 'filters',
+  effect: 'update',
+  untrusted: true,
+  mcp: 'searchable',
+  toolset: 'certificates',
+  http: { method: 'POST', path: '/v1/certificate-orders/{id}/cancel' },
+  input: z.object({
+    id: z.string().min(1).max(limits.shortText).describe('Id of the order, ord_…'),
+  }),
+  output: orderSchema,
+  async handler(input, context, { ordering }: Services) {
+    const order = await ordering.cancel(input.id, context);
+    context.audit({ order: order.id, state: order.state, names: order.names });
     return order;
   },
 });

@@ -6,6 +6,7 @@ import { limits } from '../core/limits.ts';
 import { defineOperation } from '../core/operation.ts';
 import { MAX_PEM } from './import.ts';
 import {
+  cancelCertificateOrder,
   explainCertificate,
   getCertificate,
   renewCertificate,
@@ -134,6 +135,7 @@ export const certificateOperations = [
   explainCertificate,
   requestCertificate,
   renewCertificate,
+  cancelCertificateOrder,
   importCertificate,
   revokeCertificate,
   exportCertificate,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { issuedNews, setbackNews } from './order-news.ts';
+import { doneNews, setbackNews } from './order-news.ts';
 import type { StoredOrder } from './order-rows.ts';
 
 const names = ['a.company.io', 'b.other.io', '*.wild.io'];
@@ -20,7 +20,7 @@ test('each name has its own record, and no record names another one', () => {
       ca_words: '{"detail":"no A record for b.other.io"}',
     },
   };
-  for (const news of [issuedNews(order), setbackNews(order, step, 0)]) {
+  for (const news of [doneNews(order), setbackNews(order, step, 0)]) {
     assert.deepEqual(
       news.map(({ hostname }) => hostname),
       names,

@@ -11,8 +11,15 @@ export interface News {
   readonly message: string;
 }
 
-export const issuedNews = ({ certificateId, document: { names, issuer } }: StoredOrder): News[] =>
-  names.map((hostname) => ({ hostname, message: `${certificateId} for ${hostname} by ${issuer}` }));
+/** Of an order that is over. */
+export const doneNews = ({ id, certificateId, document: { names, issuer } }: StoredOrder): News[] =>
+  names.map((hostname) => ({
+    hostname,
+    message:
+      certificateId === undefined
+        ? `${id} for ${hostname} at ${issuer} was cancelled`
+        : `${certificateId} for ${hostname} by ${issuer}`,
+  }));
 
 /** Of an attempt that failed or was put off. `now`: for one that is tried again at once. */
 export function setbackNews({ id, document: { names } }: StoredOrder, step: Step, now: number): News[] {

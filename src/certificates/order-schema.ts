@@ -74,6 +74,8 @@ export const orderDocumentSchema = z.object({
   attempts: z.int().default(0),
   /** How often the CA refused to tell of what it has at `order_url`, or to give it out. */
   denials: z.int().default(0),
+  /** Somebody wants it no more: it ends, unless the CA has signed already. */
+  cancelled: z.boolean().default(false),
   /** Every CA and challenge that could be tried refused it, or none has answered for long: somebody has to help. */
   stuck: z.boolean().default(false),
   events: z.array(eventSchema),

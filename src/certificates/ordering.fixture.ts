@@ -19,7 +19,7 @@ import type { Issuer } from './issuers.ts';
 import { certificateOperations } from './operations.ts';
 import { OrderingService } from './ordering.ts';
 import { openCertificates } from './service.ts';
-import { CertificateWatch } from './watch.ts';
+import { watchOver } from './watch.ts';
 
 export const issuer: Issuer = {
   name: 'ca',
@@ -71,14 +71,7 @@ export async function openWorld(t: TestContext, options: WorldOptions = {}) {
     );
     await issuance.orders.takeOver();
     const alerts = stack.use(new AlertService({ database, clock, log, webhook: undefined }));
-    const watch = stack.use(
-      new CertificateWatch({
-        ...base,
-        issuance,
-        inUse: () => certificates.used(),
-        tell: (current) => alerts.reconcile('certificates', current),
-      }),
-    );
+    const watch = stack.use(watchOver(base, { issuance, certificates, alerts }));
     const parts = { ...base, issuance, certificates, servedName };
     const ordering = new OrderingService({ ...parts, dns01: undefined, payer: () => undefined });
     const idempotency = createIdempotencyStore(database, clock, sealer);

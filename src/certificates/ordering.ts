@@ -7,16 +7,19 @@ import { type Clock, MINUTE, SECOND } from '../core/clock.ts';
 import { toTimestamp } from '../core/collection.ts';
 import { AppError, messageOf } from '../core/errors.ts';
 import type { OperationContext } from '../core/operation.ts';
-import { mayTouch, type Principal, requireHostname } from '../core/principal.ts';
+import { isConfined, mayTouch, type Principal, requireHostname } from '../core/principal.ts';
 import { cleanText } from '../core/untrusted.ts';
 import type { CertificateKeyType } from '../core/key-type.ts';
 import { AcmeError } from './acme/fault.ts';
 import { publicJwk } from './acme/jws.ts';
-import type { RevocationReason } from './acme/revoke.ts';
+import type { RevocationReason } from './acme/revocation-reason.ts';
 import { allLimitsOf } from './budget.ts';
+import { hasEnded } from './cancelling.ts';
 import { type Explanation, explanationOf } from './explain.ts';
 import type { Issuance } from './issuance.ts';
 import { challengesFor, chooseIssuer, type Dns01Port, type Issuer, whyNot } from './issuers.ts';
+import type { OnDemand } from './on-demand.ts';
+import { type OnDemandReport, onDemandReport } from './on-demand-standing.ts';
 import type { Check, Preflight } from './preflight.ts';
 import { reportOf } from './order-report.ts';
 import type { Certificate, ListedCertificate, ToldCertificate } from './schema.ts';
@@ -44,6 +47,8 @@ export interface OrderingOptions {
   preflight?: Preflight | undefined;
   /** In whose name an order for a hostname that is served counts; undefined: nobody's. */
   ownerOf?: ((name: string) => string | undefined) | undefined;
+  /** Certificates for names that somebody comes for; undefined: there are none. */
+  onDemand?: Pick<OnDemand, 'isFor' | 'standing'> | undefined;
   /** In whose name orders of this principal count; undefined: nobody's. */
   payer: (principal: Principal) => string | undefined;
 }
@@ -108,6 +113,24 @@ export class OrderingService {
       replaces: id,
     });
     return this.#outcome(order.id, caller);
+  }
+
+  /** Waits for it, for a minute at most. @throws AppError NOT_FOUND, PRECONDITION_FAILED, CONFLICT */
+  async cancel(id: string, caller: Caller) {
+    const { issuance } = this.#options;
+    const known = await issuance.orders.get(id);
+    if (!known?.document.names.every((name) => mayTouch(caller.principal, name)))
+      throw new AppError(
+        'NOT_FOUND',
+        `no order ${JSON.stringify(id)}; explain_certificate of a hostname names its orders`,
+      );
+    if (known.document.reason !== 'requested')
+      throw new AppError(
+        'PRECONDITION_FAILED',
+        `${id} was not asked for by hand: it is ordered because ${known.document.names.join(', ')} is served, and would be again; enable_https: false of the proxy, or disabling it, ends that`,
+      );
+    const order = await issuance.cancel(id, caller.signal);
+    return order && hasEnded(order) ? reportOf(order) : this.#outcome(id, caller);
   }
 
   /** It is not served any more from now on. @throws AppError UPSTREAM_FAILED with the words of the CA */
@@ -178,7 +201,8 @@ export class OrderingService {
     const now = clock.now();
     const servedAs = certificates.servedAs(hostname);
     const entry = certificates.inUse(hostname);
-    const latest = await issuance.orders.ofName(servedAs ?? hostname, MAX_LOOKED_AT);
+    const orderedAs = this.#orderedAs(hostname, servedAs);
+    const latest = await issuance.orders.ofName(orderedAs, MAX_LOOKED_AT);
     const orders = latest
       .filter(({ document: { names } }) => names.every((name) => mayTouch(principal, name)))
       .slice(0, MAX_SHOWN_ORDERS);
@@ -186,17 +210,43 @@ export class OrderingService {
     return explanationOf({
       hostname,
       servedAs,
+      orderedAs,
+      onDemand: await this.#onDemand(hostname, principal),
       isProxied: servedName(hostname) !== undefined,
       whyUnwanted: this.#whyUnwanted(hostname, servedAs),
       certificate,
       renewsAt: entry?.source === 'acme' ? issuance.renewalAt(entry) : undefined,
-      settings: { ...issuance.settings, issuers: issuance.issuersFor([servedAs ?? hostname]) },
-      keyWish: issuance.keyWishFor([servedAs ?? hostname]),
+      settings: { ...issuance.settings, issuers: issuance.issuersFor([orderedAs]) },
+      keyWish: issuance.keyWishFor([orderedAs]),
       dns01,
       orders,
-      checks: isChecked ? await this.#checks(servedAs ?? hostname, principal, signal) : [],
+      checks: isChecked ? await this.#checks(orderedAs, principal, signal) : [],
       now,
     });
+  }
+
+  /** Below a wildcard whose names get theirs one by one, each is ordered as what it is. */
+  #orderedAs(hostname: string, servedAs: string | undefined): string {
+    const wildcard = this.#wildcardOf(hostname);
+    const isOnDemand = wildcard !== undefined && this.#options.onDemand?.isFor(wildcard) === true;
+    return isOnDemand ? hostname : (servedAs ?? hostname);
+  }
+
+  async #onDemand(hostname: string, principal: Principal): Promise<OnDemandReport | undefined> {
+    const { onDemand, clock } = this.#options;
+    const wildcard = this.#wildcardOf(hostname);
+    if (!onDemand || wildcard === undefined) return undefined;
+    const standing = await onDemand.standing(hostname, wildcard);
+    // What others came for is for who has the wildcard; of a whole registered domain it is for administrators.
+    const isSeen = ({ subject }: { subject: string }) =>
+      subject === wildcard ? mayTouch(principal, wildcard) : !isConfined(principal);
+    return onDemandReport(standing, { now: clock.now(), isSeen });
+  }
+
+  /** Under which a name without a proxy of its own is served. */
+  #wildcardOf(hostname: string): string | undefined {
+    const served = this.#options.servedName(hostname);
+    return served === hostname ? undefined : served;
   }
 
   #whyUnwanted(hostname: string, servedAs: string | undefined): string | undefined {
@@ -213,7 +263,6 @@ export class OrderingService {
     const { issuer } = chooseIssuer([name], { issuers: issuance.issuersFor([name]) }, dns01);
     if (issuance.settings.off !== undefined || !issuer || !preflight) return [];
     const entry = certificates.inUse(name);
-    const isConfined = principal.hostnames !== undefined;
     const owner = ownerOf?.(name);
     return preflight({
       name,
@@ -227,10 +276,10 @@ export class OrderingService {
           ...issuer,
           ownerBudget: issuance.settings.ownerBudget,
           // Whose a hostname is, and what they have ordered, is for them and for administrators.
-          owner: isConfined && payer(principal) !== owner ? undefined : owner,
+          owner: isConfined(principal) && payer(principal) !== owner ? undefined : owner,
         },
       ),
-      isConfined,
+      isConfined: isConfined(principal),
       signal,
     });
   }
@@ -328,7 +377,7 @@ export class OrderingService {
     signal.addEventListener('abort', () => attempted.resolve(), { once: true });
     try {
       const order = await issuance.orders.get(id);
-      const isComing = order && order.state !== 'issued' && order.nextAttemptAt <= clock.now() + WAIT_MS;
+      const isComing = order && !hasEnded(order) && order.nextAttemptAt <= clock.now() + WAIT_MS;
       if (isComing === true && !signal.aborted) await attempted.promise;
     } finally {
       stopWatching();

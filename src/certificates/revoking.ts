@@ -10,7 +10,7 @@ import type { Account } from './accounts.ts';
 import type { AcmeClient } from './acme/client.ts';
 import { AcmeError, AcmeFault } from './acme/fault.ts';
 import { AcmeProblem } from './acme/problem.ts';
-import type { RevocationReason } from './acme/revoke.ts';
+import type { RevocationReason } from './acme/revocation-reason.ts';
 import type { Entry } from './catalog.ts';
 import type { Issuer } from './issuers.ts';
 import type { Orders } from './orders.ts';

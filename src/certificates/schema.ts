@@ -1,16 +1,8 @@
 /** What is told about a certificate. The private key is in one of these shapes: that of its export. */
 import { z } from 'zod';
 import { nextCursorField, timestamp } from '../core/collection.ts';
+import { revocationReasons } from './acme/revocation-reason.ts';
 import { orderSchema } from './order-schema.ts';
-
-/** Those that a subscriber may give. @see {@link https://www.rfc-editor.org/rfc/rfc5280#section-5.3.1 | RFC 5280 §5.3.1} */
-export const revocationReasons = [
-  'unspecified',
-  'keyCompromise',
-  'affiliationChanged',
-  'superseded',
-  'cessationOfOperation',
-] as const;
 
 export const certificateSchema = z.object({
   id: z.string(),

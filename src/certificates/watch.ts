@@ -53,7 +53,27 @@ export interface WatchOptions {
   tell: (current: readonly CertificateAlert[]) => Promise<void>;
 }
 
-export class CertificateWatch implements AsyncDisposable {
+/** `alerts`: where it is said. */
+export const watchOver = (
+  base: Pick<WatchOptions, 'clock' | 'log' | 'events'>,
+  {
+    issuance,
+    certificates,
+    alerts,
+  }: {
+    issuance: WatchOptions['issuance'];
+    certificates: { used: WatchOptions['inUse'] };
+    alerts: { reconcile(source: string, current: readonly CertificateAlert[]): Promise<void> };
+  },
+): CertificateWatch =>
+  new CertificateWatch({
+    ...base,
+    issuance,
+    inUse: () => certificates.used(),
+    tell: (current) => alerts.reconcile('certificates', current),
+  });
+
+class CertificateWatch implements AsyncDisposable {
   readonly #options: WatchOptions;
   #timer: Timer | undefined;
   #soon: Timer | undefined;

@@ -76,3 +76,6 @@ export const withoutResumption = {
   secureOptions: OPTIONS | constants.SSL_OP_NO_TICKET,
   sessionIdContext: 'ohp-client-certificates',
 } as const satisfies SecureContextOptions;
+
+/** Asked for by CAs alone, where a challenge is pending. @see {@link https://www.rfc-editor.org/rfc/rfc8737#section-6.2 | RFC 8737 §6.2} */
+export const ACME_TLS_PROTOCOL = 'acme-tls/1';

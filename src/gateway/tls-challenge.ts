@@ -5,7 +5,7 @@
  * @see {@link https://www.rfc-editor.org/rfc/rfc8737#section-3 | RFC 8737 §3}
  */
 import { createServer, type SecureContext } from 'node:tls';
-import { tlsPolicy } from '../core/tls-policy.ts';
+import { ACME_TLS_PROTOCOL, tlsPolicy } from '../core/tls-policy.ts';
 import type { Place } from './tls-door.ts';
 
 export interface TlsChallenges {
@@ -14,13 +14,11 @@ export interface TlsChallenges {
   readonly tls: (servername: string) => SecureContext | undefined;
 }
 
-const PROTOCOL = 'acme-tls/1';
-
 export function challengePlace(challenges: TlsChallenges, handshakeTimeout: number): Place {
   const server = createServer(
     {
       ...tlsPolicy,
-      ALPNProtocols: [PROTOCOL],
+      ALPNProtocols: [ACME_TLS_PROTOCOL],
       handshakeTimeout,
       SNICallback: (servername, done) => done(null, challenges.tls(servername)),
     },
@@ -32,7 +30,7 @@ export function challengePlace(challenges: TlsChallenges, handshakeTimeout: numb
     server,
     isAsked: () => challenges.isAskedByTls,
     isMeant({ servername, protocols: [only, ...more] }) {
-      if (servername === undefined || only !== PROTOCOL || more.length > 0) return false;
+      if (servername === undefined || only !== ACME_TLS_PROTOCOL || more.length > 0) return false;
       return challenges.tls(servername) !== undefined;
     },
   };

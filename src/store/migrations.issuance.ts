@@ -78,3 +78,14 @@ function namesIn(document: string): Set<string> {
   const { names } = JSON.parse(document) as { names?: unknown };
   return new Set(Array.isArray(names) ? names.filter((name) => typeof name === 'string') : []);
 }
+
+/** What a CA was last told of how to reach us: a change is told once, whatever is restarted. */
+export const accountContacts: Migration = {
+  name: '0013-account-contacts',
+  async up({ schema }) {
+    await schema.alterTable('acme_accounts').addColumn('contact', 'text').execute();
+  },
+  async down({ schema }) {
+    await schema.alterTable('acme_accounts').dropColumn('contact').execute();
+  },
+};

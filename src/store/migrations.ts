@@ -2,7 +2,7 @@
 import { type Kysely, sql } from 'kysely';
 import { AppError } from '../core/errors.ts';
 import { accountKeys, certificateOrders, challengeRecords } from './migrations.certificates.ts';
-import { issuanceIndexes, keysOfOrders } from './migrations.issuance.ts';
+import { accountContacts, issuanceIndexes, keysOfOrders } from './migrations.issuance.ts';
 import { alerts } from './migrations.alerts.ts';
 import { mcpTasks } from './migrations.tasks.ts';
 import { identityFacts, oauth } from './migrations.oauth.ts';
@@ -136,6 +136,7 @@ export const migrations: readonly Migration[] = [
   alerts,
   mcpTasks,
   keysOfOrders,
+  accountContacts,
 ];
 
 const VERSION_KEY = 'schema_version';

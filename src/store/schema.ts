@@ -22,6 +22,8 @@ export interface Tables {
     key_sealed: string;
     /** What its key may be by now: a change of keys has begun, and what came of it is not known. */
     next_key_sealed: string | null;
+    /** JSON: the `mailto:` URLs that the CA was told last; null: not known. */
+    contact: string | null;
     created_at: number;
   };
   certificate_orders: {

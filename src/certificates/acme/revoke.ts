@@ -4,18 +4,8 @@
  */
 import { type KeyObject, X509Certificate } from 'node:crypto';
 import { AcmeProblem } from './problem.ts';
+import { type RevocationReason, revocationCodes } from './revocation-reason.ts';
 import { type AccountRef, type Call, type Session, signerOf } from './session.ts';
-
-/** Those that a subscriber may give. @see {@link https://www.rfc-editor.org/rfc/rfc5280#section-5.3.1 | RFC 5280 §5.3.1} */
-const REASONS = {
-  unspecified: 0,
-  keyCompromise: 1,
-  affiliationChanged: 3,
-  superseded: 4,
-  cessationOfOperation: 5,
-};
-
-export type RevocationReason = keyof typeof REASONS;
 
 export interface Revocation {
   /** Of the certificate; a chain's first is taken. */
@@ -34,7 +24,7 @@ export async function revoke(
   const { revokeCert: url } = await session.directory(call);
   const payload = {
     certificate: new X509Certificate(certificatePem).raw.toString('base64url'),
-    ...(reason !== undefined && { reason: REASONS[reason] }),
+    ...(reason !== undefined && { reason: revocationCodes[reason] }),
   };
   const signer = 'certificateKey' in by ? { key: by.certificateKey } : signerOf(by);
   try {

@@ -10,7 +10,6 @@ import { extension, newKeys, subjectAltName, toPkcs8, writeCertificate } from '.
 import { keyAuthorization } from './challenge.ts';
 import { addressBytes, canonicalIdentifier, type Identifier } from './identifier.ts';
 
-export const ACME_TLS_PROTOCOL = 'acme-tls/1';
 /** id-pe-acmeIdentifier. @see RFC 8737 §6.1 */
 const ACME_IDENTIFIER = '1.3.6.1.5.5.7.1.31';
 const VALID_MS = 7 * DAY;

@@ -44,14 +44,14 @@ test('of several only a line and what a call has to have are told, and how to se
   assert.deepEqual(
     found.map(({ name, required }) => [name, required]),
     [
+      ['cancel_certificate_order', ['id']],
       ['delete_certificate', ['id']],
       ['explain_certificate', ['hostname']],
       ['get_certificate', ['id']],
       ['import_certificate', ['certificate_pem', 'private_key_pem']],
-      ['list_certificates', []],
     ],
   );
-  assert.deepEqual(found[0], {
+  assert.deepEqual(found[1], {
     name: 'delete_certificate',
     description: 'Deletes a certificate and its key.',
     required: ['id'],
