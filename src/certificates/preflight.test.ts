@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import test from 'node:test';
 import { HOUR, ManualClock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
@@ -73,6 +76,33 @@ test('a public CA reaches no address of a private network', async () => {
   const [first] = await createPreflight(parts(new ManualClock(), { dns }))(question());
   assert.equal(first?.result, 'fail');
   assert.match(first?.detail ?? '', /no public CA reaches 10\.0\.0\.1: it is of a private network/);
+});
+
+test('what is looked up once is what is asked: a name that leads elsewhere the second time leads nowhere', async () => {
+  let looked = 0;
+  let asked = 0;
+  const loopback = createServer((_, response) => {
+    asked++;
+    response.end();
+  }).listen(0, '127.0.0.1');
+  await once(loopback, 'listening');
+  const { port } = loopback.address() as AddressInfo;
+  const dns = {
+    ...parts(new ManualClock()).dns,
+    readAddresses: async () =>
+      looked++ === 0 ? report('10.0.0.1', 'a private network') : report('127.0.0.1'),
+  };
+  try {
+    const wanted = parts(new ManualClock(), { dns, ports: { http: port, https: port } });
+    const challenges = ['http-01', 'tls-alpn-01'] as const;
+    const checks = await createPreflight(wanted)(question({ isServed: true, challenges, fingerprint: 'AA' }));
+    assert.deepEqual([looked, asked], [1, 0]);
+    for (const check of checks.filter((one) => one.check === 'http' || one.check === 'https'))
+      assert.match(check.detail, /10\.0\.0\.1 port \d+: not asked/);
+    assert.equal(checks.filter(({ check }) => check === 'http' || check === 'https').length, 2);
+  } finally {
+    loopback.close();
+  }
 });
 
 test('what limits leave is told in numbers, and one that is full until when', async () => {

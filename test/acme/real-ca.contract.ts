@@ -9,7 +9,7 @@ import { newCertificateKey } from '../../src/certificates/acme/csr.ts';
 import type { ExternalAccount } from '../../src/certificates/acme/external-account.ts';
 import { AcmeProblem } from '../../src/certificates/acme/problem.ts';
 import { openssl } from '../../src/certificates/openssl.fixture.ts';
-import { type Applicant, call, dnsNames, newAccountKey } from './applicant.ts';
+import { type Applicant, call, dnsNames, newAccountKey, wait } from './applicant.ts';
 
 export interface RealCa {
   applicant: Applicant;
@@ -112,6 +112,20 @@ export function certifies(ca: () => Promise<RealCa>): void {
     const failed = await applicant.untilFailed(account, url);
     assert.match(failed.detail ?? failed.raw, /./);
     assert.match(failed.type, /^urn:ietf:params:acme:error:/);
+  });
+
+  test('a challenge that failed is waited for no longer, also where the CA leaves it open to be asked again', async () => {
+    const { applicant, externalAccount } = await ca();
+    const account = await applicant.account(externalAccount);
+    const identifiers = dnsNames('left-open.example.com');
+    const order = await applicant.client.createOrder(account, { identifiers }, call);
+    const [url = ''] = order.authorizationUrls;
+    const { challenges } = await applicant.client.getAuthorization(account, url, call);
+    const challengeUrl = challenges.find(({ type }) => type === 'http-01')?.url ?? '';
+    await applicant.client.respond(account, challengeUrl, call);
+    const done = await applicant.client.pollAuthorization(account, url, { ...wait(), challengeUrl });
+    assert.ok(['invalid', 'pending'].includes(done.status), done.status);
+    assert.match(done.challenges.find((each) => each.url === challengeUrl)?.error?.type ?? '', /^urn:/);
   });
 
   test('an account is found by its key, and by no other', async () => {

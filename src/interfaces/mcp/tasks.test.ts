@@ -22,6 +22,8 @@ import type { StoredTask, TaskStore } from './task-store.ts';
 import { Tasks, type TasksOptions } from './tasks.ts';
 
 const TASKS = { extensions: { 'io.modelcontextprotocol/tasks': {} } };
+/** As `tasks.ts`: of one principal. */
+const MOST = 100;
 const admin = principalOf('admin');
 const other = principalOf('other');
 const viewer = principalOf('viewer', { permissions: new Set(['proxies:read']) });
@@ -161,6 +163,30 @@ test('who may not run it gets no task', async (t) => {
   );
   assert.equal(status, 403);
   assert.equal(ran(), 0);
+});
+
+test('of one principal there are a hundred tasks at most, ended and cancelled ones included; what is more waits, and others have theirs', async (t) => {
+  const { harness, release, ran } = await world(t);
+  const begun = Array.from({ length: MOST + 5 }, () => begin(harness));
+  let waiting = begun.length;
+  const types = begun.map(async (call) => {
+    const { resultType, taskId, structuredContent } = (await call).json.result;
+    waiting--;
+    return { resultType, taskId, structuredContent };
+  });
+  await eventually(async () => (waiting === 5 && ran() === begun.length ? true : undefined), 'all but five');
+  const stranger = { ...harness, token: other.id };
+  const others = await begin(stranger);
+  assert.equal(others.json.result.resultType, 'task');
+  release();
+  const answers = await Promise.all(types);
+  const tasks = answers.filter(({ resultType }) => resultType === 'task');
+  assert.equal(tasks.length, MOST);
+  for (const { resultType, structuredContent } of answers)
+    if (resultType !== 'task') assert.deepEqual(structuredContent, { done: true });
+  await taskCall(harness, 'tasks/cancel', tasks[0]?.taskId);
+  await ended(harness, tasks[1]?.taskId);
+  assert.notEqual((await begin(harness)).json.result.resultType, 'task');
 });
 
 test('a cancelled task stays cancelled, whatever comes of its call, and cancelling again is no error', async (t) => {
