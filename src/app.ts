@@ -220,7 +220,8 @@ function openServices(
     protection,
   } = parts;
   const endpoints = createEndpointRegistry();
-  const engine = openEngine({ docker: config.docker, policy: config.services }, { clock, log });
+  const { docker, broker, services: policy } = config;
+  const engine = openEngine({ docker, broker, policy }, { clock, log });
   const commands = stack.use(
     createCommandService({
       mode: config.commands.mode,

@@ -36,6 +36,7 @@ process.exitCode = await runCli(
     operations,
     version,
     // With the store, the log and the settings behind it, which no other command needs.
+    runBroker: async (io) => (await import('./broker.ts')).runBroker(io),
     resetAdminToken: async (request) => (await import('./reset-admin-token.ts')).resetAdminToken(request),
   },
 );

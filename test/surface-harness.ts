@@ -328,6 +328,7 @@ export async function ohp(args: readonly string[], setting: CliSetting = {}): Pr
   const code = await runCli(args, io, {
     operations: setting.operations ?? thingOperations,
     version: '1.2.3',
+    runBroker: () => Promise.reject(new Error('no broker')),
     resetAdminToken: setting.resetAdminToken ?? (() => Promise.reject(new Error('nothing to reset'))),
   });
   return { code, stdout: stdout.text(), stderr: stderr.text() };

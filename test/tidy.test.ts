@@ -131,6 +131,8 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
   main: { units: ['app', 'banner', 'config', 'core'], packages: [] },
   banner: { units: ['gateway/own-urls'], packages: [] },
   cli: { units: ['core', 'interfaces/cli', 'operations'], packages: [] },
+  // Has the engine's socket: nothing that serves the network is loaded with it.
+  broker: { units: ['config', 'core', 'interfaces/cli/broker', 'services'], packages: [] },
   // Opens what `app` opens, without serving.
   'reset-admin-token': {
     units: ['app.settings', 'config', 'core', 'interfaces/cli', 'logs', 'store', 'tokens'],

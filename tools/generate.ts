@@ -99,6 +99,7 @@ async function cliReference(): Promise<string> {
     ...operations.map((operation) => commandWordsOf(operation).filter((word) => word !== undefined)),
     ['login'],
     ['logout'],
+    ['broker'],
     ['reset', 'admin-token'],
     ['completion'],
   ];
@@ -127,7 +128,12 @@ async function helpOf(words: readonly string[]): Promise<string> {
     home: root,
     signal: new AbortController().signal,
   };
-  await runCli([...words, '--help'], io, { operations, version, resetAdminToken: noServer });
+  await runCli([...words, '--help'], io, {
+    operations,
+    version,
+    resetAdminToken: noServer,
+    runBroker: noServer,
+  });
   return String(stdout.read() ?? '');
 }
 

@@ -10,6 +10,7 @@ import { rangeFault } from '../gateway/client-address.ts';
 import { policySchema } from '../services/policy.ts';
 import { acmeSchema } from './acme.ts';
 import { alertsSchema } from './alerts.ts';
+import { brokerSchema, dockerSchema } from './docker.ts';
 import { originFault, publicUrlFault } from './origins.ts';
 import { chosenFault, MAX_CHOSEN, MIN_CHOSEN } from '../tokens/credential.ts';
 import { upstreamList } from './upstreams.ts';
@@ -253,15 +254,8 @@ export const configSchema = z.strictObject({
         .describe('Output that is returned; the rest is counted'),
     })
     .prefault({}),
-  docker: z
-    .strictObject({
-      socket: z
-        .string()
-        .min(1)
-        .default('/var/run/docker.sock')
-        .describe('Unix socket of the container engine'),
-    })
-    .prefault({}),
+  docker: dockerSchema,
+  broker: brokerSchema,
   services: policySchema,
 });
 
@@ -278,6 +272,7 @@ export const environmentKeys = {
   OHP_LOG_LEVEL: 'log.level',
   OHP_PUBLIC_URL: 'control.public_url',
   OHP_DOCKER_SOCKET: 'docker.socket',
+  OHP_BROKER_SOCKET: 'broker.socket',
   OHP_ACME_DIRECTORY: 'acme.directory',
   OHP_ACME_EMAIL: 'acme.email',
   OHP_ACME_CA_FILE: 'acme.ca_file',

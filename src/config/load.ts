@@ -35,7 +35,22 @@ export async function loadConfig(env: Environment, readFile: (path: string) => s
     return variable === undefined ? file.locate(path) : `environment variable ${variable}`;
   };
   const files: Files = { locate, readFile };
-  return withAlertFile(withAcmeFiles(withSecrets(check(raw, locate), locate, readFile), files), files);
+  const config = check(raw, locate);
+  checkDockerFiles(config, files);
+  return withAlertFile(withAcmeFiles(withSecrets(config, locate, readFile), files), files);
+}
+
+/** They are read again when the engine is asked: keys change, and a start needs none of them. */
+function checkDockerFiles({ docker }: Config, files: Files): void {
+  for (const key of ['ca_file', 'cert_file', 'key_file'] as const) {
+    const path = docker[key];
+    if (path === undefined) continue;
+    try {
+      files.readFile(path);
+    } catch (cause) {
+      refuser(['docker', key], path, files)(`can't be read: ${messageOf(cause)}`, { cause });
+    }
+  }
 }
 
 /** A client secret that has a file of its own, in its place. */

@@ -2,16 +2,28 @@
  * The engine of this installation: what the policy lets through to Docker, in this process or by the broker's socket, which
  * then has a policy of its own. Loaded when it is first asked for: a start needs nothing of it.
  */
+import { readFile } from 'node:fs/promises';
 import type { Clock } from '../core/clock.ts';
 import { lazy } from '../core/lazy.ts';
 import type { Log } from '../core/record.ts';
 import type { ContainerEngine } from './engine.ts';
 import type { Policy } from './policy.ts';
+import type { WireTarget } from './wire.ts';
 
 export interface EngineSettings {
-  /** Where Docker is; asked by who has no broker, and by the broker. */
-  docker: { socket: string };
+  docker: {
+    socket: string;
+    /** In its place: `name:port`, with PEM files. */
+    host?: string | undefined;
+    ca_file?: string | undefined;
+    cert_file?: string | undefined;
+    key_file?: string | undefined;
+  };
+  /** With a socket everything is asked there, and the rest counts in the settings of the broker only. */
+  broker?: { socket?: string | undefined };
   policy: Policy;
+  /** Sockets besides the engine's that no container may get to: the broker's own. */
+  further?: readonly string[];
 }
 
 export interface EngineParts {
@@ -20,16 +32,40 @@ export interface EngineParts {
 }
 
 export function openEngine(settings: EngineSettings, parts: EngineParts): ContainerEngine {
-  return whenAsked(async () => localEngine(settings, parts));
+  const socket = settings.broker?.socket;
+  return whenAsked(() => (socket === undefined ? localEngine(settings, parts) : brokerEngine(socket, parts)));
 }
 
-/** With the engine's socket in this very process. */
+async function brokerEngine(socket: string, parts: EngineParts): Promise<ContainerEngine> {
+  const { createBrokerEngine } = await import('./engine.broker.ts');
+  return createBrokerEngine({ socket, ...parts });
+}
+
+/** With the power over the engine in this very process. */
 async function localEngine(settings: EngineSettings, parts: EngineParts): Promise<ContainerEngine> {
   const { createDockerDriver } = await import('./engine.docker.ts');
   const { guard } = await import('./guard.ts');
-  const { docker, policy } = settings;
-  const driver = createDockerDriver({ target: { socket: docker.socket }, ...parts });
-  return guard(driver, { policy, sockets: [docker.socket], local: true });
+  const { docker, policy, further = [] } = settings;
+  const target = await targetOf(docker);
+  return guard(createDockerDriver({ target, ...parts }), {
+    policy,
+    sockets: [docker.socket, ...further],
+    local: 'socket' in target,
+  });
+}
+
+async function targetOf(docker: EngineSettings['docker']): Promise<WireTarget> {
+  const { socket, host, ca_file: ca, cert_file: cert, key_file: key } = docker;
+  if (host === undefined || ca === undefined || cert === undefined || key === undefined) return { socket };
+  const read = (path: string) => readFile(path, 'utf8');
+  const colon = host.lastIndexOf(':');
+  return {
+    host: host.slice(0, colon).replace(/^\[|\]$/g, ''),
+    port: Number(host.slice(colon + 1)),
+    ca: await read(ca),
+    cert: await read(cert),
+    key: await read(key),
+  };
 }
 
 function whenAsked(open: () => Promise<ContainerEngine>): ContainerEngine {

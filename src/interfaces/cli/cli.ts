@@ -12,6 +12,7 @@ import { DEFAULT_SCOPE } from '../../core/permissions.ts';
 import { cleanLines, cleanText } from '../../core/untrusted.ts';
 import { argumentsOf } from '../arguments.ts';
 import { addArguments, commandWordsOf, readArguments } from './arguments.ts';
+import { addBroker, type RunBroker } from './broker.ts';
 import { call, type Server } from './client.ts';
 import { completionScript, shells } from './completion.ts';
 import { addConnectionOptions, type ConnectionOptions, resolveServer, valueOf } from './connection.ts';
@@ -32,6 +33,7 @@ export interface CliOptions {
   operations: readonly AnyOperation[];
   version: string;
   resetAdminToken: ResetAdminToken;
+  runBroker: RunBroker;
 }
 
 /** Returns the exit code; never throws and never ends the process. */
@@ -78,6 +80,7 @@ function createProgram(io: CliIo, options: CliOptions): Command {
   for (const operation of options.operations) addOperation(program, operation, io, options);
   addLogin(program, io, options);
   addLogout(program, io);
+  addBroker(program, { io, run: options.runBroker });
   addReset(verbGroup(program, RESET.verb), { io, reset: options.resetAdminToken, confirm });
   program
     .command('completion')

@@ -32,6 +32,7 @@ function grammarOf(operations: readonly AnyOperation[]): Grammar {
     ['login', new Map([['', ['--url', '--ca-file']]])],
     ['logout', new Map([['', ['--url']]])],
     ['completion', new Map(shells.map((shell) => [shell, []]))],
+    ['broker', new Map([['', ['--help']]])],
     [RESET.verb, new Map([[RESET.noun, [...RESET.options]]])],
   ]);
   for (const operation of operations) {
