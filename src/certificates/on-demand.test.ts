@@ -57,6 +57,7 @@ async function edge(
     issuance: one.issuance,
     shelf: one.certificates,
     dns01: undefined,
+    fetch,
     choiceOf: () => undefined,
   });
   const made = onDemand;

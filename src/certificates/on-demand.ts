@@ -60,6 +60,8 @@ export interface OnDemandOptions {
   issuance: Issuance;
   shelf: Pick<Shelf, 'serving'>;
   dns01: Dns01Port | undefined;
+  /** For the service that is asked. */
+  fetch: typeof globalThis.fetch;
   /** Whether the proxy of this wildcard wants it; undefined: where the wildcard can't have a certificate itself. */
   choiceOf: (wildcard: string) => boolean | undefined;
 }
@@ -307,7 +309,7 @@ export class OnDemand implements AsyncDisposable {
     if (this.#asks.take(ALL) > 0) return false;
     try {
       const isAllowed = await counted(this.#askingBelow, wildcard, () =>
-        mayHave(ask, hostname, this.#stop.signal),
+        mayHave(ask, hostname, { fetch: this.#options.fetch, signal: this.#stop.signal }),
       );
       this.#answered(hostname, isAllowed ? 'allowed' : 'refused');
       if (isAllowed) this.#remember(hostname, undefined, ALLOWED_MS);
@@ -333,7 +335,10 @@ export class OnDemand implements AsyncDisposable {
     try {
       for (const hostname of this.#toAsk) {
         if (this.#stop.signal.aborted || this.#renewalAsks.take(ALL) > 0) break;
-        const isAllowed = await mayHave(askUrl, hostname, this.#stop.signal);
+        const isAllowed = await mayHave(askUrl, hostname, {
+          fetch: this.#options.fetch,
+          signal: this.#stop.signal,
+        });
         const until = clock.now() + (isAllowed ? ALLOWED_MS : RENEWAL_REFUSED_MS);
         this.#renewals.set(hostname, { isAllowed, until });
         this.#answered(hostname, isAllowed ? 'allowed' : 'refused');
