@@ -9,9 +9,12 @@ import type { Database, Tables } from '../store/database.ts';
 const statusSchema = z.enum(['working', 'completed', 'failed', 'cancelled']);
 type Status = z.output<typeof statusSchema>;
 
+const needsSchema = z.object({ operation: z.string(), hostnames: z.array(z.string()).optional() });
+
 interface StoredTask {
   readonly id: string;
   readonly principalId: string;
+  readonly needs: { operation: string; hostnames: readonly string[] | undefined } | undefined;
   readonly status: Status;
   readonly createdAt: number;
   readonly updatedAt: number;
@@ -23,6 +26,7 @@ export function createTaskStore(database: Database, sealer: Sealer) {
   const storedOf = (row: Tables['mcp_tasks']): StoredTask => ({
     id: row.id,
     principalId: row.principal_id,
+    needs: needsOf(row.needs),
     status: statusSchema.parse(row.status),
     createdAt: row.created_at,
     updatedAt: row.updated_at,
@@ -31,7 +35,7 @@ export function createTaskStore(database: Database, sealer: Sealer) {
   });
   return {
     create: (
-      { id, principalId, createdAt, expiresAt }: Omit<StoredTask, 'status' | 'updatedAt' | 'result'>,
+      { id, principalId, needs, createdAt, expiresAt }: Omit<StoredTask, 'status' | 'updatedAt' | 'result'>,
       maxPerPrincipal: number,
     ): Promise<boolean> =>
       database.change({}, async (tx) => {
@@ -47,6 +51,7 @@ export function createTaskStore(database: Database, sealer: Sealer) {
           .values({
             id,
             principal_id: principalId,
+            needs: needs ? JSON.stringify(needs) : null,
             status: 'working',
             result_sealed: null,
             created_at: createdAt,
@@ -90,3 +95,9 @@ export function createTaskStore(database: Database, sealer: Sealer) {
 }
 
 const contextOf = (id: string): string => `mcp-task:${id}`;
+
+function needsOf(text: string | null): StoredTask['needs'] {
+  if (text === null) return undefined;
+  const { operation, hostnames } = needsSchema.parse(JSON.parse(text));
+  return { operation, hostnames };
+}

@@ -151,6 +151,37 @@ test("a task is its principal's alone, and asked for by who declares the extensi
     assert.equal((await taskCall(harness, gone, taskId)).json.error.code, -32601, gone);
 });
 
+test('what came of a call is for who may still make it: with the permission and the hostnames of when it began', async () => {
+  const operation = slowWork().operation;
+  const view = { operations: new Map([['request_work', operation]]) };
+  const at = Date.now();
+  const ask = async (hostnames: string[] | undefined, now: object, needs = true) => {
+    const task = {
+      ...{ id: 'tsk_1', principalId: 'admin', createdAt: at, updatedAt: at, expiresAt: at + HOUR },
+      needs: needs ? { operation: 'request_work', hostnames } : undefined,
+      ...{ status: 'completed', result: '{}' },
+    };
+    const tasks = new Tasks(
+      { clock: systemClock, tasks: { find: async () => task } } as unknown as TasksOptions,
+      assert.fail,
+    );
+    const scope = { principal: { ...admin, ...now }, takesTasks: true, view } as unknown as Scope;
+    const answer = tasks.answer('tasks/get', 'tsk_1', scope).then(
+      () => 'told',
+      ({ code }: { code: number }) => code,
+    );
+    return answer.finally(() => tasks[Symbol.asyncDispose]());
+  };
+  const own = ['*.a.example.com'];
+  assert.equal(await ask(undefined, {}), 'told');
+  assert.equal(await ask(own, {}), 'told');
+  assert.equal(await ask(own, { hostnames: own }), 'told');
+  assert.equal(await ask(own, { hostnames: ['x.a.example.com'] }), -32602);
+  assert.equal(await ask(undefined, { hostnames: own }), -32602);
+  assert.equal(await ask(undefined, { permissions: new Set(['proxies:read']) }), -32602);
+  assert.equal(await ask(undefined, {}, false), -32602);
+});
+
 test('who may not run it gets no task', async (t) => {
   const { harness, ran } = await world(t);
   const { status } = await modernCall(
@@ -188,6 +219,7 @@ test('after a restart the end of a task is there, and one that was not over has 
   const at = Date.now();
   const row = {
     principal_id: 'admin',
+    needs: JSON.stringify({ operation: 'request_work' }),
     status: 'working',
     result_sealed: null,
     created_at: at,
@@ -206,7 +238,15 @@ test('after a restart the end of a task is there, and one that was not over has 
 
 test('a task that ends while it is asked for is told as it ended', async () => {
   const at = Date.now();
-  const row = { id: 'tsk_1', principalId: 'admin', createdAt: at, updatedAt: at, expiresAt: at + HOUR };
+  const needs = { operation: 'request_work', hostnames: undefined };
+  const row = {
+    id: 'tsk_1',
+    principalId: 'admin',
+    needs,
+    createdAt: at,
+    updatedAt: at,
+    expiresAt: at + HOUR,
+  };
   const rows: StoredTask[] = [
     { ...row, status: 'working', result: undefined },
     { ...row, status: 'completed', result: '{"content":[]}' },
@@ -214,7 +254,8 @@ test('a task that ends while it is asked for is told as it ended', async () => {
   const store: Pick<TaskStore, 'find'> = { find: async () => rows.shift() };
   // What runs nothing needs no more of it.
   const tasks = new Tasks({ clock: systemClock, tasks: store } as TasksOptions, assert.fail);
-  const scope = { principal: admin, takesTasks: true } as Scope;
+  const operations = new Map([['request_work', slowWork().operation]]);
+  const scope = { principal: admin, takesTasks: true, view: { operations } } as unknown as Scope;
   const { status, result, error } = await tasks.answer('tasks/get', 'tsk_1', scope);
   assert.deepEqual([status, result, error], ['completed', { content: [] }, undefined]);
   await tasks[Symbol.asyncDispose]();
