@@ -23,16 +23,6 @@ interface StoredTask {
 }
 
 export function createTaskStore(database: Database, sealer: Sealer) {
-  const storedOf = (row: Tables['mcp_tasks']): StoredTask => ({
-    id: row.id,
-    principalId: row.principal_id,
-    needs: needsOf(row.needs),
-    status: statusSchema.parse(row.status),
-    createdAt: row.created_at,
-    updatedAt: row.updated_at,
-    expiresAt: row.expires_at,
-    result: row.result_sealed === null ? undefined : sealer.open(row.result_sealed, contextOf(row.id)),
-  });
   return {
     create: (
       { id, principalId, needs, createdAt, expiresAt }: Omit<StoredTask, 'status' | 'updatedAt' | 'result'>,
@@ -67,7 +57,7 @@ export function createTaskStore(database: Database, sealer: Sealer) {
         .selectAll()
         .where('id', '=', id)
         .executeTakeFirst();
-      return row && storedOf(row);
+      return row && storedOf(row, sealer);
     },
     async settle(
       id: string,
@@ -95,6 +85,17 @@ export function createTaskStore(database: Database, sealer: Sealer) {
 }
 
 const contextOf = (id: string): string => `mcp-task:${id}`;
+
+const storedOf = (row: Tables['mcp_tasks'], sealer: Sealer): StoredTask => ({
+  id: row.id,
+  principalId: row.principal_id,
+  needs: needsOf(row.needs),
+  status: statusSchema.parse(row.status),
+  createdAt: row.created_at,
+  updatedAt: row.updated_at,
+  expiresAt: row.expires_at,
+  result: row.result_sealed === null ? undefined : sealer.open(row.result_sealed, contextOf(row.id)),
+});
 
 function needsOf(text: string | null): StoredTask['needs'] {
   if (text === null) return undefined;

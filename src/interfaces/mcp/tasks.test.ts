@@ -1,6 +1,7 @@
 /** Calls that run as tasks: answered at once, asked for by polling, and in the end the result that the call would have had. */
 import { strict as assert } from 'node:assert';
 import { test, type TestContext } from 'node:test';
+import { ProtocolError } from '@modelcontextprotocol/server';
 import { z } from 'zod';
 import { principalOf, startHarness, type Harness } from '../../../test/conformance/harness.ts';
 import { kitchenOperations } from '../../../test/conformance/operations.ts';
@@ -157,20 +158,27 @@ test('what came of a call is for who may still make it: with the permission and 
   const at = Date.now();
   const ask = async (hostnames: string[] | undefined, now: object, needs = true) => {
     const task = {
-      ...{ id: 'tsk_1', principalId: 'admin', createdAt: at, updatedAt: at, expiresAt: at + HOUR },
+      id: 'tsk_1',
+      principalId: 'admin',
+      createdAt: at,
+      updatedAt: at,
+      expiresAt: at + HOUR,
       needs: needs ? { operation: 'request_work', hostnames } : undefined,
-      ...{ status: 'completed', result: '{}' },
+      status: 'completed',
+      result: '{}',
     };
-    const tasks = new Tasks(
-      { clock: systemClock, tasks: { find: async () => task } } as unknown as TasksOptions,
+    const store = { find: async () => task };
+    await using tasks = new Tasks(
+      { clock: systemClock, tasks: store } as unknown as TasksOptions,
       assert.fail,
     );
     const scope = { principal: { ...admin, ...now }, takesTasks: true, view } as unknown as Scope;
-    const answer = tasks.answer('tasks/get', 'tsk_1', scope).then(
-      () => 'told',
-      ({ code }: { code: number }) => code,
-    );
-    return answer.finally(() => tasks[Symbol.asyncDispose]());
+    try {
+      await tasks.answer('tasks/get', 'tsk_1', scope);
+      return 'told';
+    } catch (cause) {
+      return cause instanceof ProtocolError ? cause.code : String(cause);
+    }
   };
   const own = ['*.a.example.com'];
   assert.equal(await ask(undefined, {}), 'told');
