@@ -42,6 +42,8 @@ export interface CertificationParts {
   readonly log: Log;
   readonly dataDir: string;
   readonly caFile: string;
+  /** For services that settings name. */
+  readonly fetch: typeof globalThis.fetch;
   readonly tokens: TokenService;
   readonly alerts: Pick<AlertService, 'reconcile'>;
   /** What is served now. */
@@ -172,7 +174,7 @@ const identitiesOf =
   };
 
 /** Nobody is asked before an order or a question needs it. */
-const dnsFor = (config: Config, { clock, dataDir }: CertificationParts): Dns =>
+const dnsFor = (config: Config, { clock, dataDir, fetch }: CertificationParts): Dns =>
   createDns({
     ...dnsSettings(config),
     scratchDir: join(dataDir, 'scratch-dns'),

@@ -36,6 +36,8 @@ export interface EdgeParts {
   readonly live: LiveStreams;
   readonly dataDir: string;
   readonly caFile: string;
+  /** For services that settings name. */
+  readonly fetch: typeof globalThis.fetch;
   readonly tokens: TokenService;
   readonly alerts: Pick<AlertService, 'reconcile'>;
 }

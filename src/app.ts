@@ -25,6 +25,7 @@ import { openProtection } from './app.protection.ts';
 import type { StartFacts } from './banner.ts';
 import type { Config } from './config/config.ts';
 import { createSealer, deriveKey, loadMasterKey } from './config/secrets.ts';
+import { createOutbound } from './outbound.ts';
 import { type Clock, HOUR, systemClock } from './core/clock.ts';
 import { createDispatch, type Dispatch } from './core/dispatch.ts';
 import { createEndpointRegistry, type EndpointRegistry } from './core/endpoints.ts';
@@ -175,10 +176,14 @@ async function openBase(config: Config, clock: Clock, stack: AsyncDisposableStac
   const live = stack.use(new LiveStreams(clock));
   const tokens = stack.use(new TokenService({ database, events, clock, log }));
   await tokens.load();
-  const alerts = stack.use(new AlertService({ database, clock, log, webhook: webhookOf(config) }));
+  const outbound = stack.use(createOutbound());
+  const alerts = stack.use(
+    new AlertService({ database, clock, log, fetch: outbound, webhook: webhookOf(config) }),
+  );
   const caFile = join(dataDir, 'ca.pem');
   return {
     alerts,
+    fetch: outbound,
     dataDir,
     masterKey,
     caFile,

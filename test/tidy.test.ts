@@ -128,6 +128,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     ],
     packages: [],
   },
+  outbound: { units: ['core'], packages: ['undici'] },
   main: { units: ['app', 'banner', 'config', 'core'], packages: [] },
   banner: { units: ['gateway/own-urls'], packages: [] },
   cli: { units: ['core', 'interfaces/cli', 'operations'], packages: [] },

@@ -56,6 +56,7 @@ async function world(t: TestContext, url: string | undefined) {
       database,
       clock,
       log,
+      fetch,
       maxActive: MAX_ACTIVE,
       webhook: url === undefined ? undefined : { url, secret: SECRET },
     });

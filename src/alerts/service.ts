@@ -27,6 +27,8 @@ export interface AlertOptions {
   clock: Clock;
   log: Log;
   webhook: Webhook | undefined;
+  /** For the webhook. */
+  fetch: typeof globalThis.fetch;
   /** Of a source, at once; tests have fewer. */
   maxActive?: number | undefined;
 }
@@ -159,7 +161,7 @@ export class AlertService implements AsyncDisposable {
   }
 
   async #deliverAll(): Promise<void> {
-    const { database, clock, webhook } = this.#options;
+    const { database, clock, webhook, fetch } = this.#options;
     await this.#dropOld();
     while (this.#again && webhook) {
       this.#again = false;
@@ -173,7 +175,13 @@ export class AlertService implements AsyncDisposable {
         .execute();
       for (const { id, body, attempts } of due) {
         if (this.#stop.signal.aborted) return;
-        const fault = await sendWebhook(webhook, { id, body, now: clock.now(), signal: this.#stop.signal });
+        const fault = await sendWebhook(webhook, {
+          id,
+          body,
+          now: clock.now(),
+          signal: this.#stop.signal,
+          fetch,
+        });
         // On the way out nothing is a failure: it is sent after the next start.
         if (this.#stop.signal.aborted && fault !== undefined) return;
         await this.#settled({ id, attempts: attempts + 1, fault });

@@ -25,12 +25,13 @@ export interface WebhookMessage {
   /** Milliseconds since 1970. */
   readonly now: number;
   readonly signal: AbortSignal;
+  readonly fetch: typeof globalThis.fetch;
 }
 
 /** Undefined when it has arrived; else what went wrong, without the URL, which may hold a secret. */
 export async function sendWebhook(
   { url, secret }: Webhook,
-  { id, body, now, signal }: WebhookMessage,
+  { id, body, now, signal, fetch }: WebhookMessage,
 ): Promise<string | undefined> {
   const timestamp = String(Math.floor(now / SECOND));
   try {

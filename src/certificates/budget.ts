@@ -40,6 +40,7 @@ export const countedWhen = {
   'on-demand': 'sent',
   failed: 'failed',
   'new-in-domain': 'issued',
+  'owner-in-domain': 'issued',
   issued: 'issued',
 } as const;
 export type CountKind = keyof typeof countedWhen;
@@ -130,9 +131,30 @@ export function ownerLimitsOf(owner: string, { perDay, perWeek }: OwnerBudget): 
     subject: owner,
     allowed,
     withinMs,
-    what: `orders in the name of ${owner} in a ${time} (${allowed})`,
+    // Who that is is not for everybody who reads of the order.
+    what: `orders in the name of the owner in a ${time}`,
   });
   return [limit(perDay, DAY, 'day'), limit(perWeek, WEEK, 'week')];
+}
+
+/** Of what a CA gives out for a registered domain, so that no owner takes it all from the others. */
+const OWNER_SHARE = 0.5;
+
+/** What is new in the name of this owner counts in each registered domain as well. Renewals do not. */
+function shareLimitsOf(
+  owner: string,
+  { names, isRenewal, issuer }: Counted,
+  { certificatesPerDomainAndWeek: whole }: CaLimits,
+): Limit[] {
+  const domains = isRenewal ? [] : [...new Set(names.map(registeredDomain))];
+  return domains.map((domain) => ({
+    issuer,
+    kind: 'owner-in-domain',
+    subject: `${owner} ${domain}`,
+    allowed: Math.max(1, Math.floor(whole * OWNER_SHARE)),
+    withinMs: WEEK,
+    what: `certificates for ${domain} in a week in the name of the owner at the CA`,
+  }));
 }
 
 /** What an order for a name that somebody came for counts against. */
@@ -162,5 +184,6 @@ export const allLimitsOf = (
   }: { limits?: CaLimits | undefined; owner?: string | undefined; ownerBudget?: OwnerBudget | undefined },
 ): Limit[] => [
   ...(owner !== undefined && ownerBudget ? ownerLimitsOf(owner, ownerBudget) : []),
+  ...(owner !== undefined && limits ? shareLimitsOf(owner, counted, limits) : []),
   ...(limits ? limitsOf(counted, limits) : []),
 ];

@@ -9,7 +9,7 @@ import { coversHostname } from '../core/hostname.ts';
 import { type Principal, system } from '../core/principal.ts';
 import { engine, silent, turn, world } from './engine.fixture.ts';
 import { type FakeCaOptions, problem } from './fake-ca.fixture.ts';
-import { MAX_WAITING, OnDemand, type OnDemandRule } from './on-demand.ts';
+import { MAX_ASKING_BELOW_ONE, MAX_WAITING, OnDemand, type OnDemandRule } from './on-demand.ts';
 import { OrderingService } from './ordering.ts';
 
 const WILDCARD = '*.company.io';
@@ -57,6 +57,7 @@ async function edge(
     issuance: one.issuance,
     shelf: one.certificates,
     dns01: undefined,
+    fetch,
     choiceOf: () => undefined,
   });
   const made = onDemand;
@@ -81,6 +82,10 @@ async function edge(
 }
 
 const SILENCE = 0;
+/** The service has the question, and gives no answer while the test goes on. */
+const SLOW = 1;
+/** Allowed, with a body that does not end. */
+const STALLS = 2;
 
 async function asked(t: TestContext, answer: (domain: string) => number) {
   const questions: string[] = [];
@@ -89,6 +94,8 @@ async function asked(t: TestContext, answer: (domain: string) => number) {
     questions.push(domain);
     const status = answer(domain);
     if (status === SILENCE) return void response.destroy();
+    if (status === SLOW) return;
+    if (status === STALLS) return void response.writeHead(200).write('and');
     response.writeHead(status, status === 302 ? { location: '/yes?domain=yes' } : {}).end('no');
   });
   server.listen(0, '127.0.0.1');
@@ -340,4 +347,28 @@ test('explain_certificate says what the settings have against a name on demand, 
     (await explain('a.company.io', { ...system, id: 'tok_1', hostnames })).on_demand?.budgets.length;
   assert.deepEqual([await seenBy('a.company.io'), await seenBy('*.company.io', 'company.io')], [0, 1]);
   assert.equal((await explain(WILDCARD)).on_demand, undefined);
+});
+
+test('a service whose answers have bodies that do not end is understood by the status', async (t) => {
+  const { url } = await asked(t, () => STALLS);
+  const { come, explain } = await edge(t, { allow: undefined, ask: url });
+  assert.ok(await come('a.company.io'));
+  assert.equal((await explain('a.company.io')).on_demand?.ask?.answer, 'allowed');
+});
+
+test('a service that is slow holds up so many names below a wildcard, and no name that it allowed before', async (t) => {
+  let status = 200;
+  const { url, questions, server } = await asked(t, () => status);
+  const { come, one } = await edge(t, { allow: undefined, ask: url });
+  assert.ok(await come('allowed.company.io'));
+  const { id } = one.serving('allowed.company.io') ?? {};
+  await one.certificates.remove({ id: id ?? '', version: undefined, force: true }, { principal: system });
+  status = SLOW;
+  const flood = Array.from({ length: MAX_WAITING }, (_, i) => come(`x${i}.company.io`));
+  const heard = () => questions.length >= 1 + MAX_ASKING_BELOW_ONE;
+  while (!heard()) await once(server, 'request');
+  assert.ok(await come('allowed.company.io'));
+  assert.equal(questions.length, 1 + MAX_ASKING_BELOW_ONE);
+  server.closeAllConnections();
+  assert.ok((await Promise.all(flood)).every((entry) => entry === undefined));
 });

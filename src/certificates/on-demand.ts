@@ -23,6 +23,10 @@ import type { Shelf } from './shelf.ts';
 export const WAIT_MS = 12 * SECOND;
 /** Names for which handshakes wait at once. */
 export const MAX_WAITING = 100;
+/** Of those, below one wildcard: the others have theirs also when one is flooded. */
+export const MAX_WAITING_BELOW_ONE = 50;
+/** Of those, for the service, which may be slow: what it allowed before goes on. */
+export const MAX_ASKING_BELOW_ONE = 25;
 /** Questions to the rule in a minute: names are a stranger's choice, the service that answers is the operator's. */
 const ASKS_PER_MINUTE = 600;
 /** Those before renewals leave the rest to handshakes, which wait. */
@@ -56,6 +60,8 @@ export interface OnDemandOptions {
   issuance: Issuance;
   shelf: Pick<Shelf, 'serving'>;
   dns01: Dns01Port | undefined;
+  /** For the service that is asked. */
+  fetch: typeof globalThis.fetch;
   /** Whether the proxy of this wildcard wants it; undefined: where the wildcard can't have a certificate itself. */
   choiceOf: (wildcard: string) => boolean | undefined;
 }
@@ -69,6 +75,9 @@ interface Seen {
 export class OnDemand implements AsyncDisposable {
   readonly #options: OnDemandOptions;
   readonly #waiting = new Map<string, Promise<Entry | undefined>>();
+  /** By wildcard. */
+  readonly #waitingBelow = new Map<string, number>();
+  readonly #askingBelow = new Map<string, number>();
   /** What the rule said, or what came of it, until when. `pause`: why it is a no. */
   readonly #verdicts = new Map<string, { pause: Pause | undefined; until: number }>();
   /** What the service said last, for people to read. */
@@ -124,7 +133,8 @@ export class OnDemand implements AsyncDisposable {
       answer: this.#answers.get(hostname),
       pause: verdict?.pause && { why: verdict.pause, until: verdict.until },
       minuteWaitMs: this.#orders.wait(ALL),
-      isCrowded: this.#waiting.size >= MAX_WAITING,
+      isCrowded:
+        this.#waiting.size >= MAX_WAITING || (this.#waitingBelow.get(wildcard) ?? 0) >= MAX_WAITING_BELOW_ONE,
       budgets: await Promise.all(
         limits.map(async (limit) => ({ limit, ...(await issuance.orders.usageOf(limit)) })),
       ),
@@ -152,7 +162,8 @@ export class OnDemand implements AsyncDisposable {
     const known = this.#waiting.get(hostname);
     if (known) return known;
     if (this.#waiting.size >= MAX_WAITING) return undefined;
-    const waiting = this.#obtain(hostname, wildcard)
+    if ((this.#waitingBelow.get(wildcard) ?? 0) >= MAX_WAITING_BELOW_ONE) return undefined;
+    const waiting = counted(this.#waitingBelow, wildcard, () => this.#obtain(hostname, wildcard))
       .catch((cause: unknown) => {
         this.#say('warn', hostname, `no certificate on demand: ${messageOf(cause)}`);
         return undefined;
@@ -259,7 +270,8 @@ export class OnDemand implements AsyncDisposable {
     if (underWay && underWay.document.reason !== 'on-demand') return this.#watched(underWay, hostname);
     // One that is under way was asked for at the rule before.
     // While no order may be made, nobody is asked, so that a flood of names costs next to nothing.
-    if (!underWay && (this.#orders.wait(ALL) > 0 || !(await this.#isAllowed(hostname)))) return undefined;
+    if (!underWay && (this.#orders.wait(ALL) > 0 || !(await this.#isAllowed(hostname, wildcard))))
+      return undefined;
     const { issuer } = chooseIssuer([hostname], { issuers: issuance.issuersFor([hostname]) }, dns01);
     if (!issuer) return undefined;
     if (!underWay && !(await this.#hasRoom(hostname, wildcard))) return undefined;
@@ -287,14 +299,18 @@ export class OnDemand implements AsyncDisposable {
     return shelf.serving(hostname);
   }
 
-  async #isAllowed(hostname: string): Promise<boolean> {
+  async #isAllowed(hostname: string, wildcard: string): Promise<boolean> {
     const { rule, clock } = this.#options;
     const verdict = this.#verdicts.get(hostname);
     if (verdict && clock.now() < verdict.until) return verdict.pause === undefined;
-    if (rule?.ask === undefined) return true;
+    const { ask } = rule ?? {};
+    if (ask === undefined) return true;
+    if ((this.#askingBelow.get(wildcard) ?? 0) >= MAX_ASKING_BELOW_ONE) return false;
     if (this.#asks.take(ALL) > 0) return false;
     try {
-      const isAllowed = await mayHave(rule.ask, hostname, this.#stop.signal);
+      const isAllowed = await counted(this.#askingBelow, wildcard, () =>
+        mayHave(ask, hostname, { fetch: this.#options.fetch, signal: this.#stop.signal }),
+      );
       this.#answered(hostname, isAllowed ? 'allowed' : 'refused');
       if (isAllowed) this.#remember(hostname, undefined, ALLOWED_MS);
       else this.#remember(hostname, 'refused', REFUSED_MS);
@@ -319,7 +335,10 @@ export class OnDemand implements AsyncDisposable {
     try {
       for (const hostname of this.#toAsk) {
         if (this.#stop.signal.aborted || this.#renewalAsks.take(ALL) > 0) break;
-        const isAllowed = await mayHave(askUrl, hostname, this.#stop.signal);
+        const isAllowed = await mayHave(askUrl, hostname, {
+          fetch: this.#options.fetch,
+          signal: this.#stop.signal,
+        });
         const until = clock.now() + (isAllowed ? ALLOWED_MS : RENEWAL_REFUSED_MS);
         this.#renewals.set(hostname, { isAllowed, until });
         this.#answered(hostname, isAllowed ? 'allowed' : 'refused');
@@ -392,6 +411,18 @@ export class OnDemand implements AsyncDisposable {
   #say(level: 'warn' | 'error', hostname: string | undefined, message: string): void {
     const { log, clock } = this.#options;
     log.write({ time: clock.now(), kind: 'tls', level, component: 'certificates', message, hostname });
+  }
+}
+
+/** Counts it while it is under way. */
+async function counted<T>(counts: Map<string, number>, key: string, work: () => Promise<T>): Promise<T> {
+  counts.set(key, (counts.get(key) ?? 0) + 1);
+  try {
+    return await work();
+  } finally {
+    const left = (counts.get(key) ?? 1) - 1;
+    if (left > 0) counts.set(key, left);
+    else counts.delete(key);
   }
 }
 

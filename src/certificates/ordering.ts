@@ -354,7 +354,7 @@ export class OrderingService {
     const { perDay, perWeek } = issuance.settings.ownerBudget ?? {};
     throw new AppError(
       'RATE_LIMITED',
-      `the budget of ${owner} is spent: ${perDay} orders a day, ${perWeek} a week; the next is possible at ${toTimestamp(at)}`,
+      `the budget of this credential, with all that whoever made it has made, is spent: ${perDay} orders a day, ${perWeek} a week; the next is possible at ${toTimestamp(at)}`,
       { details: { retry_at: toTimestamp(at) } },
     );
   }

@@ -13,7 +13,7 @@ import { keysOfOrders } from '../store/migrations.issuance.ts';
 import { migrate } from '../store/migrations.ts';
 import { openSqlite } from '../store/sqlite.ts';
 import { AcmeFault } from './acme/fault.ts';
-import type { Limit } from './budget.ts';
+import { LETS_ENCRYPT_LIMITS, type Limit } from './budget.ts';
 import { engine, issuer, NAMES, turn, world } from './engine.fixture.ts';
 import { problem, unreachable } from './fake-ca.fixture.ts';
 import { Orders } from './orders.ts';
@@ -174,7 +174,7 @@ test('whoever is confined has a budget of orders: it holds off theirs, nobody el
   const held = (await one.issuance.orders.latest(10)).find(({ state }) => state === 'waiting');
   assert.match(
     held?.document.events.at(-1)?.text ?? '',
-    /no more than 2 orders in the name of tok_confined in a day .* room again at 2026-01-02T00:00/,
+    /no more than 2 orders in the name of the owner in a day .* room again at 2026-01-02T00:00/,
   );
   for (let days = 0; days < 14; days++) {
     clock.advance(DAY + MINUTE);
@@ -184,6 +184,31 @@ test('whoever is confined has a budget of orders: it holds off theirs, nobody el
   clock.advance(75 * DAY);
   await turn(one);
   assert.equal(ca.certificates().length, 14, 'renewals are not held off');
+});
+
+test('no owner gets more than half of what the CA gives out for a registered domain in a week; others get theirs', async (t) => {
+  const { clock, folder, database, ca } = await world(t);
+  const limits = { ...LETS_ENCRYPT_LIMITS, certificatesPerDomainAndWeek: 5 };
+  const wanted = [...names(4), 'other.company.io', 'admin.company.io', 'n.elsewhere.io'];
+  await using one = await engine(folder, {
+    clock,
+    ca: () => ca,
+    database,
+    wanted,
+    issuers: [{ ...issuer, limits }],
+    ownerBudget: { perDay: 100, perWeek: 100 },
+    payerOf: (name) =>
+      name.startsWith('n') ? 'tok_greedy' : name.startsWith('other') ? 'tok_other' : undefined,
+  });
+  await turn(one);
+  const served = wanted.filter((name) => one.serving(name));
+  assert.equal(served.filter((name) => name.startsWith('n') && name.endsWith('company.io')).length, 2);
+  for (const name of ['other.company.io', 'admin.company.io', 'n.elsewhere.io'])
+    assert.ok(one.serving(name), name);
+  const held = (await one.issuance.orders.latest(10)).find(({ state }) => state === 'waiting');
+  const text = held?.document.events.at(-1)?.text ?? '';
+  assert.match(text, /no more than 2 certificates for company\.io in a week in the name of the owner/);
+  assert.doesNotMatch(text, /tok_/);
 });
 
 test('the key of an order that is over is with its certificate alone, whenever it was made', async (t) => {

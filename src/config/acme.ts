@@ -1,6 +1,7 @@
 /** Where certificates are ordered: what may be written of it, and what has to fit together. */
 import { X509Certificate } from 'node:crypto';
 import { z } from 'zod';
+import { isServiceUrl } from '../core/dial.ts';
 import { parseHostnamePattern } from '../core/hostname.ts';
 
 const MAX_ISSUERS = 10;
@@ -125,8 +126,8 @@ const onDemand = z
       .string()
       .max(MAX_TEXT)
       .refine(
-        isAskUrl,
-        'has to be an http or https URL without a user name, such as http://127.0.0.1:5000/allowed',
+        isServiceUrl,
+        'has to be an http or https URL without a user name and at no link-local address, such as http://127.0.0.1:5000/allowed',
       )
       .optional()
       .describe(
@@ -155,13 +156,6 @@ const onDemand = z
         path: [],
       });
   });
-
-function isAskUrl(text: string): boolean {
-  const url = URL.parse(text);
-  return (
-    /^https?:$/.test(url?.protocol ?? '') && url?.username === '' && url.password === '' && url.hash === ''
-  );
-}
 
 export const acmeSchema = z
   .strictObject({

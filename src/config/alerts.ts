@@ -1,16 +1,9 @@
 /** Whom alerts are told. */
 import { z } from 'zod';
+import { isServiceUrl } from '../core/dial.ts';
 
 const MAX_TEXT = 500;
 const MAX_URL = 2000;
-
-/** Where a message of ours may go: to anywhere of the operator's choice but where clouds keep credentials. */
-function isWebhook(text: string): boolean {
-  const url = URL.parse(text);
-  if (!url || (url.protocol !== 'https:' && url.protocol !== 'http:')) return false;
-  if (url.username !== '' || url.password !== '' || url.hash !== '') return false;
-  return !/^(?:169\.254\.|\[fe[89ab])/.test(url.hostname);
-}
 
 const SECRET_PREFIX = 'whsec_';
 const MIN_KEY_BYTES = 24;
@@ -37,7 +30,7 @@ export const alertsSchema = z
     webhook_url: z
       .string()
       .max(MAX_URL)
-      .refine(isWebhook, 'has to be an https or http URL without credentials, and no link-local address')
+      .refine(isServiceUrl, 'has to be an https or http URL without credentials, and no link-local address')
       .optional()
       // Receivers put tokens into it.
       .meta({ secret: true })

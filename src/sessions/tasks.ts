@@ -9,9 +9,12 @@ import type { Database, Tables } from '../store/database.ts';
 const statusSchema = z.enum(['working', 'completed', 'failed', 'cancelled']);
 type Status = z.output<typeof statusSchema>;
 
+const needsSchema = z.object({ operation: z.string(), hostnames: z.array(z.string()).optional() });
+
 interface StoredTask {
   readonly id: string;
   readonly principalId: string;
+  readonly needs: { operation: string; hostnames: readonly string[] | undefined } | undefined;
   readonly status: Status;
   readonly createdAt: number;
   readonly updatedAt: number;
@@ -20,18 +23,9 @@ interface StoredTask {
 }
 
 export function createTaskStore(database: Database, sealer: Sealer) {
-  const storedOf = (row: Tables['mcp_tasks']): StoredTask => ({
-    id: row.id,
-    principalId: row.principal_id,
-    status: statusSchema.parse(row.status),
-    createdAt: row.created_at,
-    updatedAt: row.updated_at,
-    expiresAt: row.expires_at,
-    result: row.result_sealed === null ? undefined : sealer.open(row.result_sealed, contextOf(row.id)),
-  });
   return {
     create: (
-      { id, principalId, createdAt, expiresAt }: Omit<StoredTask, 'status' | 'updatedAt' | 'result'>,
+      { id, principalId, needs, createdAt, expiresAt }: Omit<StoredTask, 'status' | 'updatedAt' | 'result'>,
       maxPerPrincipal: number,
     ): Promise<boolean> =>
       database.change({}, async (tx) => {
@@ -47,6 +41,7 @@ export function createTaskStore(database: Database, sealer: Sealer) {
           .values({
             id,
             principal_id: principalId,
+            needs: needs ? JSON.stringify(needs) : null,
             status: 'working',
             result_sealed: null,
             created_at: createdAt,
@@ -62,7 +57,7 @@ export function createTaskStore(database: Database, sealer: Sealer) {
         .selectAll()
         .where('id', '=', id)
         .executeTakeFirst();
-      return row && storedOf(row);
+      return row && storedOf(row, sealer);
     },
     async settle(
       id: string,
@@ -90,3 +85,20 @@ export function createTaskStore(database: Database, sealer: Sealer) {
 }
 
 const contextOf = (id: string): string => `mcp-task:${id}`;
+
+const storedOf = (row: Tables['mcp_tasks'], sealer: Sealer): StoredTask => ({
+  id: row.id,
+  principalId: row.principal_id,
+  needs: needsOf(row.needs),
+  status: statusSchema.parse(row.status),
+  createdAt: row.created_at,
+  updatedAt: row.updated_at,
+  expiresAt: row.expires_at,
+  result: row.result_sealed === null ? undefined : sealer.open(row.result_sealed, contextOf(row.id)),
+});
+
+function needsOf(text: string | null): StoredTask['needs'] {
+  if (text === null) return undefined;
+  const { operation, hostnames } = needsSchema.parse(JSON.parse(text));
+  return { operation, hostnames };
+}

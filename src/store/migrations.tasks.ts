@@ -24,3 +24,14 @@ export const mcpTasks: Migration = {
     await schema.dropTable('mcp_tasks').execute();
   },
 };
+
+/** Who may read what came of it: whoever may still make the call. Those of before are read by nobody, and are over in an hour. */
+export const taskNeeds: Migration = {
+  name: '0014-task-needs',
+  async up({ schema }) {
+    await schema.alterTable('mcp_tasks').addColumn('needs', 'text').execute();
+  },
+  async down({ schema }) {
+    await schema.alterTable('mcp_tasks').dropColumn('needs').execute();
+  },
+};

@@ -4,7 +4,7 @@ import { AppError } from '../core/errors.ts';
 import { accountKeys, certificateOrders, challengeRecords } from './migrations.certificates.ts';
 import { accountContacts, issuanceIndexes, keysOfOrders } from './migrations.issuance.ts';
 import { alerts } from './migrations.alerts.ts';
-import { mcpTasks } from './migrations.tasks.ts';
+import { mcpTasks, taskNeeds } from './migrations.tasks.ts';
 import { identityFacts, oauth } from './migrations.oauth.ts';
 import type { Tables } from './schema.ts';
 
@@ -137,6 +137,7 @@ export const migrations: readonly Migration[] = [
   mcpTasks,
   keysOfOrders,
   accountContacts,
+  taskNeeds,
 ];
 
 const VERSION_KEY = 'schema_version';

@@ -91,6 +91,8 @@ export interface Tables {
   mcp_tasks: {
     id: string;
     principal_id: string;
+    /** JSON: the operation, and the hostnames to which its caller was confined. */
+    needs: string | null;
     status: string;
     result_sealed: string | null;
     created_at: number;

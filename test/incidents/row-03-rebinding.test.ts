@@ -10,8 +10,9 @@ import { startProduct } from '../support/product.ts';
 import { startUpstream } from '../support/upstream.ts';
 
 const product = await startProduct({ env: { OHP_CONFIG: configFile(generous) } });
+after(() => product[Symbol.asyncDispose]());
 const upstream = await startUpstream();
-after(() => Promise.all([product[Symbol.asyncDispose](), upstream[Symbol.asyncDispose]()]));
+after(() => upstream[Symbol.asyncDispose]());
 const SERVED = 'served.example.com';
 const served = { hostname: SERVED, target_url: upstream.url };
 assert.equal((await product.api('POST', '/v1/proxies', served)).status, 201);

@@ -87,6 +87,10 @@ async function startIn(dataDir: string, options: ProductOptions): Promise<Produc
     },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  // A test file that throws before its tests ends without its hooks.
+  const killNow = () => void child.kill('SIGKILL');
+  process.once('exit', killNow);
+  child.once('exit', () => process.off('exit', killNow));
   let printed = '';
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => void (printed += chunk));
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => void (printed += chunk));

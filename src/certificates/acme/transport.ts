@@ -5,12 +5,10 @@
  * what may be repeated.
  * @see {@link https://www.rfc-editor.org/rfc/rfc8555#section-6.1 | RFC 8555 §6.1}, §10.4 on requests to chosen addresses
  */
-import { lookup } from 'node:dns';
-import type { LookupFunction } from 'node:net';
 import { createSecureContext, getCACertificates } from 'node:tls';
-import ipaddr from 'ipaddr.js';
 import { Agent, type Dispatcher, request } from 'undici';
 import { type Clock, SECOND } from '../../core/clock.ts';
+import { AddressRefused, lookupDialable, urlFault } from '../../core/dial.ts';
 import { messageOf } from '../../core/errors.ts';
 import { cleanText } from '../../core/untrusted.ts';
 import { AcmeFault } from './fault.ts';
@@ -24,8 +22,6 @@ export const MAX_REPLY_BYTES = 512 * 1024;
 const MAX_URL = 2_048;
 const CONNECTIONS = 8;
 const USER_AGENT = 'oauth-https-proxy';
-/** Without link-local, and without what is nobody's address. */
-const UNFETCHABLE: ReadonlySet<string> = new Set(['linkLocal', 'multicast', 'unspecified', 'broadcast']);
 const TLS_FAULT =
   /^(?:ERR_TLS_|ERR_SSL_|CERT_|UNABLE_TO_|EPROTO$|SELF_SIGNED_|DEPTH_ZERO_|HOSTNAME_MISMATCH|INVALID_(?:CA|PURPOSE)|PATH_LENGTH_)/;
 
@@ -68,7 +64,7 @@ export function openTransport({ clock, extraTrustPem }: TransportOptions): Trans
   const agent = new Agent({
     connections: CONNECTIONS,
     // Made once: hundreds of authorities are to be read.
-    connect: { lookup: lookupFetchable, timeout: REQUEST_MS, secureContext: createSecureContext({ ca }) },
+    connect: { lookup: lookupDialable, timeout: REQUEST_MS, secureContext: createSecureContext({ ca }) },
   });
   return {
     send: (wanted) => send(agent, clock, wanted),
@@ -154,6 +150,7 @@ const tooSlow = ({ href }: URL): AcmeFault =>
 
 function asFault({ href }: URL, cause: unknown): AcmeFault {
   if (cause instanceof AcmeFault) return cause;
+  if (cause instanceof AddressRefused) return new AcmeFault('unsafe_url', cause.message, { cause });
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
   const why = cleanText(messageOf(cause));
   return TLS_FAULT.test(code)
@@ -173,29 +170,7 @@ export function requireFetchable(text: string): URL {
   const shown = cleanText(text);
   if (!url) throw new AcmeFault('unsafe_url', `${shown} is not a URL of at most ${MAX_URL} characters`);
   if (url.protocol !== 'https:') throw new AcmeFault('unsafe_url', `${shown} is not https (RFC 8555 §6.1)`);
-  if (url.username !== '' || url.password !== '')
-    throw new AcmeFault('unsafe_url', 'a URL with a user or password in it is not fetched');
-  // An address in the URL itself is never looked up.
-  const bare = url.hostname.replace(/^\[|\]$/g, '');
-  if (ipaddr.isValid(bare) && isUnfetchable(bare))
-    throw new AcmeFault('unsafe_url', `${shown} is at an address that is not fetched from`);
+  const fault = urlFault(url);
+  if (fault !== undefined) throw new AcmeFault('unsafe_url', fault);
   return url;
 }
-
-const isUnfetchable = (address: string): boolean => UNFETCHABLE.has(ipaddr.process(address).range());
-
-/** The address that was judged is the one that is connected to. */
-const lookupFetchable: LookupFunction = (hostname, { all }, callback) => {
-  lookup(hostname, { all: true }, (error, addresses) => {
-    const refused = addresses?.find(({ address }) => isUnfetchable(address));
-    const fault =
-      error ??
-      (refused &&
-        new AcmeFault('unsafe_url', `${hostname} is at ${refused.address}, which is not fetched from`));
-    if (fault) return callback(fault, []);
-    const [first] = addresses;
-    return all === true
-      ? callback(null, addresses)
-      : callback(null, first?.address ?? '', first?.family ?? 0);
-  });
-};

@@ -3,6 +3,7 @@ import { isAbsolute } from 'node:path';
 import { isIP } from 'node:net';
 import { z } from 'zod';
 import { MINUTE, SECOND } from '../../core/clock.ts';
+import { isServiceUrl } from '../../core/dial.ts';
 import { parseHostname } from '../../core/hostname.ts';
 import { tsigAlgorithms } from './tsig.ts';
 import { DNS_PORT, type DnsServer } from './transport.ts';
@@ -69,7 +70,7 @@ const serviceUrl = z
 
 function isSafeUrl(text: string): boolean {
   const url = URL.parse(text);
-  if (!url || url.username !== '' || url.password !== '' || url.hash !== '') return false;
+  if (!url || !isServiceUrl(text)) return false;
   return url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback(url.hostname));
 }
 

@@ -1,10 +1,19 @@
 /** Port: calls that run as tasks, so that what came of them outlives the connection and the process. */
 export type SettledStatus = 'completed' | 'failed' | 'cancelled';
 
+/** What its caller had when it began; whoever has less by now reads nothing of it. */
+export interface TaskNeeds {
+  readonly operation: string;
+  /** Undefined: confined to none. */
+  readonly hostnames: readonly string[] | undefined;
+}
+
 export interface StoredTask {
   readonly id: string;
   /** Whose it is; nobody else's call finds it. */
   readonly principalId: string;
+  /** Undefined: kept by a version that did not know it. */
+  readonly needs: TaskNeeds | undefined;
   readonly status: 'working' | SettledStatus;
   /** Milliseconds since 1970. */
   readonly createdAt: number;

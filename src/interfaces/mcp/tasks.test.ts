@@ -1,6 +1,7 @@
 /** Calls that run as tasks: answered at once, asked for by polling, and in the end the result that the call would have had. */
 import { strict as assert } from 'node:assert';
 import { test, type TestContext } from 'node:test';
+import { ProtocolError } from '@modelcontextprotocol/server';
 import { z } from 'zod';
 import { principalOf, startHarness, type Harness } from '../../../test/conformance/harness.ts';
 import { kitchenOperations } from '../../../test/conformance/operations.ts';
@@ -153,6 +154,44 @@ test("a task is its principal's alone, and asked for by who declares the extensi
     assert.equal((await taskCall(harness, gone, taskId)).json.error.code, -32601, gone);
 });
 
+test('what came of a call is for who may still make it: with the permission and the hostnames of when it began', async () => {
+  const operation = slowWork().operation;
+  const view = { operations: new Map([['request_work', operation]]) };
+  const at = Date.now();
+  const ask = async (hostnames: string[] | undefined, now: object, needs = true) => {
+    const task = {
+      id: 'tsk_1',
+      principalId: 'admin',
+      createdAt: at,
+      updatedAt: at,
+      expiresAt: at + HOUR,
+      needs: needs ? { operation: 'request_work', hostnames } : undefined,
+      status: 'completed',
+      result: '{}',
+    };
+    const store = { find: async () => task };
+    await using tasks = new Tasks(
+      { clock: systemClock, tasks: store } as unknown as TasksOptions,
+      assert.fail,
+    );
+    const scope = { principal: { ...admin, ...now }, takesTasks: true, view } as unknown as Scope;
+    try {
+      await tasks.answer('tasks/get', 'tsk_1', scope);
+      return 'told';
+    } catch (cause) {
+      return cause instanceof ProtocolError ? cause.code : String(cause);
+    }
+  };
+  const own = ['*.a.example.com'];
+  assert.equal(await ask(undefined, {}), 'told');
+  assert.equal(await ask(own, {}), 'told');
+  assert.equal(await ask(own, { hostnames: own }), 'told');
+  assert.equal(await ask(own, { hostnames: ['x.a.example.com'] }), -32602);
+  assert.equal(await ask(undefined, { hostnames: own }), -32602);
+  assert.equal(await ask(undefined, { permissions: new Set(['proxies:read']) }), -32602);
+  assert.equal(await ask(undefined, {}, false), -32602);
+});
+
 test('who may not run it gets no task', async (t) => {
   const { harness, ran } = await world(t);
   const { status } = await modernCall(
@@ -214,6 +253,7 @@ test('after a restart the end of a task is there, and one that was not over has 
   const at = Date.now();
   const row = {
     principal_id: 'admin',
+    needs: JSON.stringify({ operation: 'request_work' }),
     status: 'working',
     result_sealed: null,
     created_at: at,
@@ -232,7 +272,15 @@ test('after a restart the end of a task is there, and one that was not over has 
 
 test('a task that ends while it is asked for is told as it ended', async () => {
   const at = Date.now();
-  const row = { id: 'tsk_1', principalId: 'admin', createdAt: at, updatedAt: at, expiresAt: at + HOUR };
+  const needs = { operation: 'request_work', hostnames: undefined };
+  const row = {
+    id: 'tsk_1',
+    principalId: 'admin',
+    needs,
+    createdAt: at,
+    updatedAt: at,
+    expiresAt: at + HOUR,
+  };
   const rows: StoredTask[] = [
     { ...row, status: 'working', result: undefined },
     { ...row, status: 'completed', result: '{"content":[]}' },
@@ -240,7 +288,8 @@ test('a task that ends while it is asked for is told as it ended', async () => {
   const store: Pick<TaskStore, 'find'> = { find: async () => rows.shift() };
   // What runs nothing needs no more of it.
   const tasks = new Tasks({ clock: systemClock, tasks: store } as TasksOptions, assert.fail);
-  const scope = { principal: admin, takesTasks: true } as Scope;
+  const operations = new Map([['request_work', slowWork().operation]]);
+  const scope = { principal: admin, takesTasks: true, view: { operations } } as unknown as Scope;
   const { status, result, error } = await tasks.answer('tasks/get', 'tsk_1', scope);
   assert.deepEqual([status, result, error], ['completed', { content: [] }, undefined]);
   await tasks[Symbol.asyncDispose]();

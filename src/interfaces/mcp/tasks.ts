@@ -15,6 +15,7 @@ import { HOUR, MINUTE, SECOND } from '../../core/clock.ts';
 import { mayRun, type Dispatch } from '../../core/dispatch.ts';
 import { messageOf } from '../../core/errors.ts';
 import { newId } from '../../core/ids.ts';
+import { isConfined, mayTouch } from '../../core/principal.ts';
 import { callTool, type Scope, targetOf } from './calls.ts';
 import { confirmWith } from './confirm.ts';
 import { isRecord } from './message.ts';
@@ -75,7 +76,9 @@ export class Tasks implements AsyncDisposable {
     if (operation?.task !== true || !mayRun(operation, scope.principal)) return undefined;
     const now = clock.now();
     const id = newId('tsk');
-    const row = { id, principalId: scope.principal.id, createdAt: now, expiresAt: now + TTL_MS };
+    const { id: principalId, hostnames } = scope.principal;
+    const needs = { operation: operation.name, hostnames };
+    const row = { id, principalId, needs, createdAt: now, expiresAt: now + TTL_MS };
     if (!(await tasks.create(row, MAX_PER_PRINCIPAL))) return undefined;
     this.#run(id, scope, call);
     return { resultType: 'task', ...wireOf({ ...row, status: 'working', updatedAt: now }) };
@@ -146,10 +149,11 @@ export class Tasks implements AsyncDisposable {
     this.#running.get(id)?.stop.abort();
   }
 
-  async #find(id: string, { principal }: Scope): Promise<StoredTask> {
+  async #find(id: string, scope: Scope): Promise<StoredTask> {
     const { tasks, clock } = this.#options;
     const task = await tasks.find(id);
-    if (task && task.principalId === principal.id && task.expiresAt > clock.now()) return task;
+    const isOwn = task?.principalId === scope.principal.id && task.expiresAt > clock.now();
+    if (isOwn && mayStill(scope, task.needs)) return task;
     throw new ProtocolError(ProtocolErrorCode.InvalidParams, 'taskId: there is no such task');
   }
 
@@ -175,6 +179,14 @@ export class Tasks implements AsyncDisposable {
   }
 }
 
+/** The same principal may have less by now, as by a token with fewer scopes: then what came of the call is not for it. */
+function mayStill({ principal, view }: Scope, needs: StoredTask['needs']): boolean {
+  const operation = needs && view.operations.get(needs.operation);
+  if (!operation || !mayRun(operation, principal)) return false;
+  if (!isConfined(principal)) return true;
+  return needs.hostnames?.every((hostname) => mayTouch(principal, hostname)) === true;
+}
+
 const INTERRUPTED = {
   code: ProtocolErrorCode.InternalError,
   message:
@@ -187,7 +199,7 @@ const wireOf = ({
   createdAt,
   updatedAt,
   expiresAt,
-}: Omit<StoredTask, 'principalId' | 'result'>): Wire => ({
+}: Omit<StoredTask, 'principalId' | 'needs' | 'result'>): Wire => ({
   taskId: id,
   status,
   createdAt: new Date(createdAt).toISOString(),

@@ -1,0 +1,28 @@
+/**
+ * Asks services that a setting names: receivers of alerts, the rule of certificates on demand, APIs of DNS providers.
+ * Never at an address where nobody has a service (`core/dial.ts`), and no redirect is followed. Made by `app.ts`.
+ */
+import { Agent, fetch as send, type RequestInit } from 'undici';
+import { AddressRefused, lookupDialable, urlFault } from './core/dial.ts';
+import { SECOND } from './core/clock.ts';
+
+/** Callers have shorter times of their own. */
+const CONNECT_MS = 30 * SECOND;
+
+export type OutboundFetch = typeof globalThis.fetch & AsyncDisposable;
+
+export function createOutbound(): OutboundFetch {
+  const agent = new Agent({ connect: { lookup: lookupDialable, timeout: CONNECT_MS } });
+  const outbound = async (
+    input: string | URL | Request,
+    init?: globalThis.RequestInit,
+  ): Promise<Response> => {
+    const url = new URL(input instanceof Request ? input.url : input);
+    const fault = urlFault(url);
+    if (fault !== undefined) throw new AddressRefused(fault);
+    // The types of Node's own undici and of the package are the same in all that is used here.
+    const options = { ...init, dispatcher: agent, redirect: 'manual' } as unknown as RequestInit;
+    return (await send(url, options)) as unknown as Response;
+  };
+  return Object.assign(outbound, { [Symbol.asyncDispose]: () => agent.destroy() });
+}
