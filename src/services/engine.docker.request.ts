@@ -103,7 +103,8 @@ function healthCheckOf(check: ContainerPlan['healthCheck']) {
     Test: ['CMD', ...check.command],
     Interval: check.intervalMs * NS_PER_MS,
     Timeout: check.timeoutMs * NS_PER_MS,
-    StartPeriod: check.startPeriodMs * NS_PER_MS,
+    // Of nothing the engine would take that of the image.
+    StartPeriod: Math.max(1, check.startPeriodMs) * NS_PER_MS,
     Retries: check.retries,
   };
 }

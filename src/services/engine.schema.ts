@@ -344,8 +344,8 @@ export const stopOptionsSchema = z.strictObject({ timeoutMs: z.int().min(0).max(
 export const removeOptionsSchema = z.strictObject({
   /** Also when it runs. */
   force: z.boolean().default(false),
-  /** With the volumes that have no name. */
-  volumes: z.boolean().default(false),
+  /** With the volumes that have no name, which its image asked for. */
+  volumes: z.boolean().default(true),
 });
 export const logOptionsSchema = z.strictObject({
   /** Lines from the end; absent: all there are. */

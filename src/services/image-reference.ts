@@ -14,7 +14,7 @@ const COMPONENT = /^[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*$/;
 const TAG = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
 /** Would be read as the id of an image. */
-const ID = /^[0-9a-f]{64}$/;
+const ID = /^(?:sha256:)?[0-9a-f]{64}$/;
 
 export interface ImageReference {
   registry: string;
@@ -51,13 +51,14 @@ function withoutTag(text: string): { name: string; tag: string | undefined } {
 function placeOf(name: string): { registry: string; repository: string } | undefined {
   const slash = name.indexOf('/');
   const first = slash === -1 ? '' : name.slice(0, slash);
-  const hasRegistry = /[.:A-Z]/.test(first) || first === 'localhost';
+  const hasRegistry = /[.:]/.test(first) || first === 'localhost';
   const written = hasRegistry ? first : DEFAULT_REGISTRY;
   const registry = written === 'index.docker.io' ? DEFAULT_REGISTRY : written.toLowerCase();
   const rest = hasRegistry ? name.slice(slash + 1) : name;
   const repository = registry === DEFAULT_REGISTRY && !rest.includes('/') ? `library/${rest}` : rest;
   const isValid =
-    REGISTRY.test(registry) &&
+    // Before it is lower case: other letters become those of ASCII then.
+    REGISTRY.test(written) &&
     repository.length <= MAX_REPOSITORY &&
     repository.split('/').every((component) => COMPONENT.test(component));
   return isValid ? { registry, repository } : undefined;

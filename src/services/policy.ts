@@ -244,7 +244,7 @@ function portFaults(policy: Policy, spec: ParsedSpec): PolicyFault[] {
 const KERNEL_PATHS = /^\/(?:proc|sys|dev)(?:\/|$)/;
 
 function mountFaults(policy: Policy, spec: ParsedSpec, facts: Facts): PolicyFault[] {
-  const targets = [...spec.mounts.map(({ target }) => target), ...spec.temporary].map(withoutEndSlash);
+  const targets = [...spec.mounts.map(({ target }) => target), ...spec.temporary];
   const where = (index: number) =>
     index < spec.mounts.length ? `mounts[${index}].target` : `temporary[${index - spec.mounts.length}]`;
   const ofTargets = targets.flatMap((target, index) => {
@@ -315,8 +315,6 @@ function rootFaults({ read_only_root: setting }: Policy, { readOnlyRoot }: Parse
     : [];
 }
 
-const withoutEndSlash = (path: string): string => path.replace(/\/$/, '');
-
 interface Decided {
   image: string;
   folders: Facts['folders'];
@@ -337,7 +335,7 @@ function planOf(policy: Policy, spec: ParsedSpec, { image, folders }: Decided): 
       hostPort,
     })),
     mounts: spec.mounts.map((mount, index) => mountOf(mount, folders[index])),
-    temporary: spec.temporary.map(withoutEndSlash),
+    temporary: spec.temporary,
     memoryBytes: spec.memoryBytes ?? policy.memory_bytes,
     cpus: spec.cpus ?? policy.cpus,
     pids: spec.pids ?? policy.pids,
@@ -357,8 +355,7 @@ function mountOf(
   mount: ParsedSpec['mounts'][number],
   folder: Facts['folders'][number],
 ): ContainerPlan['mounts'][number] {
-  const { readOnly } = mount;
-  const target = withoutEndSlash(mount.target);
+  const { target, readOnly } = mount;
   if (mount.kind === 'volume') return { kind: 'volume', name: mount.name, target, readOnly };
   // Checked by `sourceFaults`; an empty source is refused by every engine.
   return { kind: 'folder', source: folder && 'path' in folder ? folder.path : '', target, readOnly };
