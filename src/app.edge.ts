@@ -42,6 +42,11 @@ export interface EdgeParts {
   readonly alerts: Pick<AlertService, 'reconcile'>;
 }
 
+const servedBy = (gateway: Gateway) => ({
+  publisher: gateway.publisher,
+  targetStates: (proxyId: string) => gateway.targets(proxyId),
+});
+
 /** The gateway with what it serves, not yet listening. Its handlers are filled in when the surfaces exist. */
 export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisposableStack) {
   const { database, sealer, clock, events, log, live, tokens } = base;
@@ -76,12 +81,12 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
     own,
     controlHosts,
     issuers,
-    publisher: gateway.publisher,
+    ...servedBy(gateway),
     clientTrust: { require: requireClientTrust, describe: describeClientTrust },
   });
   const routes = new RouteService({
     database,
-    publisher: gateway.publisher,
+    ...servedBy(gateway),
     events,
     clock,
     log,

@@ -28,7 +28,15 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
   store: { units: ['core'], packages: ['better-sqlite3', 'kysely'] },
   proxies: { units: ['core', 'store/database', 'routes/schema'], packages: ['ipaddr.js', 'kysely', 'zod'] },
   routes: {
-    units: ['core', 'store/database', 'proxies/auth-policy', 'proxies/mcp-policy', 'proxies/schema'],
+    units: [
+      'core',
+      'store/database',
+      'proxies/auth-policy',
+      'proxies/load-balancing',
+      'proxies/mcp-policy',
+      'proxies/schema',
+      'proxies/target-url',
+    ],
     packages: ['kysely', 'zod'],
   },
   // A DNS provider may be a program, which is run as `run_command` runs one.
@@ -70,6 +78,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
       'core',
       'oauth/paths',
       'proxies/auth-policy',
+      'proxies/load-balancing',
       'proxies/mcp-policy',
       'proxies/schema',
       'proxies/target-policy',

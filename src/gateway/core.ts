@@ -5,6 +5,7 @@ import type { LiveStreams } from '../core/live-streams.ts';
 import type { Principal } from '../core/principal.ts';
 import type { Log } from '../core/record.ts';
 import type { AllowList, OAuthPolicy } from '../proxies/auth-policy.ts';
+import type { Balancers } from './balancing.ts';
 import type { TrustedPeers } from './client-address.ts';
 import type { ControlHosts } from './control-hosts.ts';
 import type { HeadFlusher } from './head-flusher.ts';
@@ -75,6 +76,7 @@ export interface GatewayCore {
   readonly live: LiveStreams;
   readonly snapshots: Snapshots;
   readonly upstreams: Upstreams;
+  readonly balancers: Balancers;
   readonly trusted: TrustedPeers;
   readonly hosts: ControlHosts;
   readonly flusher: HeadFlusher;

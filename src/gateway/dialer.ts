@@ -22,6 +22,8 @@ export interface Target {
   /** PEM; undefined: those that the system trusts. */
   readonly authorities: string | undefined;
   readonly connectTimeoutMs: number;
+  /** Then another is asked at once rather than this one waited for. */
+  readonly isOneOfSeveral: boolean;
 }
 
 /** All addresses of a name, as `dns.lookup` with `all`. */
@@ -101,7 +103,7 @@ export class Dialer {
   }
 
   #failed(error: Error, options: buildConnector.Options, attempt: Attempt): void {
-    const isPassing = passing.has(String('code' in error && error.code));
+    const isPassing = !this.#target.isOneOfSeveral && passing.has(String('code' in error && error.code));
     const waitMs = this.#isAway || !isPassing ? undefined : gatewayLimits.connectAgainMs[attempt.failed];
     const { clock } = this.#options;
     if (waitMs === undefined || clock.now() + waitMs >= attempt.giveUpAt) {

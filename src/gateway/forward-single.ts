@@ -5,7 +5,7 @@
 import { type ClientRequest as UpstreamRequest, type IncomingMessage, request as send } from 'node:http';
 import type { Timer } from '../core/clock.ts';
 import type { ClientBody } from './client-body.ts';
-import { refuseFull, upstreamOf, upstreamTarget } from './destination.ts';
+import { planAfter, refuseFull, upstreamOf, upstreamTarget } from './destination.ts';
 import { fieldRecord, requestHeaders, trailersOf } from './headers.ts';
 import { Relay } from './relay.ts';
 import { relayMessage } from './relay-message.ts';
@@ -74,6 +74,7 @@ class Single implements Activity {
   #answer: Timer | undefined;
   /** Until the body is sent to an upstream that did not ask for it. */
   #patience: Timer | undefined;
+  #isSent = false;
   #isBodyAsked = false;
   #isAnswered = false;
   #isOver = false;
@@ -93,8 +94,13 @@ class Single implements Activity {
       this.#fail(new Error('the upstream switched protocols without being asked to'));
     });
     request.on('error', (error) => this.#fail(error));
+    request.once('socket', () => {
+      this.#isSent = true;
+    });
     request.flushHeaders();
     if (transit.expectsContinue) request.once('socket', () => this.#waitForContinue());
+    // Where there are others to ask, the body is theirs until there is a connection.
+    else if (plan.balance) request.once('socket', () => this.#sendBody());
     else this.#sendBody();
   }
 
@@ -183,7 +189,9 @@ class Single implements Activity {
   #fail(error: Error): void {
     if (!this.#finish()) return;
     this.#request.destroy();
-    this.#transit.refuse(refusalOf(this.#body.errored ?? error));
+    const next = planAfter(this.#transit, this.#plan, error, this.#isSent);
+    if (next) forwardSingle(this.#transit, next, this.#body);
+    else this.#transit.refuse(refusalOf(this.#body.errored ?? error));
   }
 
   /** True the first time. */

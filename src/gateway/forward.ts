@@ -6,7 +6,7 @@
 import type { Dispatcher } from 'undici';
 import { gatewayLimits } from './settings.ts';
 import { ClientBody } from './client-body.ts';
-import { refuseFull, upstreamOf, upstreamTarget } from './destination.ts';
+import { chosenPlan, mayRepeat, planAfter, refuseFull, upstreamOf, upstreamTarget } from './destination.ts';
 import { forwardSingle } from './forward-single.ts';
 import { requestHeaders } from './headers.ts';
 import { Relay } from './relay.ts';
@@ -16,15 +16,14 @@ import type { Activity, Transit } from './transit.ts';
 import type { Upstream } from './upstream.ts';
 import { isStaleConnection, refusalOf } from './upstream-failure.ts';
 
-/** Without effect or with the same effect when sent twice. @see RFC 9110 §9.2.2 */
-const idempotent = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE']);
-
 const FIRST_FINAL = 200;
 
 type Fields = Parameters<NonNullable<Dispatcher.DispatchHandler['onResponseEnd']>>[1];
 
 /** @param payload the body, where it was read already. */
-export function forward(transit: Transit, plan: Plan, payload?: Buffer): void {
+export function forward(transit: Transit, whole: Plan, payload?: Buffer): void {
+  const plan = chosenPlan(transit, whole);
+  if (!plan) return;
   if (payload || !transit.hasBody) {
     sendPooled(transit, plan, payload);
     return;
@@ -80,6 +79,8 @@ interface ForwardingParts {
 
 class Forwarding implements Dispatcher.DispatchHandler, Activity {
   readonly #transit: Transit;
+  readonly #plan: Plan;
+  readonly #payload: Buffer | undefined;
   readonly #upstream: Upstream;
   readonly #relay: Relay;
   readonly #options: Dispatcher.DispatchOptions;
@@ -90,6 +91,8 @@ class Forwarding implements Dispatcher.DispatchHandler, Activity {
 
   constructor(transit: Transit, { plan, upstream, payload }: ForwardingParts) {
     this.#transit = transit;
+    this.#plan = plan;
+    this.#payload = payload;
     this.#upstream = upstream;
     const { tools } = transit;
     this.#relay = tools ? new ToolRelay(transit, plan, tools) : new Relay(transit, plan);
@@ -162,6 +165,11 @@ class Forwarding implements Dispatcher.DispatchHandler, Activity {
       return;
     }
     if (!this.#finish() || this.#aborted) return;
+    const next = planAfter(transit, this.#plan, error, this.#controller !== undefined);
+    if (next) {
+      sendPooled(transit, next, this.#payload);
+      return;
+    }
     // What ended the body is the cause; what undici says of it is a consequence.
     transit.refuse(refusalOf(transit.body?.errored ?? error));
   }
@@ -174,15 +182,16 @@ class Forwarding implements Dispatcher.DispatchHandler, Activity {
   }
 
   #mayResend(error: Error): boolean {
-    const { hasBody, method, response, isDone } = this.#transit;
+    const { response, isDone } = this.#transit;
+    const { balance } = this.#plan;
     return (
       !this.#isResent &&
       !this.#aborted &&
-      !hasBody &&
       !isDone &&
       !response.headersSent &&
-      idempotent.has(method) &&
-      isStaleConnection(error)
+      mayRepeat(this.#transit) &&
+      isStaleConnection(error) &&
+      (!balance || balance.group.spend())
     );
   }
 

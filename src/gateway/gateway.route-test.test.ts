@@ -188,6 +188,7 @@ for (const mcpHosts of [[], ['example.net', '*.example.net']])
       controlHosts: new Set(controlHosts),
       mcpHosts,
       ports: { http: gateway.httpPort, https: gateway.httpsPort },
+      targetStates: () => undefined,
     };
     let number = 0;
     await fc.assert(

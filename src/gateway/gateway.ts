@@ -11,6 +11,8 @@ import type { Log } from '../core/record.ts';
 import type { Proxy } from '../proxies/schema.ts';
 import { type OwnAddress, ownAddresses } from '../proxies/target-policy.ts';
 import type { Publisher, Route } from '../routes/schema.ts';
+import type { TargetState } from '../proxies/load-balancing.ts';
+import { Balancers } from './balancing.ts';
 import { TrustedPeers } from './client-address.ts';
 import { ControlHosts } from './control-hosts.ts';
 import type { AcmeChallenge, GatewayCore, Handlers, Protection } from './core.ts';
@@ -72,6 +74,8 @@ export interface Gateway extends AsyncDisposable {
   /** Stops accepting, lets requests finish for the time that is set, then cuts what is left. */
   drain(): Promise<void>;
   connections(): ConnectionCounts;
+  /** How the targets of a proxy stand, in the order in which they are set; undefined: there are not several. */
+  targets(proxyId: string): TargetState[] | undefined;
   /** Where browsers sign in for protected hostnames that they reach over this scheme. */
   siteIssuer(scheme: 'http' | 'https'): string;
 }
@@ -104,6 +108,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     snapshot: () => core.snapshots.current,
     own,
     drain,
+    targets: (proxyId) => core.balancers.states(proxyId),
     siteIssuer: (scheme) => core.hosts.siteIssuer(scheme, core.ports),
     connections: () => ({
       open: sockets.open,
@@ -137,6 +142,7 @@ function makeCore(options: GatewayOptions, own: () => readonly OwnAddress[]): Ga
     options;
   const loopToken = `ohp-${randomBytes(LOOP_TOKEN_BYTES).toString('hex')}`;
   const { rateEntries } = gatewayLimits;
+  const balancers = new Balancers({ clock, log });
   return {
     settings,
     clock,
@@ -147,7 +153,8 @@ function makeCore(options: GatewayOptions, own: () => readonly OwnAddress[]): Ga
     protection: options.protection ?? closed,
     live,
     loopToken,
-    snapshots: new Snapshots({ loopToken, own }),
+    snapshots: new Snapshots({ loopToken, own, balancers }),
+    balancers,
     upstreams: new Upstreams({ clock, own, lookup, limits: upstreamLimits }),
     trusted: new TrustedPeers(settings.trustedProxies),
     hosts: new ControlHosts(settings),

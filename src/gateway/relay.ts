@@ -48,6 +48,7 @@ export class Relay implements HeldHead {
     if (!(status >= FIRST_FINAL && status <= LAST_STATUS)) throw new Error(`status ${status} is not HTTP's`);
     const transit = this.#transit;
     const { response } = transit;
+    transit.endpoint?.succeeded(transit);
     const isBodiless = transit.isHead || status === NO_CONTENT || status === NOT_MODIFIED;
     const isChunked = !isBodiless && fields['content-length'] === undefined;
     const list = responseHeaders(fields, this.#plan.responseRules, isChunked);

@@ -61,6 +61,12 @@ export const gatewayLimits = {
   connectGraceMs: 2 * SECOND,
   /** Waits between attempts to connect to an upstream that refuses: long enough for many to restart. */
   connectAgainMs: [50, 100, 200, 400],
+  /** Of several targets: failures in a row that take one out, the time that it is out first, and the longest. */
+  failuresUntilOut: 3,
+  outMs: 10 * SECOND,
+  longestOutMs: 5 * MINUTE,
+  /** Requests to several targets that may be sent a second time at once, before `budget_percent` says how many. */
+  retryReserve: 100,
   /** Interim responses (102, 103) of an upstream to one request. */
   interimResponses: 32,
   /** An upstream that nobody asked for this long gives its connections back. */

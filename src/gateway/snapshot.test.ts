@@ -3,10 +3,19 @@ import test from 'node:test';
 import { AppError } from '../core/errors.ts';
 import { matchRequest } from '../routes/match.ts';
 import { caPem, proxyOf, routeOf } from '../../test/support/gateway.ts';
+import { ManualClock } from '../core/clock.ts';
+import { Balancers } from './balancing.ts';
 import { Snapshots } from './snapshot.ts';
 
 const target = 'http://localhost:3000';
-const make = () => new Snapshots({ loopToken: 'ohp-1', own: () => [{ address: '127.0.0.1', port: 8443 }] });
+const balancers = () =>
+  new Balancers({ clock: new ManualClock(), log: { enabled: () => false, write: () => {} } });
+const make = () =>
+  new Snapshots({
+    loopToken: 'ohp-1',
+    own: () => [{ address: '127.0.0.1', port: 8443 }],
+    balancers: balancers(),
+  });
 const served = (snapshots: Snapshots, hostname: string) =>
   matchRequest(snapshots.current.table, hostname, 'GET', '/');
 

@@ -5,10 +5,19 @@
  */
 import { AppError } from '../core/errors.ts';
 import type { Proxy } from '../proxies/schema.ts';
+import { targetsOf } from '../proxies/load-balancing.ts';
 import { type OwnAddress, targetFault } from '../proxies/target-policy.ts';
 import { asksForCertificate } from '../routes/decide.ts';
-import { applyChange, createTable, isOwnOrigin, type Match, type RoutingTable } from '../routes/match.ts';
+import {
+  applyChange,
+  atTarget,
+  createTable,
+  isOwnOrigin,
+  type Match,
+  type RoutingTable,
+} from '../routes/match.ts';
 import type { Publisher, Route, RoutingChange } from '../routes/schema.ts';
+import type { Balancers, Group } from './balancing.ts';
 import { type CompiledRules, compileRules, type HeaderPlan, withoutValues } from './headers.ts';
 import type { Target } from './dialer.ts';
 import type { Upstream } from './upstream.ts';
@@ -27,6 +36,14 @@ export interface Plan {
   readonly responseRules: CompiledRules;
   /** Kept here to spare the look-up; whoever uses it sees to it that it is not closed. */
   upstream: Upstream | undefined;
+  /** Where there are several targets: who chooses, and the plan for each. */
+  readonly balance: Balance | undefined;
+}
+
+export interface Balance {
+  readonly group: Group;
+  /** In the order of the group's slots. */
+  readonly plans: readonly Plan[];
 }
 
 export interface SnapshotOptions {
@@ -34,6 +51,7 @@ export interface SnapshotOptions {
   readonly loopToken: string;
   /** Where this process listens. */
   readonly own: () => readonly OwnAddress[];
+  readonly balancers: Balancers;
 }
 
 export class Snapshots implements Publisher {
@@ -59,13 +77,15 @@ export class Snapshots implements Publisher {
   load(proxies: Iterable<Proxy>, routes: Iterable<Route>): void {
     const all = [...proxies];
     this.#asking.clear();
+    this.#options.balancers.load(all);
     this.#count({ putProxies: all });
     this.#swap(createTable(all, routes));
   }
 
   /** @throws AppError PRECONDITION_FAILED when the change could not be served. */
   prepare(change: RoutingChange): { publish(): void } {
-    for (const { hostname, target_url } of change.putProxies ?? []) this.#checkTarget(hostname, target_url);
+    for (const proxy of change.putProxies ?? [])
+      for (const { url } of targetsOf(proxy)) this.#checkTarget(proxy.hostname, url);
     for (const { path, target_url } of change.putRoutes ?? []) this.#checkTarget(`route ${path}`, target_url);
     const base = this.#current;
     const candidate = applyChange(base.table, change);
@@ -73,6 +93,7 @@ export class Snapshots implements Publisher {
       // Another change may have been published since; then this one is made again on top of it.
       publish: () => {
         this.#count(change);
+        this.#options.balancers.apply(change);
         this.#swap(this.#current === base ? candidate : applyChange(this.#current.table, change));
       },
     };
@@ -88,7 +109,7 @@ export class Snapshots implements Publisher {
   planOf(match: Match): Plan {
     const known = this.#plans.get(match);
     if (known) return known;
-    const plan = compile(match, this.#options.loopToken);
+    const plan = compile(match, this.#options);
     this.#plans.set(match, plan);
     return plan;
   }
@@ -103,28 +124,43 @@ export class Snapshots implements Publisher {
   }
 }
 
-function compile(match: Match, loopToken: string): Plan {
+/** A route that names another target goes there and nowhere else. */
+function compile(match: Match, { loopToken, balancers }: SnapshotOptions): Plan {
+  const { proxy } = match;
+  const group = match.targetUrl === proxy.target_url ? balancers.of(proxy) : undefined;
+  if (!group) return planFor(match, loopToken, undefined);
+  const plans: Plan[] = [];
+  const balance = { group, plans };
+  for (const { endpoint } of group.slots)
+    plans.push(planFor(atTarget(match, endpoint.url), loopToken, balance));
+  return planFor(match, loopToken, balance);
+}
+
+function planFor(match: Match, loopToken: string, balance: Balance | undefined): Plan {
   const { proxy } = match;
   const url = new URL(match.targetUrl);
   const rules = compileRules(proxy.request_headers);
+  // Whoever may name a target of the proxy may set its headers: they go to each of them.
+  const isOwn = balance !== undefined || isOwnOrigin(match);
   return {
     match,
-    target: targetOf(url, proxy),
+    target: targetOf(url, proxy, balance !== undefined),
     headers: {
       host: proxy.preserve_host ? undefined : url.host,
-      rules: isOwnOrigin(match) ? rules : withoutValues(rules),
+      rules: isOwn ? rules : withoutValues(rules),
       loopToken,
     },
     responseRules: compileRules(proxy.response_headers),
     upstream: undefined,
+    balance,
   };
 }
 
-function targetOf(url: URL, proxy: Proxy): Target {
+function targetOf(url: URL, proxy: Proxy, isOneOfSeveral: boolean): Target {
   const { verify_upstream_tls: isVerified, upstream_ca_pem: authorities, connect_timeout_ms } = proxy;
   return {
     // Connections are shared by all that trust the same: what differs in trust must differ in the key.
-    key: [url.origin, isVerified, connect_timeout_ms, authorities ?? ''].join('\n'),
+    key: [url.origin, isVerified, connect_timeout_ms, isOneOfSeveral, authorities ?? ''].join('\n'),
     origin: url.origin,
     hostname: url.hostname.replace(/^\[(.*)\]$/, '$1'),
     port: url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : Number(url.port),
@@ -132,5 +168,6 @@ function targetOf(url: URL, proxy: Proxy): Target {
     isVerified,
     authorities,
     connectTimeoutMs: connect_timeout_ms,
+    isOneOfSeveral,
   };
 }

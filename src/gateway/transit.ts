@@ -12,6 +12,7 @@ import type { OAuthPolicy } from '../proxies/auth-policy.ts';
 import type { Match } from '../routes/match.ts';
 import { type Member, NOWHERE } from '../core/roster.ts';
 import { writeAccessRecord } from './access-record.ts';
+import type { Endpoint } from './balancing.ts';
 import {
   type ArrivedRequest,
   closeGently,
@@ -109,6 +110,11 @@ export class Transit implements RequestFacts, Member {
 
   body: ClientBody | undefined = undefined;
   activity: Activity | undefined = undefined;
+  /** Which of several targets has it, until it is over. */
+  endpoint: Endpoint | undefined = undefined;
+  /** Of several targets, those that have had it: one bit for each. */
+  tried = 0;
+  tries = 0;
   /** Takes it off the list of streams that end with their credential. */
   release: (() => void) | undefined = undefined;
 
@@ -275,6 +281,7 @@ export class Transit implements RequestFacts, Member {
       this.reason = 'the client went away';
     }
     this.activity?.abort(clientGone);
+    this.endpoint?.release(this);
     this.body?.discard();
     if (!this.isBodyComplete) this.core.lingering.add(this.request, this.core.clock.now());
     this.tools?.finish();

@@ -9,7 +9,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Timer } from '../core/clock.ts';
 import { isHttp2Response, leaveHttp } from './client.ts';
-import { refuseFull, upstreamOf } from './destination.ts';
+import { chosenPlan, planAfter, refuseFull, upstreamOf } from './destination.ts';
 import { openRequest, ResponseTimeout } from './forward-single.ts';
 import { fieldRecord, requestHeaders, responseHeaders } from './headers.ts';
 import { Relay } from './relay.ts';
@@ -24,7 +24,12 @@ const KEY_BYTES = 16;
 const ACCEPT_GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 const SWITCHING_PROTOCOLS = 101;
 
-export function forwardUpgrade(transit: Transit, plan: Plan, client: UpgradeRequest): void {
+export function forwardUpgrade(transit: Transit, whole: Plan, client: UpgradeRequest): void {
+  const plan = chosenPlan(transit, whole);
+  if (plan) upgradeAt(transit, plan, client);
+}
+
+function upgradeAt(transit: Transit, plan: Plan, client: UpgradeRequest): void {
   const upstream = upstreamOf(transit, plan);
   if (upstream.isFullOf('tunnel')) refuseFull(transit, 'tunnels');
   else transit.activity = new Upgrading(transit, { plan, client, upstream });
@@ -45,6 +50,7 @@ class Upgrading implements Activity {
   /** Of a handshake that we make ourselves, for HTTP/2. */
   readonly #key: string | undefined;
   #tunnel: Socket | undefined;
+  #isSent = false;
   #isOver = false;
 
   constructor(transit: Transit, { plan, client, upstream }: UpgradeParts) {
@@ -56,6 +62,9 @@ class Upgrading implements Activity {
     this.#timer = transit.core.clock.after(plan.match.proxy.response_timeout_ms, () =>
       this.#fail(new ResponseTimeout()),
     );
+    this.#upstream.once('socket', () => {
+      this.#isSent = true;
+    });
     this.#upstream.on('error', (error) => this.#fail(error));
     this.#upstream.once('response', (reply) => this.#refused(reply));
     this.#upstream.once('upgrade', (reply, socket, head) => this.#agreed(reply, socket as Socket, head));
@@ -125,6 +134,7 @@ class Upgrading implements Activity {
   /** @throws when the upstream's header could not be written as HTTP. */
   #accept(reply: IncomingMessage): void {
     const { response } = this.#transit;
+    this.#transit.endpoint?.succeeded(this.#transit);
     const fields = { ...fieldRecord(reply.rawHeaders) };
     delete fields['content-length'];
     if (isHttp2Response(response)) {
@@ -163,7 +173,13 @@ class Upgrading implements Activity {
     this.#isOver = true;
     this.#timer.cancel();
     this.#upstream.destroy();
-    this.#transit.refuse(refusalOf(error));
+    const next = planAfter(this.#transit, this.#plan, error, this.#isSent);
+    if (!next) {
+      this.#transit.refuse(refusalOf(error));
+      return;
+    }
+    this.#client.socket.off('readable', this.#onReadable).off('end', this.#onClientEnd);
+    upgradeAt(this.#transit, next, this.#client);
   }
 }
 

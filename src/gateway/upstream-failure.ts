@@ -50,6 +50,9 @@ export function isStaleConnection(error: Error): boolean {
   return ['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE'].includes(codeOf(error));
 }
 
+/** Somebody was waited for in vain. */
+export const isLate = (error: Error): boolean => Object.hasOwn(timeouts, codeOf(error));
+
 function codeOf(error: Error): string {
   return 'code' in error && typeof error.code === 'string' ? error.code : error.name;
 }

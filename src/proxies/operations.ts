@@ -6,6 +6,7 @@ import { limits } from '../core/limits.ts';
 import { defineOperation } from '../core/operation.ts';
 import { questionAbout } from '../core/question.ts';
 import { type ClientAuth, clientAuthFacts } from './client-auth.ts';
+import { type LoadBalancing, targetState } from './load-balancing.ts';
 import { proxyChanges, proxyListSchema, proxyResult, proxySettings } from './schema.ts';
 import type { ProxyService } from './service.ts';
 import { shownTo } from './shown.ts';
@@ -51,11 +52,17 @@ export const getProxy = defineOperation({
   input: z.object({ hostname: hostnameField }),
   output: proxyResult.extend({
     client_auth_facts: clientAuthFacts.optional().describe('Of client_auth: what is trusted, until when'),
+    targets: z.array(targetState).optional().describe('Of load_balancing: how each target stands'),
   }),
   async handler({ hostname }, context, { proxies }: Services) {
     const proxy = await proxies.get(hostname, context);
     const client_auth_facts = proxies.clientAuthFacts(proxy);
-    return { ...shownTo(context.principal, proxy), ...(client_auth_facts && { client_auth_facts }) };
+    const targets = proxies.targetStates(proxy);
+    return {
+      ...shownTo(context.principal, proxy),
+      ...(client_auth_facts && { client_auth_facts }),
+      ...(targets && { targets }),
+    };
   },
 });
 
@@ -106,11 +113,19 @@ export const updateProxy = defineOperation({
       changes.client_auth?.mode === 'optional' && 'Clients without a certificate get through',
       ...effectsOfTrust(changes.client_auth),
       changes.target_url !== undefined && `Its requests go to ${changes.target_url}`,
+      ...effectsOfTargets(changes.load_balancing),
       changes.verify_upstream_tls === false && 'Any certificate of an https target is then accepted',
     ]),
   handler: ({ hostname, version, ...changes }, context, { proxies }: Services) =>
     proxies.update(hostname, changes, version, context),
 });
+
+function effectsOfTargets(balancing: LoadBalancing | null | undefined): string[] {
+  if (balancing === undefined) return [];
+  if (balancing === null) return ['All of its requests go to target_url'];
+  const targets = balancing.targets.map(({ url, drain }) => (drain ? `${url} (drained)` : url));
+  return [`Its requests are spread over target_url and ${targets.join(', ')}`];
+}
 
 /** What was there before is not known here, and all of it is replaced. */
 function effectsOfTrust(auth: ClientAuth | undefined): (string | false)[] {

@@ -7,38 +7,18 @@ import { limits } from '../core/limits.ts';
 import { authChoice, authPolicy, toldPolicy } from './auth-policy.ts';
 import { certificateChoice } from './certificate-choice.ts';
 import { clientAuth } from './client-auth.ts';
+import { loadBalancing } from './load-balancing.ts';
+import { targetUrl } from './target-url.ts';
 
 const SECOND_MS = 1000;
 const MAX_TIMEOUT_MS = 24 * 60 * 60 * SECOND_MS;
 const MAX_HEADER_RULES = 50;
 const MAX_HEADER_VALUE = 4096;
-const MAX_URL = 2048;
 const MAX_BODY_BYTES = 1024 ** 4;
 const MAX_PEM = 65_536;
 /** @see {@link https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2 | RFC 9110 §5.6.2} */
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const FIELD_VALUE = /^[\t\x20-\x7e]*$/;
-
-export const targetUrl = z
-  .string()
-  .max(MAX_URL)
-  .refine((text) => targetFault(text) === undefined, {
-    error: ({ input }) =>
-      `has to be an http:// or https:// URL such as http://localhost:3000: ${targetFault(String(input)) ?? ''}`,
-  });
-
-/** `URL` takes out line ends and reads a backslash as a slash: then people and programs would read two targets. */
-const READ_DIFFERENTLY = /[\p{Cc}\s\\]/u;
-
-function targetFault(text: string): string | undefined {
-  if (READ_DIFFERENTLY.test(text)) return 'a space, a control character or a backslash does not belong in it';
-  const url = URL.parse(text);
-  if (!url) return 'it is not a URL';
-  if (url.protocol !== 'http:' && url.protocol !== 'https:') return `the scheme is ${url.protocol}`;
-  if (url.username !== '' || url.password !== '') return 'a user name or password does not belong in it';
-  if (url.hash !== '' || url.search !== '') return 'a query or fragment does not belong in it';
-  return undefined;
-}
 
 /** What frames a message or belongs to one connection is the gateway's own (RFC 9110 §7.6.1); no rule reaches it. */
 const UNTOUCHABLE: ReadonlySet<string> = new Set([
@@ -148,6 +128,7 @@ export const proxySettings = z.strictObject({
     .prefault({ mode: 'off' })
     .describe('TLS client certificates; replaced as a whole. HTTPS only then, /mcp included'),
   serve_mcp: z.boolean().default(true).describe("/mcp here is this system's; false: the target's own"),
+  load_balancing: loadBalancing.optional().describe('More targets; replaced as a whole'),
 });
 export type ProxySettings = z.output<typeof proxySettings>;
 
@@ -157,6 +138,9 @@ export const proxyChanges = z.strictObject({
   upstream_ca_pem: proxySettings.shape.upstream_ca_pem
     .nullable()
     .describe('PEM; the only CA to trust for an https target; null: the usual ones'),
+  load_balancing: proxySettings.shape.load_balancing
+    .nullable()
+    .describe('More targets; replaced as a whole; null: target_url alone'),
 });
 export type ProxyChanges = z.output<typeof proxyChanges>;
 

@@ -14,6 +14,7 @@ import { createSealer } from '../config/secrets.ts';
 import { openSqlite } from '../store/sqlite.ts';
 import { proxyOperations } from './operations.ts';
 import { proxySchema, proxySettings } from './schema.ts';
+import type { TargetState } from './load-balancing.ts';
 import { ProxyService } from './service.ts';
 
 const principal = (id: string, hostnames?: string[]): Principal => ({
@@ -35,6 +36,8 @@ async function setUp(t: test.TestContext) {
   const changed: string[] = [];
   const published: RoutingChange[] = [];
   const gateway = { refuse: undefined as string | undefined };
+  let states: TargetState[] | undefined;
+  const setStates = (told: TargetState[]) => void (states = told);
   const events = createEvents();
   events.on('proxy.changed', ({ hostnames }) => changed.push(...hostnames));
   const sink = { write: (record: LogRecord) => void log.push(record), enabled: () => true };
@@ -53,6 +56,7 @@ async function setUp(t: test.TestContext) {
         return { publish: () => void published.push(change) };
       },
     },
+    targetStates: () => states,
     clientTrust: {
       require: () => {},
       describe: () => ({ problem: null, authorities: [], revocation_lists: [] }),
@@ -73,7 +77,7 @@ async function setUp(t: test.TestContext) {
       clientAddress: undefined,
     });
   const rows = () => database.read.selectFrom('proxies').selectAll().execute();
-  return { call, proxies, database, clock, log, changed, published, gateway, rows };
+  return { call, proxies, database, clock, log, changed, published, gateway, rows, setStates };
 }
 
 const failsWith = (code: string, message: RegExp) => (error: unknown) => {
@@ -285,6 +289,10 @@ test('incident row 12: forbidden targets are refused on create and on update', a
     const refused = failsWith('INVALID_INPUT', /target_url: may not be a target/);
     await assert.rejects(call('create_proxy', { hostname: 'b.example.com', target_url }), refused);
     await assert.rejects(call('update_proxy', { hostname: app.hostname, target_url }), refused);
+    const more = { load_balancing: { targets: [{ url: target_url }] } };
+    const named = failsWith('INVALID_INPUT', /load_balancing: targets: .* may not be a target/);
+    await assert.rejects(call('create_proxy', { ...app, hostname: 'b.example.com', ...more }), named);
+    await assert.rejects(call('update_proxy', { hostname: app.hostname, ...more }), named);
   }
   for (const target_url of [
     'ftp://localhost',
@@ -527,4 +535,31 @@ test('issuers of a proxy have to be set up, internal last; what is of a wildcard
     key_type: 'rsa2048',
   });
   assert.deepEqual(certificate, { issuers: ['second', 'internal'], key_type: 'rsa2048' });
+});
+
+test('targets come and go as a whole, and get_proxy tells how they stand', async (t) => {
+  const { call, setStates } = await setUp(t);
+  await call('create_proxy', app);
+  const hostname = app.hostname;
+  const targets = [{ url: 'http://localhost:3001' }];
+  const changed = await call('update_proxy', { hostname, load_balancing: { targets } });
+  assert.deepEqual(changed.load_balancing.targets, [
+    { url: 'http://localhost:3001', weight: 1, drain: false },
+  ]);
+  const since = '2026-01-01T00:00:00.000Z';
+  const states = [{ url: 'http://localhost:3001', state: 'healthy', since, open_requests: 2 }] as const;
+  setStates([...states]);
+  assert.deepEqual((await call('get_proxy', { hostname })).targets, states);
+  await assert.rejects(
+    call('update_proxy', {
+      hostname,
+      target_url: 'http://localhost:3001',
+      load_balancing: { targets: [...targets, ...targets] },
+    }),
+    failsWith('INVALID_INPUT', /is there twice/),
+  );
+  const { proxies } = await call('list_proxies', { filter: ':3001' });
+  assert.equal(proxies.length, 1);
+  const alone = await call('update_proxy', { hostname, load_balancing: null });
+  assert.equal(alone.load_balancing, undefined);
 });

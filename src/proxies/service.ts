@@ -27,6 +27,7 @@ import type { Publisher, RoutingChange } from '../routes/schema.ts';
 import type { Database, Reader } from '../store/database.ts';
 import type { AuthPolicy } from './auth-policy.ts';
 import { requireChoice } from './certificate-choice.ts';
+import { targetsFault, targetsOf, type TargetState } from './load-balancing.ts';
 import type { ClientAuth, ClientAuthFacts, ClientTrust } from './client-auth.ts';
 import { closedProxy, type ProxyRow, parseRow, toRow } from './row.ts';
 import {
@@ -53,6 +54,8 @@ export interface ProxyServiceOptions {
   /** Names of the CAs that are set up. */
   issuers: readonly string[];
   clientTrust: ClientTrustReader;
+  /** By the id of the proxy. */
+  targetStates: (proxyId: string) => TargetState[] | undefined;
 }
 
 /** Reads certificates, which is not known here. `now`: milliseconds since 1970. */
@@ -101,6 +104,11 @@ export class ProxyService {
     return this.#readable(await this.#find(this.#options.database.read, hostname, principal));
   }
 
+  /** How the targets stand that requests are spread over; undefined: there is one. */
+  targetStates({ id }: Proxy): TargetState[] | undefined {
+    return this.#options.targetStates(id);
+  }
+
   /** What clients' certificates are checked by; undefined where none is asked for. */
   clientAuthFacts({ client_auth }: Proxy): ClientAuthFacts | undefined {
     return client_auth.mode === 'off'
@@ -114,7 +122,7 @@ export class ProxyService {
   ): Promise<Proxy> {
     requireHostname(context.principal, hostname);
     this.#requireServable(hostname);
-    this.#requireTarget(settings.target_url);
+    this.#requireTargets(settings);
     this.#requireClientAuth(settings.client_auth);
     requireScheme(settings);
     requireChoice(settings.certificate, { hostname, known: this.#options.issuers });
@@ -144,7 +152,6 @@ export class ProxyService {
     context: Caller,
   ): Promise<Proxy> {
     return this.#change(hostname, version, context, () => {
-      if (changes.target_url !== undefined) this.#requireTarget(changes.target_url);
       if (changes.certificate) requireChoice(changes.certificate, { hostname, known: this.#options.issuers });
       if (changes.client_auth !== undefined) this.#requireClientAuth(changes.client_auth);
       return changesIn('update_proxy', changes);
@@ -170,13 +177,15 @@ export class ProxyService {
     return this.#options.database.change(context, async (tx, afterCommit) => {
       const current = this.#readable(await this.#find(tx, hostname, context.principal));
       requireVersion(hostname, version, current.version);
+      const changes = changesTo();
       const proxy = proxySchema.parse({
         ...current,
-        ...changesTo(),
+        ...changes,
         version: current.version + 1,
         updated_at: toTimestamp(this.#options.clock.now()),
       });
       requireScheme(proxy);
+      if ('target_url' in changes || 'load_balancing' in changes) this.#requireTargets(proxy);
       const publish = this.#prepare({ putProxies: [proxy] }, hostname);
       const { id, ...row } = toRow(proxy, this.#options.sealer);
       await tx.updateTable('proxies').set(row).where('id', '=', id).execute();
@@ -220,8 +229,7 @@ export class ProxyService {
       // Cheap first: most rows of a filtered list are never parsed.
       if (!row.hostname.includes(filter) && !row.document.toLowerCase().includes(inDocument)) continue;
       const proxy = this.#parsed(row);
-      if (proxy && (proxy.hostname.includes(filter) || proxy.target_url.toLowerCase().includes(filter)))
-        yield proxy;
+      if (proxy && isFoundBy(filter, proxy)) yield proxy;
     }
   }
 
@@ -269,9 +277,17 @@ export class ProxyService {
       );
   }
 
-  #requireTarget(url: string): void {
+  #requireTargets(proxy: Pick<Proxy, 'target_url' | 'load_balancing'>): void {
+    this.#requireTarget('target_url', proxy.target_url);
+    for (const { url } of proxy.load_balancing?.targets ?? [])
+      this.#requireTarget(`load_balancing: targets: ${url}`, url);
+    const fault = targetsFault(proxy);
+    if (fault) throw new AppError('INVALID_INPUT', `load_balancing: ${fault}`);
+  }
+
+  #requireTarget(what: string, url: string): void {
     const fault = targetFault(url, this.#options.own());
-    if (fault) throw new AppError('INVALID_INPUT', `target_url: may not be a target: ${fault}`);
+    if (fault) throw new AppError('INVALID_INPUT', `${what}: may not be a target: ${fault}`);
   }
 
   #requireClientAuth(auth: ClientAuth): void {
@@ -293,6 +309,9 @@ export class ProxyService {
     return readRow(() => parseRow(row, this.#options.sealer), this.#options, { message, hostname });
   }
 }
+
+const isFoundBy = (filter: string, proxy: Proxy): boolean =>
+  proxy.hostname.includes(filter) || targetsOf(proxy).some(({ url }) => url.toLowerCase().includes(filter));
 
 function requireScheme({
   enable_http,

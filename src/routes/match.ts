@@ -308,6 +308,10 @@ function fallbackOf(proxy: Proxy): Match {
   });
 }
 
+/** The same for another target of the proxy, where it has several. */
+export const atTarget = (match: Match, targetUrl: string): Match =>
+  Object.freeze({ ...match, targetUrl, targetPath: pathOf(targetUrl) });
+
 /** Without a slash at its end. */
 export const pathOf = (url: string): string => withoutSlash(URL.parse(url)?.pathname ?? '');
 const withoutSlash = (path: string): string => (path.endsWith('/') ? path.slice(0, -1) : path);

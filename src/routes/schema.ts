@@ -3,7 +3,9 @@ import { z } from 'zod';
 import { changesOf, nextCursorField, timestamp } from '../core/collection.ts';
 import { hostname } from '../core/hostname-field.ts';
 import { authChoice, authPolicy, toldPolicy } from '../proxies/auth-policy.ts';
-import { type Proxy, targetUrl } from '../proxies/schema.ts';
+import type { Proxy } from '../proxies/schema.ts';
+import { targetState } from '../proxies/load-balancing.ts';
+import { targetUrl } from '../proxies/target-url.ts';
 import { comparablePath, normaliseTarget } from './normalise.ts';
 
 export const MAX_PATH = 1024;
@@ -95,6 +97,10 @@ export const routeTestSchema = z.object({
     .nullable(),
   auth: toldPolicy.nullable(),
   target_url: z.string().nullable().describe('The URL that is requested of the upstream'),
+  targets: z
+    .array(targetState.pick({ url: true, state: true }))
+    .optional()
+    .describe('Where there are several: those that could get it'),
 });
 export type RouteTest = z.output<typeof routeTestSchema>;
 

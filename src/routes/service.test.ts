@@ -75,6 +75,7 @@ async function setUp(t: test.TestContext, more: Partial<RouteServiceOptions> = {
     controlHosts: ['localhost'],
     mcpHosts: [],
     ports: () => ({ http: 8080, https: 8443 }),
+    targetStates: () => undefined,
     publisher: {
       prepare(change) {
         if (gateway.refuse) throw new AppError('PRECONDITION_FAILED', gateway.refuse);

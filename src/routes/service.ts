@@ -24,6 +24,7 @@ import type { Log } from '../core/record.ts';
 import { inPortions, readRow } from '../core/rows.ts';
 import type { Database, Reader } from '../store/database.ts';
 import type { AuthPolicy } from '../proxies/auth-policy.ts';
+import type { TargetState } from '../proxies/load-balancing.ts';
 import type { Ports } from './decide.ts';
 import type { RoutingTable } from './match.ts';
 import { requireMayDecide } from './policy.ts';
@@ -58,6 +59,8 @@ export interface RouteServiceOptions {
   mcpHosts: readonly string[];
   /** Where this process listens: what a redirect to HTTPS names. */
   ports: () => Ports;
+  /** By the id of the proxy. */
+  targetStates: (proxyId: string) => TargetState[] | undefined;
 }
 
 export interface RouteQuery {
@@ -194,6 +197,7 @@ export class RouteService {
       controlHosts: this.#controlHosts,
       mcpHosts: this.#options.mcpHosts,
       ports: this.#options.ports(),
+      targetStates: this.#options.targetStates,
     });
   }
 

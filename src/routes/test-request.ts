@@ -19,6 +19,7 @@ import {
   type ServingRules,
   toolRulesOf,
 } from './decide.ts';
+import type { TargetState } from '../proxies/load-balancing.ts';
 import { isOwnOrigin, type Match, upstreamPath } from './match.ts';
 import { isLoopbackAddress } from './own.ts';
 import { normaliseTarget, parseAuthority } from './normalise.ts';
@@ -28,6 +29,8 @@ export interface TestSettings extends ServingRules {
   controlHosts: ReadonlySet<string>;
   /** Where this process listens: what a redirect to HTTPS names. */
   ports: Ports;
+  /** How the targets of a proxy stand, where it has several. */
+  targetStates: (proxyId: string) => readonly TargetState[] | undefined;
 }
 
 interface TestedRequest extends Location {
@@ -83,7 +86,7 @@ export function testRequest(
   const facts = { ...nothing, hostname, path: target.path };
   if (!served) return { ...facts, outcome: 'not_served', reason: `no enabled proxy serves ${hostname}` };
   const answer = answerOf(served, request, settings);
-  return { ...facts, ...answer, ...partsOf(served, request, answer), ...hidden(served, principal) };
+  return { ...facts, ...answer, ...partsOf(served, request, answer, settings), ...hidden(served, principal) };
 }
 
 const schemeOf = (text: string): 'http' | 'https' => (text.toLowerCase() === 'http' ? 'http' : 'https');
@@ -191,6 +194,7 @@ function partsOf(
   { kind, match }: ServedBy,
   { path, query }: TestedRequest,
   { outcome }: Answer,
+  { targetStates }: TestSettings,
 ): Partial<RouteTest> {
   if (!match) return {};
   const { proxy, route, auth, targetUrl } = match;
@@ -203,7 +207,16 @@ function partsOf(
       : null,
     auth,
     target_url: `${new URL(targetUrl).origin}${upstreamPath(match, path)}${queryOf(query)}`,
+    ...(targetUrl === proxy.target_url && availableOf(targetStates(proxy.id))),
   };
+}
+
+function availableOf(states: readonly TargetState[] | undefined): Pick<RouteTest, 'targets'> {
+  if (!states) return {};
+  const inUse = states.filter(({ state }) => state !== 'drained');
+  const well = inUse.filter(({ state }) => state !== 'unhealthy');
+  // Those that are out are asked where nobody else is left.
+  return { targets: (well.length > 0 ? well : inUse).map(({ url, state }) => ({ url, state })) };
 }
 
 /** A wildcard's proxy or a global route may decide for a hostname without being the principal's to see. */
@@ -213,6 +226,6 @@ function hidden({ match }: ServedBy, principal: Principal): Partial<RouteTest> {
   const seesRoute = !isConfined(principal) || (match.route?.hostname !== null && seesProxy);
   return {
     ...(!seesProxy && { proxy: null }),
-    ...(!seesRoute && { route: null, auth: null, target_url: null, reason: OUTSIDE }),
+    ...(!seesRoute && { route: null, auth: null, target_url: null, targets: undefined, reason: OUTSIDE }),
   };
 }

@@ -204,6 +204,14 @@ test('incident 12: no operation takes a forbidden target, in any spelling', asyn
     const answers = {
       create_proxy: await product.api('POST', '/v1/proxies', { hostname: 'evil.example.com', target_url }),
       update_proxy: await product.api('PATCH', `/v1/proxies/${FREE}`, { target_url }),
+      create_balanced: await product.api('POST', '/v1/proxies', {
+        hostname: 'evil.example.com',
+        target_url: upstream.url,
+        load_balancing: { targets: [{ url: target_url }] },
+      }),
+      update_balanced: await product.api('PATCH', `/v1/proxies/${FREE}`, {
+        load_balancing: { targets: [{ url: target_url }] },
+      }),
       create_route: await product.api('POST', '/v1/routes', { hostname: FREE, path: '/evil', target_url }),
       create_global_route: await product.api('POST', '/v1/routes', {
         hostname: null,
@@ -213,7 +221,11 @@ test('incident 12: no operation takes a forbidden target, in any spelling', asyn
       update_route: await product.api('PATCH', `/v1/routes/${routeId}`, { target_url }),
     };
     for (const [operation, { status, body }] of Object.entries(answers))
-      if (status !== 400 || body.error.code !== 'INVALID_INPUT' || !body.error.message.includes('target_url'))
+      if (
+        status !== 400 ||
+        body.error.code !== 'INVALID_INPUT' ||
+        !/target_url|targets/.test(body.error.message)
+      )
         accepted.push(`${operation} ${target_url}: ${status} ${JSON.stringify(body).slice(0, 200)}`);
   }
   assert.equal(accepted.join('\n'), '');
