@@ -4,6 +4,7 @@ import { AppError } from '../core/errors.ts';
 import { accountKeys, certificateOrders, challengeRecords } from './migrations.certificates.ts';
 import { issuanceIndexes, keysOfOrders } from './migrations.issuance.ts';
 import { alerts } from './migrations.alerts.ts';
+import { services } from './migrations.services.ts';
 import { mcpTasks } from './migrations.tasks.ts';
 import { identityFacts, oauth } from './migrations.oauth.ts';
 import type { Tables } from './schema.ts';
@@ -136,6 +137,7 @@ export const migrations: readonly Migration[] = [
   alerts,
   mcpTasks,
   keysOfOrders,
+  services,
 ];
 
 const VERSION_KEY = 'schema_version';
