@@ -45,8 +45,9 @@ import { principalIdOf } from './oauth/authenticate.ts';
 import { oauthEndpoints } from './oauth/endpoints.ts';
 import { operations } from './operations.ts';
 import type { ProtectionService } from './protection/service.ts';
+import type { ContainerEngine } from './services/engine.ts';
 import { openEngine } from './services/open-engine.ts';
-import { createServiceDirectory } from './services/service.ts';
+import { createServiceKeeper, type ServiceKeeper } from './services/service.ts';
 import { createSessionStore } from './sessions/store.ts';
 import { createTaskStore } from './sessions/tasks.ts';
 import type { Database } from './store/database.ts';
@@ -256,7 +257,7 @@ function openServices(
     certificates,
     ordering,
     tokens,
-    services: createServiceDirectory(engine),
+    services: openKeeper(config, { ...parts, engine }, stack),
     logs,
     connectors: openConnectors(config, { ...parts, logs }, stack),
     health: createHealthService({ probes, clock, log, version, startedAt: clock.now() }),
@@ -268,6 +269,19 @@ function openServices(
     protection,
   };
   return { services, endpoints };
+}
+
+function openKeeper(
+  { services }: Config,
+  parts: Base & { engine: ContainerEngine },
+  stack: AsyncDisposableStack,
+): ServiceKeeper {
+  const { installation, adopt_networks, adopt_volumes } = services;
+  const naming = { installation, adopted: new Set([...adopt_networks, ...adopt_volumes]) };
+  const keeper = createServiceKeeper({ ...parts, naming });
+  const resumed = keeper.resume();
+  stack.defer(() => resumed);
+  return keeper;
 }
 
 const PROBE_KEY = 'health_probe';

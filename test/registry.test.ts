@@ -36,6 +36,11 @@ const VERBS = [
   'run',
   'protect',
   'unprotect',
+  'start',
+  'stop',
+  'restart',
+  'pull',
+  'clean',
 ];
 /** Named by the product's contract, not by the grammar. */
 const OTHER_NAMES = ['echo', 'health_check', 'whoami'];

@@ -261,6 +261,20 @@ const story: Step[] = [
 
   { call: 'list_services', fails: 'UNAVAILABLE' },
   {
+    call: 'create_service',
+    input: () => ({ name: 'blog', image: 'nginx:1', ...key() }),
+    fails: 'UNAVAILABLE',
+  },
+  { call: 'get_service', input: { name: 'blog' }, fails: 'NOT_FOUND' },
+  { call: 'update_service', input: { name: 'blog', cpus: 1 }, fails: 'NOT_FOUND' },
+  { call: 'start_service', input: { name: 'blog' }, fails: 'NOT_FOUND' },
+  { call: 'stop_service', input: { name: 'blog' }, fails: 'NOT_FOUND' },
+  { call: 'restart_service', input: { name: 'blog' }, fails: 'NOT_FOUND' },
+  { call: 'get_service_logs', input: { name: 'blog', tail: 5 }, fails: 'NOT_FOUND' },
+  { call: 'get_service_stats', input: { name: 'blog' }, fails: 'NOT_FOUND' },
+  { call: 'pull_image', input: { image: 'nginx:1' }, fails: 'UNAVAILABLE' },
+  { call: 'delete_service', input: { name: 'Blog' }, fails: 'INVALID_INPUT' },
+  {
     call: 'get_logs',
     input: { lines: 5, kind: 'access', path_prefix: '/hello', status_min: 200, verbose: true },
     holds: /"path":"\/hello"/,
@@ -311,6 +325,16 @@ function sameError(actual: Outcome, expected: Outcome): boolean {
  */
 const NOT_HERE: ReadonlySet<Name> = new Set([
   'list_services',
+  'get_service',
+  'create_service',
+  'update_service',
+  'start_service',
+  'stop_service',
+  'restart_service',
+  'delete_service',
+  'get_service_logs',
+  'get_service_stats',
+  'pull_image',
   'request_certificate',
   'renew_certificate',
   'revoke_certificate',

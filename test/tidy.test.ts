@@ -70,7 +70,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     packages: ['@node-rs/argon2', '@simplewebauthn/server', 'zod'],
   },
   sessions: { units: ['core', 'store/database'], packages: ['kysely', 'zod'] },
-  services: { units: ['core'], packages: ['zod'] },
+  services: { units: ['core', 'store/database', 'logs/time-range'], packages: ['zod'] },
   logs: { units: ['core'], packages: ['better-sqlite3', 'zod'] },
   admin: { units: ['core'], packages: ['zod'] },
   gateway: {

@@ -5,6 +5,7 @@ export type IdPrefix =
   | 'prx'
   | 'rte'
   | 'crt'
+  | 'svc'
   | 'ord'
   | 'alt'
   | 'tsk'

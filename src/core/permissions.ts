@@ -15,6 +15,7 @@ export const permissions = [
   'clients:read',
   'clients:write',
   'services:read',
+  'services:write',
   'logs:read',
   'commands:run',
   'system:read',

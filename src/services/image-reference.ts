@@ -22,7 +22,7 @@ export interface ImageReference {
   /** Absent beside a digest, which alone decides then. */
   tag: string | undefined;
   digest: string | undefined;
-  /** `docker.io/library/nginx:latest`, `ghcr.io/acme/blog@sha256:…` */
+  /** `docker.io/library/nginx:latest`, `ghcr.io/owner/blog@sha256:…` */
   canonical: string;
 }
 
@@ -64,7 +64,7 @@ function placeOf(name: string): { registry: string; repository: string } | undef
   return isValid ? { registry, repository } : undefined;
 }
 
-/** `docker.io/library/*`, `ghcr.io/acme/**`: `*` is within one component, `**` is any number of them. */
+/** `docker.io/library/*`, `ghcr.io/owner/**`: `*` is within one component, `**` is any number of them. */
 const PATTERN = /^(?:[a-z0-9.:[\]-]+)\/(?:[a-z0-9._*-]+)(?:\/[a-z0-9._*-]+)*$/;
 
 /** Why a text is no pattern of images; undefined when it is one. */
@@ -72,7 +72,7 @@ export function imagePatternFault(text: string): string | undefined {
   const [registry = ''] = text.split('/');
   return PATTERN.test(text) && REGISTRY.test(registry)
     ? undefined
-    : 'has to be a registry and a repository such as docker.io/library/* or ghcr.io/acme/**, in lower case and without a tag';
+    : 'has to be a registry and a repository such as docker.io/library/* or ghcr.io/owner/**, in lower case and without a tag';
 }
 
 export function matchesImage(pattern: string, { registry, repository }: ImageReference): boolean {

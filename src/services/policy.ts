@@ -64,7 +64,7 @@ export const policySchema = z
       .max(MAX_LIST)
       .default([])
       .describe(
-        'Images that may be used, such as docker.io/library/* or ghcr.io/acme/** (* within one component, ** any number); empty: none',
+        'Images that may be used, such as docker.io/library/* or ghcr.io/owner/** (* within one component, ** any number); empty: none',
       ),
     require_digest: z
       .boolean()

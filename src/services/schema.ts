@@ -1,9 +1,148 @@
 /**
- * What a service is: a container that the engine of this machine knows. Texts are cleaned, because whoever made the
- * image or the container wrote them. Labels, environments and commands are left out: they hold secrets.
+ * What a service is: a container that this system was asked for and keeps, and in lists every other that the engine of this
+ * machine knows. Texts of the engine are cleaned, because whoever made the image or the container wrote them. Values of
+ * environments never come back, and commands come back to who may set them: they hold secrets.
  */
 import { z } from 'zod';
-import { nextCursorField, timestamp } from '../core/collection.ts';
+import { changesOf, nextCursorField, timestamp } from '../core/collection.ts';
+import { limits } from '../core/limits.ts';
+
+const SECOND_MS = 1000;
+const MAX_IMAGE = 512;
+const MAX_ITEMS = 50;
+const MAX_WORDS = 100;
+const MAX_VALUE = 32_768;
+const MAX_PATH = 1024;
+const MAX_NAME = 63;
+const MAX_PORT = 65_535;
+const MAX_ADDRESS = 45;
+const MAX_CHECK_MS = 3600 * SECOND_MS;
+
+/** A label of DNS: others in its networks find it by this name, whatever its container is called. */
+export const serviceName = z
+  .string()
+  .max(MAX_NAME)
+  .regex(
+    /^[a-z0-9][a-z0-9-]*[a-z0-9]$/,
+    'has to be 2 to 63 lower-case letters, digits and -, with no - at an end',
+  );
+
+const withoutNul = (text: string) => !text.includes('\0');
+// Refinements, not patterns: those would be repeated in every schema that a model reads.
+const word = z.string().max(MAX_VALUE).refine(withoutNul, 'may have no NUL');
+const words = z.array(word).max(MAX_WORDS);
+const path = z
+  .string()
+  .max(MAX_PATH)
+  .refine((text) => text.startsWith('/') && withoutNul(text), 'has to be an absolute path');
+const environmentName = z
+  .string()
+  .max(MAX_NAME * 2)
+  .refine(
+    (name) => /^[A-Za-z_][A-Za-z0-9_.-]*$/.test(name),
+    'has to be the name of a variable, such as DATABASE_URL',
+  );
+const fitsIn = (record: object) => Object.keys(record).length <= MAX_WORDS;
+const environment = z.record(environmentName, word).refine(fitsIn, `at most ${MAX_WORDS} variables`);
+
+const port = z.strictObject({
+  container_port: z.int().min(1).max(MAX_PORT),
+  protocol: z.enum(['tcp', 'udp']).default('tcp'),
+  host_address: z.string().max(MAX_ADDRESS).default('127.0.0.1'),
+  host_port: z.int().min(0).max(MAX_PORT).default(0),
+});
+
+const volume = z
+  .strictObject({
+    name: serviceName.optional(),
+    folder: z.string().min(1).max(MAX_PATH).refine(withoutNul, 'may have no NUL').optional(),
+    path,
+    read_only: z.boolean().default(false),
+  })
+  .refine(({ name, folder }) => (name === undefined) !== (folder === undefined), 'has either name or folder');
+
+const restart = z.strictObject({
+  policy: z.enum(['no', 'always', 'unless-stopped', 'on-failure']),
+  max_retries: z.int().min(1).max(1000).optional(),
+});
+
+const checkMs = z.int().min(1).max(MAX_CHECK_MS);
+const healthCheck = z.strictObject({
+  command: words.min(1),
+  interval_ms: checkMs.default(30 * SECOND_MS),
+  timeout_ms: checkMs.default(5 * SECOND_MS),
+  start_period_ms: z.int().min(0).max(MAX_CHECK_MS).default(0),
+  retries: z.int().min(1).max(100).default(3),
+});
+
+/** May carry a credential: never in an audit record. */
+const secret = (description: string) => ({ description, secret: true });
+
+/** All that an owner can set, with defaults. */
+export const serviceSettings = z.strictObject({
+  image: z
+    .string()
+    .min(1)
+    .max(MAX_IMAGE)
+    .describe('Such as docker.io/library/nginx:1; services.images says which'),
+  entrypoint: words.min(1).optional().meta(secret("In the place of the image's own")),
+  command: words.optional().meta(secret("Program and arguments; absent: the image's own")),
+  environment: environment.default({}).meta(secret('Variables; their values are never shown again')),
+  ports: z
+    .array(port)
+    .max(MAX_ITEMS)
+    .default([])
+    .describe('Published at this machine; host_port 0: the engine chooses one at each start'),
+  volumes: z
+    .array(volume)
+    .max(MAX_ITEMS)
+    .default([])
+    .describe('Mounted at path: name, a volume that is made and kept; or folder, one in services.folder'),
+  temporary_paths: z.array(path).max(MAX_ITEMS).default([]).describe('In memory, gone with the container'),
+  memory_bytes: z.int().min(1).optional().describe('Most memory'),
+  cpus: z.number().min(0.01).optional().describe('Most cores; 0.5 is half of one'),
+  pids: z.int().min(1).optional().describe('Most processes'),
+  restart: restart.default({ policy: 'unless-stopped' }).describe('When the engine starts it again'),
+  health_check: healthCheck
+    .optional()
+    .meta(secret("Run inside; exit code 0 is healthy. Absent: the image's own")),
+  networks: z
+    .array(serviceName)
+    .max(MAX_ITEMS)
+    .default(['default'])
+    .describe(
+      'Made when they are not there; services in one reach each other by name. []: no network, no ports',
+    ),
+  user: z.string().min(1).max(limits.shortText).optional().describe('User, or user:group, inside'),
+  working_directory: path.optional().describe('Inside'),
+  read_only_root: z
+    .boolean()
+    .default(false)
+    .describe('Nothing can be written but volumes and temporary_paths'),
+  capabilities: z
+    .array(z.string().max(MAX_NAME))
+    .max(MAX_ITEMS)
+    .default([])
+    .describe('Of services.capabilities, such as CHOWN; by itself it has none'),
+  stop_timeout_ms: checkMs.default(10 * SECOND_MS).describe('To end by itself when it is stopped'),
+});
+export type ServiceSettings = z.output<typeof serviceSettings>;
+
+const { shape } = serviceSettings;
+/** What an update may name; null takes a setting off. */
+export const serviceChanges = z.strictObject({
+  ...changesOf(shape),
+  command: shape.command.nullable().meta(secret("Program and arguments; null: the image's own")),
+  entrypoint: shape.entrypoint.nullable().meta(secret("In the place of the image's own; null: that")),
+  environment: z
+    .record(environmentName, word.nullable())
+    .refine(fitsIn, `at most ${MAX_WORDS} variables`)
+    .optional()
+    .meta(secret('Variables to set, or with null to take off; the others stay')),
+  health_check: shape.health_check.nullable().meta(secret("Replaced as a whole; null: the image's own")),
+  user: shape.user.nullable().describe("User, or user:group, inside; null: the image's own"),
+});
+export type ServiceChanges = z.output<typeof serviceChanges>;
 
 export const portSchema = z.object({
   container_port: z.int(),
@@ -12,12 +151,14 @@ export const portSchema = z.object({
   host_port: z.int().optional(),
 });
 
+/** A row of the list. */
 export const serviceSchema = z.object({
-  id: z.string(),
+  id: z.string().optional().describe('Of its container; absent when there is none'),
   name: z.string(),
   image: z.string(),
-  state: z.string(),
+  state: z.string().describe('As the engine says; missing: it has no container'),
   status: z.string(),
+  managed: z.boolean().describe('Made here, so that it can be changed'),
   ports: z.array(portSchema),
   created_at: timestamp,
 });
@@ -25,3 +166,63 @@ export type Service = z.output<typeof serviceSchema>;
 
 export const serviceListSchema = z.object({ services: z.array(serviceSchema), next_cursor: nextCursorField });
 export type ServiceList = z.output<typeof serviceListSchema>;
+
+const containerState = z.object({
+  id: z.string(),
+  state: z.string(),
+  health: z.string(),
+  health_output: z.string().optional(),
+  fault: z.string().optional(),
+  exit_code: z.int(),
+  out_of_memory: z.boolean(),
+  restarts: z.int(),
+  started_at: timestamp.optional(),
+  ports: z.array(portSchema),
+  networks: z.array(z.object({ name: z.string(), address: z.string().optional() })),
+});
+
+const { environment: _environment, ...shown } = shape;
+export const serviceDetailsSchema = z.object({
+  name: serviceName,
+  id: z.string(),
+  desired: z.enum(['running', 'stopped']),
+  unfinished: z
+    .enum(['create', 'delete', 'apply'])
+    .optional()
+    .describe('A change that was cut off; the next call finishes or undoes it'),
+  container: containerState.optional().describe('Absent when there is none'),
+  ...shown,
+  environment_names: z.array(z.string()),
+  owner: z.string(),
+  version: z.int(),
+  created_at: timestamp,
+  updated_at: timestamp,
+});
+export type ServiceDetails = z.output<typeof serviceDetailsSchema>;
+
+export const logLinesSchema = z.object({
+  lines: z.array(
+    z.object({ time: timestamp.optional(), stream: z.enum(['stdout', 'stderr']), text: z.string() }),
+  ),
+  left_out: z.int().describe('Earlier lines that were asked for and did not fit'),
+});
+export type LogLines = z.output<typeof logLinesSchema>;
+
+export const statsResult = z.object({
+  time: timestamp,
+  cpu_percent: z.number().describe('Of one core, over the last moment'),
+  cpu_ms: z.number().describe('Since it started'),
+  memory_bytes: z.number(),
+  memory_limit_bytes: z.number().optional(),
+  pids: z.number(),
+  network_in_bytes: z.number(),
+  network_out_bytes: z.number(),
+  disk_read_bytes: z.number(),
+  disk_write_bytes: z.number(),
+});
+
+export const pulledSchema = z.object({
+  image: z.string(),
+  id: z.string(),
+  size_bytes: z.number(),
+});

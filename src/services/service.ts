@@ -1,74 +1,379 @@
-/** The containers of this machine, as a list that can be searched and paged. Keeps nothing: the engine knows. */
-import { decodeCursor, encodeCursor, pageOf, toTimestamp } from '../core/collection.ts';
+/**
+ * The rules for services: one record for each, which says what is to be there before the engine is asked, so that a crash
+ * at any point leaves what the next call or start finishes or undoes. What may run at all is the policy's to say, behind
+ * the engine. Changes of one service come one after the other. Called by the operations of this folder, and by the
+ * composition root for `resume`.
+ */
+import type { Clock } from '../core/clock.ts';
+import { changesIn, requireVersion, toTimestamp } from '../core/collection.ts';
+import { AppError, messageOf, toAppError } from '../core/errors.ts';
+import { newId } from '../core/ids.ts';
+import type { OperationContext } from '../core/operation.ts';
+import type { Log } from '../core/record.ts';
+import type { Sealer } from '../core/sealer.ts';
 import { cleanText } from '../core/untrusted.ts';
-import type { Container, ContainerEngine } from './engine.ts';
-import type { Service, ServiceList } from './schema.ts';
+import type { Database } from '../store/database.ts';
+import { createDirectory, type ServiceDirectory } from './directory.ts';
+import type { ContainerDetails, ContainerEngine } from './engine.ts';
+import { currentOf, type KeeperParts, makeContainer, missingVolumes, settle } from './keeping.ts';
+import { ensureImage, type Telling, tellingOf } from './pull.ts';
+import { createRecordStore, recordSchema, type ServiceRecord } from './record.ts';
+import { type ServiceChanges, type ServiceDetails, type ServiceSettings, serviceSettings } from './schema.ts';
+import { detailsOf } from './shown.ts';
+import { type Naming, volumesOf } from './spec.ts';
+import { placesOf, targeting } from './targets.ts';
+import { untilUp } from './until-up.ts';
 
-/** Ports of one container; a published range can have thousands. */
-const MAX_PORTS = 50;
-/** Of 64 hexadecimal digits, as people know it. */
-const ID_LENGTH = 12;
-const MAX_NAME = 128;
-const MAX_IMAGE = 256;
-const MAX_WORD = 64;
-/** The last moment that a date can express. */
-const LAST_MOMENT_MS = 8.64e15;
-const LIST = 'services';
+const MAX_SERVICES = 5000;
 
-export interface ServiceDirectory {
-  /** @throws AppError UNAVAILABLE without an engine. */
-  list(query: {
-    filter?: string | undefined;
-    limit?: number | undefined;
-    cursor?: string | undefined;
-  }): Promise<ServiceList>;
+export interface ServiceOptions {
+  database: Database;
+  sealer: Sealer;
+  engine: ContainerEngine;
+  naming: Naming;
+  clock: Clock;
+  log: Log;
 }
 
-export function createServiceDirectory(engine: Pick<ContainerEngine, 'list'>): ServiceDirectory {
+type Caller = Pick<OperationContext, 'principal' | 'idempotency' | 'signal' | 'progress'>;
+export type PullMode = 'missing' | 'always' | 'never';
+export interface Starting {
+  pull: PullMode;
+  healthy_within_ms: number;
+}
+
+export interface ServiceKeeper extends ServiceDirectory {
+  readonly engine: ContainerEngine;
+  readonly clock: Clock;
+  get(name: string, caller: Pick<Caller, 'principal'>): Promise<ServiceDetails>;
+  create(
+    wanted: Starting & { name: string; start: boolean; settings: ServiceSettings },
+    caller: Caller,
+  ): Promise<ServiceDetails>;
+  start(name: string, caller: Caller): Promise<ServiceDetails>;
+  stop(name: string, caller: Caller): Promise<ServiceDetails>;
+  restart(name: string, caller: Caller): Promise<ServiceDetails>;
+  update(
+    name: string,
+    change: Starting & { changes: ServiceChanges; version: number | undefined },
+    caller: Caller,
+  ): Promise<ServiceDetails>;
+  delete(
+    name: string,
+    how: { version: number | undefined; force: boolean; deleteVolumes: boolean },
+  ): Promise<{ name: string }>;
+  /** The container of a service, for who looks at it only. */
+  containerOf(name: string): Promise<string>;
+  /** Finishes or undoes what the process before did not. Asks no engine where nothing is unfinished; never throws. */
+  resume(): Promise<void>;
+}
+
+type Parts = KeeperParts & { sealer: Sealer };
+type Mark = Partial<Omit<ServiceRecord, 'id' | 'name' | 'owner'>>;
+
+export function createServiceKeeper(options: ServiceOptions): ServiceKeeper {
+  const parts: Parts = { ...options, records: createRecordStore(options.sealer) };
+  const inTurn = createTurns();
+  /** As the record is once nothing is unfinished. */
+  const changing = <Result>(name: string, work: (record: ServiceRecord) => Promise<Result>) =>
+    inTurn(name, async () => {
+      const found = await recordOf(parts, name);
+      await requireEngine(parts);
+      const record = await settle(parts, found);
+      if (!record) throw noService(name);
+      return work(record);
+    });
   return {
-    async list({ filter, limit, cursor }) {
-      const after = cursor === undefined ? undefined : decodeCursor(LIST, ['string', 'string'], cursor);
-      const found = (await engine.list({ all: true })).map(serviceOf);
-      const wanted = found
-        .filter((service) => matches(service, filter?.toLowerCase()))
-        .sort((a, b) => order(keyOf(a), keyOf(b)))
-        .filter((service) => after === undefined || order(keyOf(service), after) > 0);
-      const { items, ...more } = pageOf(wanted, limit, (last) => encodeCursor(LIST, keyOf(last)));
-      return { services: items, ...more };
+    engine: parts.engine,
+    clock: parts.clock,
+    ...createDirectory(parts),
+    get: async (name, { principal }) => shown(parts, await recordOf(parts, name), principal),
+    create: (wanted, caller) => inTurn(wanted.name, () => create(parts, wanted, caller)),
+    start: (name, caller) => changing(name, (record) => run(parts, record, 'start', caller)),
+    restart: (name, caller) => changing(name, (record) => run(parts, record, 'restart', caller)),
+    stop: (name, caller) => changing(name, (record) => stop(parts, record, caller)),
+    update: (name, change, caller) =>
+      changing(name, async (record) => {
+        requireVersion(name, change.version, record.version);
+        return update(parts, record, change, caller);
+      }),
+    delete: (name, how) => inTurn(name, async () => remove(parts, await recordOf(parts, name), how)),
+    async containerOf(name) {
+      const container = await currentOf(parts, await recordOf(parts, name));
+      if (container) return container.id;
+      throw new AppError('CONFLICT', `the service ${name} has no container; start_service makes one`);
+    },
+    async resume() {
+      for (const name of await parts.records.unfinished(parts.database.read))
+        await inTurn(name, () => finish(parts, name)).catch((cause: unknown) =>
+          report(
+            parts,
+            `service ${name} was cut off in a change, which is finished when it is called next`,
+            cause,
+          ),
+        );
     },
   };
 }
 
-const keyOf = ({ name, id }: Service) => [name, id] as const;
-
-function order(a: readonly [string, string], b: readonly [string, string]): number {
-  if (a[0] !== b[0]) return a[0] < b[0] ? -1 : 1;
-  if (a[1] === b[1]) return 0;
-  return a[1] < b[1] ? -1 : 1;
-}
-
-function matches({ name, image, state }: Service, filter: string | undefined): boolean {
-  return (
-    filter === undefined ||
-    state.toLowerCase() === filter ||
-    name.toLowerCase().includes(filter) ||
-    image.toLowerCase().includes(filter)
-  );
-}
-
-function serviceOf({ id, names, image, state, status, ports, createdAt }: Container): Service {
-  return {
-    id: cleanText(id).slice(0, ID_LENGTH),
-    name: cleanText(names[0] ?? '', MAX_NAME),
-    image: cleanText(image, MAX_IMAGE),
-    state: cleanText(state, MAX_WORD),
-    status: cleanText(status, MAX_NAME),
-    ports: ports.slice(0, MAX_PORTS).map(({ containerPort, protocol, hostAddress, hostPort }) => ({
-      container_port: containerPort,
-      protocol: cleanText(protocol, MAX_WORD),
-      ...(hostAddress !== undefined && { host_address: cleanText(hostAddress, MAX_WORD) }),
-      ...(hostPort !== undefined && { host_port: hostPort }),
-    })),
-    created_at: toTimestamp(Math.min(Math.max(0, createdAt), LAST_MOMENT_MS)),
+/** Each waits for the one before it of the same name. */
+function createTurns() {
+  const last = new Map<string, Promise<unknown>>();
+  return async function inTurn<Result>(name: string, work: () => Promise<Result>): Promise<Result> {
+    const before = last.get(name) ?? Promise.resolve();
+    const mine = before.then(work, work);
+    last.set(name, mine);
+    try {
+      return await mine;
+    } finally {
+      if (last.get(name) === mine) last.delete(name);
+    }
   };
+}
+
+const noService = (name: string): AppError =>
+  new AppError('NOT_FOUND', `there is no service ${name} that was made here; list_services names them`);
+
+async function recordOf({ records, database }: Parts, name: string): Promise<ServiceRecord> {
+  const record = await records.find(database.read, name);
+  if (!record) throw noService(name);
+  return record;
+}
+
+async function requireEngine({ engine }: Parts): Promise<void> {
+  const state = await engine.ping();
+  if (!state.connected) throw new AppError('UNAVAILABLE', cleanText(state.reason));
+}
+
+async function shown(
+  parts: Parts,
+  record: ServiceRecord,
+  principal: Caller['principal'],
+): Promise<ServiceDetails> {
+  return detailsOf(record, await containerDetails(parts, record), principal);
+}
+
+async function containerDetails(parts: Parts, record: ServiceRecord): Promise<ContainerDetails | undefined> {
+  const current = await currentOf(parts, record);
+  return current && parts.engine.inspect(current.id);
+}
+
+/** Writes the record down; `settings`, `version` and times as given. */
+async function mark(parts: Parts, record: ServiceRecord, change: Mark): Promise<ServiceRecord> {
+  const next = { ...record, ...change };
+  await parts.database.change({}, (tx) => parts.records.put(tx, next));
+  return next;
+}
+
+const nothingLeft = { pending: null, doomed_volumes: [], claimed_networks: [] } as const satisfies Mark;
+
+async function create(
+  parts: Parts,
+  wanted: Parameters<ServiceKeeper['create']>[0],
+  caller: Caller,
+): Promise<ServiceDetails> {
+  const { name, settings, start, pull } = wanted;
+  const { engine, records, database } = parts;
+  requireSense(settings);
+  const earlier = await records.find(database.read, name);
+  if (earlier && earlier.pending !== 'create' && earlier.pending !== 'delete')
+    throw new AppError('CONFLICT', `there is a service ${name} already, ${earlier.id}; use update_service`);
+  await requireEngine(parts);
+  if (earlier) await settle(parts, earlier);
+  const telling = tellingOf(caller);
+  await ensureImage(engine, settings.image, { mode: pull, telling });
+  const now = toTimestamp(parts.clock.now());
+  const record: ServiceRecord = {
+    id: newId('svc'),
+    name,
+    owner: caller.principal.id,
+    version: 1,
+    pending: 'create',
+    desired: start ? 'running' : 'stopped',
+    generation: 1,
+    doomed_volumes: await missingVolumes(parts, volumesOf(settings)),
+    claimed_networks: [],
+    created_at: now,
+    updated_at: now,
+    settings,
+  };
+  await insert(parts, record);
+  try {
+    await bringUp(parts, record, wanted, telling);
+    const made = { ...record, ...nothingLeft };
+    const result = await shown(parts, made, caller.principal);
+    return await database.change(caller, async (tx) => {
+      await records.put(tx, made);
+      return result;
+    });
+  } catch (cause) {
+    throw await undone(parts, record, cause, 'nothing of it is left');
+  }
+}
+
+async function insert({ database, records }: Parts, record: ServiceRecord): Promise<void> {
+  await database.change({}, async (tx) => {
+    const { count } = await tx
+      .selectFrom('services')
+      .select((query) => query.fn.countAll<number>().as('count'))
+      .executeTakeFirstOrThrow();
+    if (Number(count) >= MAX_SERVICES)
+      throw new AppError('PRECONDITION_FAILED', `there are ${MAX_SERVICES} services, which is the limit`);
+    await records.insert(tx, record);
+  });
+}
+
+async function bringUp(
+  parts: Parts,
+  record: ServiceRecord,
+  { start, healthy_within_ms }: { start: boolean; healthy_within_ms: number },
+  { tell, signal }: Telling,
+): Promise<void> {
+  const { engine, clock } = parts;
+  const id = await makeContainer(parts, record);
+  if (!start) return;
+  await engine.start(id);
+  tell('started; waiting until it is up');
+  await untilUp(engine, id, { clock, signal, withinMs: healthy_within_ms });
+}
+
+/** Undoes it at once; where that fails too, the record says so, and the next call or start does it. */
+async function undone(parts: Parts, record: ServiceRecord, cause: unknown, then: string): Promise<AppError> {
+  const { code, message, details } = toAppError(cause);
+  const withCause = { cause, ...(details && { details: { ...details } }) };
+  try {
+    await settle(parts, record);
+    return new AppError(code, `${message}; ${then}`, withCause);
+  } catch (second) {
+    report(parts, `a change of service ${record.name} failed and could not be undone yet`, second);
+    return new AppError(code, `${message}; what it left is undone by the next call or start`, withCause);
+  }
+}
+
+function requireSense({ ports, networks }: ServiceSettings): void {
+  if (ports.length > 0 && networks.length === 0)
+    throw new AppError('INVALID_INPUT', 'ports: a service without networks can publish none; name a network');
+}
+
+async function run(
+  parts: Parts,
+  record: ServiceRecord,
+  verb: 'start' | 'restart',
+  { principal }: Caller,
+): Promise<ServiceDetails> {
+  const { engine } = parts;
+  const started = await mark(parts, record, { desired: 'running', pending: 'apply' });
+  try {
+    const current = await currentOf(parts, started);
+    if (current && verb === 'restart') {
+      const timeoutMs = record.settings.stop_timeout_ms;
+      await engine.restart(current.id, { timeoutMs });
+    } else await engine.start(current?.id ?? (await makeContainer(parts, started)));
+  } catch (cause) {
+    // It is as it was, as far as that can be told; what could not be started is not tried again behind anybody's back.
+    await mark(parts, record, nothingLeft);
+    throw cause;
+  }
+  return shown(parts, await mark(parts, started, nothingLeft), principal);
+}
+
+async function stop(parts: Parts, record: ServiceRecord, { principal }: Caller): Promise<ServiceDetails> {
+  const stopped = await mark(parts, record, { desired: 'stopped', pending: 'apply' });
+  try {
+    const current = await currentOf(parts, stopped);
+    if (current) await parts.engine.stop(current.id, { timeoutMs: record.settings.stop_timeout_ms });
+  } catch (cause) {
+    await mark(parts, record, nothingLeft);
+    throw cause;
+  }
+  return shown(parts, await mark(parts, stopped, nothingLeft), principal);
+}
+
+async function update(
+  parts: Parts,
+  record: ServiceRecord,
+  change: Parameters<ServiceKeeper['update']>[1],
+  caller: Caller,
+): Promise<ServiceDetails> {
+  const settings = changed(record.settings, change.changes);
+  requireSense(settings);
+  const telling = tellingOf(caller);
+  await ensureImage(parts.engine, settings.image, { mode: change.pull, telling });
+  const next = recordSchema.parse({
+    ...record,
+    settings,
+    generation: record.generation + 1,
+    version: record.version + 1,
+    updated_at: toTimestamp(parts.clock.now()),
+  });
+  const before = await mark(parts, record, {
+    pending: 'apply',
+    doomed_volumes: await missingVolumes(parts, volumesOf(settings)),
+    claimed_networks: settings.networks,
+  });
+  let done: ServiceRecord;
+  try {
+    // Two can't have the same port, and few programs share their files.
+    const old = await currentOf(parts, before);
+    if (old) await parts.engine.stop(old.id, { timeoutMs: record.settings.stop_timeout_ms });
+    await bringUp(parts, next, { ...change, start: record.desired === 'running' }, telling);
+    done = await mark(parts, next, { ...nothingLeft, pending: 'apply' });
+  } catch (cause) {
+    throw await undone(parts, before, cause, `version ${record.version} is back as it was`);
+  }
+  const settled = await settle(parts, done).catch((cause: unknown) => {
+    report(parts, `service ${record.name} is updated, but its old container is still there`, cause);
+    return done;
+  });
+  return shown(parts, settled ?? done, caller.principal);
+}
+
+function changed(settings: ServiceSettings, { environment, ...changes }: ServiceChanges): ServiceSettings {
+  const merged = Object.entries({ ...settings.environment, ...environment }).filter(
+    ([, value]) => value !== null,
+  );
+  return serviceSettings.parse({
+    ...settings,
+    ...changesIn('update_service', { ...changes, ...(environment && { environment: {} }) }),
+    environment: Object.fromEntries(merged),
+  });
+}
+
+async function remove(
+  parts: Parts,
+  record: ServiceRecord,
+  { version, force, deleteVolumes }: Parameters<ServiceKeeper['delete']>[1],
+): Promise<{ name: string }> {
+  const { name, settings } = record;
+  requireVersion(name, version, record.version);
+  await requireEngine(parts);
+  const places = placesOf(settings, await containerDetails(parts, record));
+  const users = force ? [] : await targeting(parts.database.read, places);
+  if (users.length > 0)
+    throw new AppError(
+      'PRECONDITION_FAILED',
+      `requests of ${users.map((user) => cleanText(user)).join(', ')} go to the service ${name}; change these first, or pass force: true`,
+      { details: { users } },
+    );
+  const doomed = await mark(parts, record, {
+    pending: 'delete',
+    doomed_volumes: [...record.doomed_volumes, ...(deleteVolumes ? volumesOf(settings) : [])],
+  });
+  await settle(parts, doomed);
+  return { name };
+}
+
+async function finish(parts: Parts, name: string): Promise<void> {
+  const record = await parts.records.find(parts.database.read, name);
+  if (record && record.pending !== null) await settle(parts, record);
+}
+
+function report({ log, clock }: Parts, message: string, cause: unknown): void {
+  log.write({
+    time: clock.now(),
+    kind: 'system',
+    level: 'warn',
+    component: 'services',
+    message: `${message}: ${cleanText(messageOf(cause))}`,
+  });
 }

@@ -6,6 +6,8 @@ export interface Tables {
   meta: { key: string; value: string };
   proxies: { id: string; hostname: string; document: string; version: number };
   routes: { id: string; hostname: string | null; document: string; version: number };
+  /** What was asked of the engine; `pending`: not done yet. */
+  services: { id: string; name: string; pending: string | null; document: string; version: number };
   certificates: {
     id: string;
     source: string;

@@ -53,8 +53,7 @@ const viewerMay = ['proxies', 'routes', 'certificates', 'services', 'logs', 'sys
 const operatorMay = [...viewerMay, ...['proxies', 'routes', 'certificates'].map((noun) => `${noun}:write`)];
 /** A confined administrator touches nothing that belongs to the whole system. */
 const refusedToConfined = [
-  'GET /v1/services',
-  'HEAD /v1/services',
+  'POST /v1/image-pulls',
   'PUT /v1/log-levels/{component}',
   'GET /v1/endpoints',
   'HEAD /v1/endpoints',
@@ -63,9 +62,9 @@ const refusedToConfined = [
   'POST /v1/certificates/{id}/export',
   'POST /v1/certificate-issuers/{issuer}/account-key',
 ];
-/** People and clients belong to all hostnames. */
+/** People, clients and containers belong to all hostnames. */
 const isRefusedToConfined = (call: string): boolean =>
-  refusedToConfined.includes(call) || /^\S+ \/v1\/(?:users|clients)(?:\/|$)/.test(call);
+  refusedToConfined.includes(call) || /^\S+ \/v1\/(?:users|clients|services)(?:\/|$)/.test(call);
 
 const endpoints = (await product.api('GET', '/v1/endpoints?limit=200')).body.endpoints as Endpoint[];
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'PROPFIND'];
@@ -74,6 +73,7 @@ const places: Record<string, string> = {
   id: 'tok_000',
   component: 'mcp',
   issuer: 'nobody',
+  name: 'nothing',
   token: 'x',
   path: 'x',
 };
@@ -118,6 +118,7 @@ test('incident 01: what an endpoint asks for is the permission of what it touche
     'certificate-orders': 'certificates',
     'certificate-issuers': 'certificates',
     'log-levels': 'system',
+    'image-pulls': 'services',
     endpoints: 'system',
     keys: 'system',
   };

@@ -27,6 +27,7 @@ const places: Record<string, string> = {
   id: 'tok_0',
   component: 'mcp',
   issuer: 'default',
+  name: 'nothing',
   token: 'x',
   path: 'x',
 };

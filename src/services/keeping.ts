@@ -1,0 +1,128 @@
+/**
+ * The engine's side of a service: its container, networks and volumes are made, and what a change left behind is undone or
+ * finished. An engine has no transactions, so the record always says first what is to be there; `settle` makes it so, at
+ * any time and as often as it takes. Called by the service of this folder only.
+ */
+import { AppError } from '../core/errors.ts';
+import { writeDebug, type Log } from '../core/record.ts';
+import type { Clock } from '../core/clock.ts';
+import type { Database } from '../store/database.ts';
+import type { Container, ContainerEngine } from './engine.ts';
+import type { RecordStore, ServiceRecord } from './record.ts';
+import { engineName, forServices, isCurrent, isOf, type Naming, specOf, volumesOf } from './spec.ts';
+
+export interface KeeperParts {
+  database: Database;
+  records: RecordStore;
+  engine: ContainerEngine;
+  naming: Naming;
+  clock: Clock;
+  log: Log;
+}
+
+export async function containersOf({ engine }: KeeperParts, record: ServiceRecord): Promise<Container[]> {
+  return (await engine.list({ all: true })).filter((container) => isOf(record, container));
+}
+
+export async function currentOf(parts: KeeperParts, record: ServiceRecord): Promise<Container | undefined> {
+  return (await containersOf(parts, record)).find((container) => isCurrent(record, container));
+}
+
+/** Volumes that are wanted and not there: the caller writes them down before they are made. */
+export async function missingVolumes({ engine, naming }: KeeperParts, wanted: string[]): Promise<string[]> {
+  if (wanted.length === 0) return [];
+  const there = new Set((await engine.listVolumes()).map(({ name }) => name));
+  return [...new Set(wanted)].filter((name) => !there.has(engineName(naming, name)));
+}
+
+/** The container of this generation, not started, and what it needs. */
+export async function makeContainer(parts: KeeperParts, record: ServiceRecord): Promise<string> {
+  const { engine, naming } = parts;
+  const { networks } = record.settings;
+  for (const name of await missingVolumes(parts, volumesOf(record.settings)))
+    await engine.createVolume({ name: engineName(naming, name), labels: forServices });
+  const there = new Set(networks.length === 0 ? [] : (await engine.listNetworks()).map(({ name }) => name));
+  for (const name of networks)
+    if (!there.has(engineName(naming, name))) await makeNetwork(parts, engineName(naming, name));
+  const { id } = await engine.create(specOf(record, naming));
+  return id;
+}
+
+async function makeNetwork({ engine }: KeeperParts, name: string): Promise<void> {
+  try {
+    await engine.createNetwork({ name, labels: forServices });
+  } catch (cause) {
+    // Another service made it in this moment; whether it may be joined is the policy's to say.
+    if (!(cause instanceof AppError && cause.code === 'CONFLICT')) throw cause;
+  }
+}
+
+/** Makes true what the record says is not done yet. Answers the record as it is then; undefined: there is none any more. */
+export async function settle(parts: KeeperParts, record: ServiceRecord): Promise<ServiceRecord | undefined> {
+  const { pending } = record;
+  if (pending === null) return record;
+  const found = await containersOf(parts, record);
+  const isKept = (container: Container) => pending === 'apply' && isCurrent(record, container);
+  for (const container of found) if (!isKept(container)) await removeContainer(parts, container.id);
+  const settled = pending === 'apply' ? await apply(parts, record, found.find(isKept)) : undefined;
+  await removeVolumes(parts, record);
+  await removeNetworks(parts, record, settled);
+  await parts.database.change({}, (tx) =>
+    settled ? parts.records.put(tx, settled) : parts.records.remove(tx, record),
+  );
+  writeDebug(parts, 'services', () => ({ message: `service ${record.name}: ${pending} is finished` }));
+  return settled;
+}
+
+async function apply(
+  parts: KeeperParts,
+  record: ServiceRecord,
+  current: Container | undefined,
+): Promise<ServiceRecord> {
+  const { engine } = parts;
+  if (record.desired === 'running') await engine.start(current?.id ?? (await makeContainer(parts, record)));
+  else if (current) await engine.stop(current.id, { timeoutMs: record.settings.stop_timeout_ms });
+  return { ...record, pending: null, doomed_volumes: [], claimed_networks: [] };
+}
+
+async function removeContainer({ engine }: KeeperParts, id: string): Promise<void> {
+  await unlessGone(engine.remove(id, { force: true, volumes: true }));
+}
+
+async function removeVolumes(parts: KeeperParts, record: ServiceRecord): Promise<void> {
+  const { engine, naming, records, database } = parts;
+  if (record.doomed_volumes.length === 0) return;
+  const others = (await records.all(database.read)).filter(({ id }) => id !== record.id);
+  const used = new Set(others.flatMap(({ settings }) => volumesOf(settings)));
+  for (const name of record.doomed_volumes)
+    if (!used.has(name)) await unlessGone(engine.removeVolume(engineName(naming, name)), 'CONFLICT');
+}
+
+/** Those that no service needs; nothing is in them. */
+async function removeNetworks(
+  { engine, naming, records, database }: KeeperParts,
+  before: ServiceRecord,
+  after: ServiceRecord | undefined,
+): Promise<void> {
+  const found = await engine.listNetworks();
+  const mine = found.filter(({ managed, labels }) => managed && labels.for === forServices.for);
+  // Read after them: who is making one has written it down before.
+  const others = (await records.all(database.read)).filter(({ id }) => id !== before.id);
+  const needed = new Set(
+    [...others, ...(after ? [after] : [])]
+      .flatMap(({ settings, claimed_networks }) => [...settings.networks, ...claimed_networks])
+      .map((name) => engineName(naming, name)),
+  );
+  for (const { id, name } of mine)
+    if (!needed.has(name)) await unlessGone(engine.removeNetwork(id), 'CONFLICT');
+}
+
+/** @param still what else is no failure: somebody uses it again. */
+async function unlessGone(removal: Promise<void>, still?: 'CONFLICT'): Promise<void> {
+  try {
+    await removal;
+  } catch (cause) {
+    const isFine = cause instanceof AppError && (cause.code === 'NOT_FOUND' || cause.code === still);
+    if (!isFine) throw cause;
+  }
+}

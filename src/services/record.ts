@@ -1,0 +1,87 @@
+/** A service as the store keeps it: what was asked for, and what of it is not done yet. */
+import { z } from 'zod';
+import { timestamp } from '../core/collection.ts';
+import { messageOf } from '../core/errors.ts';
+import type { Sealer } from '../core/sealer.ts';
+import type { Reader, Tables, Writer } from '../store/database.ts';
+import { serviceName, serviceSettings } from './schema.ts';
+
+type ServiceRow = Tables['services'];
+
+/**
+ * `create`: what was made so far is to be undone, and the record with it. `delete`: everything of it is to go. `apply`: there
+ * is to be the container of `generation` alone, running or not as `desired` says.
+ */
+export const unfinished = ['create', 'delete', 'apply'] as const;
+
+const keptSchema = z.strictObject({
+  owner: z.string(),
+  desired: z.enum(['running', 'stopped']),
+  generation: z.int(),
+  /** Volumes that go with it when it is undone or deleted, by their names here. */
+  doomed_volumes: z.array(z.string()),
+  /** Networks that it needs besides those of its settings, while it changes. */
+  claimed_networks: z.array(z.string()),
+  created_at: timestamp,
+  updated_at: timestamp,
+});
+
+export const recordSchema = keptSchema.extend({
+  id: z.string(),
+  name: serviceName,
+  version: z.int(),
+  pending: z.enum(unfinished).nullable(),
+  settings: serviceSettings,
+});
+export type ServiceRecord = z.output<typeof recordSchema>;
+
+const contextOf = (id: string): string => `service:${id}:settings`;
+
+/** Environments and commands hold secrets, and other settings may: all are sealed at rest. */
+function toRow({ id, name, version, pending, settings, ...kept }: ServiceRecord, sealer: Sealer): ServiceRow {
+  const sealed = sealer.seal(JSON.stringify(settings), contextOf(id));
+  return { id, name, version, pending, document: JSON.stringify({ ...kept, sealed }) };
+}
+
+const documentSchema = keptSchema.extend({ sealed: z.string() });
+
+/** @throws Error when the row is not one that `toRow` wrote. */
+function parseRow({ id, name, version, pending, document }: ServiceRow, sealer: Sealer): ServiceRecord {
+  try {
+    const { sealed, ...kept } = documentSchema.parse(JSON.parse(document));
+    const settings: unknown = JSON.parse(sealer.open(sealed, contextOf(id)));
+    return recordSchema.parse({ ...kept, id, name, version, pending, settings });
+  } catch (cause) {
+    throw new Error(`the record of the service ${name} can't be read: ${messageOf(cause)}`, { cause });
+  }
+}
+
+export type RecordStore = ReturnType<typeof createRecordStore>;
+
+export function createRecordStore(sealer: Sealer) {
+  return {
+    async find(db: Reader, name: string): Promise<ServiceRecord | undefined> {
+      const row = await db.selectFrom('services').selectAll().where('name', '=', name).executeTakeFirst();
+      return row && parseRow(row, sealer);
+    },
+    async all(db: Reader): Promise<ServiceRecord[]> {
+      const rows = await db.selectFrom('services').selectAll().orderBy('name').execute();
+      return rows.map((row) => parseRow(row, sealer));
+    },
+    /** Names only: what is to be looked at after a start costs nothing when there is none. */
+    async unfinished(db: Reader): Promise<string[]> {
+      const query = db.selectFrom('services').select('name').where('pending', 'is not', null);
+      return (await query.execute()).map(({ name }) => name);
+    },
+    async insert(tx: Writer, record: ServiceRecord): Promise<void> {
+      await tx.insertInto('services').values(toRow(record, sealer)).execute();
+    },
+    async put(tx: Writer, record: ServiceRecord): Promise<void> {
+      const { id, ...row } = toRow(record, sealer);
+      await tx.updateTable('services').set(row).where('id', '=', id).execute();
+    },
+    async remove(tx: Writer, { id }: ServiceRecord): Promise<void> {
+      await tx.deleteFrom('services').where('id', '=', id).execute();
+    },
+  };
+}

@@ -1,0 +1,89 @@
+/** What is asked of the engine for a service. What is made there carries the service's id, by which it is found again. */
+import type { Container, ContainerSpec } from './engine.ts';
+import type { ServiceRecord } from './record.ts';
+import type { ServiceSettings } from './schema.ts';
+
+export const SERVICE_LABEL = 'service';
+const GENERATION_LABEL = 'generation';
+/** On networks and volumes that were made for services. */
+export const forServices = { for: 'services' } as const;
+
+export interface Naming {
+  /** Of `services.installation`. */
+  installation: string;
+  /** Networks and volumes of others, which keep their names. */
+  adopted: ReadonlySet<string>;
+}
+
+/** Of a network or volume, at the engine. */
+export const engineName = ({ installation, adopted }: Naming, name: string): string =>
+  adopted.has(name) ? name : `${installation}-${name}`;
+
+/** The name of a service has no dot: no two can mean the same container. */
+const containerName = ({ name, generation }: ServiceRecord): string => `${name}.${generation}`;
+
+export const isOf = ({ id }: ServiceRecord, { managed, labels }: Container): boolean =>
+  managed && labels[SERVICE_LABEL] === id;
+
+export const isCurrent = ({ generation }: ServiceRecord, { labels }: Container): boolean =>
+  labels[GENERATION_LABEL] === String(generation);
+
+export function specOf(record: ServiceRecord, naming: Naming): ContainerSpec {
+  const { id, name, generation, settings } = record;
+  const { image, entrypoint, command, environment, cpus, pids, user } = settings;
+  return {
+    name: containerName(record),
+    image,
+    entrypoint,
+    command,
+    environment,
+    cpus,
+    pids,
+    user,
+    labels: { [SERVICE_LABEL]: id, [GENERATION_LABEL]: String(generation) },
+    ports: settings.ports.map((port) => ({
+      containerPort: port.container_port,
+      protocol: port.protocol,
+      hostAddress: port.host_address,
+      hostPort: port.host_port,
+    })),
+    mounts: settings.volumes.map((volume) => mountOf(volume, naming)),
+    temporary: settings.temporary_paths,
+    memoryBytes: settings.memory_bytes,
+    restart: restartOf(settings.restart),
+    healthCheck: settings.health_check && checkOf(settings.health_check),
+    networks: settings.networks.map((network) => engineName(naming, network)),
+    aliases: settings.networks.length > 0 ? [name] : [],
+    workingFolder: settings.working_directory,
+    readOnlyRoot: settings.read_only_root,
+    addCapabilities: settings.capabilities,
+    stopTimeoutMs: settings.stop_timeout_ms,
+  };
+}
+
+function mountOf(
+  { name, folder, path, read_only }: ServiceSettings['volumes'][number],
+  naming: Naming,
+): NonNullable<ContainerSpec['mounts']>[number] {
+  const where = { target: path, readOnly: read_only };
+  // The schema takes one of the two.
+  return folder === undefined
+    ? { kind: 'volume', name: engineName(naming, name ?? ''), ...where }
+    : { kind: 'folder', source: folder, ...where };
+}
+
+function restartOf({ policy, max_retries }: ServiceSettings['restart']): ContainerSpec['restart'] {
+  if (policy !== 'on-failure') return { policy };
+  return { policy, ...(max_retries !== undefined && { maxRetries: max_retries }) };
+}
+
+const checkOf = (check: NonNullable<ServiceSettings['health_check']>) => ({
+  command: check.command,
+  intervalMs: check.interval_ms,
+  timeoutMs: check.timeout_ms,
+  startPeriodMs: check.start_period_ms,
+  retries: check.retries,
+});
+
+export const volumesOf = ({ volumes }: ServiceSettings): string[] =>
+  volumes.flatMap(({ name }) => (name === undefined ? [] : [name]));

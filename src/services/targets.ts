@@ -1,0 +1,71 @@
+/** Which proxies and routes send their requests to a service, by its addresses. */
+import { z } from 'zod';
+import type { Reader } from '../store/database.ts';
+import type { ContainerDetails } from './engine.ts';
+import type { ServiceSettings } from './schema.ts';
+
+const LOOPBACK = ['localhost', '127.0.0.1', '[::1]'];
+const EVERY_ADDRESS = ['0.0.0.0', '::'];
+const DEFAULT_PORT: Record<string, string> = { 'http:': '80', 'https:': '443' };
+/** Of the names that a refusal tells. */
+const MAX_TOLD = 10;
+
+interface Place {
+  host: string;
+  /** Undefined: any. */
+  port: string | undefined;
+}
+
+/** Where it is reached now, and where it will be once it runs again. */
+export function placesOf(
+  { ports }: Pick<ServiceSettings, 'ports'>,
+  container: Pick<ContainerDetails, 'ports' | 'networks'> | undefined,
+): Place[] {
+  const planned = ports
+    .filter(({ host_port }) => host_port > 0)
+    .flatMap(({ host_address, host_port }) => published(host_address, host_port));
+  const found = (container?.ports ?? []).flatMap(({ hostAddress, hostPort }) =>
+    hostAddress === undefined || hostPort === undefined ? [] : published(hostAddress, hostPort),
+  );
+  const inside = (container?.networks ?? []).flatMap(({ address, address6 }) =>
+    [address, address6 && `[${address6}]`].flatMap((host) => (host ? [{ host, port: undefined }] : [])),
+  );
+  return [...planned, ...found, ...inside];
+}
+
+function published(address: string, port: number): Place[] {
+  const bracketed = address.includes(':') ? `[${address}]` : address;
+  const isLocal = LOOPBACK.includes(bracketed) || EVERY_ADDRESS.includes(address);
+  return [...new Set([bracketed, ...(isLocal ? LOOPBACK : [])])].map((host) => ({
+    host,
+    port: String(port),
+  }));
+}
+
+const documentSchema = z.looseObject({ target_url: z.string() });
+
+export async function targeting(db: Reader, places: readonly Place[]): Promise<string[]> {
+  if (places.length === 0) return [];
+  const [proxies, routes] = await Promise.all([
+    db.selectFrom('proxies').select(['hostname', 'document']).execute(),
+    db.selectFrom('routes').select(['id', 'document']).execute(),
+  ]);
+  const named = [
+    ...proxies.map(({ hostname, document }) => ({ name: hostname, document })),
+    ...routes.map(({ id, document }) => ({ name: id, document })),
+  ];
+  return named
+    .filter(({ document }) => leadsTo(document, places))
+    .slice(0, MAX_TOLD)
+    .map(({ name }) => name);
+}
+
+function leadsTo(document: string, places: readonly Place[]): boolean {
+  // Cheap first: most have another host.
+  if (!places.some(({ host }) => document.includes(host))) return false;
+  const { target_url } = documentSchema.parse(JSON.parse(document));
+  const url = URL.parse(target_url);
+  if (!url) return false;
+  const port = url.port === '' ? DEFAULT_PORT[url.protocol] : url.port;
+  return places.some((place) => place.host === url.hostname && (place.port ?? port) === port);
+}
