@@ -273,6 +273,7 @@ const story: Step[] = [
   { call: 'get_service_logs', input: { name: 'blog', tail: 5 }, fails: 'NOT_FOUND' },
   { call: 'get_service_stats', input: { name: 'blog' }, fails: 'NOT_FOUND' },
   { call: 'pull_image', input: { image: 'nginx:1' }, fails: 'UNAVAILABLE' },
+  { call: 'clean_up_services', fails: 'UNAVAILABLE' },
   { call: 'delete_service', input: { name: 'Blog' }, fails: 'INVALID_INPUT' },
   {
     call: 'get_logs',
@@ -332,6 +333,7 @@ const NOT_HERE: ReadonlySet<Name> = new Set([
   'stop_service',
   'restart_service',
   'delete_service',
+  'clean_up_services',
   'get_service_logs',
   'get_service_stats',
   'pull_image',

@@ -48,7 +48,13 @@ function fakeEngine(containers: Container[]): Listing {
 
 function setUp(engine: Listing) {
   const dispatch = createDispatch({
-    services: { services: createDirectory({ engine, records: { all: async () => [] }, database }) },
+    services: {
+      services: createDirectory({
+        engine,
+        records: { all: async () => ({ kept: [], unreadable: [] }) },
+        database,
+      }),
+    },
     log: silentLog,
     clock: new ManualClock(),
     idempotency: { find: async () => undefined, seal: (text) => text },

@@ -34,7 +34,8 @@ export function createDirectory({ engine, database, records }: DirectoryParts): 
     async list({ filter, managed, limit, cursor }) {
       const after = cursor === undefined ? undefined : decodeCursor(LIST, ['string', 'string'], cursor);
       const containers = await engine.list({ all: true });
-      const found = together(await records.all(database.read), containers);
+      const { kept, unreadable } = await records.all(database.read);
+      const found = [...together(kept, containers), ...unreadable.map(withoutRecord)];
       const wanted = found
         .filter((service) => managed === undefined || service.managed === managed)
         .filter((service) => matches(service, filter?.toLowerCase()))
@@ -88,6 +89,12 @@ const withoutContainer = ({ name, settings, pending, created_at }: ServiceRecord
   managed: true,
   ports: [],
   created_at,
+});
+
+const withoutRecord = (record: ServiceRecord): Service => ({
+  ...withoutContainer(record),
+  state: 'unreadable',
+  status: "Its record can't be read; delete_service takes it away",
 });
 
 function serviceOf({ id, names, image, state, status, ports, createdAt, managed }: Container): Service {

@@ -90,24 +90,37 @@ async function removeContainer({ engine }: KeeperParts, id: string): Promise<voi
 }
 
 async function removeVolumes(parts: KeeperParts, record: ServiceRecord): Promise<void> {
-  const { engine, naming, records, database } = parts;
+  const { engine, naming } = parts;
   if (record.doomed_volumes.length === 0) return;
-  const others = (await records.all(database.read)).filter(({ id }) => id !== record.id);
+  const others = await othersThan(record, parts);
+  if (!others) return;
   const used = new Set(others.flatMap(({ settings }) => volumesOf(settings)));
   for (const name of record.doomed_volumes)
     if (!used.has(name)) await unlessGone(engine.removeVolume(engineName(naming, name)), 'CONFLICT');
 }
 
+/** Undefined: one of them can't be read, so that nobody knows what it needs, and all of that stays. */
+async function othersThan(
+  { id }: ServiceRecord,
+  { records, database }: KeeperParts,
+): Promise<ServiceRecord[] | undefined> {
+  const { kept, unreadable } = await records.all(database.read);
+  if (unreadable.some((other) => other.id !== id)) return undefined;
+  return kept.filter((other) => other.id !== id);
+}
+
 /** Those that no service needs; nothing is in them. */
 async function removeNetworks(
-  { engine, naming, records, database }: KeeperParts,
+  parts: KeeperParts,
   before: ServiceRecord,
   after: ServiceRecord | undefined,
 ): Promise<void> {
+  const { engine, naming } = parts;
   const found = await engine.listNetworks();
   const mine = found.filter(({ managed, labels }) => managed && labels.for === forServices.for);
   // Read after them: who is making one has written it down before.
-  const others = (await records.all(database.read)).filter(({ id }) => id !== before.id);
+  const others = await othersThan(before, parts);
+  if (!others) return;
   const needed = new Set(
     [...others, ...(after ? [after] : [])]
       .flatMap(({ settings, claimed_networks }) => [...settings.networks, ...claimed_networks])
@@ -118,7 +131,7 @@ async function removeNetworks(
 }
 
 /** @param still what else is no failure: somebody uses it again. */
-async function unlessGone(removal: Promise<void>, still?: 'CONFLICT'): Promise<void> {
+export async function unlessGone(removal: Promise<void>, still?: 'CONFLICT'): Promise<void> {
   try {
     await removal;
   } catch (cause) {

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { cursorField, idempotencyKeyField, limitField, versionField } from '../core/collection.ts';
 import { limits } from '../core/limits.ts';
 import { defineOperation } from '../core/operation.ts';
+import { cleanUpServices } from './operations.clean-up.ts';
 import { watchOperations } from './operations.watch.ts';
 import {
   serviceChanges,
@@ -211,5 +212,6 @@ export const serviceOperations = [
   stopService,
   restartService,
   deleteService,
+  cleanUpServices,
   ...watchOperations,
 ] as const;

@@ -1,7 +1,7 @@
 /** A service as the store keeps it: what was asked for, and what of it is not done yet. */
 import { z } from 'zod';
 import { timestamp } from '../core/collection.ts';
-import { messageOf } from '../core/errors.ts';
+import { AppError } from '../core/errors.ts';
 import type { Sealer } from '../core/sealer.ts';
 import type { Reader, Tables, Writer } from '../store/database.ts';
 import { serviceName, serviceSettings } from './schema.ts';
@@ -45,28 +45,71 @@ function toRow({ id, name, version, pending, settings, ...kept }: ServiceRecord,
 
 const documentSchema = keptSchema.extend({ sealed: z.string() });
 
-/** @throws Error when the row is not one that `toRow` wrote. */
+/** @throws AppError INTERNAL when the row is not one that `toRow` wrote. */
 function parseRow({ id, name, version, pending, document }: ServiceRow, sealer: Sealer): ServiceRecord {
   try {
     const { sealed, ...kept } = documentSchema.parse(JSON.parse(document));
     const settings: unknown = JSON.parse(sealer.open(sealed, contextOf(id)));
     return recordSchema.parse({ ...kept, id, name, version, pending, settings });
   } catch (cause) {
-    throw new Error(`the record of the service ${name} can't be read: ${messageOf(cause)}`, { cause });
+    throw new AppError(
+      'INTERNAL',
+      `the record of the service ${name} can't be read; delete_service and create it again`,
+      { cause },
+    );
   }
+}
+
+/** In place of a row that can't be read: enough to delete it, and its containers. */
+const closedRecord = ({ id, name, version }: ServiceRow): ServiceRecord => ({
+  id,
+  name,
+  version,
+  pending: null,
+  owner: 'unknown',
+  desired: 'stopped',
+  generation: 0,
+  doomed_volumes: [],
+  claimed_networks: [],
+  created_at: UNKNOWN_TIME,
+  updated_at: UNKNOWN_TIME,
+  settings: serviceSettings.parse({ image: 'unknown', networks: [] }),
+});
+const UNKNOWN_TIME = new Date(0).toISOString();
+
+/** All there are; of those that can't be read it is not known what they need. */
+export interface Kept {
+  kept: ServiceRecord[];
+  unreadable: ServiceRecord[];
 }
 
 export type RecordStore = ReturnType<typeof createRecordStore>;
 
 export function createRecordStore(sealer: Sealer) {
+  function readable(row: ServiceRow): ServiceRecord | undefined {
+    try {
+      return parseRow(row, sealer);
+    } catch {
+      return undefined; // Who asks says what follows from it.
+    }
+  }
   return {
     async find(db: Reader, name: string): Promise<ServiceRecord | undefined> {
       const row = await db.selectFrom('services').selectAll().where('name', '=', name).executeTakeFirst();
       return row && parseRow(row, sealer);
     },
-    async all(db: Reader): Promise<ServiceRecord[]> {
+    /** Also one that can't be read, so that it can be deleted. */
+    async findAny(db: Reader, name: string): Promise<ServiceRecord | undefined> {
+      const row = await db.selectFrom('services').selectAll().where('name', '=', name).executeTakeFirst();
+      return row && (readable(row) ?? closedRecord(row));
+    },
+    async all(db: Reader): Promise<Kept> {
       const rows = await db.selectFrom('services').selectAll().orderBy('name').execute();
-      return rows.map((row) => parseRow(row, sealer));
+      const read = rows.map((row) => ({ row, record: readable(row) }));
+      return {
+        kept: read.flatMap(({ record }) => record ?? []),
+        unreadable: read.flatMap(({ row, record }) => (record ? [] : [closedRecord(row)])),
+      };
     },
     /** Names only: what is to be looked at after a start costs nothing when there is none. */
     async unfinished(db: Reader): Promise<string[]> {

@@ -226,3 +226,12 @@ export const pulledSchema = z.object({
   id: z.string(),
   size_bytes: z.number(),
 });
+
+export const cleanUpSchema = z.object({
+  plan: z.string().describe('Names exactly what is found'),
+  removed: z.boolean().describe('false: nothing was changed'),
+  found: z.array(
+    z.object({ kind: z.enum(['container', 'network', 'volume']), name: z.string(), why: z.string() }),
+  ),
+});
+export type CleanUp = z.output<typeof cleanUpSchema>;

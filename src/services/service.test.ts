@@ -158,7 +158,7 @@ test('a stopped service is updated without being started', async () => {
 });
 
 test('deleting leaves the volumes, unless it is told; what was cut off is finished at the next start', async () => {
-  const { call, world, faults, open } = await setUpServices();
+  const { call, world, faults, open, driver } = await setUpServices();
   await call('create_service', blog);
   faults.fails = (_, verb) => verb === 'remove';
   await assert.rejects(call('delete_service', { name: 'blog' }), refusedAs('UPSTREAM_FAILED'));
@@ -167,6 +167,7 @@ test('deleting leaves the volumes, unless it is told; what was cut off is finish
   assert.deepEqual(await world(), { ...nothing, volumes: ['ohp-blog-data'] });
   await call('create_service', blog);
   await call('create_service', { ...blog, name: 'second', ports: [] });
+  await driver.remove('second.1', { force: true, volumes: false });
   await call('delete_service', { name: 'blog', delete_volumes: true });
   assert.deepEqual((await world()).volumes, ['ohp-blog-data'], 'another service has it');
   await call('delete_service', { name: 'second', delete_volumes: true });
@@ -303,4 +304,62 @@ test('a pull tells of each layer, and of what may not be pulled', async () => {
     ],
   );
   await assert.rejects(call('pull_image', { image: 'evil/image:1' }), refusedAs('INVALID_INPUT', /allowed:/));
+});
+
+test('what services left behind is told first, and taken away only as it was told; nothing of others is in it', async () => {
+  const { call, world, database, driver } = await setUpServices();
+  await call('create_service', { ...blog, name: 'lost', ports: [], networks: ['lonely'] });
+  await call('create_service', { ...blog, volumes: [] });
+  driver.addForeign({ name: 'other', image: IMAGE, labels: { service: 'svc_0', for: 'services' } });
+  await driver.createNetwork({ name: 'others', internal: false, labels: { for: 'services' } });
+  // As when the store comes from an older backup.
+  await database.change({}, (tx) => tx.deleteFrom('services').where('name', '=', 'lost').execute());
+  const before = await world();
+  const told = await call('clean_up_services', {});
+  assert.deepEqual(told.found, [
+    { kind: 'container', name: 'lost.1', why: 'its service is not kept here any more' },
+    { kind: 'network', name: 'ohp-lonely', why: 'no service is in it' },
+  ]);
+  assert.equal(told.removed, false);
+  assert.deepEqual(await world(), before);
+  const { plan } = await call('clean_up_services', { volumes: true });
+  await assert.rejects(call('clean_up_services', { plan }), refusedAs('PRECONDITION_FAILED', /look again/));
+  assert.deepEqual(await world(), before);
+  assert.equal((await call('clean_up_services', { plan: told.plan })).removed, true);
+  const after = await world();
+  assert.deepEqual(after.containers, ['blog.1 running', 'other created']);
+  assert.deepEqual(after.networks, ['ohp-default', 'others']);
+  assert.deepEqual(after.volumes, ['ohp-blog-data'], 'not without volumes');
+  const { plan: last, found } = await call('clean_up_services', { volumes: true });
+  assert.deepEqual(
+    found.map(({ name }: { name: string }) => name),
+    ['ohp-blog-data'],
+  );
+  await call('clean_up_services', { plan: last, volumes: true });
+  assert.deepEqual((await world()).volumes, []);
+});
+
+test('a record that can’t be read stops no other service, takes nothing away, and can be deleted', async () => {
+  const { call, world, database } = await setUpServices();
+  await call('create_service', { ...blog, ports: [], networks: ['lonely'] });
+  await database.change({}, (tx) =>
+    tx.updateTable('services').set({ document: '{}' }).where('name', '=', 'blog').execute(),
+  );
+  const { services } = await call('list_services', {});
+  assert.deepEqual(
+    services.map(({ name, state }: { name: string; state: string }) => [name, state]),
+    [
+      ['blog', 'unreadable'],
+      ['blog.1', 'running'],
+    ],
+  );
+  await assert.rejects(call('get_service', { name: 'blog' }), refusedAs('INTERNAL', /delete_service/));
+  await assert.rejects(call('clean_up_services', {}), refusedAs('PRECONDITION_FAILED', /\(blog\)/));
+  await call('create_service', { ...blog, name: 'second' });
+  await call('delete_service', { name: 'second', delete_volumes: true });
+  const kept = await world();
+  assert.deepEqual(kept.networks, ['ohp-default', 'ohp-lonely']);
+  assert.deepEqual(kept.volumes, ['ohp-blog-data']);
+  await call('delete_service', { name: 'blog' });
+  assert.deepEqual(await world(), { ...nothing, volumes: ['ohp-blog-data'] });
 });

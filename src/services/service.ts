@@ -13,12 +13,19 @@ import type { Log } from '../core/record.ts';
 import type { Sealer } from '../core/sealer.ts';
 import { cleanText } from '../core/untrusted.ts';
 import type { Database } from '../store/database.ts';
+import { cleanUp } from './clean-up.ts';
 import { createDirectory, type ServiceDirectory } from './directory.ts';
 import type { ContainerDetails, ContainerEngine } from './engine.ts';
 import { currentOf, type KeeperParts, makeContainer, missingVolumes, settle } from './keeping.ts';
 import { ensureImage, type Telling, tellingOf } from './pull.ts';
 import { createRecordStore, recordSchema, type ServiceRecord } from './record.ts';
-import { type ServiceChanges, type ServiceDetails, type ServiceSettings, serviceSettings } from './schema.ts';
+import {
+  type CleanUp,
+  type ServiceChanges,
+  type ServiceDetails,
+  type ServiceSettings,
+  serviceSettings,
+} from './schema.ts';
 import { detailsOf } from './shown.ts';
 import { type Naming, volumesOf } from './spec.ts';
 import { placesOf, targeting } from './targets.ts';
@@ -62,6 +69,7 @@ export interface ServiceKeeper extends ServiceDirectory {
     name: string,
     how: { version: number | undefined; force: boolean; deleteVolumes: boolean },
   ): Promise<{ name: string }>;
+  cleanUp(how: { plan: string | undefined; volumes: boolean }): Promise<CleanUp>;
   /** The container of a service, for who looks at it only. */
   containerOf(name: string): Promise<string>;
   /** Finishes or undoes what the process before did not. Asks no engine where nothing is unfinished; never throws. */
@@ -97,7 +105,8 @@ export function createServiceKeeper(options: ServiceOptions): ServiceKeeper {
         requireVersion(name, change.version, record.version);
         return update(parts, record, change, caller);
       }),
-    delete: (name, how) => inTurn(name, async () => remove(parts, await recordOf(parts, name), how)),
+    delete: (name, how) => inTurn(name, () => remove(parts, name, how)),
+    cleanUp: (how) => cleanUp({ ...parts, isBusy: (name) => inTurn.isBusy(name) }, how),
     async containerOf(name) {
       const container = await currentOf(parts, await recordOf(parts, name));
       if (container) return container.id;
@@ -119,7 +128,7 @@ export function createServiceKeeper(options: ServiceOptions): ServiceKeeper {
 /** Each waits for the one before it of the same name. */
 function createTurns() {
   const last = new Map<string, Promise<unknown>>();
-  return async function inTurn<Result>(name: string, work: () => Promise<Result>): Promise<Result> {
+  async function inTurn<Result>(name: string, work: () => Promise<Result>): Promise<Result> {
     const before = last.get(name) ?? Promise.resolve();
     const mine = before.then(work, work);
     last.set(name, mine);
@@ -128,7 +137,8 @@ function createTurns() {
     } finally {
       if (last.get(name) === mine) last.delete(name);
     }
-  };
+  }
+  return Object.assign(inTurn, { isBusy: (name: string): boolean => last.has(name) });
 }
 
 const noService = (name: string): AppError =>
@@ -341,10 +351,12 @@ function changed(settings: ServiceSettings, { environment, ...changes }: Service
 
 async function remove(
   parts: Parts,
-  record: ServiceRecord,
+  name: string,
   { version, force, deleteVolumes }: Parameters<ServiceKeeper['delete']>[1],
 ): Promise<{ name: string }> {
-  const { name, settings } = record;
+  const record = await parts.records.findAny(parts.database.read, name);
+  if (!record) throw noService(name);
+  const { settings } = record;
   requireVersion(name, version, record.version);
   await requireEngine(parts);
   const places = placesOf(settings, await containerDetails(parts, record));

@@ -218,6 +218,8 @@ else
     test('deleting is refused while a proxy leads there; then nothing is left at the engine', async () => {
       const refused = await call('DELETE', '/blog', undefined, 412);
       assert.match(JSON.stringify(refused), /blog\.example\.com/);
+      const { body: left } = await product.api('POST', '/v1/services-clean-up', { volumes: true });
+      assert.deepEqual(left.found, [], 'what a service has is never left over');
       await product.api('DELETE', `/v1/proxies/${HOST}`);
       await call('DELETE', '/blog?delete_volumes=true');
       assert.deepEqual(await containers(), []);
