@@ -7,15 +7,24 @@ import type { Clock } from '../core/clock.ts';
 import { toTimestamp } from '../core/collection.ts';
 import type { Log } from '../core/record.ts';
 import { cleanText } from '../core/untrusted.ts';
-import { type BalancedTarget, type TargetState, targetsOf } from '../proxies/load-balancing.ts';
+import {
+  type BalancedTarget,
+  type HealthCheck,
+  type TargetState,
+  targetsOf,
+} from '../proxies/load-balancing.ts';
 import type { Proxy } from '../proxies/schema.ts';
 import type { RoutingChange } from '../routes/schema.ts';
 import { choose, NONE, type Slot, type Standing } from './choose.ts';
+import { type Checks, startChecks } from './health-checks.ts';
 import { gatewayLimits } from './settings.ts';
+import type { Upstreams } from './upstream.ts';
 
 export interface BalancersOptions {
   readonly clock: Clock;
   readonly log: Log;
+  /** Whom health checks ask. */
+  readonly upstreams: Pick<Upstreams, 'of'>;
 }
 
 /** One target of one proxy. A request that has it is known by itself: any object. */
@@ -25,11 +34,14 @@ export class Endpoint implements Standing {
   readonly #options: BalancersOptions;
   open = 0;
   outUntil = 0;
+  isSick = false;
   #trial: object | undefined;
   #reason: string | undefined;
   #since: number;
   /** Failures in a row. */
   #failures = 0;
+  /** Checks in a row that say other than what it counts as. */
+  #checks = 0;
   /** Times out in a row, each twice as long as the one before. */
   #timesOut = 0;
 
@@ -75,6 +87,30 @@ export class Endpoint implements Standing {
     } else if (this.#trial === holder) this.#takeOut(reason);
   }
 
+  /** What a health check found; undefined: it is well. */
+  checked(fault: string | undefined, { healthy_after, unhealthy_after }: HealthCheck): void {
+    const isWell = fault === undefined;
+    if (isWell !== this.isSick) {
+      this.#checks = 0;
+      return;
+    }
+    if (++this.#checks < (isWell ? healthy_after : unhealthy_after)) return;
+    this.#checks = 0;
+    this.isSick = !isWell;
+    const reason = isWell ? undefined : `health check: ${cleanText(fault)}`;
+    this.#turn(reason);
+    if (reason === undefined) this.#tell('info', 'passes its health checks again');
+    else this.#tell('warn', `gets no requests: ${reason}`);
+  }
+
+  /** Nobody checks it any more: only requests tell. */
+  unchecked(): void {
+    this.#checks = 0;
+    if (!this.isSick) return;
+    this.isSick = false;
+    this.#turn(undefined);
+  }
+
   state({ drain }: BalancedTarget): TargetState {
     const reason = this.#reason;
     return {
@@ -87,6 +123,7 @@ export class Endpoint implements Standing {
   }
 
   #health(): 'healthy' | 'unhealthy' | 'trial' {
+    if (this.isSick) return 'unhealthy';
     if (this.outUntil === 0) return 'healthy';
     return this.#trial || this.#options.clock.now() >= this.outUntil ? 'trial' : 'unhealthy';
   }
@@ -180,19 +217,27 @@ export class Balancers {
   readonly #options: BalancersOptions;
   /** By id of the proxy: those with several targets. */
   readonly #groups = new Map<string, Group>();
+  readonly #checks = new Map<string, Checks>();
 
   constructor(options: BalancersOptions) {
     this.#options = options;
   }
 
   load(proxies: Iterable<Proxy>): void {
-    this.#groups.clear();
+    this.close();
     for (const proxy of proxies) this.#put(proxy);
+  }
+
+  /** Checks nothing any more. */
+  close(): void {
+    for (const checks of this.#checks.values()) checks.stop();
+    this.#checks.clear();
+    this.#groups.clear();
   }
 
   /** What a target was known for stays as long as its proxy names it. */
   apply({ removeProxies = [], putProxies = [] }: RoutingChange): void {
-    for (const id of removeProxies) this.#groups.delete(id);
+    for (const id of removeProxies) this.#remove(id);
     for (const proxy of putProxies) this.#put(proxy);
   }
 
@@ -209,8 +254,18 @@ export class Balancers {
   }
 
   #put(proxy: Proxy): void {
-    if (targetsOf(proxy).length > 1) this.#groups.set(proxy.id, this.#make(proxy));
-    else this.#groups.delete(proxy.id);
+    const group = targetsOf(proxy).length > 1 ? this.#make(proxy) : undefined;
+    this.#remove(proxy.id);
+    if (!group) return;
+    this.#groups.set(proxy.id, group);
+    const checks = startChecks(group, this.#options);
+    if (checks) this.#checks.set(proxy.id, checks);
+  }
+
+  #remove(id: string): void {
+    this.#groups.delete(id);
+    this.#checks.get(id)?.stop();
+    this.#checks.delete(id);
   }
 
   #make(proxy: Proxy): Group {

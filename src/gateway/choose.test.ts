@@ -10,6 +10,7 @@ const standing = fc.record({
   open: fc.nat(50),
   outUntil: fc.constantFrom(0, 0, 0, NOW - 1, NOW + 1),
   isOnTrial: fc.boolean(),
+  isSick: fc.boolean(),
 });
 const slots = fc.array(
   fc.record({
@@ -22,7 +23,7 @@ const slots = fc.array(
 );
 
 const mayEver = ({ isDrained, endpoint }: Slot) =>
-  !isDrained && (endpoint.outUntil === 0 || !endpoint.isOnTrial);
+  !isDrained && !endpoint.isSick && (endpoint.outUntil === 0 || !endpoint.isOnTrial);
 const mayNow = (slot: Slot) => mayEver(slot) && slot.endpoint.outUntil <= NOW;
 
 test('who is chosen may get it, is in where anyone is, and somebody is chosen where anyone may', () => {
@@ -46,7 +47,7 @@ test('in turn, each gets its share by weight, to the request', () => {
   fc.assert(
     fc.property(fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 16 }), (weights) => {
       const all = weights.map((weight) => ({
-        endpoint: { open: 0, outUntil: 0, isOnTrial: false },
+        endpoint: { open: 0, outUntil: 0, isOnTrial: false, isSick: false },
         weight,
         isDrained: false,
         credit: 0,

@@ -5,6 +5,8 @@ export interface Standing {
   readonly open: number;
   /** Until when it gets nothing, in milliseconds since 1970; 0: it is in. */
   readonly outUntil: number;
+  /** Health checks say so: it gets nothing, whoever else is out. */
+  readonly isSick: boolean;
   /** A request that decides whether it comes back is under way. */
   readonly isOnTrial: boolean;
 }
@@ -49,7 +51,7 @@ function pick(slots: readonly Slot[], isLeast: boolean, tried: number, now: numb
 }
 
 function isAvailable({ isDrained, endpoint }: Slot, now: number): boolean {
-  if (isDrained) return false;
+  if (isDrained || endpoint.isSick) return false;
   return endpoint.outUntil === 0 || (now >= endpoint.outUntil && !endpoint.isOnTrial);
 }
 

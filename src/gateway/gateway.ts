@@ -142,7 +142,8 @@ function makeCore(options: GatewayOptions, own: () => readonly OwnAddress[]): Ga
     options;
   const loopToken = `ohp-${randomBytes(LOOP_TOKEN_BYTES).toString('hex')}`;
   const { rateEntries } = gatewayLimits;
-  const balancers = new Balancers({ clock, log });
+  const upstreams = new Upstreams({ clock, own, lookup, limits: upstreamLimits });
+  const balancers = new Balancers({ clock, log, upstreams });
   return {
     settings,
     clock,
@@ -155,7 +156,7 @@ function makeCore(options: GatewayOptions, own: () => readonly OwnAddress[]): Ga
     loopToken,
     snapshots: new Snapshots({ loopToken, own, balancers }),
     balancers,
-    upstreams: new Upstreams({ clock, own, lookup, limits: upstreamLimits }),
+    upstreams,
     trusted: new TrustedPeers(settings.trustedProxies),
     hosts: new ControlHosts(settings),
     flusher: new HeadFlusher(),
@@ -186,5 +187,6 @@ async function drainGateway(core: GatewayCore, sockets: Listeners): Promise<void
   timer.cancel();
   for (const transit of core.inFlight) transit.close('UNAVAILABLE', 'the server is shutting down');
   sockets.destroy();
+  core.balancers.close();
   await core.upstreams.close();
 }

@@ -67,6 +67,9 @@ export const gatewayLimits = {
   longestOutMs: 5 * MINUTE,
   /** Requests to several targets that may be sent a second time at once, before `budget_percent` says how many. */
   retryReserve: 100,
+  /** Health checks at once, of all targets, and what is read of an answer. */
+  healthChecks: 256,
+  healthCheckBytes: 64 * KIB,
   /** Interim responses (102, 103) of an upstream to one request. */
   interimResponses: 32,
   /** An upstream that nobody asked for this long gives its connections back. */

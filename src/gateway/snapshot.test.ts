@@ -9,7 +9,11 @@ import { Snapshots } from './snapshot.ts';
 
 const target = 'http://localhost:3000';
 const balancers = () =>
-  new Balancers({ clock: new ManualClock(), log: { enabled: () => false, write: () => {} } });
+  new Balancers({
+    clock: new ManualClock(),
+    log: { enabled: () => false, write: () => {} },
+    upstreams: { of: () => assert.fail('nothing is asked here') },
+  });
 const make = () =>
   new Snapshots({
     loopToken: 'ohp-1',

@@ -20,6 +20,7 @@ import type { Publisher, Route, RoutingChange } from '../routes/schema.ts';
 import type { Balancers, Group } from './balancing.ts';
 import { type CompiledRules, compileRules, type HeaderPlan, withoutValues } from './headers.ts';
 import type { Target } from './dialer.ts';
+import { targetOf } from './target-of.ts';
 import type { Upstream } from './upstream.ts';
 
 export interface Snapshot {
@@ -153,21 +154,5 @@ function planFor(match: Match, loopToken: string, balance: Balance | undefined):
     responseRules: compileRules(proxy.response_headers),
     upstream: undefined,
     balance,
-  };
-}
-
-function targetOf(url: URL, proxy: Proxy, isOneOfSeveral: boolean): Target {
-  const { verify_upstream_tls: isVerified, upstream_ca_pem: authorities, connect_timeout_ms } = proxy;
-  return {
-    // Connections are shared by all that trust the same: what differs in trust must differ in the key.
-    key: [url.origin, isVerified, connect_timeout_ms, isOneOfSeveral, authorities ?? ''].join('\n'),
-    origin: url.origin,
-    hostname: url.hostname.replace(/^\[(.*)\]$/, '$1'),
-    port: url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : Number(url.port),
-    isEncrypted: url.protocol === 'https:',
-    isVerified,
-    authorities,
-    connectTimeoutMs: connect_timeout_ms,
-    isOneOfSeveral,
   };
 }

@@ -1,5 +1,6 @@
 /** Several targets of one proxy: how that is written, and which they are. Choosing among them is the gateway's. */
 import { z } from 'zod';
+import { HOUR, MINUTE, SECOND } from '../core/clock.ts';
 import { timestamp } from '../core/collection.ts';
 import { targetUrl } from './target-url.ts';
 
@@ -9,37 +10,61 @@ const MAX_WEIGHT = 100;
 const MAX_TRIES = 5;
 const DEFAULT_TRIES = 3;
 const DEFAULT_BUDGET_PERCENT = 20;
+const MAX_PATH = 1024;
+/** Printable, and no fragment, which is never sent. */
+const REQUEST_PATH = /^\/[\x21\x22\x24-\x7e]*$/;
+const MAX_STATUSES = 20;
+const FIRST_FINAL = 200;
+const LAST_STATUS = 599;
+const MAX_CHECKS = 10;
+const UNHEALTHY_AFTER = 3;
+const HEALTHY_AFTER = 2;
 const ALL_PERCENT = 100;
 
+// Refinements, as in `schema.ts`: every limit would be repeated in two schemas that a model reads.
+const whole = (least: number, most: number) =>
+  z.int().refine((number) => number >= least && number <= most, `has to be ${least} to ${most}`);
+
 const retries = z.strictObject({
-  tries: z
-    .int()
-    .min(1)
-    .max(MAX_TRIES)
-    .default(DEFAULT_TRIES)
-    .describe('Targets that one request may be tried at; 1: none but the first'),
-  budget_percent: z
-    .int()
-    .min(0)
-    .max(ALL_PERCENT)
+  tries: whole(1, MAX_TRIES).default(DEFAULT_TRIES).describe('Targets for one request'),
+  budget_percent: whole(0, ALL_PERCENT)
     .default(DEFAULT_BUDGET_PERCENT)
-    .describe('Of requests, how many may be sent a second time after a target got them'),
+    .describe('Of requests, sent a second time at most'),
 });
+
+const healthCheck = z.strictObject({
+  path: z
+    .string()
+    .max(MAX_PATH)
+    .refine((text) => REQUEST_PATH.test(text), 'has to be a path such as /health')
+    .default('/'),
+  interval_ms: whole(SECOND, HOUR).default(10 * SECOND),
+  timeout_ms: whole(1, MINUTE).default(5 * SECOND),
+  statuses: z
+    .array(whole(FIRST_FINAL, LAST_STATUS))
+    .max(MAX_STATUSES)
+    .default([])
+    .describe('Empty: 200 to 399'),
+  unhealthy_after: whole(1, MAX_CHECKS).default(UNHEALTHY_AFTER),
+  healthy_after: whole(1, MAX_CHECKS).default(HEALTHY_AFTER),
+});
+export type HealthCheck = z.output<typeof healthCheck>;
 
 export const loadBalancing = z.strictObject({
   targets: z
     .array(
       z.strictObject({
         url: targetUrl,
-        weight: z.int().min(1).max(MAX_WEIGHT).default(1).describe('Share of the requests'),
-        drain: z.boolean().default(false).describe('true: nothing new; what is open goes on'),
+        weight: whole(1, MAX_WEIGHT).default(1),
+        drain: z.boolean().default(false).describe('true: nothing new'),
       }),
     )
     .min(1)
     .max(MAX_TARGETS - 1)
-    .describe('Besides target_url, which may be listed for its weight and drain'),
-  policy: z.enum(['round_robin', 'least_connections']).default('round_robin').describe('Who gets the next'),
+    .describe('Besides target_url, which may be listed too'),
+  policy: z.enum(['round_robin', 'least_connections']).default('round_robin'),
   retries: retries.prefault({}),
+  health_check: healthCheck.optional().describe('Absent: only requests tell'),
 });
 export type LoadBalancing = z.output<typeof loadBalancing>;
 export type BalancedTarget = LoadBalancing['targets'][number];

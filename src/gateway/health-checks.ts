@@ -1,0 +1,134 @@
+/**
+ * Asks each of several targets on its own whether it is well, where the proxy says how. Over the connections that
+ * requests use, so that the same dialer judges the address; no access record is written. One question at a time for each
+ * target, and so many for all.
+ */
+import type { Clock, Timer } from '../core/clock.ts';
+import { messageOf } from '../core/errors.ts';
+import type { BalancedTarget, HealthCheck } from '../proxies/load-balancing.ts';
+import type { Proxy } from '../proxies/schema.ts';
+import { pathOf } from '../routes/match.ts';
+import type { Target } from './dialer.ts';
+import { gatewayLimits } from './settings.ts';
+import { targetOf } from './target-of.ts';
+import type { Upstreams } from './upstream.ts';
+
+const FIRST_ERROR = 400;
+
+interface Checked {
+  checked(fault: string | undefined, settings: HealthCheck): void;
+  unchecked(): void;
+}
+
+interface CheckedGroup {
+  readonly proxy: Proxy;
+  readonly slots: readonly { readonly endpoint: Checked; readonly target: BalancedTarget }[];
+}
+
+export interface ChecksOptions {
+  readonly clock: Clock;
+  readonly upstreams: Pick<Upstreams, 'of'>;
+}
+
+export interface Checks {
+  stop(): void;
+}
+
+/** Of all targets; undefined where the proxy asks for none: then they count as not checked. */
+export function startChecks({ proxy, slots }: CheckedGroup, options: ChecksOptions): Checks | undefined {
+  const settings = proxy.load_balancing?.health_check;
+  if (!settings) {
+    for (const { endpoint } of slots) endpoint.unchecked();
+    return undefined;
+  }
+  const checks = slots.map(
+    ({ endpoint, target }) => new Check(endpoint, questionFor(target.url, proxy, settings), options),
+  );
+  return { stop: () => checks.forEach((check) => check.stop()) };
+}
+
+interface Question {
+  readonly target: Target;
+  readonly path: string;
+  readonly host: string;
+  readonly settings: HealthCheck;
+}
+
+function questionFor(text: string, proxy: Proxy, settings: HealthCheck): Question {
+  const url = new URL(text);
+  const isOwnName = proxy.preserve_host && !proxy.hostname.startsWith('*');
+  return {
+    target: targetOf(url, proxy, true),
+    path: pathOf(text) + settings.path,
+    host: isOwnName ? proxy.hostname : url.host,
+    settings,
+  };
+}
+
+/** Questions that are under way, of all targets of this process. */
+let running = 0;
+
+class Check implements Checks {
+  readonly #endpoint: Checked;
+  readonly #question: Question;
+  readonly #options: ChecksOptions;
+  readonly #timer: Timer;
+  #asking: AbortController | undefined;
+
+  constructor(endpoint: Checked, question: Question, options: ChecksOptions) {
+    this.#endpoint = endpoint;
+    this.#question = question;
+    this.#options = options;
+    this.#timer = options.clock.every(question.settings.interval_ms, () => void this.#check());
+  }
+
+  stop(): void {
+    this.#timer.cancel();
+    this.#asking?.abort();
+    this.#asking = undefined;
+  }
+
+  /** Never rejects. One that is still under way, or too many of them, is one left out. */
+  async #check(): Promise<void> {
+    if (this.#asking || running >= gatewayLimits.healthChecks) return;
+    const asking = new AbortController();
+    this.#asking = asking;
+    running++;
+    const { settings } = this.#question;
+    const late = this.#options.clock.after(settings.timeout_ms, () =>
+      asking.abort(new Error(`no answer within ${settings.timeout_ms} ms`)),
+    );
+    const fault = await this.#ask(asking.signal);
+    running--;
+    late.cancel();
+    // Stopped meanwhile: what it found is nobody's.
+    if (this.#asking !== asking) return;
+    this.#asking = undefined;
+    this.#endpoint.checked(fault, settings);
+  }
+
+  async #ask(signal: AbortSignal): Promise<string | undefined> {
+    const { target, path, host, settings } = this.#question;
+    const { clock, upstreams } = this.#options;
+    const upstream = upstreams.of(target);
+    upstream.inFlight++;
+    try {
+      const { statusCode, body } = await upstream.pool.request({
+        method: 'GET',
+        path,
+        headers: { host, 'user-agent': 'ohp-health-check' },
+        signal,
+      });
+      await body.dump({ limit: gatewayLimits.healthCheckBytes, signal });
+      return isWell(statusCode, settings) ? undefined : `status ${statusCode}`;
+    } catch (error) {
+      return messageOf(error); // That it can't be asked is what was asked for.
+    } finally {
+      upstream.inFlight--;
+      upstream.usedAt = clock.now();
+    }
+  }
+}
+
+const isWell = (status: number, { statuses }: HealthCheck): boolean =>
+  statuses.length > 0 ? statuses.includes(status) : status < FIRST_ERROR;
