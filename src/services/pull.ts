@@ -22,7 +22,11 @@ export function tellingOf({ progress, signal }: Pick<OperationContext, 'progress
 }
 
 /** @throws AppError as `pullImage` of the engine, CANCELLED. */
-export async function pull(engine: ContainerEngine, image: string, { tell, signal }: Telling): Promise<void> {
+export async function pull(
+  engine: Pick<ContainerEngine, 'pullImage'>,
+  image: string,
+  { tell, signal }: Telling,
+): Promise<void> {
   const told = new Map<string, string>();
   for await (const found of engine.pullImage(image, { signal })) {
     const { layer = '' } = found;
