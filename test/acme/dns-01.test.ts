@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, suite, test } from 'node:test';
-import { type AcmeFront, startAcmeFront } from '../support/acme-front.ts';
+import { type AcmeFront, holdAt, startAcmeFront } from '../support/acme-front.ts';
 import { type Bind, ownLoopback, startBind, withoutBind, withoutPort53 } from '../support/bind.ts';
 import { type CaddyCa, startCaddyCa, withoutCaddyCa } from '../support/caddy-ca.ts';
 import { configFile } from '../support/callers.ts';
@@ -101,8 +101,9 @@ suite('DNS-01, from create_proxy to the zone and back', { skip }, () => {
     eventually(async () => {
       const certificate = await handshake(product, hostname);
       return certificate.issuer.includes('Pebble') ? certificate : undefined;
-    }, `a certificate of the CA for ${hostname}`).catch((cause: unknown) => {
-      throw new Error(product.output(), { cause });
+    }, `a certificate of the CA for ${hostname}`).catch(async (cause: unknown) => {
+      const { orders } = await explained(hostname);
+      throw new Error(`${JSON.stringify(orders, undefined, 2)}\n${product.output()}`, { cause });
     });
 
   test('create_proxy of a wildcard: the next handshakes are with a wildcard certificate of the CA, and nothing stays in the zone', async () => {
@@ -197,15 +198,12 @@ suite('DNS-01, from create_proxy to the zone and back', { skip }, () => {
 
   test('kill -9 while the record is in the zone: after the next start the certificate is there and the record is not', async () => {
     const hostname = '*.killed.example.com';
-    const held = Promise.withResolvers<void>();
-    front.fail('challenge', { kind: 'held', until: held.promise });
+    const held = holdAt(front, 'challenge', 'before');
     await create(hostname);
-    await eventually(
-      async () => ((await valuesAt('killed.example.com')).length === 1 ? true : undefined),
-      'a record in the zone',
-    );
+    await eventually(async () => held.isReached() || undefined, 'the CA is told of the record');
+    assert.equal((await valuesAt('killed.example.com')).length, 1);
     await product.kill();
-    held.resolve();
+    held.release();
     product = await product.restart();
     assert.equal((await byCa('a.killed.example.com')).subjectAltName, `DNS:${hostname}`);
     await eventually(
