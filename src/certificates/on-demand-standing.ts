@@ -61,7 +61,7 @@ export function onDemandReport(
   { now, isSeen }: { now: number; isSeen: (limit: Limit) => boolean },
 ): OnDemandReport {
   const { wildcard, answer, budgets } = standing;
-  const why = whyNot(standing, now);
+  const why = whyNot(standing, now, isSeen);
   return {
     wildcard,
     on: why === undefined,
@@ -77,11 +77,17 @@ export function onDemandReport(
   };
 }
 
-function whyNot({ off, pause, minuteWaitMs, isCrowded, budgets }: Standing, now: number): string | undefined {
+function whyNot(
+  { off, pause, minuteWaitMs, isCrowded, budgets }: Standing,
+  now: number,
+  isSeen: (limit: Limit) => boolean,
+): string | undefined {
   if (off !== undefined) return off;
   if (pause && pause.until > now)
     return `${PAUSES[pause.why]}; it is looked at again at ${toTimestamp(pause.until)}`;
   const full = budgets.find(({ roomAt }) => roomAt > now);
+  // How full it is, and until when, tells what others ordered.
+  if (full && !isSeen(full.limit)) return 'a limit that is shared with hostnames of others is used up';
   if (full)
     return `no more than ${full.limit.allowed} ${full.limit.what} are allowed; there is room again at ${toTimestamp(full.roomAt)}`;
   if (minuteWaitMs > 0)
