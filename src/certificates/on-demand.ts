@@ -308,10 +308,7 @@ export class OnDemand implements AsyncDisposable {
     if ((this.#askingBelow.get(wildcard) ?? 0) >= MAX_ASKING_BELOW_ONE) return false;
     if (this.#asks.take(ALL) > 0) return false;
     try {
-      const isAllowed = await counted(this.#askingBelow, wildcard, () =>
-        mayHave(ask, hostname, { fetch: this.#options.fetch, signal: this.#stop.signal }),
-      );
-      this.#answered(hostname, isAllowed ? 'allowed' : 'refused');
+      const isAllowed = await counted(this.#askingBelow, wildcard, () => this.#ask(ask, hostname));
       if (isAllowed) this.#remember(hostname, undefined, ALLOWED_MS);
       else this.#remember(hostname, 'refused', REFUSED_MS);
       writeDebug(this.#options, 'certificates', () => ({
@@ -327,6 +324,14 @@ export class OnDemand implements AsyncDisposable {
     }
   }
 
+  /** What the service says, which is kept for people to read. @throws when there was no answer. */
+  async #ask(askUrl: string, hostname: string): Promise<boolean> {
+    const { fetch } = this.#options;
+    const isAllowed = await mayHave(askUrl, hostname, { fetch, signal: this.#stop.signal });
+    this.#answered(hostname, isAllowed ? 'allowed' : 'refused');
+    return isAllowed;
+  }
+
   /** One after the other. What is left when there is no answer, or no room for more, is asked at the next look. */
   async #askForRenewals(askUrl: string): Promise<void> {
     const { clock } = this.#options;
@@ -335,13 +340,9 @@ export class OnDemand implements AsyncDisposable {
     try {
       for (const hostname of this.#toAsk) {
         if (this.#stop.signal.aborted || this.#renewalAsks.take(ALL) > 0) break;
-        const isAllowed = await mayHave(askUrl, hostname, {
-          fetch: this.#options.fetch,
-          signal: this.#stop.signal,
-        });
+        const isAllowed = await this.#ask(askUrl, hostname);
         const until = clock.now() + (isAllowed ? ALLOWED_MS : RENEWAL_REFUSED_MS);
         this.#renewals.set(hostname, { isAllowed, until });
-        this.#answered(hostname, isAllowed ? 'allowed' : 'refused');
         if (!isAllowed)
           this.#say('warn', hostname, 'its certificate is not renewed: acme.on_demand.ask refuses it');
       }

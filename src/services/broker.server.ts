@@ -13,6 +13,7 @@ import type { Log } from '../core/record.ts';
 import { cleanText } from '../core/untrusted.ts';
 import { isChange, isVerb, type VerbName, verbOf } from './broker.verbs.ts';
 import type { ContainerEngine } from './engine.ts';
+import { bytesOf } from './wire.ts';
 
 const MAX_BODY_BYTES = 1_048_576;
 const MAX_CONNECTIONS = 256;
@@ -136,16 +137,13 @@ function verbIn({ url = '', method, headers }: IncomingMessage): VerbName {
 }
 
 async function readArguments(request: IncomingMessage): Promise<unknown> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of request) {
-    size += (chunk as Buffer).length;
-    if (size > MAX_BODY_BYTES)
-      throw new AppError('TOO_LARGE', `the arguments are more than ${MAX_BODY_BYTES} bytes`);
-    chunks.push(chunk as Buffer);
-  }
+  const bytes = await bytesOf(
+    request,
+    MAX_BODY_BYTES,
+    () => new AppError('TOO_LARGE', `the arguments are more than ${MAX_BODY_BYTES} bytes`),
+  );
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks)));
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (cause) {
     throw new AppError('INVALID_INPUT', 'the arguments are no JSON', { cause });
   }

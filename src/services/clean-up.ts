@@ -5,10 +5,10 @@
 import { createHash } from 'node:crypto';
 import { AppError } from '../core/errors.ts';
 import { cleanText } from '../core/untrusted.ts';
-import { type KeeperParts, unlessGone } from './keeping.ts';
+import { type KeeperParts, removeContainer, unlessGone } from './keeping.ts';
 import type { ServiceRecord } from './record.ts';
 import type { CleanUp } from './schema.ts';
-import { engineName, forServices, isCurrent, isOf, SERVICE_LABEL, volumesOf } from './spec.ts';
+import { engineName, isCurrent, isForServices, isOf, networksOf, SERVICE_LABEL, volumesOf } from './spec.ts';
 
 /** Told and taken away by one call. */
 const MAX_FOUND = 200;
@@ -61,12 +61,7 @@ async function lookFor(parts: CleaningParts, volumes: boolean): Promise<Leftover
   // Read after them: what is made now was written down before.
   const { kept, unreadable } = await records.all(database.read);
   if (unreadable.length > 0) throw unknownNeeds(unreadable);
-  const isMine = ({ managed, labels }: { managed: boolean; labels: Readonly<Record<string, string>> }) =>
-    managed && labels.for === forServices.for;
-  const needed = namesAt(parts, kept, ({ settings, claimed_networks }) => [
-    ...settings.networks,
-    ...claimed_networks,
-  ]);
+  const needed = namesAt(parts, kept, networksOf);
   const mounted = namesAt(parts, kept, ({ settings, doomed_volumes }) => [
     ...volumesOf(settings),
     ...doomed_volumes,
@@ -78,10 +73,10 @@ async function lookFor(parts: CleaningParts, volumes: boolean): Promise<Leftover
       return why === undefined ? [] : [{ kind: 'container', ref: container.id, name, why }];
     }),
     ...networks
-      .filter((one) => isMine(one) && !needed.has(one.name))
+      .filter((one) => isForServices(one) && !needed.has(one.name))
       .map(({ id, name }): Leftover => ({ kind: 'network', ref: id, name, why: 'no service is in it' })),
     ...found
-      .filter((one) => isMine(one) && !mounted.has(one.name))
+      .filter((one) => isForServices(one) && !mounted.has(one.name))
       .map(({ name }): Leftover => {
         const why = 'no service has it; what is in it is lost with it';
         return { kind: 'volume', ref: name, name, why };
@@ -119,7 +114,7 @@ function whyContainer(
 async function takeAway({ engine }: CleaningParts, { kind, ref }: Leftover): Promise<void> {
   switch (kind) {
     case 'container':
-      return unlessGone(engine.remove(ref, { force: true, volumes: true }));
+      return removeContainer({ engine }, ref);
     case 'network':
       return unlessGone(engine.removeNetwork(ref), 'CONFLICT');
     case 'volume':

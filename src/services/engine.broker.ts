@@ -1,14 +1,12 @@
 /** The port of the engine by the socket of a broker, which has the engine and the policy. See `broker.server.ts`. */
-import { constants } from 'node:fs';
-import { access } from 'node:fs/promises';
 import type { z } from 'zod';
 import { type Clock, MINUTE, SECOND } from '../core/clock.ts';
-import { AppError, isErrorCode, messageOf } from '../core/errors.ts';
-import { type Log, writeDebug } from '../core/record.ts';
+import { AppError, isErrorCode } from '../core/errors.ts';
+import type { Log } from '../core/record.ts';
 import { cleanText } from '../core/untrusted.ts';
 import { faultSchema, isChange, lineSchema, type VerbName, type verbs, verbOf } from './broker.verbs.ts';
 import type { ContainerEngine } from './engine.ts';
-import { createWire, jsonLines, type WireAnswer, type WireRequest } from './wire.ts';
+import { createWire, jsonLines, socketFault, type WireAnswer, type WireRequest } from './wire.ts';
 
 const NAME = 'the broker of the container engine';
 /** More than the broker itself waits for its engine. */
@@ -154,13 +152,9 @@ function faultOf({ code, message, details }: z.output<typeof faultSchema>): AppE
 /** Why nothing can be asked; undefined when the socket is there. */
 async function whyNot(options: BrokerClientOptions): Promise<string | undefined> {
   const { socket } = options;
-  try {
-    await access(socket, constants.R_OK | constants.W_OK);
-    return undefined;
-  } catch (cause) {
-    writeDebug(options, 'services', () => ({ message: `${socket} can't be used: ${messageOf(cause)}` }));
+  if (await socketFault(socket, options))
     return `no container engine is connected: ${socket}, the socket of its broker, can't be used by this process; start the broker with ohp broker, and let the user of this process read and write its socket (broker.group)`;
-  }
+  return undefined;
 }
 
 function failure(cause: unknown): AppError {

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import test, { suite, type TestContext } from 'node:test';
-import { setImmediate as turn } from 'node:timers/promises';
+import { eventually } from '../../test/support/eventually.ts';
 import { AppError, type ErrorCode } from '../core/errors.ts';
 import type { ContainerEngine, ContainerSpec, EngineEvent } from './engine.ts';
 
@@ -20,8 +20,6 @@ export interface EngineUnderTest {
   /** Whether networks of one's own can be made where the engine runs. */
   networks: boolean;
 }
-
-const PATIENCE_MS = 15_000;
 
 /** Prints out and err, then stays. Ends at once when it is asked to. */
 export const SPEAKS = [
@@ -69,18 +67,8 @@ function ignoreMissing(error: unknown): void {
   if (!(error instanceof AppError && error.code === 'NOT_FOUND')) throw error;
 }
 
-async function until<T>(ask: () => Promise<T | undefined>, what: string): Promise<T> {
-  const deadline = Date.now() + PATIENCE_MS;
-  while (Date.now() < deadline) {
-    const found = await ask();
-    if (found !== undefined) return found;
-    await turn();
-  }
-  throw new Error(`never came: ${what}`);
-}
-
 const ended = ({ engine }: EngineUnderTest, id: string) =>
-  until(async () => {
+  eventually(async () => {
     const found = await engine.inspect(id);
     return found.running || found.state === 'created' ? undefined : found;
   }, 'the end of the container');
@@ -212,7 +200,7 @@ function logContract(open: Open): void {
     const { engine } = under;
     const { id } = await made(t, under);
     await engine.start(id);
-    const all = await until(async () => {
+    const all = await eventually(async () => {
       const lines = await collect(engine.logs(id));
       return lines.length === 3 ? lines : undefined;
     }, 'three lines');

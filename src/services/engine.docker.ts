@@ -2,8 +2,6 @@
  * Docker Engine (and Podman, which speaks its API) over its Unix socket or TLS. A driver: `open-engine.ts` alone makes one,
  * and puts the policy in front of it. Connects for each request: an engine may come and go.
  */
-import { constants } from 'node:fs';
-import { access } from 'node:fs/promises';
 import type { z } from 'zod';
 import { type Clock, MINUTE, SECOND } from '../core/clock.ts';
 import { AppError, messageOf } from '../core/errors.ts';
@@ -19,6 +17,7 @@ import type { EngineState } from './engine.ts';
 import {
   createWire,
   jsonLines,
+  socketFault,
   type Wire,
   type WireAnswer,
   type WireRequest,
@@ -356,13 +355,10 @@ async function socketState(
   socket: string,
   options: DockerEngineOptions,
 ): Promise<{ connected: true } | Extract<EngineState, { connected: false }>> {
-  try {
-    await access(socket, constants.R_OK | constants.W_OK);
-    return { connected: true };
-  } catch (cause) {
-    writeDebug(options, 'services', () => ({ message: `${socket} can't be used: ${messageOf(cause)}` }));
-    return { connected: false, reason: `${reasonOf(cause, socket)}; ${HOW_TO_CONNECT}` };
-  }
+  const fault = await socketFault(socket, options);
+  return fault
+    ? { connected: false, reason: `${reasonOf(fault.cause, socket)}; ${HOW_TO_CONNECT}` }
+    : { connected: true };
 }
 
 function reasonOf(cause: unknown, socket: string): string {

@@ -8,8 +8,18 @@ import { writeDebug, type Log } from '../core/record.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Database } from '../store/database.ts';
 import type { Container, ContainerEngine } from './engine.ts';
-import type { RecordStore, ServiceRecord } from './record.ts';
-import { engineName, forServices, isCurrent, isOf, type Naming, specOf, volumesOf } from './spec.ts';
+import { nothingLeft, type RecordStore, type ServiceRecord } from './record.ts';
+import {
+  engineName,
+  forServices,
+  isCurrent,
+  isForServices,
+  isOf,
+  type Naming,
+  networksOf,
+  specOf,
+  volumesOf,
+} from './spec.ts';
 
 export interface KeeperParts {
   database: Database;
@@ -82,10 +92,10 @@ async function apply(
   const { engine } = parts;
   if (record.desired === 'running') await engine.start(current?.id ?? (await makeContainer(parts, record)));
   else if (current) await engine.stop(current.id, { timeoutMs: record.settings.stop_timeout_ms });
-  return { ...record, pending: null, doomed_volumes: [], claimed_networks: [] };
+  return { ...record, ...nothingLeft };
 }
 
-async function removeContainer({ engine }: KeeperParts, id: string): Promise<void> {
+export async function removeContainer({ engine }: Pick<KeeperParts, 'engine'>, id: string): Promise<void> {
   await unlessGone(engine.remove(id, { force: true, volumes: true }));
 }
 
@@ -117,14 +127,12 @@ async function removeNetworks(
 ): Promise<void> {
   const { engine, naming } = parts;
   const found = await engine.listNetworks();
-  const mine = found.filter(({ managed, labels }) => managed && labels.for === forServices.for);
+  const mine = found.filter(isForServices);
   // Read after them: who is making one has written it down before.
   const others = await othersThan(before, parts);
   if (!others) return;
   const needed = new Set(
-    [...others, ...(after ? [after] : [])]
-      .flatMap(({ settings, claimed_networks }) => [...settings.networks, ...claimed_networks])
-      .map((name) => engineName(naming, name)),
+    [...others, ...(after ? [after] : [])].flatMap(networksOf).map((name) => engineName(naming, name)),
   );
   for (const { id, name } of mine)
     if (!needed.has(name)) await unlessGone(engine.removeNetwork(id), 'CONFLICT');

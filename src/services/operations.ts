@@ -3,6 +3,7 @@
  * through `dispatch` by every surface. Not for credentials that are confined to hostnames: a container has none.
  */
 import { z } from 'zod';
+import { MINUTE } from '../core/clock.ts';
 import { cursorField, idempotencyKeyField, limitField, versionField } from '../core/collection.ts';
 import { limits } from '../core/limits.ts';
 import { defineOperation } from '../core/operation.ts';
@@ -19,8 +20,7 @@ import type { ServiceKeeper } from './service.ts';
 
 type Services = { services: ServiceKeeper };
 
-const SECOND_MS = 1000;
-const MAX_HEALTHY_MS = 600 * SECOND_MS;
+const MAX_HEALTHY_MS = 10 * MINUTE;
 
 const name = serviceName.describe('Its name');
 const starting = {
@@ -32,7 +32,7 @@ const starting = {
     .int()
     .min(1)
     .max(MAX_HEALTHY_MS)
-    .default(60 * SECOND_MS)
+    .default(MINUTE)
     .describe('To become healthy; then, and when it ends, all is undone'),
 };
 

@@ -1,10 +1,10 @@
 /** What a service says and uses, and images on their way here. */
 import { z } from 'zod';
-import { AppError } from '../core/errors.ts';
 import { defineOperation } from '../core/operation.ts';
 import { cleanText } from '../core/untrusted.ts';
 import { readLines } from './lines.ts';
 import { pull, tellingOf } from './pull.ts';
+import { requireEngine } from './require-engine.ts';
 import { logLinesSchema, pulledSchema, serviceName, statsResult } from './schema.ts';
 import type { ServiceKeeper } from './service.ts';
 import { shownTime } from './shown.ts';
@@ -101,8 +101,7 @@ export const pullImage = defineOperation({
   }),
   output: pulledSchema,
   async handler({ image }, context, { services }: Services) {
-    const state = await services.engine.ping();
-    if (!state.connected) throw new AppError('UNAVAILABLE', cleanText(state.reason));
+    await requireEngine(services);
     await pull(services.engine, image, tellingOf(context));
     const { id, sizeBytes } = await services.engine.inspectImage(image);
     return { image, id: cleanText(id), size_bytes: sizeBytes };

@@ -35,6 +35,13 @@ export const recordSchema = keptSchema.extend({
 });
 export type ServiceRecord = z.output<typeof recordSchema>;
 
+/** Of a record with nothing left to do. */
+export const nothingLeft = {
+  pending: null,
+  doomed_volumes: [],
+  claimed_networks: [],
+} as const satisfies Partial<ServiceRecord>;
+
 const contextOf = (id: string): string => `service:${id}:settings`;
 
 /** Environments and commands hold secrets, and other settings may: all are sealed at rest. */
@@ -65,12 +72,10 @@ const closedRecord = ({ id, name, version }: ServiceRow): ServiceRecord => ({
   id,
   name,
   version,
-  pending: null,
+  ...nothingLeft,
   owner: 'unknown',
   desired: 'stopped',
   generation: 0,
-  doomed_volumes: [],
-  claimed_networks: [],
   created_at: UNKNOWN_TIME,
   updated_at: UNKNOWN_TIME,
   settings: serviceSettings.parse({ image: 'unknown', networks: [] }),

@@ -18,7 +18,8 @@ import { createDirectory, type ServiceDirectory } from './directory.ts';
 import type { ContainerDetails, ContainerEngine } from './engine.ts';
 import { currentOf, type KeeperParts, makeContainer, missingVolumes, settle } from './keeping.ts';
 import { ensureImage, type Telling, tellingOf } from './pull.ts';
-import { createRecordStore, recordSchema, type ServiceRecord } from './record.ts';
+import { requireEngine } from './require-engine.ts';
+import { createRecordStore, nothingLeft, recordSchema, type ServiceRecord } from './record.ts';
 import {
   type CleanUp,
   type ServiceChanges,
@@ -150,11 +151,6 @@ async function recordOf({ records, database }: Parts, name: string): Promise<Ser
   return record;
 }
 
-async function requireEngine({ engine }: Parts): Promise<void> {
-  const state = await engine.ping();
-  if (!state.connected) throw new AppError('UNAVAILABLE', cleanText(state.reason));
-}
-
 async function shown(
   parts: Parts,
   record: ServiceRecord,
@@ -174,8 +170,6 @@ async function mark(parts: Parts, record: ServiceRecord, change: Mark): Promise<
   await parts.database.change({}, (tx) => parts.records.put(tx, next));
   return next;
 }
-
-const nothingLeft = { pending: null, doomed_volumes: [], claimed_networks: [] } as const satisfies Mark;
 
 async function create(
   parts: Parts,

@@ -8,6 +8,9 @@ const GENERATION_LABEL = 'generation';
 /** On networks and volumes that were made for services. */
 export const forServices = { for: 'services' } as const;
 
+export const isForServices = ({ managed, labels }: Pick<Container, 'managed' | 'labels'>): boolean =>
+  managed && labels.for === forServices.for;
+
 export interface Naming {
   /** Of `services.installation`. */
   installation: string;
@@ -84,6 +87,12 @@ const checkOf = (check: NonNullable<ServiceSettings['health_check']>) => ({
   startPeriodMs: check.start_period_ms,
   retries: check.retries,
 });
+
+/** Those of its settings, and those that it needs while it changes. */
+export const networksOf = ({ settings, claimed_networks }: ServiceRecord): string[] => [
+  ...settings.networks,
+  ...claimed_networks,
+];
 
 export const volumesOf = ({ volumes }: ServiceSettings): string[] =>
   volumes.flatMap(({ name }) => (name === undefined ? [] : [name]));

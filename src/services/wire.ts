@@ -2,10 +2,13 @@
  * HTTP to a program of this machine by its Unix socket, or to an engine by TLS: what the engine and the broker are asked by.
  * Everything is limited: time, size of an answer, silence of a stream. Connections are not kept.
  */
+import { constants } from 'node:fs';
+import { access } from 'node:fs/promises';
 import { type IncomingMessage, request as httpRequest, type RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { type Clock, SECOND } from '../core/clock.ts';
-import { AppError } from '../core/errors.ts';
+import { AppError, messageOf } from '../core/errors.ts';
+import { type Log, writeDebug } from '../core/record.ts';
 
 export const TIMEOUT_MS = 5 * SECOND;
 const MAX_ANSWER_BYTES = 33_554_432;
@@ -58,6 +61,20 @@ export interface Wire {
 export interface StreamOptions {
   refused: (answer: WireAnswer) => Error;
   silenceMs?: number;
+}
+
+/** What the system says against using a socket; undefined: this process may, and it is there. */
+export async function socketFault(
+  socket: string,
+  parts: { clock: Clock; log: Log },
+): Promise<{ cause: unknown } | undefined> {
+  try {
+    await access(socket, constants.R_OK | constants.W_OK);
+    return undefined;
+  } catch (cause) {
+    writeDebug(parts, 'services', () => ({ message: `${socket} can't be used: ${messageOf(cause)}` }));
+    return { cause };
+  }
 }
 
 export function createWire(options: WireOptions): Wire {
@@ -143,15 +160,28 @@ function send({ target }: WireOptions, request: WireRequest, signal: AbortSignal
 }
 
 async function textOf(response: IncomingMessage, name: string): Promise<string> {
+  const bytes = await bytesOf(
+    response,
+    MAX_ANSWER_BYTES,
+    () => new AppError('UPSTREAM_FAILED', `${name} answered more than ${MAX_ANSWER_BYTES} bytes`),
+  );
+  return bytes.toString('utf8');
+}
+
+/** A whole body, of `most` bytes. @throws what `tooMany` makes */
+export async function bytesOf(
+  message: IncomingMessage,
+  most: number,
+  tooMany: () => AppError,
+): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of response) {
+  for await (const chunk of message) {
     size += (chunk as Buffer).length;
-    if (size > MAX_ANSWER_BYTES)
-      throw new AppError('UPSTREAM_FAILED', `${name} answered more than ${MAX_ANSWER_BYTES} bytes`);
+    if (size > most) throw tooMany();
     chunks.push(chunk as Buffer);
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return Buffer.concat(chunks);
 }
 
 const MAX_LINE_BYTES = 1_048_576;
