@@ -70,7 +70,11 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     packages: ['@node-rs/argon2', '@simplewebauthn/server', 'zod'],
   },
   sessions: { units: ['core', 'store/database'], packages: ['kysely', 'zod'] },
-  services: { units: ['core', 'store/database', 'logs/time-range'], packages: ['zod'] },
+  // What leads to a service is looked for among the targets of proxies.
+  services: {
+    units: ['core', 'store/database', 'logs/time-range', 'proxies/load-balancing'],
+    packages: ['zod'],
+  },
   logs: { units: ['core'], packages: ['better-sqlite3', 'zod'] },
   admin: { units: ['core'], packages: ['zod'] },
   gateway: {

@@ -177,7 +177,7 @@ test('deleting leaves the volumes, unless it is told; what was cut off is finish
 test('a service that proxies or routes lead to is deleted by force only', async () => {
   const { call, world, database } = await setUpServices();
   await call('create_service', blog);
-  const document = (target_url: string) => JSON.stringify({ target_url });
+  const document = (target_url: string, more: object = {}) => JSON.stringify({ target_url, ...more });
   await database.change({}, async (tx) => {
     for (const [id, url] of [
       ['prx_1', 'http://localhost:18080/'],
@@ -187,6 +187,16 @@ test('a service that proxies or routes lead to is deleted by force only', async 
         .insertInto('proxies')
         .values({ id, hostname: `${id}.example.com`, document: document(url), version: 1 })
         .execute();
+    const load_balancing = { targets: [{ url: 'http://127.0.0.1:18080' }] };
+    await tx
+      .insertInto('proxies')
+      .values({
+        id: 'prx_3',
+        hostname: 'prx_3.example.com',
+        document: document('http://127.0.0.1:18081', { load_balancing }),
+        version: 1,
+      })
+      .execute();
     await tx
       .insertInto('routes')
       .values({ id: 'rte_1', hostname: null, document: document('http://10.88.0.2:80'), version: 1 })
@@ -194,7 +204,10 @@ test('a service that proxies or routes lead to is deleted by force only', async 
   });
   await assert.rejects(
     call('delete_service', { name: 'blog' }),
-    refusedAs('PRECONDITION_FAILED', /^requests of prx_1\.example\.com, rte_1 go to the service blog/),
+    refusedAs(
+      'PRECONDITION_FAILED',
+      /^requests of prx_1\.example\.com, prx_3\.example\.com, rte_1 go to the service blog/,
+    ),
   );
   assert.deepEqual(await world(), running);
   await call('delete_service', { name: 'blog', force: true });

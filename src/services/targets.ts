@@ -1,5 +1,6 @@
 /** Which proxies and routes send their requests to a service, by its addresses. */
 import { z } from 'zod';
+import { loadBalancing, targetsOf } from '../proxies/load-balancing.ts';
 import type { Reader } from '../store/database.ts';
 import type { ContainerDetails } from './engine.ts';
 import type { ServiceSettings } from './schema.ts';
@@ -42,7 +43,8 @@ function published(address: string, port: number): Place[] {
   }));
 }
 
-const documentSchema = z.looseObject({ target_url: z.string() });
+/** Of a proxy, which may have several targets, or of a route. */
+const documentSchema = z.looseObject({ target_url: z.string(), load_balancing: loadBalancing.optional() });
 
 export async function targeting(db: Reader, places: readonly Place[]): Promise<string[]> {
   if (places.length === 0) return [];
@@ -63,9 +65,10 @@ export async function targeting(db: Reader, places: readonly Place[]): Promise<s
 function leadsTo(document: string, places: readonly Place[]): boolean {
   // Cheap first: most have another host.
   if (!places.some(({ host }) => document.includes(host))) return false;
-  const { target_url } = documentSchema.parse(JSON.parse(document));
-  const url = URL.parse(target_url);
-  if (!url) return false;
-  const port = url.port === '' ? DEFAULT_PORT[url.protocol] : url.port;
-  return places.some((place) => place.host === url.hostname && (place.port ?? port) === port);
+  return targetsOf(documentSchema.parse(JSON.parse(document))).some((target) => {
+    const url = URL.parse(target.url);
+    if (!url) return false;
+    const port = url.port === '' ? DEFAULT_PORT[url.protocol] : url.port;
+    return places.some((place) => place.host === url.hostname && (place.port ?? port) === port);
+  });
 }
