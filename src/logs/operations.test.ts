@@ -196,7 +196,7 @@ test('a bad argument is refused with what was found and what is allowed', async 
     [{ kind: 'gossip' }, /kind: .*access.*audit/],
     [{ cursor: 'xyz' }, /cursor: not a cursor of logs/],
     [{ cursor: encodeCursor('proxies', [1, 2]) }, /cursor: not a cursor of logs/],
-    [{ rows: 5 }, /unknown argument "rows" \(valid arguments are lines, level/],
+    [{ rows: 5 }, /unknown argument "rows" \(valid arguments are lines, filter, level/],
   ] as const)
     await assert.rejects(logs(input), { code: 'INVALID_INPUT', message }, JSON.stringify(input));
 });

@@ -4,6 +4,7 @@ import { cursorField } from '../core/collection.ts';
 import { limits } from '../core/limits.ts';
 import { defineOperation } from '../core/operation.ts';
 import { recordKinds } from '../core/record.ts';
+import { filterField } from './filter.ts';
 import { adjustableComponents } from './levels.ts';
 import { logLevelListSchema, logLevelSchema, logPageSchema } from './schema.ts';
 import type { LogService } from './service.ts';
@@ -45,6 +46,7 @@ export const getLogs = defineOperation({
       .max(MAX_LINES)
       .optional()
       .describe(`How many (1 to ${MAX_LINES}); default: up to 100 that fit in 2,000 tokens`),
+    filter: filterField,
     level: z.string().max(MAX_LEVEL).optional().describe('debug, info, warn or error, any case; and above'),
     kind: z
       .enum([...recordKinds, 'all'])

@@ -2,20 +2,20 @@
  * What can be asked of the log and set on it. Nothing is written here: records come in by sink.ts, from everywhere.
  * Called by operations.ts.
  */
-import { isIP } from 'node:net';
 import type { Clock } from '../core/clock.ts';
 import { SECOND } from '../core/clock.ts';
 import { decodeCursor, encodeCursor, toTimestamp } from '../core/collection.ts';
 import { AppError } from '../core/errors.ts';
-import { parseHostnamePattern } from '../core/hostname.ts';
 import { limits } from '../core/limits.ts';
 import type { OperationContext } from '../core/operation.ts';
 import { mayTouch, type Principal } from '../core/principal.ts';
 import { type LogLevel, logLevels, type RecordKind } from '../core/record.ts';
 import type { LogArchive } from './archive.ts';
-import { type AdjustableComponent, levelRank } from './levels.ts';
+import { type AdjustableComponent, levelNamed, levelRank } from './levels.ts';
+import type { LogFilter, Position } from './conditions.ts';
+import { hostOf, parseFilter, type Term } from './filter.ts';
 import type { Answer, Presentation } from './present.ts';
-import type { LogFilter, Position } from './query.ts';
+
 import type { ComponentLevel, LogEntry, LogPage } from './schema.ts';
 import type { LogSink } from './sink.ts';
 import { parseTime } from './time-range.ts';
@@ -30,6 +30,7 @@ const FLUSH_MS = SECOND;
 
 /** Arguments of `get_logs`, as they come. */
 export interface LogQuestion {
+  filter?: string | undefined;
   lines?: number | undefined;
   level?: string | undefined;
   kind?: RecordKind | 'all' | undefined;
@@ -87,6 +88,7 @@ export function createLogService({ sink, archive, clock }: LogServiceOptions): L
 
 function filterOf(question: LogQuestion, principal: Principal, now: number): LogFilter {
   const { level, hostname, since, until, status_min: statusMin, status_max: statusMax } = question;
+  const said = parseFilter(question.filter ?? '', now);
   const filter: LogFilter = {
     level: level === undefined ? undefined : parseLevel(level),
     kind: question.kind === 'all' ? undefined : question.kind,
@@ -99,9 +101,14 @@ function filterOf(question: LogQuestion, principal: Principal, now: number): Log
     traceId: question.trace_id?.toLowerCase(),
     operation: question.operation,
     contains: question.contains,
-    since: since === undefined ? undefined : parseTime('since', since, now),
-    until: until === undefined ? undefined : parseTime('until', until, now),
-    withoutRoutine: !asksForRoutine(question) && !asksForTrouble(question),
+    since: onceOnly('since', said.since, since === undefined ? undefined : parseTime('since', since, now)),
+    until: onceOnly('until', said.until, until === undefined ? undefined : parseTime('until', until, now)),
+    terms: said.terms,
+    withoutRoutine:
+      !said.everything &&
+      !asksForRoutine(question) &&
+      !asksForTrouble(question) &&
+      !said.terms.some(namesRoutineOrTrouble),
     hostnames: principal.hostnames,
   };
   refuseEmptyRanges(filter);
@@ -119,6 +126,36 @@ function asksForRoutine({ kind, ...question }: LogQuestion): boolean {
 const asksForTrouble = ({ level = 'debug', status_min: status = 0 }: LogQuestion): boolean =>
   levelRank(parseLevel(level)) >= levelRank('warn') || status >= FIRST_FAILED_STATUS;
 
+function onceOnly(
+  name: 'since' | 'until',
+  ofFilter: number | undefined,
+  ofArgument: number | undefined,
+): number | undefined {
+  if (ofFilter !== undefined && ofArgument !== undefined)
+    throw new AppError('INVALID_INPUT', `${name} is both an argument and in filter; leave one out`);
+  return ofFilter ?? ofArgument;
+}
+
+const ROUTINE_COLUMNS: ReadonlySet<string> = new Set([
+  'operation',
+  'principal',
+  'client_address',
+  'path',
+  'trace_id',
+]);
+
+/** As the arguments do it. */
+function namesRoutineOrTrouble(term: Term): boolean {
+  if (term.negated || term.match === 'words') return false;
+  if (term.match === 'within') {
+    const least =
+      { status: FIRST_FAILED_STATUS, level: levelRank('warn') }[term.column as string] ?? Infinity;
+    return term.ranges.every(({ from, above }) => (from ?? above ?? -Infinity) >= least);
+  }
+  if (term.column === 'kind') return term.values.some((kind) => kind === 'audit' || kind === 'mcp');
+  return ROUTINE_COLUMNS.has(term.column);
+}
+
 /** A range that holds nothing is a mistake, and an empty answer would hide it. */
 function refuseEmptyRanges({ since, until, statusMin, statusMax }: LogFilter): void {
   if (since !== undefined && until !== undefined && since >= until)
@@ -130,10 +167,8 @@ function refuseEmptyRanges({ since, until, statusMin, statusMax }: LogFilter): v
 const MAX_DATE = 8.64e15;
 const show = (time: number): string => toTimestamp(Math.max(-MAX_DATE, time));
 
-/** Any case, and `warning` for `warn`: as people and other loggers write it. */
 export function parseLevel(text: string): LogLevel {
-  const lower = text.toLowerCase();
-  const level = logLevels.find((known) => known === (lower === 'warning' ? 'warn' : lower));
+  const level = levelNamed(text);
   if (level) return level;
   throw new AppError(
     'INVALID_INPUT',
@@ -142,7 +177,7 @@ export function parseLevel(text: string): LogLevel {
 }
 
 function parseHost(text: string): string {
-  const host = isIP(text) ? text.toLowerCase() : parseHostnamePattern(text);
+  const host = hostOf(text);
   if (host !== undefined) return host;
   throw new AppError(
     'INVALID_INPUT',
