@@ -36,7 +36,7 @@ export interface Position {
   id: number;
 }
 
-interface Condition {
+export interface Condition {
   sql: string;
   values: readonly (string | number)[];
   /** The condition can be answered by an index; of several, the least number says which is used. */
@@ -57,7 +57,7 @@ export function statementOf(filter: LogFilter, after?: Position): { sql: string;
   return { sql, values: conditions.flatMap(({ values }) => values) };
 }
 
-function conditionsOf(filter: LogFilter): Condition[] {
+export function conditionsOf(filter: LogFilter): Condition[] {
   const { traceId, clientAddress, kind, operation, pathPrefix, contains, withoutRoutine } = filter;
   return [
     ...when(traceId, (id) => ({ sql: 'trace_id = ?', values: [id], index: 0 })),

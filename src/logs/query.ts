@@ -90,6 +90,14 @@ export class LogFiles {
     return { rows, next: undefined, searchedBackTo: undefined };
   }
 
+  /** The days of a range that can be read, newest first; each opened when it is its turn. */
+  *daysOf(filter: LogFilter): Generator<{ since: number; until: number; connection: Database }> {
+    for (const { day, since, until } of this.#days(filter, undefined)) {
+      const connection = this.#connect(day);
+      if (connection) yield { since, until, connection };
+    }
+  }
+
   close(): void {
     for (const day of this.#open.keys()) this.#close(day);
   }

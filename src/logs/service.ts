@@ -16,9 +16,9 @@ import type { LogFilter, Position } from './conditions.ts';
 import { hostOf, parseFilter, type Term } from './filter.ts';
 import type { Answer, Presentation } from './present.ts';
 
-import type { ComponentLevel, LogEntry, LogPage } from './schema.ts';
+import type { ComponentLevel, LogEntry, LogPage, LogStats } from './schema.ts';
 import type { LogSink } from './sink.ts';
-import { parseTime } from './time-range.ts';
+import { type StatsArguments, statsOfAnswer, statsQuestionOf, timeOf } from './stats-service.ts';
 
 const LIST = 'logs';
 const FIRST_FAILED_STATUS = 400;
@@ -52,13 +52,14 @@ export interface LogQuestion {
 export interface LogService {
   /** What the principal may not touch is not there; records without a hostname belong to nobody who is confined. */
   get(question: LogQuestion, context: Pick<OperationContext, 'principal' | 'signal'>): Promise<LogPage>;
+  stats(asked: StatsArguments, context: Pick<OperationContext, 'principal' | 'signal'>): Promise<LogStats>;
   setLevel(component: AdjustableComponent, level: string): ComponentLevel;
   listLevels(): ComponentLevel[];
 }
 
 export interface LogServiceOptions {
   sink: Pick<LogSink, 'flush' | 'setLevel' | 'levels'>;
-  archive: Pick<LogArchive, 'query'>;
+  archive: Pick<LogArchive, 'query' | 'stats'>;
   clock: Clock;
 }
 
@@ -72,6 +73,11 @@ export function createLogService({ sink, archive, clock }: LogServiceOptions): L
       const page = pageOf(answer, principal);
       const isBare = page.records.length === 0 && page.hint === undefined;
       return isBare && filter.withoutRoutine ? { ...page, hint: HINT_ROUTINE } : page;
+    },
+    async stats(asked, { principal, signal }) {
+      const question = statsQuestionOf(asked, principal, clock.now());
+      await sink.flush(FLUSH_MS);
+      return statsOfAnswer(question, await archive.stats(question, signal));
     },
     setLevel(component, text) {
       const level = parseLevel(text);
@@ -101,8 +107,8 @@ function filterOf(question: LogQuestion, principal: Principal, now: number): Log
     traceId: question.trace_id?.toLowerCase(),
     operation: question.operation,
     contains: question.contains,
-    since: onceOnly('since', said.since, since === undefined ? undefined : parseTime('since', since, now)),
-    until: onceOnly('until', said.until, until === undefined ? undefined : parseTime('until', until, now)),
+    since: timeOf('since', said.since, since, now),
+    until: timeOf('until', said.until, until, now),
     terms: said.terms,
     withoutRoutine:
       !said.everything &&
@@ -125,16 +131,6 @@ function asksForRoutine({ kind, ...question }: LogQuestion): boolean {
 /** Nothing that went well is of this level or status. */
 const asksForTrouble = ({ level = 'debug', status_min: status = 0 }: LogQuestion): boolean =>
   levelRank(parseLevel(level)) >= levelRank('warn') || status >= FIRST_FAILED_STATUS;
-
-function onceOnly(
-  name: 'since' | 'until',
-  ofFilter: number | undefined,
-  ofArgument: number | undefined,
-): number | undefined {
-  if (ofFilter !== undefined && ofArgument !== undefined)
-    throw new AppError('INVALID_INPUT', `${name} is both an argument and in filter; leave one out`);
-  return ofFilter ?? ofArgument;
-}
 
 const ROUTINE_COLUMNS: ReadonlySet<string> = new Set([
   'operation',
