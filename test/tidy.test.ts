@@ -35,6 +35,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
       'proxies/load-balancing',
       'proxies/mcp-policy',
       'proxies/schema',
+      'proxies/service-targets',
       'proxies/target-url',
     ],
     packages: ['kysely', 'zod'],
@@ -72,7 +73,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
   sessions: { units: ['core', 'store/database'], packages: ['kysely', 'zod'] },
   // What leads to a service is looked for among the targets of proxies.
   services: {
-    units: ['core', 'store/database', 'logs/time-range', 'proxies/load-balancing'],
+    units: ['core', 'store/database', 'logs/time-range', 'proxies/load-balancing', 'proxies/target-url'],
     packages: ['zod'],
   },
   logs: { units: ['core'], packages: ['better-sqlite3', 'zod'] },
@@ -86,6 +87,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
       'proxies/mcp-policy',
       'proxies/schema',
       'proxies/target-policy',
+      'proxies/target-url',
       'routes/schema',
       'routes/decide',
       'routes/match',

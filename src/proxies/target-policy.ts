@@ -6,6 +6,7 @@
  */
 import { networkInterfaces } from 'node:os';
 import ipaddr from 'ipaddr.js';
+import { serviceOf } from './target-url.ts';
 
 export interface OwnAddress {
   address: string;
@@ -69,9 +70,10 @@ const LOOPBACK = '127.0.0.1';
 
 /**
  * For a target URL as written: judges literal addresses (which `URL` brings into one spelling) and localhost; other
- * names are judged when they are resolved, at connect time.
+ * names, and where a service is, are judged when they are connected to.
  */
 export function targetFault(url: string, own: readonly OwnAddress[]): string | undefined {
+  if (serviceOf(url)) return undefined;
   const parsedUrl = URL.parse(url);
   if (!parsedUrl) return 'it is not a URL';
   const port = portOf(parsedUrl);
