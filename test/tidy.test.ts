@@ -18,6 +18,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     units: [
       'core',
       'admin/allow-list',
+      'admin/command-templates',
       'certificates/dns/schema',
       'gateway/client-address',
       'services/policy',

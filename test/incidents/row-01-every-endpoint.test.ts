@@ -58,6 +58,8 @@ const refusedToConfined = [
   'PUT /v1/log-levels/{component}',
   'GET /v1/endpoints',
   'HEAD /v1/endpoints',
+  'GET /v1/commands',
+  'HEAD /v1/commands',
   'POST /v1/commands',
   'POST /v1/keys/rotate',
   'POST /v1/certificates/{id}/export',
