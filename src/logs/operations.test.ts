@@ -395,6 +395,7 @@ test('every operation of the log says who may run it', () => {
     logsOperations.map(({ name, permission, confinement, mcp }) => [name, permission, confinement, mcp]),
     [
       ['get_logs', 'logs:read', 'filters', 'listed'],
+      ['get_log_stats', 'logs:read', 'filters', 'searchable'],
       ['set_log_level', 'system:write', 'refused', 'searchable'],
       ['list_log_levels', 'system:read', 'harmless', 'searchable'],
     ],
