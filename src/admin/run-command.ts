@@ -173,7 +173,7 @@ export const runCommand = defineOperation({
   name: 'run_command',
   title: 'Run a command',
   description:
-    'Runs one program on this machine and returns its output, for diagnosis: uptime, df -h, free -m, docker ps, ss -tln, openssl s_client -connect HOST:443, dig NAME; or a command of the settings. No shell: no pipes, redirection, variables. list_commands lists both.',
+    'Runs one program on this machine and returns its output, for diagnosis: uptime, df -h, free -m, docker ps, ss -tln, openssl s_client -connect HOST:443, dig NAME; or a command of the settings. No shell: no pipes, no variables. list_commands lists all.',
   effect: 'update',
   mcp: 'listed',
   http: { method: 'POST', path: '/v1/commands' },
