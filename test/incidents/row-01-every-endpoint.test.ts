@@ -55,6 +55,8 @@ const operatorMay = [...viewerMay, ...['proxies', 'routes', 'certificates'].map(
 const refusedToConfined = [
   'POST /v1/image-pulls',
   'POST /v1/services-clean-up',
+  'POST /v1/external-services',
+  'PATCH /v1/external-services/{name}',
   'PUT /v1/log-levels/{component}',
   'GET /v1/endpoints',
   'HEAD /v1/endpoints',
@@ -127,6 +129,7 @@ test('incident 01: what an endpoint asks for is the permission of what it touche
     'log-levels': 'system',
     'image-pulls': 'services',
     'services-clean-up': 'services',
+    'external-services': 'services',
     endpoints: 'system',
     keys: 'system',
   };
