@@ -291,6 +291,11 @@ const story: Step[] = [
     input: { name: 'api', url: 'https://b.example.com' },
     holds: /"version":2/,
   },
+  {
+    call: 'update_external_service',
+    input: { name: 'blog', url: 'https://b.example.com' },
+    fails: 'NOT_FOUND',
+  },
   { call: 'stop_service', input: { name: 'api' }, fails: 'INVALID_INPUT' },
   { call: 'delete_service', input: { name: 'api', version: 2 }, holds: /"name":"api"/ },
   {
