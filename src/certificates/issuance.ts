@@ -152,7 +152,7 @@ export class Issuance implements AsyncDisposable {
     if (isAlone) await this.orders.takeOver();
     this.#timers = [
       clock.every(EVERY_MS, () => this.#run(this.tick())),
-      clock.every(SWEEP_EVERY_MS, () => this.#run(this.#sweep())),
+      clock.every(SWEEP_EVERY_MS, () => this.#run(this.sweep())),
     ];
     this.#unsubscribe = [events.on('proxy.changed', ({ hostnames }) => this.lookAt(hostnames))];
     this.#run(this.tick());
@@ -461,7 +461,8 @@ export class Issuance implements AsyncDisposable {
     this.#options.events.emit('certificate.failed', { order: order.id, names: order.document.names });
   }
 
-  async #sweep(): Promise<void> {
+  /** Forgets what is over and what nobody got. */
+  async sweep(): Promise<void> {
     await this.orders.sweep();
     const now = this.#options.clock.now();
     await this.#planning.giveUp(now - REQUESTED_MS);

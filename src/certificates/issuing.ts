@@ -195,7 +195,7 @@ export class Issuing {
   #sent(order: StoredOrder, url: string, text: string): Promise<StoredOrder> {
     return this.#options.orders.step(order, {
       state: 'ordered',
-      document: { order_url: url },
+      document: { order_url: url, sent_at: this.#options.clock.now() },
       event: { kind: 'ordered', text },
     });
   }
@@ -368,11 +368,13 @@ export class Issuing {
   }
 
   async #finalize(order: StoredOrder, remote: Order, work: Work): Promise<StoredOrder> {
-    const key = await this.#options.orders.keyOf(order.id);
-    const csr = writeCsr(identifiersOf(order.document.names), key);
+    const { orders, clock } = this.#options;
+    const csr = writeCsr(identifiersOf(order.document.names), await orders.keyOf(order.id));
     const { client, account, call, deadline } = work;
+    // Before the CA hears of it: whatever becomes of the reply, what it signs is waited for from now on.
+    const asked = await orders.step(order, { document: { sent_at: clock.now(), denials: 0 } });
     await client.finalize(account, { ...remote, csr }, call);
-    const signed = await this.#signed(order);
+    const signed = await this.#signed(asked);
     await told(client.pollOrder(account, remote.url, { ...call, deadline, while: ['processing'] }));
     return signed;
   }
