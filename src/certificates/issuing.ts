@@ -3,8 +3,7 @@
  * CA says of the order decides what comes next. So it makes no difference whether it is the first try, or one after a
  * crash at any point. Called by `issuance.ts`, which holds the lease; when to try again is `renewal.ts`.
  */
-import type { Clock } from '../core/clock.ts';
-import { SECOND } from '../core/clock.ts';
+import { type Clock, SECOND } from '../core/clock.ts';
 import type { Database } from '../store/database.ts';
 import type { Account, Accounts } from './accounts.ts';
 import { type Authorization, type Challenge, isNewError } from './acme/authorization.ts';
