@@ -2,6 +2,7 @@
 import { upstreamPath } from '../routes/match.ts';
 import type { Group } from './balancing.ts';
 import type { Balance, Plan } from './snapshot.ts';
+import { pinnedPlace } from './sticky.ts';
 import type { Transit } from './transit.ts';
 import { isLate, isStaleConnection, refusalOf } from './upstream-failure.ts';
 import type { Upstream } from './upstream.ts';
@@ -14,7 +15,7 @@ export function chosenPlan(transit: Transit, plan: Plan): Plan | undefined {
   const { balance } = plan;
   if (!balance) return plan;
   balance.group.earn();
-  const chosen = take(transit, balance);
+  const chosen = takePinned(transit, balance) ?? takeAny(transit, balance);
   if (!chosen)
     transit.refuse({
       status: 503,
@@ -26,8 +27,17 @@ export function chosenPlan(transit: Transit, plan: Plan): Plan | undefined {
   return chosen;
 }
 
-function take(transit: Transit, { group, plans }: Balance): Plan | undefined {
-  const at = group.take(transit, transit.tried, transit.core.clock.now());
+function takePinned(transit: Transit, balance: Balance): Plan | undefined {
+  const { group } = balance;
+  if (!group.sticky) return undefined;
+  transit.pinned = pinnedPlace(transit.headers.cookie, group.sticky, group.marks);
+  return take(transit, balance, group.takePinned(transit, transit.pinned, transit.core.clock.now()));
+}
+
+const takeAny = (transit: Transit, balance: Balance): Plan | undefined =>
+  take(transit, balance, balance.group.take(transit, transit.tried, transit.core.clock.now()));
+
+function take(transit: Transit, { group, plans }: Balance, at: number | undefined): Plan | undefined {
   if (at === undefined) return undefined;
   transit.endpoint?.release(transit);
   transit.endpoint = group.slots[at]?.endpoint;
@@ -48,7 +58,7 @@ export function planAfter(transit: Transit, plan: Plan, error: Error, isSent: bo
     endpoint.failed(transit, refusalOf(error).reason ?? error.name);
   const { group } = balance;
   if (transit.response.headersSent || transit.tries >= group.tries) return undefined;
-  return !isSent || maySendAgain(transit, group, error) ? take(transit, balance) : undefined;
+  return !isSent || maySendAgain(transit, group, error) ? takeAny(transit, balance) : undefined;
 }
 
 /** Nobody waits for an answer any more, or it is the client that failed. */

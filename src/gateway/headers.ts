@@ -5,7 +5,7 @@
  */
 import type { IncomingHttpHeaders } from 'node:http';
 import { canonicalName, isIdentityName } from '../core/identity-headers.ts';
-import { withoutSiteCookies } from '../core/site-cookies.ts';
+import { withoutCookie, withoutSiteCookies } from '../core/site-cookies.ts';
 import type { HeaderRules } from '../proxies/schema.ts';
 import type { Peer } from './client-address.ts';
 import { gatewayLimits } from './settings.ts';
@@ -172,6 +172,8 @@ export interface HeaderPlan {
   readonly rules: CompiledRules;
   /** Name of this process in CDN-Loop. */
   readonly loopToken: string;
+  /** For us, besides those of sign-in. */
+  readonly ownCookie?: string | undefined;
 }
 
 /** Name, value, name, value: the header of the request to the upstream, without what frames it. */
@@ -193,14 +195,16 @@ export function requestHeaders(request: RequestFacts, plan: HeaderPlan): string[
   return result;
 }
 
-function addWritten(result: string[], request: RequestFacts, { rules, loopToken }: HeaderPlan): void {
+function addWritten(result: string[], request: RequestFacts, plan: HeaderPlan): void {
+  const { rules, loopToken, ownCookie } = plan;
   const { headers, traceId } = request;
   const add = (name: string, value: string | undefined) => {
     if (value !== undefined && !rules.removed.has(name)) result.push(name, value);
   };
   add('content-length', headers['content-length']);
   // Node joins the cookie fields of HTTP/2 with "; " (RFC 9113 §8.2.3).
-  add('cookie', withoutSiteCookies(headers.cookie));
+  const cookie = withoutSiteCookies(headers.cookie);
+  add('cookie', ownCookie === undefined ? cookie : withoutCookie(cookie, ownCookie));
   if (request.passesCredential) {
     add('authorization', headers.authorization);
     add('dpop', textOf(headers['dpop']));

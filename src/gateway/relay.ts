@@ -4,6 +4,7 @@ import type { HeldHead } from './head-flusher.ts';
 import { type FieldRecord, fieldRecord, responseHeaders, trailersOf } from './headers.ts';
 import { gatewayLimits } from './settings.ts';
 import type { Plan } from './snapshot.ts';
+import { tellTarget } from './sticky.ts';
 import type { Transit } from './transit.ts';
 
 const CONTINUE = 100;
@@ -52,6 +53,7 @@ export class Relay implements HeldHead {
     const isBodiless = transit.isHead || status === NO_CONTENT || status === NOT_MODIFIED;
     const isChunked = !isBodiless && fields['content-length'] === undefined;
     const list = responseHeaders(fields, this.#plan.responseRules, isChunked);
+    tellTarget(list, transit, this.#plan);
     if (isHttp2Response(response)) response.writeHead(status, list);
     else {
       if (transit.isLastReply) list.push('connection', 'close');

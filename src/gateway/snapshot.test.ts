@@ -13,6 +13,7 @@ const balancers = () =>
     clock: new ManualClock(),
     log: { enabled: () => false, write: () => {} },
     upstreams: { of: () => assert.fail('nothing is asked here') },
+    mark: () => assert.fail('nothing is pinned here'),
   });
 const make = () =>
   new Snapshots({

@@ -150,6 +150,7 @@ function planFor(match: Match, loopToken: string, balance: Balance | undefined):
       host: proxy.preserve_host ? undefined : url.host,
       rules: isOwn ? rules : withoutValues(rules),
       loopToken,
+      ownCookie: proxy.load_balancing?.sticky?.cookie,
     },
     responseRules: compileRules(proxy.response_headers),
     upstream: undefined,

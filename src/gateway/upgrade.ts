@@ -15,6 +15,7 @@ import { fieldRecord, requestHeaders, responseHeaders } from './headers.ts';
 import { Relay } from './relay.ts';
 import { relayMessage } from './relay-message.ts';
 import type { Plan } from './snapshot.ts';
+import { tellTarget } from './sticky.ts';
 import type { Activity, Transit, UpgradeRequest } from './transit.ts';
 import { refusalOf } from './upstream-failure.ts';
 import type { Upstream } from './upstream.ts';
@@ -137,14 +138,16 @@ class Upgrading implements Activity {
     this.#transit.endpoint?.succeeded(this.#transit);
     const fields = { ...fieldRecord(reply.rawHeaders) };
     delete fields['content-length'];
-    if (isHttp2Response(response)) {
-      delete fields['sec-websocket-accept'];
+    const isHttp2 = isHttp2Response(response);
+    if (isHttp2) delete fields['sec-websocket-accept'];
+    const list = responseHeaders(fields, this.#plan.responseRules, false);
+    tellTarget(list, this.#transit, this.#plan);
+    if (isHttp2) {
       this.#transit.status = 200;
-      response.writeHead(200, responseHeaders(fields, this.#plan.responseRules, false));
+      response.writeHead(200, list);
       return;
     }
     this.#transit.status = SWITCHING_PROTOCOLS;
-    const list = responseHeaders(fields, this.#plan.responseRules, false);
     list.push('connection', 'upgrade', 'upgrade', reply.headers.upgrade ?? this.#client.protocol);
     response.writeHead(SWITCHING_PROTOCOLS, list);
     response.flushHeaders();
