@@ -5,7 +5,7 @@ import type { Balance, Plan } from './snapshot.ts';
 import { pinnedPlace } from './sticky.ts';
 import type { Transit } from './transit.ts';
 import { isLate, isStaleConnection, refusalOf } from './upstream-failure.ts';
-import type { Upstream } from './upstream.ts';
+import type { Unpooled, Upstream } from './upstream.ts';
 
 /** Without effect or with the same effect when sent twice. @see RFC 9110 §9.2.2 */
 export const idempotent: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE']);
@@ -81,6 +81,26 @@ export function upstreamTarget({ path, query }: Transit, { match }: Plan): strin
   const target = upstreamPath(match, path);
   return query === '' ? target : `${target}?${query}`;
 }
+
+const tooMany = {
+  request: 'requests',
+  single: 'requests over connections of their own',
+  tunnel: 'tunnels',
+} as const satisfies Record<'request' | Unpooled, string>;
+
+/**
+ * The plan for a target that has room for it, which is another one where the chosen one is full: nothing was sent, so
+ * that any request may go there. Undefined: none has, and the client has been told.
+ */
+export function planWithRoom(transit: Transit, chosen: Plan, what: 'request' | Unpooled): Plan | undefined {
+  let plan: Plan | undefined = chosen;
+  while (plan && upstreamOf(transit, plan).isFullOf(what)) plan = planBeside(transit, plan);
+  if (!plan) refuseFull(transit, tooMany[what]);
+  return plan;
+}
+
+const planBeside = (transit: Transit, { balance }: Plan): Plan | undefined =>
+  balance && transit.tries < balance.group.tries ? takeAny(transit, balance) : undefined;
 
 /** For an upstream that has as much to do as it may have at once; `what` there is too much of is for the log. */
 export function refuseFull(transit: Transit, what: string): void {

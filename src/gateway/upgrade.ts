@@ -9,7 +9,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Timer } from '../core/clock.ts';
 import { isHttp2Response, leaveHttp } from './client.ts';
-import { chosenPlan, planAfter, refuseFull, upstreamOf } from './destination.ts';
+import { chosenPlan, planAfter, planWithRoom, upstreamOf } from './destination.ts';
 import { openRequest, ResponseTimeout } from './forward-single.ts';
 import { fieldRecord, requestHeaders, responseHeaders } from './headers.ts';
 import { Relay } from './relay.ts';
@@ -30,10 +30,9 @@ export function forwardUpgrade(transit: Transit, whole: Plan, client: UpgradeReq
   if (plan) upgradeAt(transit, plan, client);
 }
 
-function upgradeAt(transit: Transit, plan: Plan, client: UpgradeRequest): void {
-  const upstream = upstreamOf(transit, plan);
-  if (upstream.isFullOf('tunnel')) refuseFull(transit, 'tunnels');
-  else transit.activity = new Upgrading(transit, { plan, client, upstream });
+function upgradeAt(transit: Transit, chosen: Plan, client: UpgradeRequest): void {
+  const plan = planWithRoom(transit, chosen, 'tunnel');
+  if (plan) transit.activity = new Upgrading(transit, { plan, client, upstream: upstreamOf(transit, plan) });
 }
 
 interface UpgradeParts {
