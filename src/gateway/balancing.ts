@@ -10,6 +10,7 @@ import { cleanText } from '../core/untrusted.ts';
 import {
   type BalancedTarget,
   type HealthCheck,
+  isSameTarget,
   type Sticky,
   type TargetState,
   targetsOf,
@@ -212,6 +213,12 @@ export class Group {
     return true;
   }
 
+  /** Place of the target that opened a session; below 0: it is none of ours. */
+  placeOf(mark: string | undefined): number {
+    if (mark !== undefined) return this.marks.indexOf(mark);
+    return this.slots.findIndex(({ target }) => isSameTarget(target.url, this.proxy.target_url));
+  }
+
   /** Of the targets, in their order. */
   get marks(): readonly string[] {
     this.#marks ??= this.slots.map(({ target }) => this.#markOf(target.url));
@@ -268,6 +275,10 @@ export class Balancers {
     if (targetsOf(proxy).length < 2) return undefined;
     const known = this.#groups.get(proxy.id);
     return known?.proxy === proxy ? known : this.#make(proxy);
+  }
+
+  mark(proxyId: string, url: string): string {
+    return markOf(this.#options.mark, proxyId, url);
   }
 
   /** Undefined: there are not several. */

@@ -2,7 +2,9 @@
 import { upstreamPath } from '../routes/match.ts';
 import type { Group } from './balancing.ts';
 import type { Balance, Plan } from './snapshot.ts';
+import { SESSION_FIELD, sessionIn } from './sessions.ts';
 import { pinnedPlace } from './sticky.ts';
+import { refuseSession } from './tools/refuse-calls.ts';
 import type { Transit } from './transit.ts';
 import { isLate, isStaleConnection, refusalOf } from './upstream-failure.ts';
 import type { Unpooled, Upstream } from './upstream.ts';
@@ -13,8 +15,13 @@ export const idempotent: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS'
 /** The plan for the target that gets the request; undefined: none may, and the client has been told. */
 export function chosenPlan(transit: Transit, plan: Plan): Plan | undefined {
   const { balance } = plan;
-  if (!balance) return plan;
+  const session = transit.tools ? transit.tools.session : transit.headers[SESSION_FIELD];
+  if (!balance) {
+    if (typeof session === 'string') unmark(transit, plan, session);
+    return plan;
+  }
   balance.group.earn();
+  if (typeof session === 'string') return planOfSession(transit, balance, session);
   const chosen = takePinned(transit, balance) ?? takeAny(transit, balance);
   if (!chosen)
     transit.refuse({
@@ -25,6 +32,25 @@ export function chosenPlan(transit: Transit, plan: Plan): Plan | undefined {
       headers: { 'retry-after': '1' },
     });
   return chosen;
+}
+
+/** It was opened when there were several targets. */
+function unmark(transit: Transit, { match }: Plan, text: string): void {
+  const { id, mark } = sessionIn(text);
+  if (mark === undefined) return;
+  if (mark === transit.core.balancers.mark(match.proxy.id, match.targetUrl)) transit.session = id;
+}
+
+/** No other target knows the session: where its own gets nothing, its client has to begin another. */
+function planOfSession(transit: Transit, balance: Balance, text: string): Plan | undefined {
+  const { group } = balance;
+  const { id, mark } = sessionIn(text);
+  const at = group.takePinned(transit, group.placeOf(mark), transit.core.clock.now());
+  transit.isHeld = true;
+  transit.session = id;
+  if (at !== undefined) return take(transit, balance, at);
+  refuseSession(transit, 'its target is out, sick or gone; get_proxy tells how each stands');
+  return undefined;
 }
 
 function takePinned(transit: Transit, balance: Balance): Plan | undefined {
@@ -57,7 +83,7 @@ export function planAfter(transit: Transit, plan: Plan, error: Error, isSent: bo
   if (!isSent || isStaleConnection(error) || isLate(error))
     endpoint.failed(transit, refusalOf(error).reason ?? error.name);
   const { group } = balance;
-  if (transit.response.headersSent || transit.tries >= group.tries) return undefined;
+  if (transit.isHeld || transit.response.headersSent || transit.tries >= group.tries) return undefined;
   return !isSent || maySendAgain(transit, group, error) ? takeAny(transit, balance) : undefined;
 }
 
@@ -100,7 +126,7 @@ export function planWithRoom(transit: Transit, chosen: Plan, what: 'request' | U
 }
 
 const planBeside = (transit: Transit, { balance }: Plan): Plan | undefined =>
-  balance && transit.tries < balance.group.tries ? takeAny(transit, balance) : undefined;
+  balance && !transit.isHeld && transit.tries < balance.group.tries ? takeAny(transit, balance) : undefined;
 
 /** For an upstream that has as much to do as it may have at once; `what` there is too much of is for the log. */
 export function refuseFull(transit: Transit, what: string): void {

@@ -8,6 +8,7 @@ import { canonicalName, isIdentityName } from '../core/identity-headers.ts';
 import { withoutCookie, withoutSiteCookies } from '../core/site-cookies.ts';
 import type { HeaderRules } from '../proxies/schema.ts';
 import type { Peer } from './client-address.ts';
+import { SESSION_FIELD } from './sessions.ts';
 import { gatewayLimits } from './settings.ts';
 import { nextTraceparent } from './trace.ts';
 
@@ -163,6 +164,8 @@ export interface RequestFacts {
   readonly passesCredential: boolean;
   /** Name, value, name, value: who it is, where the policy says that the upstream is told. */
   readonly identity: readonly string[];
+  /** Of MCP, in place of the one that came. */
+  readonly session?: string | undefined;
 }
 
 /** The same for every request to one target. */
@@ -178,7 +181,7 @@ export interface HeaderPlan {
 
 /** Name, value, name, value: the header of the request to the upstream, without what frames it. */
 export function requestHeaders(request: RequestFacts, plan: HeaderPlan): string[] {
-  const { rawHeaders, headers, peer } = request;
+  const { rawHeaders, headers, peer, session } = request;
   const { removed, added } = plan.rules;
   const named = namedByConnection(headers.connection);
   const result = ['host', plan.host ?? request.authority];
@@ -190,9 +193,15 @@ export function requestHeaders(request: RequestFacts, plan: HeaderPlan): string[
     if (removed.has(canonical) || named?.has(lowerCase)) continue;
     result.push(name, rawHeaders[i + 1] ?? '');
   }
+  if (session !== undefined) putSession(result, session);
   addWritten(result, request, plan);
   for (const part of added) result.push(part);
   return result;
+}
+
+function putSession(result: string[], session: string): void {
+  for (let i = 0; i < result.length; i += 2)
+    if (result[i]?.toLowerCase() === SESSION_FIELD) result[i + 1] = session;
 }
 
 function addWritten(result: string[], request: RequestFacts, plan: HeaderPlan): void {

@@ -4,6 +4,7 @@ import type { HeldHead } from './head-flusher.ts';
 import { type FieldRecord, fieldRecord, responseHeaders, trailersOf } from './headers.ts';
 import { gatewayLimits } from './settings.ts';
 import type { Plan } from './snapshot.ts';
+import { withMarkedSession } from './sessions.ts';
 import { tellTarget } from './sticky.ts';
 import type { Transit } from './transit.ts';
 
@@ -46,6 +47,10 @@ export class Relay implements HeldHead {
 
   /** @throws when the status or a field could not be written as HTTP: nothing has been sent then. */
   head(status: number, reasonPhrase: string | undefined, fields: FieldRecord): void {
+    this.begin(status, reasonPhrase, withMarkedSession(fields, this.#plan));
+  }
+
+  protected begin(status: number, reasonPhrase: string | undefined, fields: FieldRecord): void {
     if (!(status >= FIRST_FINAL && status <= LAST_STATUS)) throw new Error(`status ${status} is not HTTP's`);
     const transit = this.#transit;
     const { response } = transit;

@@ -9,8 +9,8 @@ import { NONE } from './choose.ts';
 import type { Plan } from './snapshot.ts';
 import type { Transit } from './transit.ts';
 
-/** Of base64url, six bits each: enough that nobody guesses one. */
-const MARK_LENGTH = 16;
+/** Of base64url, six bits each: enough that nobody guesses one, and no id of a session ends like one by chance. */
+export const MARK_LENGTH = 16;
 
 /** Keyed digest of a text. */
 export type Mark = (text: string) => string;
@@ -37,7 +37,7 @@ export function pinnedPlace(
 export function tellTarget(list: string[], transit: Transit, plan: Plan): void {
   const { balance } = plan;
   const sticky = balance?.group.sticky;
-  if (!sticky) return;
+  if (!sticky || transit.isHeld) return;
   const at = balance.plans.indexOf(plan);
   if (at === transit.pinned) return;
   const mark = balance.group.marks[at] ?? '';

@@ -118,6 +118,9 @@ export class Transit implements RequestFacts, Member {
   tries = 0;
   /** Of several targets, the one that its cookie names. */
   pinned = NONE;
+  /** No other target may have it: it is of a session that one opened. */
+  isHeld = false;
+  session: string | undefined = undefined;
   /** Takes it off the list of streams that end with their credential. */
   release: (() => void) | undefined = undefined;
 

@@ -112,7 +112,8 @@ export function targetsFault(proxy: Balanced): string | undefined {
     : undefined;
 }
 
-const isSameTarget = (one: string, other: string): boolean => new URL(one).href === new URL(other).href;
+export const isSameTarget = (one: string, other: string): boolean =>
+  new URL(one).href === new URL(other).href;
 
 /** How one of several targets stands. */
 export const targetState = z.object({
