@@ -6,7 +6,15 @@ import { StreamableHTTPClientTransport as TransportV1 } from '@modelcontextproto
 import { ToolListChangedNotificationSchema } from '@modelcontextprotocol/sdk/types.js';
 import { Agent, fetch as fetchWith } from 'undici';
 import { eventually } from '../../test/support/eventually.ts';
-import { caPem, type Fixture, proxyOf, startGateway } from '../../test/support/gateway.ts';
+import {
+  ask,
+  caPem,
+  echo,
+  type Fixture,
+  proxyOf,
+  startGateway,
+  startUpstream,
+} from '../../test/support/gateway.ts';
 import { type McpUpstream, startModernServer, startSessionServer } from '../../test/support/mcp-servers.ts';
 import {
   allowing,
@@ -177,4 +185,32 @@ test('without sessions calls are shared as any requests are', async (t) => {
   for (let i = 0; i < 6; i++) await read('1');
   assert.equal(transport.sessionId, undefined);
   assert.deepEqual(ranOf(targets), [3, 3]);
+});
+
+test('an id that only looks like a marked one reaches a target that is alone as it is', async () => {
+  await using upstream = await startUpstream(echo);
+  const proxies = [proxyOf(HOST, upstream.url)];
+  await using gateway = await startGateway({ proxies, protection: protection() });
+  const id = `x~${'A'.repeat(16)}`;
+  const { json } = await ask(gateway, { headers: { 'mcp-session-id': id } });
+  assert.equal(json.headers['mcp-session-id'], id);
+});
+
+test('a session whose target is full is 503, which it outlives: no other target hears of it', async () => {
+  const held: (() => void)[] = [];
+  await using one = await startUpstream((_request, response) => void held.push(() => response.end()));
+  await using two = await startUpstream(echo);
+  const load_balancing = loadBalancing.parse({ targets: [{ url: two.url }] });
+  await using gateway = await startGateway({
+    proxies: [proxyOf(HOST, one.url, { load_balancing })],
+    protection: protection(),
+    upstreamLimits: { requestsPerUpstream: 1 },
+  });
+  const headers = { 'mcp-session-id': 'of-the-first' };
+  const first = ask(gateway, { headers });
+  while (held.length === 0) await new Promise(setImmediate);
+  const { status, headers: told } = await ask(gateway, { headers });
+  assert.deepEqual([status, told['retry-after'], two.requests.length], [503, '1', 0]);
+  held[0]?.();
+  assert.equal((await first).status, 200);
 });
