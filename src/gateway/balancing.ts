@@ -18,7 +18,7 @@ import {
 import type { Proxy } from '../proxies/schema.ts';
 import type { RoutingChange } from '../routes/schema.ts';
 import { choose, isIn, NONE, type Slot, type Standing } from './choose.ts';
-import { type Checks, startChecks } from './health-checks.ts';
+import { type Checks, startChecks, type UnderWay } from './health-checks.ts';
 import { gatewayLimits } from './settings.ts';
 import { type Mark, markOf } from './sticky.ts';
 import type { Upstreams } from './upstream.ts';
@@ -247,6 +247,7 @@ export class Balancers {
   /** By id of the proxy: those with several targets. */
   readonly #groups = new Map<string, Group>();
   readonly #checks = new Map<string, Checks>();
+  readonly #underWay: UnderWay = { count: 0 };
 
   constructor(options: BalancersOptions) {
     this.#options = options;
@@ -291,7 +292,7 @@ export class Balancers {
     this.#remove(proxy.id);
     if (!group) return;
     this.#groups.set(proxy.id, group);
-    const checks = startChecks(group, this.#options);
+    const checks = startChecks(group, { ...this.#options, underWay: this.#underWay });
     if (checks) this.#checks.set(proxy.id, checks);
   }
 

@@ -28,6 +28,12 @@ interface CheckedGroup {
 export interface ChecksOptions {
   readonly clock: Clock;
   readonly upstreams: Pick<Upstreams, 'of'>;
+  /** Of all checks of their owner. */
+  readonly underWay: UnderWay;
+}
+
+export interface UnderWay {
+  count: number;
 }
 
 export interface Checks {
@@ -65,9 +71,6 @@ function questionFor(text: string, proxy: Proxy, settings: HealthCheck): Questio
   };
 }
 
-/** Questions that are under way, of all targets of this process. */
-let running = 0;
-
 class Check implements Checks {
   readonly #endpoint: Checked;
   readonly #question: Question;
@@ -90,16 +93,17 @@ class Check implements Checks {
 
   /** Never rejects. One that is still under way, or too many of them, is one left out. */
   async #check(): Promise<void> {
-    if (this.#asking || running >= gatewayLimits.healthChecks) return;
+    const { underWay } = this.#options;
+    if (this.#asking || underWay.count >= gatewayLimits.healthChecks) return;
     const asking = new AbortController();
     this.#asking = asking;
-    running++;
+    underWay.count++;
     const { settings } = this.#question;
     const late = this.#options.clock.after(settings.timeout_ms, () =>
       asking.abort(new Error(`no answer within ${settings.timeout_ms} ms`)),
     );
     const fault = await this.#ask(asking.signal);
-    running--;
+    underWay.count--;
     late.cancel();
     // Stopped meanwhile: what it found is nobody's.
     if (this.#asking !== asking) return;
