@@ -23,6 +23,7 @@ const HEALTHY_AFTER = 2;
 const ALL_PERCENT = 100;
 /** No upstream sees it, as none of our own. */
 const STICKY_COOKIE = 'ohp-target';
+const MAX_COOKIE = 64;
 const COOKIE_NAME = /^[a-z0-9][a-z0-9_-]{0,63}$/i;
 /** Browsers keep none for longer. @see RFC 6265bis §5.5 */
 const LONGEST_COOKIE_DAYS = 400;
@@ -59,12 +60,12 @@ export type HealthCheck = z.output<typeof healthCheck>;
 const sticky = z.strictObject({
   cookie: z
     .string()
+    .max(MAX_COOKIE)
     .refine((name) => COOKIE_NAME.test(name), 'has to be 1 to 64 letters, digits, _ and -')
     .refine((name) => name === STICKY_COOKIE || !isSiteCookie(name), 'is the name of a cookie of this system')
     .default(STICKY_COOKIE),
-  max_age_seconds: whole(1, (LONGEST_COOKIE_DAYS * DAY) / SECOND)
-    .optional()
-    .describe('Absent: until the browser closes'),
+  /** Absent: until the browser closes. */
+  max_age_seconds: whole(1, (LONGEST_COOKIE_DAYS * DAY) / SECOND).optional(),
 });
 export type Sticky = z.output<typeof sticky>;
 
