@@ -146,13 +146,19 @@ test('a connection in which nothing moves ends, one in which something does not'
   await open(fixture, { port, targetPort });
   const [still, busy] = [0, 1].map(() => connect({ port, host: '127.0.0.1' }).on('error', () => {}));
   assert.ok(still && busy);
-  await Promise.all([once(still, 'connect'), once(busy, 'connect')]);
+  const passed = async (bytes: number) => {
+    while (sockets.reduce((sum, { bytesRead }) => sum + bytesRead, 0) < bytes)
+      await new Promise(setImmediate);
+  };
+  still.write('x');
+  busy.write('x');
+  await passed(2);
   const over = once(still, 'close');
   still.resume();
   clock.advance(MINUTE);
   busy.write('x');
-  while (sockets.length < 2 || !sockets.some(({ bytesRead }) => bytesRead === 1))
-    await new Promise(setImmediate);
+  await passed(3);
+  assert.ok(!still.destroyed);
   clock.advance(HOUR);
   await over;
   assert.ok(!busy.destroyed);

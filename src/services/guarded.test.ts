@@ -98,14 +98,21 @@ test('it is open while the service runs, closed when it is stopped or deleted, a
 });
 
 test('a guard that is taken off or put on goes with the update, and comes back when the update fails', async () => {
-  const { call, isOpen, claims } = await setUp();
+  const { call, isOpen, claims, faults } = await setUp();
   const at = ['blog 127.0.0.1:18080 to 20000'];
   await call('create_service', guarded);
+  const meanwhile: string[][] = [];
+  faults.fails = (_, verb) => {
+    if (verb === 'start') meanwhile.push(isOpen());
+    return false;
+  };
   const without = { name: 'blog', ports: [{ container_port: 80, host_port: 18_080 }] };
   await assert.rejects(call('update_service', { ...without, command: ['exit 3'] }));
   assert.deepEqual(isOpen(), at);
   assert.deepEqual(await claims(), ['guarded 127.0.0.1:18080', 'inner 127.0.0.1:20000']);
+  meanwhile.length = 0;
   await call('update_service', without);
+  assert.deepEqual(meanwhile[0], [], 'the engine can listen where this process did');
   assert.deepEqual(isOpen(), []);
   assert.deepEqual(await claims(), ['published 127.0.0.1:18080']);
   await call('update_service', { name: 'blog', ports: guarded.ports });
