@@ -59,12 +59,8 @@ const anyPorts: PortParts = {
 };
 const noGuards: PortGuards = { open: async () => {}, close() {} };
 
-export async function setUpServices({
-  policy = {},
-  clock = eagerClock(),
-  ports = {},
-  guards = noGuards,
-}: SetUp = {}) {
+export async function setUpServices(options: SetUp = {}) {
+  const { policy = {}, clock = eagerClock(), ports = {}, guards = noGuards } = options;
   const database = await openSqlite(':memory:', clock, silentLog);
   const faults: Faults = { fails: () => false, calls: 0 };
   const driver: MemoryEngine = createMemoryEngine({
