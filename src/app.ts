@@ -47,6 +47,9 @@ import { operations } from './operations.ts';
 import { targetFault } from './proxies/target-policy.ts';
 import type { ProtectionService } from './protection/service.ts';
 import { openEngine } from './services/open-engine.ts';
+import { portRangeOf } from './services/policy.ts';
+import type { PortParts } from './services/port-choice.ts';
+import { isPortFree } from './services/port-probe.ts';
 import { createServiceKeeper, type ServiceKeeper } from './services/service.ts';
 import { createSessionStore } from './sessions/store.ts';
 import { createTaskStore } from './sessions/tasks.ts';
@@ -274,19 +277,37 @@ function openServices(
 }
 
 function openKeeper(
-  { services }: Config,
+  { services, docker }: Config,
   parts: Base & Pick<Edge, 'addresses' | 'gateway'>,
   stack: AsyncDisposableStack,
 ): ServiceKeeper {
   const { installation, adopt_networks, adopt_volumes } = services;
   const naming = { installation, adopted: new Set([...adopt_networks, ...adopt_volumes]) };
-  const changed = (name: string) => parts.addresses.changed(name);
-  const urlFault = (url: string) => targetFault(url, parts.gateway.own());
-  const keeper = createServiceKeeper({ ...parts, naming, changed, urlFault });
+  const keeper = createServiceKeeper({
+    ...parts,
+    naming,
+    guards: parts.gateway.guardedPorts,
+    ports: portsOf(services, docker, parts),
+    changed: (name) => parts.addresses.changed(name),
+    urlFault: (url) => targetFault(url, parts.gateway.own()),
+  });
   const resumed = keeper.resume();
   stack.defer(() => resumed);
   return keeper;
 }
+
+const portsOf = (
+  policy: Config['services'],
+  { host }: Config['docker'],
+  { gateway }: Pick<Edge, 'gateway'>,
+): PortParts => ({
+  range: portRangeOf(policy),
+  own: () => gateway.own(),
+  ...(host === undefined && {
+    probe: isPortFree,
+    guardable: { addresses: policy.bind_addresses, minPort: policy.min_port },
+  }),
+});
 
 const PROBE_KEY = 'health_probe';
 

@@ -72,10 +72,17 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     packages: ['@node-rs/argon2', '@simplewebauthn/server', 'zod'],
   },
   sessions: { units: ['core', 'store/database'], packages: ['kysely', 'zod'] },
-  // What leads to a service is looked for among the targets of proxies.
+  // What leads to a service is looked for among the targets of proxies. Sources are checked by what will match them.
   services: {
-    units: ['core', 'store/database', 'logs/time-range', 'proxies/load-balancing', 'proxies/target-url'],
-    packages: ['zod'],
+    units: [
+      'core',
+      'store/database',
+      'gateway/client-address',
+      'logs/time-range',
+      'proxies/load-balancing',
+      'proxies/target-url',
+    ],
+    packages: ['ipaddr.js', 'zod'],
   },
   logs: { units: ['core'], packages: ['better-sqlite3', 'zod'] },
   admin: { units: ['core'], packages: ['zod'] },

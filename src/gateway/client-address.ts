@@ -24,7 +24,7 @@ export class TrustedPeers {
 
   /** @throws AppError INVALID_INPUT that names the entry that is neither an address nor a range. */
   constructor(ranges: readonly string[]) {
-    this.#ranges = ranges.map(parseRange);
+    this.#ranges = ranges.map((text) => parseRange(text, 'gateway.trusted_proxies'));
   }
 
   peer(remoteAddress: string | undefined): Peer {
@@ -62,29 +62,45 @@ export class TrustedPeers {
   }
 
   #isTrusted(address: Address): boolean {
-    return this.#ranges.some(
-      ([range, bits]) => range.kind() === address.kind() && address.match(range, bits),
-    );
+    return isWithin(this.#ranges, address);
   }
 }
 
-function parseRange(text: string): Range {
+const isWithin = (ranges: readonly Range[], address: Address): boolean =>
+  ranges.some(([range, bits]) => range.kind() === address.kind() && address.match(range, bits));
+
+/** Whether the other end of a socket is among these addresses and ranges. What can't be read is not. */
+export function addressRanges(texts: readonly string[]): (remoteAddress: string | undefined) => boolean {
+  const ranges = texts.map((text) => parseRange(text, 'allow_sources'));
+  return (remoteAddress) => {
+    const address = parseAddress(remoteAddress ?? '');
+    return address !== undefined && isWithin(ranges, address);
+  };
+}
+
+function parseRange(text: string, where: string): Range {
   const range = rangeIn(text);
   if (range) return range;
-  throw new AppError('INVALID_INPUT', `gateway.trusted_proxies: ${JSON.stringify(text)} ${NO_RANGE}`);
+  throw new AppError('INVALID_INPUT', `${where}: ${JSON.stringify(text)} ${NO_RANGE}`);
 }
 
 const NO_RANGE = 'has to be an IP address or a range such as 10.0.0.0/8';
 
-/** Why a text can't be a trusted proxy; undefined when it can. */
+/** Why a text can't be a trusted proxy, or a source that is allowed; undefined when it can. */
 export const rangeFault = (text: string): string | undefined =>
   rangeIn(text) === undefined ? NO_RANGE : undefined;
 
 function rangeIn(text: string): Range | undefined {
   const address = parseAddress(text);
   if (address) return [address, address.kind() === 'ipv4' ? 32 : 128];
-  return ipaddr.isValidCIDR(text) ? ipaddr.parseCIDR(text) : undefined;
+  if (!ipaddr.isValidCIDR(text)) return undefined;
+  const [range, bits] = ipaddr.parseCIDR(text);
+  const isMapped = range instanceof ipaddr.IPv6 && range.isIPv4MappedAddress() && bits >= MAPPED_BITS;
+  return isMapped ? [range.toIPv4Address(), bits - MAPPED_BITS] : [range, bits];
 }
+
+/** Before an IPv4 address in IPv6. @see {@link https://www.rfc-editor.org/rfc/rfc4291#section-2.5.5.2 | RFC 4291 §2.5.5.2} */
+const MAPPED_BITS = 96;
 
 /** `ipaddr.isValid` also takes `127.1` and octal; only what a socket or a header would say is taken here. */
 function parseAddress(text: string): Address | undefined {

@@ -8,6 +8,7 @@ import type { Socket } from 'node:net';
 import type { AddressUse } from './address-use.ts';
 import type { Peer } from './client-address.ts';
 import type { ShownCertificate } from './client-auth.ts';
+import type { Guard } from './guarded-ports.ts';
 import type { FieldRecord } from './headers.ts';
 import type { Transit, UpgradeRequest } from './transit.ts';
 
@@ -69,6 +70,8 @@ export interface Connection {
   readonly servername: string | undefined;
   /** What its client showed of itself; undefined where no certificate was asked for. */
   readonly shown: ShownCertificate | undefined;
+  /** Where it came by a guarded port: what all its requests are for. */
+  readonly guard: Guard | undefined;
   /** Requests that are being answered. */
   pending: number;
   /** What follows on the connection is not to be trusted as a request: it ends with the reply that is under way. */

@@ -18,6 +18,7 @@ import { TrustedPeers } from './client-address.ts';
 import { ControlHosts } from './control-hosts.ts';
 import type { AcmeChallenge, GatewayCore, Handlers, Protection } from './core.ts';
 import type { Lookup } from './dialer.ts';
+import { type GuardedPorts, PortKeeper } from './guarded-ports.ts';
 import { HeadFlusher } from './head-flusher.ts';
 import { InFlight } from './in-flight.ts';
 import { type Addresses, Listeners } from './listen.ts';
@@ -79,6 +80,7 @@ export interface Gateway extends AsyncDisposable {
   connections(): ConnectionCounts;
   /** How the targets of a proxy stand, in the order in which they are set; undefined: there are not several. */
   targets(proxyId: string): TargetState[] | undefined;
+  readonly guardedPorts: GuardedPorts;
   /** Where browsers sign in for protected hostnames that they reach over this scheme. */
   siteIssuer(scheme: 'http' | 'https'): string;
 }
@@ -91,8 +93,12 @@ export function createGateway(options: GatewayOptions): Gateway {
   const core = makeCore(options, own);
   const sockets = new Listeners(core, { clock, log, selectCertificate, tlsChallenges, tickets });
   const stalled = watch({ ...core, bodyTimeoutMs: options.settings.bodyTimeoutMs });
+  const guardedPorts = new PortKeeper(core, (socket, guard) => sockets.adopt(socket, guard));
   let drained: Promise<void> | undefined;
-  const drain = () => (drained ??= drainGateway(core, sockets));
+  const drain = () => {
+    guardedPorts.stop();
+    return (drained ??= drainGateway(core, sockets));
+  };
   return {
     publisher: reviewing(core),
     async listen() {
@@ -111,6 +117,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     snapshot: () => core.snapshots.current,
     own,
     drain,
+    guardedPorts,
     targets: (proxyId) => core.balancers.states(proxyId),
     siteIssuer: (scheme) => core.hosts.siteIssuer(scheme, core.ports),
     connections: () => ({

@@ -31,6 +31,7 @@ import { ClientAuthServer, type ClientTrust } from './client-auth.ts';
 import type { GatewayCore } from './core.ts';
 import { checkMs, http2Options, serverOptions, shouldUpgradeCallback } from './engine-options.ts';
 import { recordFault } from './fault-record.ts';
+import type { Guard } from './guarded-ports.ts';
 import { LateHeads } from './late-heads.ts';
 import { type ClientFault, faultOf, rawReply } from './malformed.ts';
 import { receive } from './pipeline.ts';
@@ -65,6 +66,7 @@ export class Listeners {
   readonly #uses = new AddressUses();
   readonly #lateHeads: LateHeads;
   readonly #connections = new WeakMap<object, Connection>();
+  readonly #guards = new WeakMap<object, Guard>();
   #timers: Timer[] = [];
   #refused = 0;
 
@@ -145,6 +147,12 @@ export class Listeners {
       this.stop();
       throw cause;
     }
+  }
+
+  /** A connection that came by a guarded port is one like any other from here on. */
+  adopt(socket: Socket, guard: Guard): void {
+    this.#guards.set(socket, guard);
+    this.#http.emit('connection', socket);
   }
 
   /** No new connections; idle ones end, HTTP/2 ones after what is under way on them. */
@@ -289,6 +297,7 @@ export class Listeners {
       isEncrypted,
       servername: parseHostname(servername),
       shown: isEncrypted ? this.#clientAuth.shownOn(socket) : undefined,
+      guard: this.#guards.get(key),
       pending: 0,
       isLast: false,
       waiting: [],

@@ -1,5 +1,5 @@
 /** What the gateway is told from outside, in the units of code. `app.ts` makes it from the configuration. */
-import { MINUTE, SECOND } from '../core/clock.ts';
+import { HOUR, MINUTE, SECOND } from '../core/clock.ts';
 import type { Access } from '../core/principal.ts';
 
 const KIB = 1024;
@@ -70,6 +70,13 @@ export const gatewayLimits = {
   /** Health checks at once, of all targets, and what is read of an answer. */
   healthChecks: 256,
   healthCheckBytes: 64 * KIB,
+  /** Guarded ports of services: connections to one, the time to reach the service, the longest silence, how often it is looked for. */
+  connectionsPerGuardedPort: 1024,
+  guardedConnectMs: 10 * SECOND,
+  guardedIdleMs: HOUR,
+  guardedSweepMs: MINUTE,
+  /** Of connections that one address may not make. */
+  refusalRecordsPerMinute: 10,
   /** Interim responses (102, 103) of an upstream to one request. */
   interimResponses: 32,
   /** An upstream that nobody asked for this long gives its connections back. */

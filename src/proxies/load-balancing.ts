@@ -80,7 +80,7 @@ export const loadBalancing = z.strictObject({
     )
     .min(1)
     .max(MAX_TARGETS - 1)
-    .describe('Besides target_url, which may be listed too'),
+    .describe('Besides target_url'),
   policy: z.enum(['round_robin', 'least_connections']).default('round_robin'),
   retries: retries.prefault({}),
   sticky: sticky.optional().describe('{}: browsers stay with a target, by a cookie'),

@@ -7,6 +7,7 @@ import { type Clock, MINUTE, SECOND } from '../core/clock.ts';
 import { AppError, messageOf } from '../core/errors.ts';
 import { type Log, writeDebug } from '../core/record.ts';
 import { cleanText } from '../core/untrusted.ts';
+import { portTaken } from './claims.ts';
 import * as answers from './engine.docker.answers.ts';
 import { checkAnswer, messageIn, parseAnswer } from './engine.docker.forms.ts';
 import { logLines } from './engine.docker.logs.ts';
@@ -343,8 +344,17 @@ function refusal({ status, text }: WireAnswer, { what, conflict, inUse }: Words)
   if (status === 409 && conflict !== undefined) return taken(conflict);
   if ((status === 409 || status === inUse) && what !== undefined)
     return new AppError('CONFLICT', `${what} can't be changed now: ${words}`);
+  if (PORT_IN_USE.test(words)) {
+    const port = Number(HOST_PORT.exec(words)?.[1]);
+    return portTaken(`the container engine refused: ${words}`, Number.isNaN(port) ? undefined : port);
+  }
   return new AppError('UPSTREAM_FAILED', `the container engine refused: ${words}`);
 }
+
+/** No status tells it from other failures, neither Docker's nor Podman's. */
+const PORT_IN_USE = /port is already allocated|address already in use/i;
+/** The first address with a port is that of the machine. */
+const HOST_PORT = /[\d\]]:(\d{1,5})(?!\d)/;
 
 const HOW_TO_CONNECT =
   'set OHP_DOCKER_SOCKET to the socket of a Docker Engine, and let the user of this process read and write it (group docker)';

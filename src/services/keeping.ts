@@ -8,6 +8,7 @@ import { writeDebug, type Log } from '../core/record.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Database } from '../store/database.ts';
 import type { Container, ContainerEngine } from './engine.ts';
+import { openGuards, type PortGuards } from './guarded.ts';
 import { nothingLeft, type RecordStore, type ServiceRecord } from './record.ts';
 import {
   engineName,
@@ -26,6 +27,7 @@ export interface KeeperParts {
   records: RecordStore;
   engine: ContainerEngine;
   naming: Naming;
+  guards: PortGuards;
   clock: Clock;
   log: Log;
 }
@@ -71,6 +73,7 @@ async function makeNetwork({ engine }: KeeperParts, name: string): Promise<void>
 export async function settle(parts: KeeperParts, record: ServiceRecord): Promise<ServiceRecord | undefined> {
   const { pending } = record;
   if (pending === null) return record;
+  if (pending !== 'apply') parts.guards.close(record.id);
   const found = await containersOf(parts, record);
   const isKept = (container: Container) => pending === 'apply' && isCurrent(record, container);
   for (const container of found) if (!isKept(container)) await removeContainer(parts, container.id);
@@ -89,9 +92,14 @@ async function apply(
   record: ServiceRecord,
   current: Container | undefined,
 ): Promise<ServiceRecord> {
-  const { engine } = parts;
-  if (record.desired === 'running') await engine.start(current?.id ?? (await makeContainer(parts, record)));
-  else if (current) await engine.stop(current.id, { timeoutMs: record.settings.stop_timeout_ms });
+  const { engine, guards } = parts;
+  if (record.desired === 'running') {
+    await engine.start(current?.id ?? (await makeContainer(parts, record)));
+    await openGuards(guards, record);
+    return { ...record, ...nothingLeft };
+  }
+  guards.close(record.id);
+  if (current) await engine.stop(current.id, { timeoutMs: record.settings.stop_timeout_ms });
   return { ...record, ...nothingLeft };
 }
 

@@ -4,6 +4,7 @@
  * never allowed has no word here at all: privileges, devices, namespaces of the machine, links, kernel settings.
  */
 import { z } from 'zod';
+import type { PortRange } from './claims.ts';
 import type { ContainerPlan, ParsedSpec, PolicyFault } from './engine.ts';
 import { imagePatternFault, matchesImage, parseImageReference } from './image-reference.ts';
 
@@ -128,6 +129,14 @@ export const policySchema = z
       .max(MAX_PORT)
       .default(FIRST_FREE_PORT)
       .describe('Lowest port of this machine that may be published'),
+    ports: z
+      .string()
+      .refine(
+        (text) => rangeIn(text) !== undefined,
+        'has to be two ports from low to high such as 20000-29999',
+      )
+      .default('20000-29999')
+      .describe('Ports of this machine that services get which name none, each for as long as it is there'),
     adopt: names('Containers made elsewhere that may be changed here'),
     adopt_volumes: names('Volumes made elsewhere that may be mounted and removed here'),
     adopt_networks: names('Networks made elsewhere that containers may join'),
@@ -141,9 +150,29 @@ export const policySchema = z
           path: [key],
           message: `has to be at most max_${key}, which is ${value[`max_${key}`]}`,
         });
+    if ((rangeIn(value.ports)?.first ?? MAX_PORT) < value.min_port)
+      issues.push({
+        code: 'custom',
+        input: value,
+        path: ['ports'],
+        message: `has to begin at min_port, which is ${value.min_port}, or above`,
+      });
   })
   .prefault({});
 export type Policy = z.output<typeof policySchema>;
+
+const PORT_RANGE = /^(\d{1,5})-(\d{1,5})$/;
+
+function rangeIn(text: string): PortRange | undefined {
+  const [, first = 0, last = 0] = (PORT_RANGE.exec(text) ?? []).map(Number);
+  return first > 0 && first <= last && last <= MAX_PORT ? { first, last } : undefined;
+}
+
+export function portRangeOf({ ports }: Pick<Policy, 'ports'>): PortRange {
+  const range = rangeIn(ports);
+  if (!range) throw new Error(`services.ports was not checked: ${ports}`);
+  return range;
+}
 
 /** On everything that this installation makes, whatever its image says. */
 export const MANAGED_LABEL = 'ohp.managed';

@@ -1,10 +1,12 @@
-/** A service as the store keeps it: what was asked for, and what of it is not done yet. */
+/** A service as the store keeps it: what was asked for, and what of it is not done yet. Its claims of ports are written with it. */
 import { z } from 'zod';
 import { timestamp } from '../core/collection.ts';
 import { AppError } from '../core/errors.ts';
 import type { Sealer } from '../core/sealer.ts';
 import type { Reader, Tables, Writer } from '../store/database.ts';
-import { serviceName, serviceSettings } from './schema.ts';
+import { type Claim, claimSchema, writeClaims } from './claims.ts';
+import { claimsOfPort } from './port-choice.ts';
+import { keptSettings, serviceName, serviceSettings } from './schema.ts';
 
 type ServiceRow = Tables['services'];
 
@@ -22,6 +24,8 @@ const keptSchema = z.strictObject({
   doomed_volumes: z.array(z.string()),
   /** Networks that it needs besides those of its settings, while it changes. */
   claimed_networks: z.array(z.string()),
+  /** Ports that it has besides those of its settings, while it changes. */
+  claimed_ports: z.array(claimSchema).default([]),
   created_at: timestamp,
   updated_at: timestamp,
 });
@@ -31,7 +35,7 @@ export const recordSchema = keptSchema.extend({
   name: serviceName,
   version: z.int(),
   pending: z.enum(unfinished).nullable(),
-  settings: serviceSettings,
+  settings: keptSettings,
 });
 export type ServiceRecord = z.output<typeof recordSchema>;
 
@@ -40,7 +44,13 @@ export const nothingLeft = {
   pending: null,
   doomed_volumes: [],
   claimed_networks: [],
+  claimed_ports: [],
 } as const satisfies Partial<ServiceRecord>;
+
+export const claimsOf = ({ settings, claimed_ports }: ServiceRecord): Claim[] => [
+  ...settings.ports.flatMap(claimsOfPort),
+  ...claimed_ports,
+];
 
 const contextOf = (id: string): string => `service:${id}:settings`;
 
@@ -121,12 +131,24 @@ export function createRecordStore(sealer: Sealer) {
       const query = db.selectFrom('services').select('name').where('pending', 'is not', null);
       return (await query.execute()).map(({ name }) => name);
     },
+    /** Of those with guarded ports. */
+    async guarded(db: Reader): Promise<string[]> {
+      const query = db
+        .selectFrom('service_ports')
+        .innerJoin('services', 'services.id', 'service_ports.service_id')
+        .select('services.name as name')
+        .distinct()
+        .where('kind', '=', 'guarded');
+      return (await query.execute()).map(({ name }) => name);
+    },
     async insert(tx: Writer, record: ServiceRecord): Promise<void> {
       await tx.insertInto('services').values(toRow(record, sealer)).execute();
+      await writeClaims(tx, record.id, claimsOf(record));
     },
     async put(tx: Writer, record: ServiceRecord): Promise<void> {
       const { id, ...row } = toRow(record, sealer);
       await tx.updateTable('services').set(row).where('id', '=', id).execute();
+      await writeClaims(tx, id, claimsOf(record));
     },
     async remove(tx: Writer, { id }: ServiceRecord): Promise<void> {
       await tx.deleteFrom('services').where('id', '=', id).execute();

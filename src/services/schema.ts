@@ -3,10 +3,13 @@
  * machine knows. Texts of the engine are cleaned, because whoever made the image or the container wrote them. Values of
  * environments never come back, and commands come back to who may set them: they hold secrets.
  */
+import { isIP } from 'node:net';
 import { z } from 'zod';
 import { changesOf, nextCursorField, timestamp } from '../core/collection.ts';
 import { limits } from '../core/limits.ts';
+import { permissions } from '../core/permissions.ts';
 import { serviceName } from '../core/service-name.ts';
+import { rangeFault } from '../gateway/client-address.ts';
 import { serviceOf, targetUrl } from '../proxies/target-url.ts';
 
 const SECOND_MS = 1000;
@@ -40,12 +43,40 @@ const environmentName = z
 const fitsIn = (record: object) => Object.keys(record).length <= MAX_WORDS;
 const environment = z.record(environmentName, word).refine(fitsIn, `at most ${MAX_WORDS} variables`);
 
-const port = z.strictObject({
+const portShape = z.strictObject({
   container_port: z.int().min(1).max(MAX_PORT),
   protocol: z.enum(['tcp', 'udp']).default('tcp'),
-  host_address: z.string().max(MAX_ADDRESS).default('127.0.0.1'),
+  host_address: z
+    .string()
+    .max(MAX_ADDRESS)
+    .refine((text) => isIP(text) !== 0, 'has to be an IP address')
+    .default('127.0.0.1'),
   host_port: z.int().min(0).max(MAX_PORT).default(0),
+  allow_sources: z
+    .array(
+      z
+        .string()
+        .max(MAX_ADDRESS)
+        .superRefine((text, context) => {
+          const fault = rangeFault(text);
+          if (fault !== undefined) context.addIssue(fault);
+        }),
+    )
+    .min(1)
+    .max(MAX_ITEMS)
+    .optional()
+    .describe('Addresses or ranges that may connect'),
+  require_token: z
+    .enum(permissions)
+    .optional()
+    .describe('HTTP only: each request needs an API token with this permission, confined to no hostname'),
 });
+const canBeGuarded = ({ protocol, allow_sources, require_token }: z.output<typeof portShape>) =>
+  protocol === 'tcp' || (allow_sources === undefined && require_token === undefined);
+const port = portShape.refine(canBeGuarded, 'allow_sources and require_token are for tcp');
+/** `inner_port`: where the engine publishes one that is guarded, at 127.0.0.1. */
+const keptPort = portShape.extend({ inner_port: z.int().optional() });
+export type KeptPort = z.output<typeof keptPort>;
 
 const volume = z
   .strictObject({
@@ -87,7 +118,9 @@ export const serviceSettings = z.strictObject({
     .array(port)
     .max(MAX_ITEMS)
     .default([])
-    .describe('Published at this machine; host_port 0: the engine chooses one at each start'),
+    .describe(
+      'Published at this machine; host_port 0: the one it has, or a free one of services.ports, which it keeps. With allow_sources or require_token this system listens there',
+    ),
   volumes: z
     .array(volume)
     .max(MAX_ITEMS)
@@ -122,6 +155,10 @@ export const serviceSettings = z.strictObject({
   stop_timeout_ms: checkMs.default(10 * SECOND_MS).describe('To end by itself when it is stopped'),
 });
 export type ServiceSettings = z.output<typeof serviceSettings>;
+
+/** As they are kept: with what was given out. */
+export const keptSettings = serviceSettings.extend({ ports: z.array(keptPort).max(MAX_ITEMS).default([]) });
+export type KeptSettings = z.output<typeof keptSettings>;
 
 const { shape } = serviceSettings;
 /** What an update may name; null takes a setting off. */

@@ -22,16 +22,19 @@ import {
   externalStore,
   requireNotExternal,
 } from './external.ts';
+import { openGuards, type PortGuards } from './guarded.ts';
 import { currentOf, type KeeperParts, makeContainer, missingVolumes, settle } from './keeping.ts';
+import { type PortParts, withPorts } from './port-choice.ts';
 import { ensureImage, type Telling, tellingOf } from './pull.ts';
 import { requireEngine } from './require-engine.ts';
-import { createRecordStore, nothingLeft, recordSchema, type ServiceRecord } from './record.ts';
+import { claimsOf, createRecordStore, nothingLeft, recordSchema, type ServiceRecord } from './record.ts';
 import {
   type CleanUp,
   type ServiceChanges,
   type ServiceDetails,
+  type KeptSettings,
+  keptSettings,
   type ServiceSettings,
-  serviceSettings,
 } from './schema.ts';
 import { detailsOf } from './shown.ts';
 import { type Naming, volumesOf } from './spec.ts';
@@ -45,6 +48,9 @@ export interface ServiceOptions {
   sealer: Sealer;
   engine: ContainerEngine;
   naming: Naming;
+  ports: PortParts;
+  /** Opens what not everybody may reach. */
+  guards: PortGuards;
   clock: Clock;
   log: Log;
   /** Why the URL of an external service may not be a target. */
@@ -84,11 +90,14 @@ export interface ServiceKeeper extends ServiceDirectory {
   cleanUp(how: { plan: string | undefined; volumes: boolean }): Promise<CleanUp>;
   /** The container of a service, for who looks at it only. */
   containerOf(name: string): Promise<string>;
-  /** Finishes or undoes what the process before did not. Asks no engine where nothing is unfinished; never throws. */
+  /**
+   * Finishes or undoes what the process before did not, and opens the guarded ports of what runs. Asks no engine where
+   * nothing is unfinished; never throws.
+   */
   resume(): Promise<void>;
 }
 
-type Parts = KeeperParts & { sealer: Sealer };
+type Parts = KeeperParts & { sealer: Sealer; ports: PortParts };
 type Mark = Partial<Omit<ServiceRecord, 'id' | 'name' | 'owner'>>;
 
 export function createServiceKeeper(options: ServiceOptions): ServiceKeeper {
@@ -133,6 +142,10 @@ export function createServiceKeeper(options: ServiceOptions): ServiceKeeper {
             `service ${name} was cut off in a change, which is finished when it is called next`,
             cause,
           ),
+        );
+      for (const name of await parts.records.guarded(parts.database.read))
+        await inTurn(name, () => openAgain(parts, name)).catch((cause: unknown) =>
+          report(parts, `the guarded ports of service ${name} stay closed until it is started again`, cause),
         );
     },
   };
@@ -194,8 +207,8 @@ async function create(
   wanted: Parameters<ServiceKeeper['create']>[0],
   caller: Caller,
 ): Promise<ServiceDetails> {
-  const { name, settings, start, pull } = wanted;
-  const { engine, records, database } = parts;
+  const { name, settings, pull } = wanted;
+  const { engine, records, database, ports } = parts;
   requireSense(settings);
   const earlier = await records.find(database.read, name);
   if (earlier && earlier.pending !== 'create' && earlier.pending !== 'delete')
@@ -205,6 +218,19 @@ async function create(
   if (earlier) await settle(parts, earlier);
   const telling = tellingOf(caller);
   await ensureImage(engine, settings.image, { mode: pull, telling });
+  return withPorts({ ports, db: database.read, before: [] }, settings, (numbered) =>
+    makeService(parts, { ...wanted, settings: numbered }, caller, telling),
+  );
+}
+
+async function makeService(
+  parts: Parts,
+  wanted: Parameters<ServiceKeeper['create']>[0],
+  caller: Caller,
+  telling: Telling,
+): Promise<ServiceDetails> {
+  const { name, settings, start } = wanted;
+  const { records, database } = parts;
   const now = toTimestamp(parts.clock.now());
   const record: ServiceRecord = {
     id: newId('svc'),
@@ -216,6 +242,7 @@ async function create(
     generation: 1,
     doomed_volumes: await missingVolumes(parts, volumesOf(settings)),
     claimed_networks: [],
+    claimed_ports: [],
     created_at: now,
     updated_at: now,
     settings,
@@ -259,6 +286,7 @@ async function bringUp(
   await engine.start(id);
   tell('started; waiting until it is up');
   await untilUp(engine, id, { clock, signal, withinMs: healthy_within_ms });
+  await openGuards(parts.guards, record);
 }
 
 /** Undoes it at once; where that fails too, the record says so, and the next call or start does it. */
@@ -270,7 +298,7 @@ async function undone(parts: Parts, record: ServiceRecord, cause: unknown, then:
     return new AppError(code, `${message}; ${then}`, withCause);
   } catch (second) {
     report(parts, `a change of service ${record.name} failed and could not be undone yet`, second);
-    return new AppError(code, `${message}; what it left is undone by the next call or start`, withCause);
+    return new AppError(code, `${message}; what it left is undone by the next call or start`, { cause });
   }
 }
 
@@ -293,6 +321,7 @@ async function run(
       const timeoutMs = record.settings.stop_timeout_ms;
       await engine.restart(current.id, { timeoutMs });
     } else await engine.start(current?.id ?? (await makeContainer(parts, started)));
+    await openGuards(parts.guards, started);
   } catch (cause) {
     // It is as it was, as far as that can be told; what could not be started is not tried again behind anybody's back.
     await mark(parts, record, nothingLeft);
@@ -306,6 +335,7 @@ async function stop(parts: Parts, record: ServiceRecord, { principal }: Caller):
   try {
     const current = await currentOf(parts, stopped);
     if (current) await parts.engine.stop(current.id, { timeoutMs: record.settings.stop_timeout_ms });
+    parts.guards.close(record.id);
   } catch (cause) {
     await mark(parts, record, nothingLeft);
     throw cause;
@@ -322,7 +352,27 @@ async function update(
   const settings = changed(record.settings, change.changes);
   requireSense(settings);
   const telling = tellingOf(caller);
-  await ensureImage(parts.engine, settings.image, { mode: change.pull, telling });
+  const { ports, engine, database } = parts;
+  await ensureImage(engine, settings.image, { mode: change.pull, telling });
+  const done = await withPorts(
+    { ports, db: database.read, before: record.settings.ports },
+    settings,
+    (numbered) => replace(parts, record, { ...change, settings: numbered }, telling),
+  );
+  const settled = await settle(parts, done).catch((cause: unknown) => {
+    report(parts, `service ${record.name} is updated, but its old container is still there`, cause);
+    return done;
+  });
+  return shown(parts, settled ?? done, caller.principal);
+}
+
+/** The new container is up and written down; the old one is still there, stopped. */
+async function replace(
+  parts: Parts,
+  record: ServiceRecord,
+  { settings, healthy_within_ms }: { settings: KeptSettings; healthy_within_ms: number },
+  telling: Telling,
+): Promise<ServiceRecord> {
   const next = recordSchema.parse({
     ...record,
     settings,
@@ -334,29 +384,26 @@ async function update(
     pending: 'apply',
     doomed_volumes: await missingVolumes(parts, volumesOf(settings)),
     claimed_networks: settings.networks,
+    claimed_ports: claimsOf(next),
   });
-  let done: ServiceRecord;
   try {
     // Two can't have the same port, and few programs share their files.
     const old = await currentOf(parts, before);
     if (old) await parts.engine.stop(old.id, { timeoutMs: record.settings.stop_timeout_ms });
-    await bringUp(parts, next, { ...change, start: record.desired === 'running' }, telling);
-    done = await mark(parts, next, { ...nothingLeft, pending: 'apply' });
+    // The engine may have to listen where this process does.
+    parts.guards.close(record.id);
+    await bringUp(parts, next, { healthy_within_ms, start: record.desired === 'running' }, telling);
+    return await mark(parts, next, { ...nothingLeft, pending: 'apply' });
   } catch (cause) {
     throw await undone(parts, before, cause, `version ${record.version} is back as it was`);
   }
-  const settled = await settle(parts, done).catch((cause: unknown) => {
-    report(parts, `service ${record.name} is updated, but its old container is still there`, cause);
-    return done;
-  });
-  return shown(parts, settled ?? done, caller.principal);
 }
 
-function changed(settings: ServiceSettings, { environment, ...changes }: ServiceChanges): ServiceSettings {
+function changed(settings: KeptSettings, { environment, ...changes }: ServiceChanges): KeptSettings {
   const merged = Object.entries({ ...settings.environment, ...environment }).filter(
     ([, value]) => value !== null,
   );
-  return serviceSettings.parse({
+  return keptSettings.parse({
     ...settings,
     ...changesIn('update_service', { ...changes, ...(environment && { environment: {} }) }),
     environment: Object.fromEntries(merged),
@@ -386,6 +433,11 @@ async function remove(
 async function finish(parts: Parts, name: string): Promise<void> {
   const record = await parts.records.find(parts.database.read, name);
   if (record && record.pending !== null) await settle(parts, record);
+}
+
+async function openAgain(parts: Parts, name: string): Promise<void> {
+  const record = await parts.records.find(parts.database.read, name);
+  if (record?.pending === null && record.desired === 'running') await openGuards(parts.guards, record);
 }
 
 function report({ log, clock }: Parts, message: string, cause: unknown): void {

@@ -11,8 +11,10 @@ import { createIdempotencyStore } from '../store/idempotency.ts';
 import { openSqlite } from '../store/sqlite.ts';
 import { createMemoryEngine, type MemoryEngine } from './engine.memory.ts';
 import { guard } from './guard.ts';
+import type { PortGuards } from './guarded.ts';
 import { serviceOperations } from './operations.ts';
 import { policySchema } from './policy.ts';
+import type { PortParts } from './port-choice.ts';
 import { createServiceKeeper } from './service.ts';
 
 export const IMAGE = 'contract/image:test';
@@ -43,7 +45,22 @@ export interface Faults {
   calls: number;
 }
 
-export async function setUpServices({ policy = {}, clock = eagerClock() } = {}) {
+interface SetUp {
+  policy?: object;
+  clock?: Clock;
+  ports?: Partial<PortParts>;
+  guards?: PortGuards;
+}
+
+const anyPorts: PortParts = {
+  range: { first: 20_000, last: 20_009 },
+  own: () => [],
+  guardable: { addresses: ['127.0.0.1', '127.0.0.2'], minPort: 1024 },
+};
+const noGuards: PortGuards = { open: async () => {}, close() {} };
+
+export async function setUpServices(options: SetUp = {}) {
+  const { policy = {}, clock = eagerClock(), ports = {}, guards = noGuards } = options;
   const database = await openSqlite(':memory:', clock, silentLog);
   const faults: Faults = { fails: () => false, calls: 0 };
   const driver: MemoryEngine = createMemoryEngine({
@@ -70,6 +87,8 @@ export async function setUpServices({ policy = {}, clock = eagerClock() } = {}) 
       sealer,
       engine: { ...engine, ...over },
       naming,
+      ports: { ...anyPorts, ...ports },
+      guards,
       clock,
       log: silentLog,
       urlFault: (url) => (url.includes('169.254.') ? 'it is link-local' : undefined),

@@ -4,7 +4,7 @@ import type { Principal } from '../core/principal.ts';
 import { cleanText } from '../core/untrusted.ts';
 import type { Container, ContainerDetails } from './engine.ts';
 import type { ServiceRecord } from './record.ts';
-import type { Service, ServiceDetails } from './schema.ts';
+import type { KeptPort, Service, ServiceDetails } from './schema.ts';
 
 /** Of 64 hexadecimal digits, as people know it. */
 const ID_LENGTH = 12;
@@ -34,7 +34,7 @@ export function detailsOf(
   { permissions }: Principal,
 ): ServiceDetails {
   const { settings, pending, name, id, desired, owner, version, created_at, updated_at } = record;
-  const { environment, command, entrypoint, health_check, ...shown } = settings;
+  const { environment, command, entrypoint, health_check, ports, ...shown } = settings;
   return {
     name,
     id,
@@ -42,6 +42,7 @@ export function detailsOf(
     ...(pending !== null && { unfinished: pending }),
     ...(container && { container: stateOf(container) }),
     ...shown,
+    ports: ports.map(toldPort),
     ...(permissions.has('services:write') && { command, entrypoint, health_check }),
     environment_names: Object.keys(environment),
     owner,
@@ -49,6 +50,11 @@ export function detailsOf(
     created_at,
     updated_at,
   };
+}
+
+function toldPort(port: KeptPort): ServiceDetails['ports'][number] {
+  const { inner_port: _, ...told } = port;
+  return told;
 }
 
 function stateOf(found: ContainerDetails): NonNullable<ServiceDetails['container']> {

@@ -1,7 +1,8 @@
 /** What is asked of the engine for a service. What is made there carries the service's id, by which it is found again. */
 import type { Container, ContainerSpec } from './engine.ts';
+import { INNER_ADDRESS } from './guarded.ts';
 import type { ServiceRecord } from './record.ts';
-import type { ServiceSettings } from './schema.ts';
+import type { KeptPort, ServiceSettings } from './schema.ts';
 
 export const SERVICE_LABEL = 'service';
 export const GENERATION_LABEL = 'generation';
@@ -44,12 +45,7 @@ export function specOf(record: ServiceRecord, naming: Naming): ContainerSpec {
     pids,
     user,
     labels: { [SERVICE_LABEL]: id, [GENERATION_LABEL]: String(generation) },
-    ports: settings.ports.map((port) => ({
-      containerPort: port.container_port,
-      protocol: port.protocol,
-      hostAddress: port.host_address,
-      hostPort: port.host_port,
-    })),
+    ports: settings.ports.map(publishedAt),
     mounts: settings.volumes.map((volume) => mountOf(volume, naming)),
     temporary: settings.temporary_paths,
     memoryBytes: settings.memory_bytes,
@@ -62,6 +58,13 @@ export function specOf(record: ServiceRecord, naming: Naming): ContainerSpec {
     addCapabilities: settings.capabilities,
     stopTimeoutMs: settings.stop_timeout_ms,
   };
+}
+
+function publishedAt(port: KeptPort): NonNullable<ContainerSpec['ports']>[number] {
+  const { container_port: containerPort, protocol, inner_port } = port;
+  return inner_port === undefined
+    ? { containerPort, protocol, hostAddress: port.host_address, hostPort: port.host_port }
+    : { containerPort, protocol, hostAddress: INNER_ADDRESS, hostPort: inner_port };
 }
 
 function mountOf(

@@ -6,7 +6,8 @@ import { loadBalancing, targetsOf } from '../proxies/load-balancing.ts';
 import { serviceOf } from '../proxies/target-url.ts';
 import type { Reader } from '../store/database.ts';
 import type { ContainerDetails } from './engine.ts';
-import type { ServiceSettings } from './schema.ts';
+import { INNER_ADDRESS } from './guarded.ts';
+import type { KeptSettings } from './schema.ts';
 
 const LOOPBACK = ['localhost', '127.0.0.1', '[::1]'];
 const EVERY_ADDRESS = ['0.0.0.0', '::'];
@@ -22,12 +23,15 @@ interface Place {
 
 /** Where it is reached now, and where it will be once it runs again. */
 export function placesOf(
-  { ports }: Pick<ServiceSettings, 'ports'>,
+  { ports }: Pick<KeptSettings, 'ports'>,
   container: Pick<ContainerDetails, 'ports' | 'networks'> | undefined,
 ): Place[] {
   const planned = ports
     .filter(({ host_port }) => host_port > 0)
-    .flatMap(({ host_address, host_port }) => published(host_address, host_port));
+    .flatMap(({ host_address, host_port, inner_port }) => [
+      ...published(host_address, host_port),
+      ...(inner_port === undefined ? [] : published(INNER_ADDRESS, inner_port)),
+    ]);
   const found = (container?.ports ?? []).flatMap(({ hostAddress, hostPort }) =>
     hostAddress === undefined || hostPort === undefined ? [] : published(hostAddress, hostPort),
   );

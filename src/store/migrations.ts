@@ -4,6 +4,7 @@ import { AppError } from '../core/errors.ts';
 import { accountKeys, certificateOrders, challengeRecords } from './migrations.certificates.ts';
 import { accountContacts, issuanceIndexes, keysOfOrders } from './migrations.issuance.ts';
 import { alerts } from './migrations.alerts.ts';
+import { servicePorts } from './migrations.service-ports.ts';
 import { externalServices, services } from './migrations.services.ts';
 import { mcpTasks, taskNeeds } from './migrations.tasks.ts';
 import { identityFacts, oauth } from './migrations.oauth.ts';
@@ -141,6 +142,7 @@ export const migrations: readonly Migration[] = [
   taskNeeds,
   services,
   externalServices,
+  servicePorts,
 ];
 
 const VERSION_KEY = 'schema_version';

@@ -9,6 +9,8 @@ export interface Tables {
   /** What was asked of the engine; `pending`: not done yet. */
   services: { id: string; name: string; pending: string | null; document: string; version: number };
   external_services: { id: string; name: string; document: string; version: number };
+  /** Ports of this machine that services have. `address` in its canonical form. */
+  service_ports: { port: number; protocol: string; address: string; kind: string; service_id: string };
   certificates: {
     id: string;
     source: string;

@@ -37,12 +37,16 @@ export function authoriseProxied(transit: Transit): boolean {
 }
 
 function isAllowed(policy: AuthPolicy, transit: Transit): boolean {
-  const { principal, hostname, path } = transit;
+  const { principal, hostname, path, connection } = transit;
   switch (policy.kind) {
     case 'none':
       return true;
     case 'token':
-      return principal.permissions.has(policy.permission) && mayTouch(principal, hostname);
+      return (
+        principal.permissions.has(policy.permission) &&
+        mayTouch(principal, hostname) &&
+        (!connection.guard || principal.kind === 'token')
+      );
     case 'oauth':
       return isPublic(policy, path) || admissionOf(transit, visitOf(transit, policy), principal) === 'in';
     default:

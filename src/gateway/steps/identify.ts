@@ -4,6 +4,7 @@ import { type ServedBy, servedBy } from '../../routes/decide.ts';
 import { type Authority, authorityOf, normaliseTarget, parseAuthority } from '../../routes/normalise.ts';
 import { countOf } from '../bearer.ts';
 import { isHttp2Request } from '../client.ts';
+import type { Guard } from '../guarded-ports.ts';
 import type { Kind, Transit } from '../transit.ts';
 
 /** @see {@link https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2 | RFC 9112 §3.2.2} */
@@ -20,9 +21,18 @@ export function identify(transit: Transit): boolean {
   transit.authority = authorityOf(authority.hostname, authority.port, transit.scheme);
   transit.path = parsed.path;
   transit.query = parsed.query;
+  if (transit.connection.guard) return identifyGuarded(transit, transit.connection.guard);
   const kind = kindOf(transit);
   if (kind === undefined) return notServed(transit);
   transit.kind = kind;
+  return false;
+}
+
+/** By the port it came to, whatever host it names: nothing else is served there, and nothing of it is public. */
+function identifyGuarded(transit: Transit, { label, match }: Guard): false {
+  transit.hostname = label;
+  transit.match = match;
+  transit.kind = transit.upgrade ? 'upgrade' : 'proxied';
   return false;
 }
 

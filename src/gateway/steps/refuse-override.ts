@@ -31,8 +31,10 @@ export function refuseOverride(transit: Transit): boolean {
   return false;
 }
 
-function isDecidedOtherwise({ snapshot, hostname, path, match }: Transit, text: string): boolean {
+function isDecidedOtherwise({ snapshot, hostname, path, match, connection }: Transit, text: string): boolean {
   const method = text.trim().toUpperCase();
   if (method === '') return false;
-  return methodsNotServed.has(method) || matchRequest(snapshot.table, hostname, method, path) !== match;
+  if (methodsNotServed.has(method)) return true;
+  // A guarded port has no routes.
+  return !connection.guard && matchRequest(snapshot.table, hostname, method, path) !== match;
 }
