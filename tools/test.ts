@@ -17,8 +17,9 @@ process.exitCode = run('node', [
   '--disable-warning=ExperimentalWarning',
   '--test',
   `--test-timeout=${TIMEOUT_MS}`,
-  // Node's own default leaves one core idle, which is half of a machine with two. A flag that is given counts instead.
-  `--test-concurrency=${availableParallelism()}`,
+  // One file more than there are cores: engines and CAs are waited for. Node's own default leaves a core idle, which is
+  // half of a machine with two. A flag that is given counts instead.
+  `--test-concurrency=${availableParallelism() + 1}`,
   ...flags,
   ...(files.length > 0 ? files : EVERY_TEST),
 ]);

@@ -79,7 +79,7 @@ suite('DNS-01, from create_proxy to the zone and back', { skip }, () => {
     const dnsServer = { host: first, port: 53 };
     const caddy = withoutCaddyCa === false ? await startCaddyCa({ httpPort, tlsPort, dnsServer }) : undefined;
     stack.use(caddy);
-    front = stack.use(await startAcmeFront(pebble));
+    front = stack.use(await startAcmeFront(pebble, { isHurried: true }));
     product = await startProduct({
       env: {
         OHP_HTTP_PORT: String(httpPort),

@@ -1,14 +1,18 @@
-/** Asks again until the answer is as wanted: for what happens off the request path, such as log records. */
-import { setImmediate as turn } from 'node:timers/promises';
+/**
+ * Asks again until the answer is as wanted: for what happens off the request path, such as log records. At first without
+ * a pause, then with longer ones: who asks all the time takes the time of who is asked.
+ */
+import { setTimeout as pause } from 'node:timers/promises';
 
 const PATIENCE_MS = 15_000;
+const MAX_PAUSE_MS = 20;
 
 export async function eventually<T>(ask: () => Promise<T | undefined>, what: string): Promise<T> {
   const deadline = Date.now() + PATIENCE_MS;
-  while (Date.now() < deadline) {
+  for (let pauseMs = 0; Date.now() < deadline; pauseMs = Math.min(pauseMs + 1, MAX_PAUSE_MS)) {
     const found = await ask();
     if (found !== undefined) return found;
-    await turn();
+    await pause(pauseMs);
   }
   throw new Error(`never came: ${what}`);
 }
