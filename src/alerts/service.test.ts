@@ -9,6 +9,7 @@ import { text } from 'node:stream/consumers';
 import test, { type TestContext } from 'node:test';
 import { DAY, HOUR, ManualClock, MINUTE } from '../core/clock.ts';
 import type { LogRecord } from '../core/record.ts';
+import type { Database } from '../store/database.ts';
 import { openSqlite } from '../store/sqlite.ts';
 import type { Alert } from './schema.ts';
 import { AlertService } from './service.ts';
@@ -281,4 +282,101 @@ test('of more alerts than are told the worst are, nothing that is still wrong is
     messages.filter(isSum).map(({ body }) => JSON.parse(body).data.status),
     ['raised', 'resolved', 'raised'],
   );
+});
+
+test('what was over and is wrong again is told again, after an hour, and at once when it is worse', async (t) => {
+  const { messages, url } = await receiver(t);
+  const { clock, start } = await world(t, url);
+  const { alerts, database } = await start();
+  await told(alerts, [expiring()]);
+  await told(alerts, []);
+  await told(alerts, [expiring()]);
+  assert.equal(messages.length, 2, 'not by turns');
+  clock.advance(HOUR);
+  await told(alerts, [expiring()]);
+  await told(alerts, [expiring()]);
+  await told(alerts, []);
+  await told(alerts, [expiring({ stage: 2, facts: { threshold_days: 7 } })]);
+  assert.deepEqual(statuses(messages), [
+    'certificate.expiring raised 14',
+    'certificate.expiring resolved 14',
+    'certificate.expiring raised 14',
+    'certificate.expiring resolved 14',
+    'certificate.expiring raised 7',
+  ]);
+  await told(alerts, []);
+  clock.advance(HOUR);
+  await told(alerts, []);
+  assert.deepEqual(await database.read.selectFrom('alerts').selectAll().execute(), []);
+});
+
+test('of two processes that see the same at once one tells it', async (t) => {
+  const { messages, url } = await receiver(t);
+  const { records, start } = await world(t, url);
+  const [one, two] = [await start(), await start()];
+  const change: Database['change'] = one.database.change.bind(one.database);
+  for (const current of [[expiring()], []]) {
+    // The other is through between the look of this one and its word.
+    const between = async (...args: Parameters<Database['change']>) => {
+      await told(two.alerts, current);
+      return change(...args);
+    };
+    t.mock.method(one.database, 'change', between, { times: 1 });
+    await told(one.alerts, current);
+  }
+  assert.deepEqual(
+    records.map(({ detail }) => detail?.status),
+    ['raised', 'resolved'],
+  );
+  assert.equal(messages.length, 2);
+});
+
+test('what is down now is told before what will be, when there are too many', async (t) => {
+  const { records, start } = await world(t, undefined);
+  const { alerts } = await start();
+  const later = Array.from({ length: MAX_ACTIVE }, (_, i) =>
+    expiring({ key: `certificate.expiring/${i}`, stage: 2 }),
+  );
+  const down = expiring({ key: 'certificate.failing/ord_1', code: 'certificate.failing', level: 'error' });
+  await told(alerts, [...later, down]);
+  assert.equal(records[0]?.detail?.code, 'certificate.failing');
+});
+
+test('what ended before it could be told is not told after its end', async (t) => {
+  const { messages, told: answer, url } = await receiver(t);
+  const { clock, start } = await world(t, url);
+  const { alerts } = await start();
+  answer.status = 503;
+  await told(alerts, [expiring()]);
+  answer.status = 204;
+  await told(alerts, []);
+  clock.advance(MINUTE);
+  await alerts.settle();
+  assert.deepEqual(statuses(messages), [
+    'certificate.expiring raised 14',
+    'certificate.expiring resolved 14',
+  ]);
+});
+
+test('what the receiver took is not sent again while the store can not be told of it', async (t) => {
+  const { messages, url } = await receiver(t);
+  const { clock, start } = await world(t, url);
+  const { alerts, database } = await start();
+  const change: Database['change'] = database.change.bind(database);
+  let isFull = false;
+  t.mock.method(database, 'change', (...args: Parameters<Database['change']>) =>
+    isFull ? Promise.reject(new Error('the disk is full')) : change(...args),
+  );
+  await alerts.reconcile('certificates', [expiring()]);
+  isFull = true;
+  await alerts.settle();
+  for (let minutes = 0; minutes < 5; minutes++) {
+    clock.advance(MINUTE);
+    await alerts.settle();
+  }
+  isFull = false;
+  clock.advance(MINUTE);
+  await alerts.settle();
+  assert.equal(messages.length, 1);
+  assert.deepEqual(await database.read.selectFrom('alert_deliveries').selectAll().execute(), []);
 });

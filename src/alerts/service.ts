@@ -3,11 +3,11 @@
  * set up, by a webhook. Who watches something says what is true now; what follows is decided here. Called by
  * `certificates/watch.ts` through `app.edge.ts`.
  */
-import { type Clock, DAY, MINUTE, type Timer } from '../core/clock.ts';
+import { type Clock, DAY, HOUR, MINUTE, type Timer } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
 import type { Log, LogRecord } from '../core/record.ts';
-import type { Database, Writer } from '../store/database.ts';
+import type { Database, Reader, Tables, Writer } from '../store/database.ts';
 import { type Alert, alertSchema } from './schema.ts';
 import { sendWebhook, type Webhook } from './webhook.ts';
 
@@ -19,8 +19,8 @@ const KEPT_UNTOLD_MS = 2 * DAY;
 const MAX_AT_ONCE = 20;
 /** Of a source, at once: more say nothing more, and the log has room for other things. */
 const MAX_ACTIVE = 1000;
-/** So that the same cause is not raised again; certificates are over by then. */
-const KEPT_RESOLVED_MS = 400 * DAY;
+/** What comes back sooner is not told again: two processes that see it differently would tell it by turns. */
+const KEPT_RESOLVED_MS = HOUR;
 
 export interface AlertOptions {
   database: Database;
@@ -39,6 +39,8 @@ export class AlertService implements AsyncDisposable {
   #timer: Timer | undefined;
   #delivering: Promise<void> | undefined;
   #again = false;
+  /** What the receiver took and the store could not be told of: it is not sent again. */
+  readonly #arrived = new Set<string>();
   /** Each is reported once. */
   readonly #unreadable = new Set<string>();
 
@@ -52,29 +54,24 @@ export class AlertService implements AsyncDisposable {
     this.deliver();
   }
 
-  /** `current`: everything of this source that is wrong now. What is new is raised, what is gone resolved. */
+  /**
+   * `current`: everything of this source that is wrong now. What is new is raised, what is gone resolved, and what comes
+   * back later raised again.
+   */
   async reconcile(source: string, current: readonly Alert[]): Promise<void> {
-    const { database, clock, maxActive = MAX_ACTIVE } = this.#options;
+    const { database, clock } = this.#options;
     const now = clock.now();
-    const all = new Set(current.map(({ key }) => key));
-    // The worst first, and always the same ones.
-    const worst = current
-      .toSorted((a, b) => b.stage - a.stage || (a.key < b.key ? -1 : 1))
-      .slice(0, maxActive);
-    const leftOut = all.size - worst.length;
-    const told = leftOut > 0 ? [...worst, leftOutAlert(source, { told: worst.length, leftOut })] : worst;
-    const wanted = new Map(told.map((alert) => [alert.key, alert]));
-    const rows = await database.read.selectFrom('alerts').selectAll().where('source', '=', source).execute();
-    // What is told in sum may be so again; every other key is of one cause.
-    const kept = rows.filter(({ key, resolved_at: at }) => at === null || key !== leftOutKey(source));
-    const known = new Map(kept.map((row) => [row.key, this.#read(row)?.stage ?? Infinity]));
-    const raised = [...wanted.values()].filter(({ key, stage }) => stage > (known.get(key) ?? -1));
-    const resolved = rows.filter(
-      (row) => row.resolved_at === null && !all.has(row.key) && !wanted.has(row.key),
-    );
-    const old = rows.filter(({ resolved_at: at }) => at !== null && at < now - KEPT_RESOLVED_MS);
-    if (raised.length + resolved.length + old.length === 0) return;
+    const known = await rowsOf(database.read, source);
+    if (isNothing(this.#difference(source, current, { known, now }))) return;
     await database.change({}, async (tx, afterCommit) => {
+      // Also so that no other process changes anything from here on: it may have told the same by now.
+      await tx
+        .deleteFrom('alerts')
+        .where('source', '=', source)
+        .where('resolved_at', '<=', now - KEPT_RESOLVED_MS)
+        .execute();
+      const rows = await rowsOf(tx, source);
+      const { raised, resolved } = this.#difference(source, current, { known: rows, now });
       for (const alert of raised) {
         const row = { document: JSON.stringify(alert), raised_at: now, resolved_at: null };
         await tx
@@ -87,11 +84,38 @@ export class AlertService implements AsyncDisposable {
       for (const row of resolved) {
         await tx.updateTable('alerts').set({ resolved_at: now }).where('key', '=', row.key).execute();
         const alert = this.#read(row);
-        if (alert) await this.#tell(tx, afterCommit, { alert, status: 'resolved' });
+        if (!alert) continue;
+        // Told after its end, it would seem to be so again.
+        const untold = bodyOf(alert, 'raised', row.raised_at);
+        await tx.deleteFrom('alert_deliveries').where('body', '=', untold).execute();
+        await this.#tell(tx, afterCommit, { alert, status: 'resolved' });
       }
-      for (const { key } of old) await tx.deleteFrom('alerts').where('key', '=', key).execute();
     });
     this.deliver();
+  }
+
+  #difference(
+    source: string,
+    current: readonly Alert[],
+    { known, now }: { known: readonly Row[]; now: number },
+  ): Difference {
+    const { maxActive = MAX_ACTIVE } = this.#options;
+    const all = new Set(current.map(({ key }) => key));
+    const worst = current.toSorted(byUrgency).slice(0, maxActive);
+    const leftOut = all.size - worst.length;
+    const told = leftOut > 0 ? [...worst, leftOutAlert(source, { told: worst.length, leftOut })] : worst;
+    const wanted = new Map(told.map((alert) => [alert.key, alert]));
+    const old = known.filter(({ resolved_at: at }) => at !== null && at <= now - KEPT_RESOLVED_MS);
+    // What is told in sum may be so again at once.
+    const standing = known.filter(
+      (row) => !old.includes(row) && (row.resolved_at === null || row.key !== leftOutKey(source)),
+    );
+    const stages = new Map(standing.map((row) => [row.key, this.#read(row)?.stage ?? Infinity]));
+    return {
+      raised: [...wanted.values()].filter(({ key, stage }) => stage > (stages.get(key) ?? -1)),
+      resolved: known.filter((row) => row.resolved_at === null && !all.has(row.key) && !wanted.has(row.key)),
+      old,
+    };
   }
 
   /** Sends what is due. One at a time: asked for meanwhile, it looks once more. */
@@ -128,11 +152,7 @@ export class AlertService implements AsyncDisposable {
         .insertInto('alert_deliveries')
         .values({
           id: newId('alt'),
-          body: JSON.stringify({
-            type: code,
-            timestamp: new Date(now).toISOString(),
-            data: { status, level, summary, ...(hostname !== undefined && { hostname }), ...facts },
-          }),
+          body: bodyOf(alert, status, now),
           attempts: 0,
           next_attempt_at: now,
           created_at: now,
@@ -169,22 +189,23 @@ export class AlertService implements AsyncDisposable {
         .selectFrom('alert_deliveries')
         .selectAll()
         .where('next_attempt_at', '<=', clock.now())
+        // What was never tried comes before what failed, or one that is not taken would hold up the others.
+        .orderBy('attempts')
         .orderBy('created_at')
         .orderBy('id')
         .limit(MAX_AT_ONCE)
         .execute();
       for (const { id, body, attempts } of due) {
         if (this.#stop.signal.aborted) return;
-        const fault = await sendWebhook(webhook, {
-          id,
-          body,
-          now: clock.now(),
-          signal: this.#stop.signal,
-          fetch,
-        });
+        const { signal } = this.#stop;
+        const fault = this.#arrived.has(id)
+          ? undefined
+          : await sendWebhook(webhook, { id, body, now: clock.now(), signal, fetch });
+        if (fault === undefined) this.#arrived.add(id);
         // On the way out nothing is a failure: it is sent after the next start.
         if (this.#stop.signal.aborted && fault !== undefined) return;
         await this.#settled({ id, attempts: attempts + 1, fault });
+        this.#arrived.delete(id);
       }
       if (due.length === MAX_AT_ONCE) this.#again = true;
     }
@@ -233,6 +254,34 @@ export class AlertService implements AsyncDisposable {
     const { log, clock } = this.#options;
     log.write({ time: clock.now(), kind: 'system', component: 'system', ...record });
   }
+}
+
+type Row = Tables['alerts'];
+
+interface Difference {
+  readonly raised: readonly Alert[];
+  readonly resolved: readonly Row[];
+  /** Resolved so long ago that it is forgotten. */
+  readonly old: readonly Row[];
+}
+
+const rowsOf = (from: Reader, source: string): Promise<Row[]> =>
+  from.selectFrom('alerts').selectAll().where('source', '=', source).execute();
+
+const isNothing = ({ raised, resolved, old }: Difference): boolean =>
+  raised.length + resolved.length + old.length === 0;
+
+/** The worst first, and always the same ones. */
+const byUrgency = (a: Alert, b: Alert): number =>
+  Number(b.level === 'error') - Number(a.level === 'error') || b.stage - a.stage || (a.key < b.key ? -1 : 1);
+
+function bodyOf(
+  { code, level, summary, hostname, facts }: Alert,
+  status: 'raised' | 'resolved',
+  at: number,
+): string {
+  const data = { status, level, summary, ...(hostname !== undefined && { hostname }), ...facts };
+  return JSON.stringify({ type: code, timestamp: new Date(at).toISOString(), data });
 }
 
 const leftOutKey = (source: string): string => `alerts.left_out/${source}`;

@@ -243,7 +243,8 @@ export class Orders extends OrderQueries {
   /** Writes a step of an order whose lease we hold. @throws LeaseLost; Held when a limit has no room for it */
   async step(order: StoredOrder, step: Step): Promise<StoredOrder> {
     const keyType = step.document?.key_type ?? order.document.key_type;
-    const key = step.isNewKey === true ? await newCertificateKey(keyType) : undefined;
+    const isKept = step.isNewKey === true && step.state !== 'abandoned';
+    const key = isKept ? await newCertificateKey(keyType) : undefined;
     return this.database.change({}, async (tx) => {
       const done = await this.stepIn(tx, order, step);
       if (key) await this.#putKey(tx, order.id, key);

@@ -97,6 +97,7 @@ function stepAfter(cause: unknown, situation: Situation): Step {
   const fault = faultOf(cause, situation);
   const failures = order.document.failures + 1;
   const event = eventOf(cause);
+  if (order.document.cancelled) return cancelledStep(fault, situation, event);
   const failed = cause instanceof ProofFailed ? { failedName: cause.hostname } : {};
   const other = fault.isOver ? otherChallenge(cause, situation) : undefined;
   // The names may still be shown to be ours in another way: that is tried at once, once.
@@ -120,6 +121,15 @@ function stepAfter(cause: unknown, situation: Situation): Step {
     event,
     ...failed,
   };
+}
+
+/** Its CA is asked until it says whether it has signed; no other one is. */
+function cancelledStep(fault: Fault, { order, now, restMs }: Situation, event: Step['event'] & object): Step {
+  if (fault.isOver)
+    return { state: 'abandoned', event: { ...event, text: `${event.text}; somebody had cancelled it` } };
+  const failures = order.document.failures + 1;
+  const waitMs = waitAfter({ ...fault, failures, restMs, seed: order.id });
+  return { document: { failures }, nextAttemptAt: now + waitMs, event };
 }
 
 /** Whoever asks on by hand has no attempt sooner than so long after one that failed. */
@@ -190,8 +200,13 @@ function unpublished(cause: Unpublished, { order, dns01, now, restMs }: Situatio
   const other = untried(hostname, 'dns-01', { order, dns01 });
   if (other) return { document: { ...other, failures }, nextAttemptAt: now, event };
   const waitMs = waitAfter({ consequence: 'retry_later', retryAfterMs, failures, restMs, seed: order.id });
+  const not_before = now + Math.max(retryAfterMs ?? 0, MIN_BETWEEN_MS);
   const stuck = stage !== 'not_visible' || failures >= STUCK_AFTER || order.document.stuck;
-  return { document: { failures, failed_proofs: {}, stuck }, nextAttemptAt: now + waitMs, event };
+  return {
+    document: { failures, failed_proofs: {}, stuck, not_before },
+    nextAttemptAt: now + waitMs,
+    event,
+  };
 }
 
 /** Where far more wait than there will be room for, not all of them come back for the one place that is free next. */

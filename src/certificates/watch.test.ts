@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { DAY, HOUR } from '../core/clock.ts';
+import { DAY, HOUR, ManualClock } from '../core/clock.ts';
+import { createEvents } from '../core/events.ts';
 import { system } from '../core/principal.ts';
 import { problem, unreachable } from './fake-ca.fixture.ts';
+import type { Entry } from './catalog.ts';
+import type { Issuance } from './issuance.ts';
 import { openWorld, type WorldOptions } from './ordering.fixture.ts';
+import { type CertificateAlert, watchOver } from './watch.ts';
 
 const NAME = 'a.company.io';
 
@@ -161,4 +165,23 @@ test('a CA that does not answer for a minute raises nothing; one that is away fo
     await turn();
   }
   assert.equal(told().length, 1);
+});
+
+test('of one certificate for thousands of hostnames the log is told of a thousand, and the message names ten', async () => {
+  const clock = new ManualClock();
+  const now = clock.now();
+  const entry = { id: 'crt_1', notBefore: now - 89 * DAY, notAfter: now + DAY, source: 'imported' };
+  const hostnames = Array.from({ length: 5000 }, (_, i) => `n${i}.company.io`);
+  const told: CertificateAlert[] = [];
+  await using watch = watchOver(
+    { clock, log: { write: () => undefined, enabled: () => false }, events: createEvents() },
+    {
+      issuance: { orders: { stuck: async () => [] } } as unknown as Issuance,
+      certificates: { used: () => [[entry as Entry, hostnames]] },
+      alerts: { reconcile: async (_source, current) => void told.push(...current) },
+    },
+  );
+  await watch.look();
+  assert.equal(told[0]?.lines.length, 1000);
+  assert.equal(told[0].summary.match(/company\.io/g)?.length, 10);
 });

@@ -21,6 +21,8 @@ const SOON_MS = SECOND;
 /** Of the hostnames and the words of a CA, in one alert. */
 const MAX_NAMES = 10;
 const MAX_WORDS = 500;
+/** Hostnames that the log is told of apart: below a wildcard there may be any number. */
+const MAX_LINES = 1000;
 
 /** After any of these something may be wrong, or right again. */
 const news = [
@@ -160,7 +162,7 @@ function expiring(entry: Entry, hostnames: readonly string[], now: number): Cert
       level: threshold.level,
       summary: summaryOf(hostnames),
       hostname,
-      lines: hostnames.map((one) => ({ hostname: one, summary: summaryOf([one]) })),
+      lines: hostnames.slice(0, MAX_LINES).map((one) => ({ hostname: one, summary: summaryOf([one]) })),
       facts: { certificate_id: id, not_after: ends, threshold_days: threshold.days, source },
     },
   ];

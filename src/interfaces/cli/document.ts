@@ -1,5 +1,5 @@
 /** An answer that is a document: printed as it is, or written into a new file that only its owner can read. */
-import { closeSync, openSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, openSync, unlinkSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { AppError, messageOf } from '../../core/errors.ts';
 import type { CliIo } from './io.ts';
@@ -18,7 +18,8 @@ export async function writeDocument(
   const full = resolve(cwd, path);
   const file = openNew(full);
   try {
-    writeSync(file, await ask());
+    // Whole or not at all: one write may take less than all of it.
+    writeFileSync(file, await ask());
     return full;
   } catch (cause) {
     unlinkSync(full);
