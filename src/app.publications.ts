@@ -15,6 +15,7 @@ import type {
   EdgePort,
   ProtectionPort,
   ProxiesPort,
+  PublishingPorts,
   ServicesPort,
 } from './publications/ports.ts';
 import { protectionOf } from './publications/schema.ts';
@@ -33,13 +34,13 @@ export interface PublicationParts {
   readonly database: Database;
   readonly clock: Clock;
   readonly log: Log;
-  readonly gateway: Gateway;
+  readonly gateway: Pick<Gateway, 'ask'>;
   readonly proxies: ProxyService;
-  readonly routes: RouteService;
-  readonly protection: ProtectionService;
+  readonly routes: Pick<RouteService, 'ofHostname'>;
+  readonly protection: Pick<ProtectionService, 'check' | 'protect'>;
   readonly certificates: CertificateService;
-  readonly issuance: Issuance;
-  readonly ordering: OrderingService;
+  readonly issuance: Pick<Issuance, 'cancel'> & { readonly orders: Pick<Issuance['orders'], 'openOfNames'> };
+  readonly ordering: Pick<OrderingService, 'prospect' | 'request'>;
   readonly listeners: () => readonly {
     readonly name: string;
     readonly at: { readonly address: string; readonly port: number } | undefined;
@@ -47,18 +48,15 @@ export interface PublicationParts {
 }
 
 export const openPublications = (parts: PublicationParts, keeper: ServiceKeeper): PublicationService =>
-  new PublicationService({
-    database: parts.database,
-    clock: parts.clock,
-    log: parts.log,
-    ports: {
-      services: servicesPort(keeper),
-      proxies: proxiesPort(parts),
-      protection: protectionPort(parts),
-      certificates: certificatesPort(parts),
-      edge: edgePort(parts),
-    },
-  });
+  new PublicationService({ ...parts, ports: publishingPorts(parts, keeper) });
+
+export const publishingPorts = (parts: PublicationParts, keeper: ServiceKeeper): PublishingPorts => ({
+  services: servicesPort(parts, keeper),
+  proxies: proxiesPort(parts),
+  protection: protectionPort(parts),
+  certificates: certificatesPort(parts),
+  edge: edgePort(parts),
+});
 
 /** What is gone already need not go. */
 async function unlessGone(work: Promise<unknown>): Promise<void> {
@@ -69,7 +67,11 @@ async function unlessGone(work: Promise<unknown>): Promise<void> {
   }
 }
 
-const servicesPort = (keeper: ServiceKeeper): ServicesPort => ({
+const servicesPort = ({ database }: PublicationParts, keeper: ServiceKeeper): ServicesPort => ({
+  async idOf(name) {
+    const query = database.read.selectFrom('services').select('id').where('name', '=', name);
+    return (await query.executeTakeFirst())?.id;
+  },
   prospect: (name, settings) => keeper.prospect(name, settings),
   fetchImage: (image, mode, caller) => keeper.fetchImage(image, mode, caller),
   create: ({ id, name, settings, healthyWithinMs }, { principal, signal, progress }) =>
@@ -86,14 +88,10 @@ const servicesPort = (keeper: ServiceKeeper): ServicesPort => ({
 });
 
 function proxiesPort({ proxies, routes, database }: PublicationParts): ProxiesPort {
-  const idOf = async (hostname: string) =>
-    (
-      await database.read
-        .selectFrom('proxies')
-        .select('id')
-        .where('hostname', '=', hostname)
-        .executeTakeFirst()
-    )?.id;
+  const idOf = async (hostname: string) => {
+    const query = database.read.selectFrom('proxies').select('id').where('hostname', '=', hostname);
+    return (await query.executeTakeFirst())?.id;
+  };
   return {
     check: (wanted, by) => proxies.check(wanted, by),
     create: (wanted, { principal }, id) => proxies.create(wanted, { principal }, id),
@@ -154,6 +152,8 @@ function certificatesPort({ certificates, ordering, issuance, clock }: Publicati
       }
     },
     async discard(hostname, kept) {
+      // One that was being made while its proxy went would stay.
+      await certificates.settled();
       for (const { id, document } of await issuance.orders.openOfNames([hostname])) {
         if (document.names.length !== 1) continue;
         const ended = await issuance.cancel(id, AbortSignal.timeout(CANCEL_MS));

@@ -31,6 +31,8 @@ export interface ServicesPort {
     wanted: { id: string; name: string; settings: ServiceSettings; healthyWithinMs: number },
     caller: Caller,
   ): Promise<ServiceDetails>;
+  /** Undefined: there is none. */
+  idOf(name: string): Promise<string | undefined>;
   /** Hostnames of proxies and ids of routes that lead to it; none where there is no such service. */
   users(name: string): Promise<string[]>;
   /** Only the one of this id; nothing happens where there is none. */

@@ -212,8 +212,10 @@ export class PublicationService {
       );
   }
 
-  async #requireUnused({ hostname, service, proxy_id }: PublicationRecord): Promise<void> {
+  async #requireUnused(record: PublicationRecord): Promise<void> {
+    const { hostname, service, proxy_id, service_id } = record;
     const { services, proxies } = this.#parts.ports;
+    if ((await services.idOf(service)) !== service_id) return;
     const isOurs = (await proxies.idOf(hostname)) === proxy_id;
     const own = isOurs ? [hostname, ...(await proxies.routes(hostname))] : [];
     const users = (await services.users(service)).filter((user) => !own.includes(user));
@@ -226,33 +228,34 @@ export class PublicationService {
   }
 
   async #effectsOf(record: PublicationRecord): Promise<Unpublished['steps']> {
-    const { hostname, service, proxy_id, certificates_before, keep_service } = record;
+    const { hostname, proxy_id, certificates_before } = record;
     const { proxies, certificates } = this.#parts.ports;
     const found = await proxies.idOf(hostname);
     const isOurs = found === proxy_id;
     const ids = certificates.of(hostname).filter((id) => !certificates_before.includes(id));
-    const volumes = volumesToGo(record);
+    const isNone = (found !== undefined && !isOurs) || ids.length === 0;
     return [
       {
         step: 'proxy',
         effect: isOurs
           ? `deletes the proxy of ${hostname}, with its routes and protection`
-          : `none: the proxy of ${hostname} is not the one that was made here`,
+          : `none: that of ${hostname} is gone, or not the one that was made here`,
       },
       {
         step: 'certificate',
-        effect:
-          (found !== undefined && !isOurs) || ids.length === 0
-            ? 'none was made for it alone'
-            : `deletes ${ids.join(', ')}, without revoking`,
+        effect: isNone ? 'none was made for it alone' : `deletes ${ids.join(', ')}, without revoking`,
       },
-      {
-        step: 'service',
-        effect: keep_service
-          ? `keeps the service ${service}`
-          : `deletes the service ${service}${volumes.length > 0 ? ` and its volumes ${volumes.join(', ')}` : ''}`,
-      },
+      { step: 'service', effect: await this.#serviceEffectOf(record) },
     ];
+  }
+
+  async #serviceEffectOf(record: PublicationRecord): Promise<string> {
+    const { service, service_id, keep_service } = record;
+    if ((await this.#parts.ports.services.idOf(service)) !== service_id)
+      return `none: that of the name ${service} is gone, or not the one that was made here`;
+    if (keep_service) return `keeps the service ${service}`;
+    const volumes = volumesToGo(record).join(', ');
+    return `deletes the service ${service}${volumes === '' ? '' : ` and its volumes ${volumes}`}`;
   }
 
   async #notFound(name: string): Promise<AppError> {
