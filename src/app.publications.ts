@@ -10,6 +10,7 @@ import type { Log } from './core/record.ts';
 import type { Gateway } from './gateway/gateway.ts';
 import type { ProtectionService } from './protection/service.ts';
 import type { ProxyService } from './proxies/service.ts';
+import { serviceOf } from './proxies/target-url.ts';
 import type {
   CertificatesPort,
   EdgePort,
@@ -22,6 +23,7 @@ import { protectionOf } from './publications/schema.ts';
 import { PublicationService } from './publications/service.ts';
 import { visit } from './publications/visit.ts';
 import type { RouteService } from './routes/service.ts';
+import type { ServiceAddresses } from './services/addresses.ts';
 import type { ServiceKeeper } from './services/service.ts';
 import type { Database } from './store/database.ts';
 
@@ -41,6 +43,7 @@ export interface PublicationParts {
   readonly certificates: CertificateService;
   readonly issuance: Pick<Issuance, 'cancel'> & { readonly orders: Pick<Issuance['orders'], 'openOfNames'> };
   readonly ordering: Pick<OrderingService, 'prospect' | 'request'>;
+  readonly addresses: Pick<ServiceAddresses, 'fault'>;
   readonly listeners: () => readonly {
     readonly name: string;
     readonly at: { readonly address: string; readonly port: number } | undefined;
@@ -166,8 +169,14 @@ function certificatesPort({ certificates, ordering, issuance, clock }: Publicati
   };
 }
 
-const edgePort = ({ gateway, listeners }: PublicationParts): EdgePort => ({
-  ask: (proxy, path, signal) => gateway.ask(proxy, path, signal),
+const edgePort = ({ gateway, addresses, listeners }: PublicationParts): EdgePort => ({
+  async ask(proxy, path, signal) {
+    const service = serviceOf(proxy.target_url);
+    // What is disabled is not followed: where it is has to be asked for.
+    const fault = service && (await addresses.fault(service));
+    if (fault !== undefined) throw new AppError('PRECONDITION_FAILED', fault);
+    return gateway.ask(proxy, path, signal);
+  },
   async visit(hostname, path, signal) {
     const at = listeners().find(({ name }) => name === 'https')?.at;
     if (!at) throw new AppError('UNAVAILABLE', 'this process does not listen for https');

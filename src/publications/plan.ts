@@ -142,7 +142,7 @@ function effectsOf(input: PublishInput, found: Found): [StepName, string][] {
   return [
     ['image', imageEffect(input, found.found)],
     ['service', serviceEffect(input, found)],
-    ['proxy', `makes a proxy for ${hostname} that leads to it, disabled for now`],
+    ['proxy', `makes a proxy for ${hostname} that leads to it, wherever it runs; disabled for now`],
     [
       'protection',
       protection

@@ -144,6 +144,7 @@ async function openNouns(
     issuers: ['ca'],
     publisher: served,
     targetStates: () => undefined,
+    services: { placeOf: () => ({ stay: undefined, reason: '' }), fault: async () => undefined },
     clientTrust: {
       require() {},
       describe: () => ({ problem: null, authorities: [], revocation_lists: [] }),
@@ -176,6 +177,7 @@ async function openNouns(
       usernameOf: () => 'ann',
     }),
     gateway: { ask: async () => edge.status },
+    addresses: { fault: async () => undefined },
     listeners: () => [],
   };
   return { proxies, certificates, ca, keepCertificate, parts };

@@ -42,9 +42,9 @@ export async function carryOut(work: Work): Promise<PlannedStep[]> {
     settings: settingsOf(input, port),
     healthyWithinMs: input.healthy_within_ms,
   };
-  const service = await ports.services.create(wanted, caller);
+  await ports.services.create(wanted, caller);
   await begin(work, 'proxy');
-  const made = { ...plan.proxy, target_url: targetFor(service, port) };
+  const made = { ...plan.proxy, target_url: targetFor(plan.service, port) };
   const proxy = await ports.proxies.create(made, caller, work.record.proxy_id);
   if (protection) {
     await begin(work, 'protection');
