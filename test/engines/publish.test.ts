@@ -6,6 +6,7 @@ import test, { after, before, suite } from 'node:test';
 import { configFile, generous } from '../support/callers.ts';
 import { IMAGE, startDocker, type TestEngine, withoutDocker } from '../support/docker.ts';
 import { eventually } from '../support/eventually.ts';
+import { asAdministrator, Guide, runShell } from '../support/guide.ts';
 import { type Product, startProduct } from '../support/product.ts';
 
 const HOST = 'blog.example.test';
@@ -29,7 +30,10 @@ else
       await docker.addImage(PORT_IMAGE, ['EXPOSE 8080/tcp']);
       product = await startProduct({
         env: {
-          OHP_CONFIG: configFile({ ...generous, services: { images: ['docker.io/contract/*'] } }),
+          OHP_CONFIG: configFile({
+            ...generous,
+            services: { images: ['docker.io/contract/*', 'docker.io/library/*'] },
+          }),
           OHP_DOCKER_SOCKET: docker.socket,
         },
       });
@@ -120,6 +124,25 @@ else
       const { status, body } = await publish({ port: 9999, healthy_within_ms: 1500 });
       assert.equal(status, 502, JSON.stringify(body));
       assert.match(JSON.stringify(body), /answer failed.*undone: proxy, service/);
+      assert.deepEqual(await world(), nothing);
+    });
+
+    test('the guide is a story that runs as it stands there', async () => {
+      const serve = 'echo hello > /data/index.html; exec httpd -f -p 80 -h /data';
+      await docker.addImage('nginx:1', [`CMD ${JSON.stringify(['sh', '-c', serve])}`]);
+      const guide = new Guide('publish-an-image');
+      const [plan = '', publishing = '', back = '', ...more] = guide.blocks('bash');
+      assert.deepEqual(more, []);
+      const env = asAdministrator(product);
+      const told = await runShell(plan, { env });
+      assert.equal(told.code, 0, told.err);
+      assert.deepEqual(await world(), nothing);
+      const made = await runShell(publishing, { env });
+      assert.equal(made.code, 0, made.err);
+      assert.match(made.err, /service: makes the service blog/);
+      assert.equal((await product.get('blog.example.com', '/')).body.trim(), 'hello');
+      const gone = await runShell(back, { env });
+      assert.equal(gone.code, 0, gone.err);
       assert.deepEqual(await world(), nothing);
     });
 
