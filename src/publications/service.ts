@@ -218,7 +218,8 @@ export class PublicationService {
     if ((await services.idOf(service)) !== service_id) return;
     const isOurs = (await proxies.idOf(hostname)) === proxy_id;
     const own = isOurs ? [hostname, ...(await proxies.routes(hostname))] : [];
-    const users = (await services.users(service)).filter((user) => !own.includes(user));
+    const others = (await services.users(service)).filter((user) => !own.includes(user));
+    const users = others.slice(0, MAX_TOLD);
     if (users.length > 0)
       throw new AppError(
         'PRECONDITION_FAILED',

@@ -2,6 +2,7 @@
 import { toTimestamp } from '../core/collection.ts';
 import { AppError } from '../core/errors.ts';
 import type { ContainerSpec } from './engine.ts';
+import { externalStore } from './external.ts';
 import { type KeeperParts, missingVolumes } from './keeping.ts';
 import { nothingLeft, type ServiceRecord } from './record.ts';
 import type { ServiceSettings } from './schema.ts';
@@ -23,10 +24,11 @@ export async function prospectOf(
   settings: ServiceSettings,
 ): Promise<Prospect> {
   const earlier = await parts.records.findAny(parts.database.read, name);
+  const external = await externalStore.find(parts.database.read, name);
   const isUndone = earlier?.pending === 'create' || earlier?.pending === 'delete';
   const newVolumes = await missingVolumes(parts, volumesOf(settings));
   return {
-    takenBy: isUndone ? undefined : earlier?.id,
+    takenBy: external?.id ?? (isUndone ? undefined : earlier?.id),
     fault: await faultOf(parts, name, settings, newVolumes),
     newVolumes,
     imagePorts: await portsOf(parts, settings.image),

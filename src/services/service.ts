@@ -39,7 +39,7 @@ import {
 } from './schema.ts';
 import { detailsOf } from './shown.ts';
 import { type Naming, volumesOf } from './spec.ts';
-import { placesOf, requireNoneLed } from './targets.ts';
+import { placesOf, requireNoneLed, targeting } from './targets.ts';
 import { untilUp } from './until-up.ts';
 
 const MAX_SERVICES = 5000;
