@@ -91,6 +91,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
   return {
     gateway,
     certificates,
+    issuance,
     ordering,
     proxies,
     routes,

@@ -21,6 +21,7 @@ import { createCommandService } from './admin/run-command.ts';
 import { openConnectors } from './app.connectors.ts';
 import { openEdge } from './app.edge.ts';
 import { openOAuth } from './app.oauth.ts';
+import { openPublications } from './app.publications.ts';
 import { openProtection } from './app.protection.ts';
 import type { StartFacts } from './banner.ts';
 import type { Config } from './config/config.ts';
@@ -136,6 +137,9 @@ async function construct(
   base.alerts.start();
   const created = await base.tokens.ensureAdministrator(config.admin_token);
   const { http, https, proxies } = await edge.open();
+  // It changes what is served, so that comes first.
+  const resumed = services.publications.resume();
+  stack.defer(() => resumed);
   stack.defer(async () => void (await Promise.all([edge.gateway.drain(), mcp.drain()])));
   const facts = {
     version,
@@ -256,13 +260,15 @@ function openServices(
     log_writer: logWriterProbe(() => log.stats(), clock),
   };
   const logs = createLogService({ sink: log, archive, clock });
+  const keeper = openKeeper(config, parts, stack);
   const services: Services = {
     proxies,
     routes,
     certificates,
     ordering,
     tokens,
-    services: openKeeper(config, parts, stack),
+    services: keeper,
+    publications: openPublications(parts, keeper),
     logs,
     connectors: openConnectors(config, { ...parts, logs }, stack),
     health: createHealthService({ probes, clock, log, version, startedAt: clock.now() }),

@@ -4,6 +4,7 @@ import { certificateOperations } from './certificates/operations.ts';
 import { connectorOperations } from './connectors/operations.ts';
 import { logsOperations } from './logs/operations.ts';
 import { oauthOperations } from './oauth/operations.ts';
+import { publicationOperations } from './publications/operations.ts';
 import { protectionOperations } from './protection/operations.ts';
 import { proxyOperations } from './proxies/operations.ts';
 import { routeOperations } from './routes/operations.ts';
@@ -21,6 +22,7 @@ export const operations = [
   ...oauthOperations,
   ...connectorOperations,
   ...serviceOperations,
+  ...publicationOperations,
   ...logsOperations,
   ...adminOperations,
 ] as const;

@@ -41,6 +41,8 @@ const VERBS = [
   'restart',
   'pull',
   'clean',
+  'publish',
+  'unpublish',
 ];
 /** Named by the product's contract, not by the grammar. */
 const OTHER_NAMES = ['echo', 'health_check', 'whoami', 'why_denied', 'what_changed'];

@@ -299,6 +299,12 @@ const story: Step[] = [
   { call: 'stop_service', input: { name: 'api' }, fails: 'INVALID_INPUT' },
   { call: 'delete_service', input: { name: 'api', version: 2 }, holds: /"name":"api"/ },
   {
+    call: 'publish_service',
+    input: () => ({ image: 'nginx:1', hostname: 'new.example.com', port: 80, ...key() }),
+    fails: 'UNAVAILABLE',
+  },
+  { call: 'unpublish_service', input: { name: 'new.example.com' }, fails: 'NOT_FOUND' },
+  {
     call: 'get_logs',
     input: { lines: 5, kind: 'access', path_prefix: '/hello', status_min: 200, verbose: true },
     holds: /"path":"\/hello"/,
@@ -361,6 +367,8 @@ const NOT_HERE: ReadonlySet<Name> = new Set([
   'get_service_logs',
   'get_service_stats',
   'pull_image',
+  'publish_service',
+  'unpublish_service',
   'request_certificate',
   'renew_certificate',
   'revoke_certificate',

@@ -84,6 +84,18 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     ],
     packages: ['ipaddr.js', 'zod'],
   },
+  // Carries settings of the others from their schemas to their services, which the composition root supplies.
+  publications: {
+    units: [
+      'core',
+      'store/database',
+      'protection/schema',
+      'proxies/certificate-choice',
+      'proxies/schema',
+      'services/schema',
+    ],
+    packages: ['zod'],
+  },
   logs: { units: ['core'], packages: ['better-sqlite3', 'zod'] },
   admin: { units: ['core'], packages: ['zod'] },
   gateway: {
@@ -115,6 +127,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
       'oauth',
       'protection',
       'proxies',
+      'publications',
       'routes',
       'services',
       'tokens',
@@ -128,6 +141,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
   'app.edge': { units: ['*'], packages: [] },
   'app.oauth': { units: ['*'], packages: [] },
   'app.protection': { units: ['*'], packages: [] },
+  'app.publications': { units: ['*'], packages: [] },
   'app.people': {
     units: ['core', 'gateway/client-address', 'oauth', 'store/database', 'tokens/service', 'users'],
     packages: [],

@@ -24,7 +24,7 @@ import type { Check, Preflight } from './preflight.ts';
 import { reportOf } from './order-report.ts';
 import type { Certificate, ListedCertificate, ToldCertificate } from './schema.ts';
 import type { CertificateService } from './service.ts';
-import { askedFirst } from './wishes.ts';
+import { askedFirst, issuersFor } from './wishes.ts';
 
 /** How long a call waits for its certificate. */
 const WAIT_MS = 60 * SECOND;
@@ -90,6 +90,21 @@ export class OrderingService {
       caller,
     );
     return this.#outcome(order.id, caller);
+  }
+
+  /** Who would be asked for a certificate, where a proxy wants these issuers; else why nobody. */
+  prospect(
+    hostname: string,
+    wished: readonly string[] | undefined,
+  ): { issuer: string; why?: undefined } | { issuer?: undefined; why: string } {
+    const { issuance, dns01 } = this.#options;
+    const { settings } = issuance;
+    if (settings.off !== undefined) return { why: settings.off };
+    const issuers = issuersFor([hostname], settings, () => ({ issuers: wished }));
+    const { issuer, reasons } = chooseIssuer([hostname], { issuers }, dns01);
+    if (issuer) return { issuer: issuer.name };
+    const why = reasons.map((each) => `${each.issuer}: ${each.why}`).join('; ');
+    return { why: why === '' ? 'none other is wanted' : why };
   }
 
   async renew(id: string, caller: Caller) {

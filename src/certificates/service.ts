@@ -111,6 +111,12 @@ export class CertificateService implements AsyncDisposable {
     }
   }
 
+  /** Resolves when nothing is being issued beside who asked for it. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#background);
+    await this.#parts.internal.settle();
+  }
+
   /** What the next handshake for it gets; undefined when it is not served, or has none yet. */
   inUse(hostname: string): Entry | undefined {
     const name = this.#servedAs(hostname);
@@ -285,8 +291,7 @@ export class CertificateService implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#renewal.cancel();
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
-    await Promise.all(this.#background);
-    await this.#parts.internal.settle();
+    await this.settled();
   }
 
   #put(certificate: Certificate): void {

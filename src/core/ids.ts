@@ -6,6 +6,7 @@ export type IdPrefix =
   | 'rte'
   | 'crt'
   | 'svc'
+  | 'pub'
   | 'ord'
   | 'alt'
   | 'tsk'

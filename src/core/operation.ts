@@ -148,7 +148,12 @@ export function defineOperation<
 }
 
 // oxlint-disable-next-line typescript/no-explicit-any -- inference position only
-type ServicesOf<O> = O extends { handler: (input: any, context: any, services: infer S) => any } ? S : never;
+type ServicesOf<O> = O extends { handler: (input: any, context: any, services: infer S) => any }
+  ? // Of who takes none: among the others it would stand for anything.
+    unknown extends S
+    ? never
+    : S
+  : never;
 type Intersection<U> = (U extends unknown ? (u: U) => void : never) extends (i: infer I) => void ? I : never;
 
 /** What the composition root has to supply so that every operation in the list can run. */

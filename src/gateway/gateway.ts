@@ -13,6 +13,7 @@ import { type OwnAddress, ownAddresses } from '../proxies/target-policy.ts';
 import { noServices, type Whereabouts } from '../proxies/target-url.ts';
 import type { Publisher, Route } from '../routes/schema.ts';
 import type { TargetState } from '../proxies/load-balancing.ts';
+import { askTarget, questionsFor } from './ask-target.ts';
 import { Balancers } from './balancing.ts';
 import { TrustedPeers } from './client-address.ts';
 import { ControlHosts } from './control-hosts.ts';
@@ -81,6 +82,8 @@ export interface Gateway extends AsyncDisposable {
   /** How the targets of a proxy stand, in the order in which they are set; undefined: there are not several. */
   targets(proxyId: string): TargetState[] | undefined;
   readonly guardedPorts: GuardedPorts;
+  /** The status of what `target_url` of a proxy answers at a path below it, as a request would reach it. */
+  ask(proxy: Proxy, path: string, signal: AbortSignal): Promise<number>;
   /** Where browsers sign in for protected hostnames that they reach over this scheme. */
   siteIssuer(scheme: 'http' | 'https'): string;
 }
@@ -119,6 +122,11 @@ export function createGateway(options: GatewayOptions): Gateway {
     drain,
     guardedPorts,
     targets: (proxyId) => core.balancers.states(proxyId),
+    async ask(proxy, path, signal) {
+      const { services = noServices } = options;
+      const question = questionsFor(proxy.target_url, { proxy, path, isOneOfSeveral: false, services });
+      return askTarget(question(), core, signal);
+    },
     siteIssuer: (scheme) => core.hosts.siteIssuer(scheme, core.ports),
     connections: () => ({
       open: sockets.open,

@@ -7,12 +7,10 @@ import type { Clock, Timer } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import type { BalancedTarget, HealthCheck } from '../proxies/load-balancing.ts';
 import type { Proxy } from '../proxies/schema.ts';
-import { pathOf } from '../routes/match.ts';
-import { serviceOf, type Stay, type Whereabouts } from '../proxies/target-url.ts';
-import type { Target } from './dialer.ts';
+import type { Whereabouts } from '../proxies/target-url.ts';
+import { askTarget, questionsFor, type TargetQuestion } from './ask-target.ts';
 import { gatewayLimits } from './settings.ts';
-import { targetOf } from './target-of.ts';
-import type { Upstream, Upstreams } from './upstream.ts';
+import type { Upstreams } from './upstream.ts';
 
 const FIRST_ERROR = 400;
 
@@ -50,47 +48,17 @@ export function startChecks({ proxy, slots }: CheckedGroup, options: ChecksOptio
     return undefined;
   }
   const checks = slots.map(({ endpoint, target }) => {
-    const ask = questionsFor(target.url, { proxy, settings, services: options.services });
+    const { path } = settings;
+    const ask = questionsFor(target.url, { proxy, path, isOneOfSeveral: true, services: options.services });
     return new Check(endpoint, { settings, ask }, options);
   });
   return { stop: () => checks.forEach((check) => check.stop()) };
 }
 
-interface Question {
-  readonly target: Target;
-  readonly path: string;
-  readonly host: string;
-}
-
 interface Asked {
   readonly settings: HealthCheck;
   /** @throws when there is nobody to ask. */
-  readonly ask: () => Question;
-}
-
-interface Asking {
-  readonly proxy: Proxy;
-  readonly settings: HealthCheck;
-  readonly services: Pick<Whereabouts, 'placeOf'>;
-}
-
-function questionsFor(text: string, { proxy, settings, services }: Asking): () => Question {
-  const isOwnName = proxy.preserve_host && !proxy.hostname.startsWith('*');
-  const questionAt = (base: string, host: string, stay?: Stay): Question => ({
-    target: targetOf(new URL(base), { proxy, isOneOfSeveral: true, stay }),
-    path: `${stay ? pathOf(base) : ''}${pathOf(text)}${settings.path}`,
-    host: isOwnName ? proxy.hostname : host,
-  });
-  const service = serviceOf(text);
-  if (!service) {
-    const question = questionAt(text, new URL(text).host);
-    return () => question;
-  }
-  const place = services.placeOf(service);
-  return () => {
-    if (!place.stay) throw new Error(place.reason);
-    return questionAt(place.stay.url, place.stay.host, place.stay);
-  };
+  readonly ask: () => TargetQuestion;
 }
 
 class Check implements Checks {
@@ -135,27 +103,11 @@ class Check implements Checks {
 
   async #ask(signal: AbortSignal): Promise<string | undefined> {
     const { settings, ask } = this.#asked;
-    const { clock, upstreams } = this.#options;
-    let upstream: Upstream | undefined;
     try {
-      const { target, path, host } = ask();
-      upstream = upstreams.of(target);
-      upstream.inFlight++;
-      const { statusCode, body } = await upstream.pool.request({
-        method: 'GET',
-        path,
-        headers: { host, 'user-agent': 'ohp-health-check' },
-        signal,
-      });
-      await body.dump({ limit: gatewayLimits.healthCheckBytes, signal });
-      return isWell(statusCode, settings) ? undefined : `status ${statusCode}`;
+      const status = await askTarget(ask(), this.#options, signal);
+      return isWell(status, settings) ? undefined : `status ${status}`;
     } catch (error) {
       return messageOf(error); // That it can't be asked is what was asked for.
-    } finally {
-      if (upstream) {
-        upstream.inFlight--;
-        upstream.usedAt = clock.now();
-      }
     }
   }
 }

@@ -127,6 +127,11 @@ export class ProtectionService {
     );
   }
 
+  /** @throws AppError INVALID_INPUT for a user that there is not */
+  check(allow: AllowList): void {
+    this.#withIds(allow, 'allow');
+  }
+
   /** Names are given away again when their user is gone; ids are not. */
   #withIds(allow: AllowList, where: string): AllowList {
     const users = allow.users.map((name) => {

@@ -125,24 +125,31 @@ export class ProxyService {
       : this.#options.clientTrust.describe(client_auth, this.#options.clock.now());
   }
 
+  /** @throws AppError what `create` would say now, whatever the target */
+  async check(
+    wanted: Omit<ProxySettings, 'target_url'> & { hostname: string },
+    { principal }: Pick<Caller, 'principal'>,
+  ): Promise<void> {
+    this.#requireSense(wanted, principal);
+    await this.#requireFree(this.#options.database.read, wanted.hostname);
+  }
+
+  /** `id`: known before to who has to find it again. */
   async create(
     { hostname, ...settings }: ProxySettings & { hostname: string },
     context: Caller,
+    id: string = newId('prx'),
   ): Promise<Proxy> {
-    requireHostname(context.principal, hostname);
-    this.#requireServable(hostname);
+    this.#requireSense({ ...settings, hostname }, context.principal);
     this.#requireTargets(settings);
     requireMayName(context.principal, urlsOf(settings));
     await requireServices(context.principal, urlsOf(settings), this.#options.services);
-    this.#requireClientAuth(settings.client_auth);
-    requireScheme(settings);
-    requireChoice(settings.certificate, { hostname, known: this.#options.issuers });
     return this.#options.database.change(context, async (tx, afterCommit) => {
       await this.#requireFree(tx, hostname);
       const now = toTimestamp(this.#options.clock.now());
       const proxy: Proxy = {
         ...settings,
-        id: newId('prx'),
+        id,
         hostname,
         owner: context.principal.id,
         version: 1,
@@ -284,6 +291,17 @@ export class ProxyService {
       .executeTakeFirstOrThrow();
     if (Number(count) >= MAX_PROXIES)
       throw new AppError('PRECONDITION_FAILED', `there are ${MAX_PROXIES} proxies, which is the limit`);
+  }
+
+  #requireSense(
+    { hostname, ...settings }: Omit<ProxySettings, 'target_url'> & { hostname: string },
+    principal: Principal,
+  ): void {
+    requireHostname(principal, hostname);
+    this.#requireServable(hostname);
+    this.#requireClientAuth(settings.client_auth);
+    requireScheme(settings);
+    requireChoice(settings.certificate, { hostname, known: this.#options.issuers });
   }
 
   #requireServable(hostname: string): void {

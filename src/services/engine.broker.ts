@@ -34,6 +34,7 @@ export function createBrokerEngine(options: BrokerClientOptions): ContainerEngin
     },
     list: (given) => ask('list', [given]),
     inspect: (ref) => ask('inspect', [ref]),
+    check: (spec) => tell('check', spec),
     create: (spec) => ask('create', [spec]),
     start: (ref) => tell('start', ref),
     stop: async (ref, given = {}) => void (await ask('stop', [ref, given], longest(given))),

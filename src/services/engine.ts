@@ -57,6 +57,8 @@ export interface ContainerEngine {
   list(options: { all: boolean }): Promise<readonly Container[]>;
   /** @param ref id or name, here and below */
   inspect(ref: string): Promise<ContainerDetails>;
+  /** What the policy says of it, as `create` would; nothing is made. */
+  check(spec: ContainerSpec): Promise<void>;
   /** Made, not started. NOT_FOUND when the image is not here: pull it first. */
   create(spec: ContainerSpec): Promise<Created>;
   /** Nothing happens to one that runs. */

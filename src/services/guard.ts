@@ -16,7 +16,14 @@ import type {
   DriverVolume,
 } from './engine.driver.ts';
 import * as schema from './engine.schema.ts';
-import type { Container, ContainerDetails, ContainerEngine, ParsedSpec, PolicyFault } from './engine.ts';
+import type {
+  Container,
+  ContainerDetails,
+  ContainerEngine,
+  ContainerPlan,
+  ParsedSpec,
+  PolicyFault,
+} from './engine.ts';
 import {
   decide,
   decideImage,
@@ -55,6 +62,9 @@ export function guard(driver: ContainerDriver, options: GuardOptions): Container
     async inspect(ref) {
       const [found, disguised] = await Promise.all([driver.inspect(checkedRef(ref)), gate.disguised()]);
       return shownDetails(found, gate.standing(found, disguised));
+    },
+    async check(given) {
+      await allowed(driver, options, given);
     },
     create(given) {
       // One after the other: together they could be more than there may be.
@@ -185,10 +195,7 @@ async function create(
   given: unknown,
 ): ReturnType<ContainerEngine['create']> {
   const { policy } = options;
-  const spec = checked(schema.containerSpecSchema, given);
-  const decision = decide(policy, spec, await factsOf(driver, options, spec));
-  if ('faults' in decision) throw refused(decision.faults);
-  const { plan } = decision;
+  const plan = await allowed(driver, options, given);
   const [image, containers, disguised] = await Promise.all([
     driver.inspectImage(plan.image),
     driver.list({ all: true }),
@@ -205,6 +212,18 @@ async function create(
       `there are ${own.length} containers of this installation, and services.max_containers is ${policy.max_containers}`,
     );
   return driver.create(plan);
+}
+
+/** @throws AppError INVALID_INPUT with all that the policy does not let through. */
+async function allowed(
+  driver: ContainerDriver,
+  options: GuardOptions,
+  given: unknown,
+): Promise<ContainerPlan> {
+  const spec = checked(schema.containerSpecSchema, given);
+  const decision = decide(options.policy, spec, await factsOf(driver, options, spec));
+  if ('faults' in decision) throw refused(decision.faults);
+  return decision.plan;
 }
 
 async function factsOf(driver: ContainerDriver, options: GuardOptions, spec: ParsedSpec): Promise<Facts> {

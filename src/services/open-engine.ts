@@ -84,6 +84,7 @@ function whenAsked(open: () => Promise<ContainerEngine>): ContainerEngine {
     ping: async () => (await engine()).ping(),
     list: async (options) => (await engine()).list(options),
     inspect: async (ref) => (await engine()).inspect(ref),
+    check: async (spec) => (await engine()).check(spec),
     create: async (spec) => (await engine()).create(spec),
     start: async (ref) => (await engine()).start(ref),
     stop: async (ref, options) => (await engine()).stop(ref, options),

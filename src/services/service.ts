@@ -25,6 +25,7 @@ import {
 import { openGuards, type PortGuards } from './guarded.ts';
 import { currentOf, type KeeperParts, makeContainer, missingVolumes, settle } from './keeping.ts';
 import { type PortParts, withPorts } from './port-choice.ts';
+import { type Prospect, prospectOf } from './prospect.ts';
 import { ensureImage, type Telling, tellingOf } from './pull.ts';
 import { requireEngine } from './require-engine.ts';
 import { claimsOf, createRecordStore, nothingLeft, recordSchema, type ServiceRecord } from './record.ts';
@@ -38,7 +39,7 @@ import {
 } from './schema.ts';
 import { detailsOf } from './shown.ts';
 import { type Naming, volumesOf } from './spec.ts';
-import { placesOf, requireNoneLed } from './targets.ts';
+import { placesOf, requireNoneLed, targeting } from './targets.ts';
 import { untilUp } from './until-up.ts';
 
 const MAX_SERVICES = 5000;
@@ -66,13 +67,26 @@ export interface Starting {
   healthy_within_ms: number;
 }
 
+export interface Deletion {
+  version?: number | undefined;
+  force: boolean;
+  /** All that it has, or those of these names; never one that another service has. */
+  deleteVolumes: boolean | readonly string[];
+  /** Only the service of this id: there may be another one of its name by now. */
+  id?: string | undefined;
+}
+
 export interface ServiceKeeper extends ServiceDirectory {
   readonly engine: ContainerEngine;
   readonly clock: Clock;
   readonly external: ExternalServices;
   get(name: string, caller: Pick<Caller, 'principal'>): Promise<ServiceDetails>;
+  /** What `create` would find and do. @throws AppError UNAVAILABLE without an engine. */
+  prospect(name: string, settings: ServiceSettings): Promise<Prospect>;
+  /** As `create` fetches it first. */
+  fetchImage(image: string, mode: PullMode, caller: Pick<Caller, 'progress' | 'signal'>): Promise<void>;
   create(
-    wanted: Starting & { name: string; start: boolean; settings: ServiceSettings },
+    wanted: Starting & { name: string; start: boolean; settings: ServiceSettings; id?: string | undefined },
     caller: Caller,
   ): Promise<ServiceDetails>;
   start(name: string, caller: Caller): Promise<ServiceDetails>;
@@ -83,10 +97,9 @@ export interface ServiceKeeper extends ServiceDirectory {
     change: Starting & { changes: ServiceChanges; version: number | undefined },
     caller: Caller,
   ): Promise<ServiceDetails>;
-  delete(
-    name: string,
-    how: { version: number | undefined; force: boolean; deleteVolumes: boolean },
-  ): Promise<{ name: string }>;
+  /** Hostnames of proxies and ids of routes that lead to it. */
+  users(name: string): Promise<string[]>;
+  delete(name: string, how: Deletion): Promise<{ name: string }>;
   cleanUp(how: { plan: string | undefined; volumes: boolean }): Promise<CleanUp>;
   /** The container of a service, for who looks at it only. */
   containerOf(name: string): Promise<string>;
@@ -118,6 +131,13 @@ export function createServiceKeeper(options: ServiceOptions): ServiceKeeper {
     external: createExternalServices(options),
     ...createDirectory(parts),
     get: async (name, { principal }) => shown(parts, await recordOf(parts, name), principal),
+    async prospect(name, settings) {
+      requireSense(settings);
+      await requireEngine(parts);
+      return prospectOf(parts, name, settings);
+    },
+    fetchImage: (image, mode, caller) =>
+      ensureImage(parts.engine, image, { mode, telling: tellingOf(caller) }),
     create: (wanted, caller) => inTurn(wanted.name, () => create(parts, wanted, caller)),
     start: (name, caller) => changing(name, (record) => run(parts, record, 'start', caller)),
     restart: (name, caller) => changing(name, (record) => run(parts, record, 'restart', caller)),
@@ -127,6 +147,7 @@ export function createServiceKeeper(options: ServiceOptions): ServiceKeeper {
         requireVersion(name, change.version, record.version);
         return update(parts, record, change, caller);
       }),
+    users: async (name) => usersOf(parts, await recordOf(parts, name)),
     delete: (name, how) => inTurn(name, () => remove(parts, name, how)),
     cleanUp: (how) => cleanUp({ ...parts, isBusy: (name) => inTurn.isBusy(name) }, how),
     async containerOf(name) {
@@ -233,7 +254,7 @@ async function makeService(
   const { records, database } = parts;
   const now = toTimestamp(parts.clock.now());
   const record: ServiceRecord = {
-    id: newId('svc'),
+    id: wanted.id ?? newId('svc'),
     name,
     owner: caller.principal.id,
     version: 1,
@@ -413,10 +434,10 @@ function changed(settings: KeptSettings, { environment, ...changes }: ServiceCha
 async function remove(
   parts: Parts,
   name: string,
-  { version, force, deleteVolumes }: Parameters<ServiceKeeper['delete']>[1],
+  { version, force, deleteVolumes, id }: Deletion,
 ): Promise<{ name: string }> {
   const record = await parts.records.findAny(parts.database.read, name);
-  if (!record) throw noService(name);
+  if (!record || (id !== undefined && id !== record.id)) throw noService(name);
   const { settings } = record;
   requireVersion(name, version, record.version);
   await requireEngine(parts);
@@ -424,10 +445,21 @@ async function remove(
   if (!force) await requireNoneLed(parts.database.read, name, places);
   const doomed = await mark(parts, record, {
     pending: 'delete',
-    doomed_volumes: [...record.doomed_volumes, ...(deleteVolumes ? volumesOf(settings) : [])],
+    doomed_volumes: [...record.doomed_volumes, ...doomedOf(settings, deleteVolumes)],
   });
   await settle(parts, doomed);
   return { name };
+}
+
+const doomedOf = (settings: ServiceSettings, which: Deletion['deleteVolumes']): readonly string[] => {
+  if (which === true) return volumesOf(settings);
+  return which === false ? [] : which;
+};
+
+/** Proxies and routes that lead to it. */
+async function usersOf(parts: Parts, record: ServiceRecord): Promise<string[]> {
+  const places = placesOf(record.settings, await containerDetails(parts, record));
+  return targeting(parts.database.read, record.name, places);
 }
 
 async function finish(parts: Parts, name: string): Promise<void> {

@@ -127,7 +127,7 @@ export async function setUpServices(options: SetUp = {}) {
       services: rows.map(({ name, pending, version }) => `${name} ${pending ?? 'done'} ${version}`).sort(),
     };
   }
-  return { call, world, faults, driver, database, open, services, progress, changed };
+  return { call, world, faults, engine, driver, database, open, services, progress, changed };
 }
 
 export const nothing = { containers: [], networks: [], volumes: [], services: [] };

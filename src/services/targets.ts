@@ -53,8 +53,8 @@ function published(address: string, port: number): Place[] {
 /** Of a proxy, which may have several targets, or of a route. */
 const documentSchema = z.looseObject({ target_url: z.string(), load_balancing: loadBalancing.optional() });
 
-/** @param service its name, as targets say it */
-async function targeting(db: Reader, service: string, places: readonly Place[]): Promise<string[]> {
+/** Hostnames of proxies and ids of routes. @param service its name, as targets say it */
+export async function targeting(db: Reader, service: string, places: readonly Place[]): Promise<string[]> {
   const [proxies, routes] = await Promise.all([
     db.selectFrom('proxies').select(['hostname', 'document']).execute(),
     db.selectFrom('routes').select(['id', 'document']).execute(),
@@ -63,15 +63,12 @@ async function targeting(db: Reader, service: string, places: readonly Place[]):
     ...proxies.map(({ hostname, document }) => ({ name: hostname, document })),
     ...routes.map(({ id, document }) => ({ name: id, document })),
   ];
-  return named
-    .filter(({ document }) => leadsTo(document, service, places))
-    .slice(0, MAX_TOLD)
-    .map(({ name }) => name);
+  return named.filter(({ document }) => leadsTo(document, service, places)).map(({ name }) => name);
 }
 
 /** @throws AppError PRECONDITION_FAILED with who leads to it. */
 export async function requireNoneLed(db: Reader, service: string, places: readonly Place[]): Promise<void> {
-  const users = await targeting(db, service, places);
+  const users = (await targeting(db, service, places)).slice(0, MAX_TOLD);
   if (users.length === 0) return;
   throw new AppError(
     'PRECONDITION_FAILED',

@@ -6,6 +6,7 @@ import { accountContacts, issuanceIndexes, keysOfOrders } from './migrations.iss
 import { alerts } from './migrations.alerts.ts';
 import { servicePorts } from './migrations.service-ports.ts';
 import { externalServices, services } from './migrations.services.ts';
+import { publications } from './migrations.publications.ts';
 import { mcpTasks, taskNeeds } from './migrations.tasks.ts';
 import { identityFacts, oauth } from './migrations.oauth.ts';
 import type { Tables } from './schema.ts';
@@ -143,6 +144,7 @@ export const migrations: readonly Migration[] = [
   services,
   externalServices,
   servicePorts,
+  publications,
 ];
 
 const VERSION_KEY = 'schema_version';

@@ -69,7 +69,7 @@ const refusedToConfined = [
 ];
 /** People, clients and containers belong to all hostnames. */
 const isRefusedToConfined = (call: string): boolean =>
-  refusedToConfined.includes(call) || /^\S+ \/v1\/(?:users|clients|services)(?:\/|$)/.test(call);
+  refusedToConfined.includes(call) || /^\S+ \/v1\/(?:users|clients|services|publications)(?:\/|$)/.test(call);
 
 const endpoints = (await product.api('GET', '/v1/endpoints?limit=200')).body.endpoints as Endpoint[];
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'PROPFIND'];
@@ -130,6 +130,7 @@ test('incident 01: what an endpoint asks for is the permission of what it touche
     'image-pulls': 'services',
     'services-clean-up': 'services',
     'external-services': 'services',
+    publications: 'services',
     endpoints: 'system',
     keys: 'system',
   };

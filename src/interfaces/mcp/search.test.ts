@@ -65,6 +65,17 @@ test('words that every question has decide nothing, and what fits less than half
   assert.equal((await find('proxies')).names.length, 5);
 });
 
+test('an image that is to run behind a hostname is one call, which is found before its parts', async () => {
+  for (const query of [
+    'run this blog image behind blog.example.com',
+    'create app from image with hostname and certificate',
+    'publish a container under a domain',
+    'deploy image behind hostname',
+  ])
+    assert.equal((await find(query)).names[0], 'publish_service', query);
+  assert.equal((await find('unpublish the blog, take it down')).names[0], 'unpublish_service');
+});
+
 test('more matches than are shown are counted, and the cap holds whatever is asked', async () => {
   const { hint, names } = await find('list', { limit: 2 });
   assert.equal(names.length, 2);

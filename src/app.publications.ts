@@ -1,0 +1,185 @@
+/** The part of the composition root that gives publications what they ask of the others. */
+import type { CertificateService } from './certificates/service.ts';
+import type { Issuance } from './certificates/issuance.ts';
+import type { OrderingService } from './certificates/ordering.ts';
+import { hasEnded } from './certificates/cancelling.ts';
+import { type Clock, MINUTE } from './core/clock.ts';
+import { AppError } from './core/errors.ts';
+import { system } from './core/principal.ts';
+import type { Log } from './core/record.ts';
+import type { Gateway } from './gateway/gateway.ts';
+import type { ProtectionService } from './protection/service.ts';
+import type { ProxyService } from './proxies/service.ts';
+import { serviceOf } from './proxies/target-url.ts';
+import type {
+  CertificatesPort,
+  EdgePort,
+  ProtectionPort,
+  ProxiesPort,
+  PublishingPorts,
+  ServicesPort,
+} from './publications/ports.ts';
+import { protectionOf } from './publications/schema.ts';
+import { PublicationService } from './publications/service.ts';
+import { visit } from './publications/visit.ts';
+import type { RouteService } from './routes/service.ts';
+import type { ServiceAddresses } from './services/addresses.ts';
+import type { ServiceKeeper } from './services/service.ts';
+import type { Database } from './store/database.ts';
+
+/** For the order of a publication, which may take several attempts. */
+const CERTIFICATE_MS = 5 * MINUTE;
+/** For the CA to say whether it has signed what is not wanted any more. */
+const CANCEL_MS = MINUTE;
+
+export interface PublicationParts {
+  readonly database: Database;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly gateway: Pick<Gateway, 'ask'>;
+  readonly proxies: ProxyService;
+  readonly routes: Pick<RouteService, 'ofHostname'>;
+  readonly protection: Pick<ProtectionService, 'check' | 'protect'>;
+  readonly certificates: CertificateService;
+  readonly issuance: Pick<Issuance, 'cancel'> & { readonly orders: Pick<Issuance['orders'], 'openOfNames'> };
+  readonly ordering: Pick<OrderingService, 'prospect' | 'request'>;
+  readonly addresses: Pick<ServiceAddresses, 'fault'>;
+  readonly listeners: () => readonly {
+    readonly name: string;
+    readonly at: { readonly address: string; readonly port: number } | undefined;
+  }[];
+}
+
+export const openPublications = (parts: PublicationParts, keeper: ServiceKeeper): PublicationService =>
+  new PublicationService({ ...parts, ports: publishingPorts(parts, keeper) });
+
+export const publishingPorts = (parts: PublicationParts, keeper: ServiceKeeper): PublishingPorts => ({
+  services: servicesPort(parts, keeper),
+  proxies: proxiesPort(parts),
+  protection: protectionPort(parts),
+  certificates: certificatesPort(parts),
+  edge: edgePort(parts),
+});
+
+/** What is gone already need not go. */
+async function unlessGone(work: Promise<unknown>): Promise<void> {
+  try {
+    await work;
+  } catch (cause) {
+    if (!(cause instanceof AppError && cause.code === 'NOT_FOUND')) throw cause;
+  }
+}
+
+const servicesPort = ({ database }: PublicationParts, keeper: ServiceKeeper): ServicesPort => ({
+  async idOf(name) {
+    const query = database.read.selectFrom('services').select('id').where('name', '=', name);
+    return (await query.executeTakeFirst())?.id;
+  },
+  prospect: (name, settings) => keeper.prospect(name, settings),
+  fetchImage: (image, mode, caller) => keeper.fetchImage(image, mode, caller),
+  create: ({ id, name, settings, healthyWithinMs }, { principal, signal, progress }) =>
+    keeper.create(
+      { id, name, settings, start: true, pull: 'never', healthy_within_ms: healthyWithinMs },
+      { principal, signal, progress },
+    ),
+  async users(name) {
+    let users: string[] = [];
+    await unlessGone(keeper.users(name).then((found) => (users = found)));
+    return users;
+  },
+  remove: (name, id, volumes) => unlessGone(keeper.delete(name, { id, force: true, deleteVolumes: volumes })),
+});
+
+function proxiesPort({ proxies, routes, database }: PublicationParts): ProxiesPort {
+  const idOf = async (hostname: string) => {
+    const query = database.read.selectFrom('proxies').select('id').where('hostname', '=', hostname);
+    return (await query.executeTakeFirst())?.id;
+  };
+  return {
+    check: (wanted, by) => proxies.check(wanted, by),
+    create: (wanted, { principal }, id) => proxies.create(wanted, { principal }, id),
+    enable: (hostname, { principal }) =>
+      proxies.update(hostname, { enabled: true }, undefined, { principal }),
+    idOf,
+    routes: async (hostname) =>
+      (await routes.ofHostname(hostname, { principal: system })).map(({ id }) => id),
+    async remove(hostname, id) {
+      // One that can't be read too.
+      if ((await idOf(hostname)) === id)
+        await unlessGone(proxies.delete(hostname, undefined, { principal: system }));
+    },
+  };
+}
+
+const protectionPort = ({ protection }: PublicationParts): ProtectionPort => ({
+  check: ({ allow }) => protection.check(allow),
+  protect: (hostname, wish, { principal }) =>
+    protection.protect({ hostname, route: undefined, version: undefined }, protectionOf(wish), { principal }),
+});
+
+function certificatesPort({ certificates, ordering, issuance, clock }: PublicationParts): CertificatesPort {
+  const prospect: CertificatesPort['prospect'] = (hostname, choice) => {
+    const there = certificates.serving(hostname);
+    if (there) return { kind: 'there', id: there.id };
+    const { issuer, why } = ordering.prospect(hostname, choice.issuers);
+    return issuer === undefined ? { kind: 'internal', why } : { kind: 'ordered', issuer };
+  };
+  const of = (hostname: string) =>
+    [...certificates.entries()]
+      .filter(({ names, source }) => source !== 'imported' && names.length === 1 && names[0] === hostname)
+      .map(({ id }) => id);
+  return {
+    prospect,
+    of,
+    async obtain(hostname, choice, { principal, signal, progress }) {
+      // The one of the CA of this system, which is made beside the change of a proxy, is waited for in any case.
+      await certificates.ensure([hostname]);
+      if (prospect(hostname, choice).kind !== 'ordered') return;
+      const until = clock.now() + CERTIFICATE_MS;
+      while (!certificates.serving(hostname)) {
+        const { id, state, next_attempt_at, timeline } = await ordering.request(
+          { names: [hostname] },
+          { principal, signal, progress },
+        );
+        if (state === 'issued') return;
+        signal.throwIfAborted();
+        const last = timeline.at(-1);
+        const isRefused =
+          state === 'abandoned' || (last?.event === 'failed' && next_attempt_at !== undefined);
+        const words = [last?.text, last?.ca_words, last?.remedy]
+          .filter((part) => part !== undefined)
+          .join(': ');
+        if (isRefused) throw new AppError('UPSTREAM_FAILED', `the order ${id} failed: ${words}`);
+        if (clock.now() >= until)
+          throw new AppError('TIMEOUT', `the order ${id} is not done after ${CERTIFICATE_MS} ms: ${words}`);
+      }
+    },
+    async discard(hostname, kept) {
+      // One that was being made while its proxy went would stay.
+      await certificates.settled();
+      for (const { id, document } of await issuance.orders.openOfNames([hostname])) {
+        if (document.names.length !== 1) continue;
+        const ended = await issuance.cancel(id, AbortSignal.timeout(CANCEL_MS));
+        if (ended && !hasEnded(ended))
+          throw new AppError('CONFLICT', `the CA is asked whether it has signed the order ${id} already`);
+      }
+      for (const id of of(hostname).filter((one) => !kept.includes(one)))
+        await unlessGone(certificates.remove({ id, version: undefined, force: true }, { principal: system }));
+    },
+  };
+}
+
+const edgePort = ({ gateway, addresses, listeners }: PublicationParts): EdgePort => ({
+  async ask(proxy, path, signal) {
+    const service = serviceOf(proxy.target_url);
+    // What is disabled is not followed: where it is has to be asked for.
+    const fault = service && (await addresses.fault(service));
+    if (fault !== undefined) throw new AppError('PRECONDITION_FAILED', fault);
+    return gateway.ask(proxy, path, signal);
+  },
+  async visit(hostname, path, signal) {
+    const at = listeners().find(({ name }) => name === 'https')?.at;
+    if (!at) throw new AppError('UNAVAILABLE', 'this process does not listen for https');
+    return visit(at, { hostname, path }, signal);
+  },
+});

@@ -1,0 +1,96 @@
+/** What a creation would find and do, without changing anything. Called by the service of this folder only. */
+import { toTimestamp } from '../core/collection.ts';
+import { AppError } from '../core/errors.ts';
+import type { ContainerSpec } from './engine.ts';
+import { externalStore } from './external.ts';
+import { type KeeperParts, missingVolumes } from './keeping.ts';
+import { nothingLeft, type ServiceRecord } from './record.ts';
+import type { ServiceSettings } from './schema.ts';
+import { engineName, specOf, volumesOf } from './spec.ts';
+
+export interface Prospect {
+  /** Id of the service that has the name. */
+  takenBy: string | undefined;
+  /** What the policy says against it. */
+  fault: string | undefined;
+  newVolumes: string[];
+  /** TCP ports that the image says it listens at; undefined: it is not here. */
+  imagePorts: number[] | undefined;
+}
+
+export async function prospectOf(
+  parts: KeeperParts,
+  name: string,
+  settings: ServiceSettings,
+): Promise<Prospect> {
+  const earlier = await parts.records.findAny(parts.database.read, name);
+  const external = await externalStore.find(parts.database.read, name);
+  const isUndone = earlier?.pending === 'create' || earlier?.pending === 'delete';
+  const newVolumes = await missingVolumes(parts, volumesOf(settings));
+  return {
+    takenBy: external?.id ?? (isUndone ? undefined : earlier?.id),
+    fault: await faultOf(parts, name, settings, newVolumes),
+    newVolumes,
+    imagePorts: await portsOf(parts, settings.image),
+  };
+}
+
+async function faultOf(
+  parts: KeeperParts,
+  name: string,
+  settings: ServiceSettings,
+  newVolumes: readonly string[],
+): Promise<string | undefined> {
+  try {
+    await parts.engine.check(await specToBe(parts, name, { settings, newVolumes }));
+    return undefined;
+  } catch (cause) {
+    if (cause instanceof AppError && cause.code === 'INVALID_INPUT') return cause.message;
+    throw cause;
+  }
+}
+
+/** Without what is made before its container, which nothing can be said against yet. */
+async function specToBe(
+  { engine, naming, clock }: KeeperParts,
+  name: string,
+  { settings, newVolumes }: { settings: ServiceSettings; newVolumes: readonly string[] },
+): Promise<ContainerSpec> {
+  const now = toTimestamp(clock.now());
+  const record: ServiceRecord = {
+    ...nothingLeft,
+    id: 'svc_planned',
+    name,
+    owner: '',
+    version: 1,
+    desired: 'running',
+    generation: 1,
+    created_at: now,
+    updated_at: now,
+    settings,
+  };
+  const spec = specOf(record, naming);
+  const there = new Set(spec.networks?.length ? (await engine.listNetworks()).map((one) => one.name) : []);
+  const made = new Set(newVolumes.map((volume) => engineName(naming, volume)));
+  return {
+    ...spec,
+    networks: spec.networks?.filter((network) => there.has(network)),
+    mounts: spec.mounts?.filter((mount) => mount.kind !== 'volume' || !made.has(mount.name)),
+  };
+}
+
+const TCP_PORT = /^(\d{1,5})(?:\/tcp)?$/;
+
+async function portsOf({ engine }: KeeperParts, image: string): Promise<number[] | undefined> {
+  try {
+    const { exposedPorts } = await engine.inspectImage(image);
+    return exposedPorts.flatMap((port) => {
+      const number = TCP_PORT.exec(port)?.[1];
+      return number === undefined ? [] : [Number(number)];
+    });
+  } catch (cause) {
+    if (cause instanceof AppError && (cause.code === 'NOT_FOUND' || cause.code === 'INVALID_INPUT'))
+      return undefined;
+    throw cause;
+  }
+}
