@@ -88,7 +88,7 @@ export interface ServiceKeeper extends ServiceDirectory {
   resume(): Promise<void>;
 }
 
-type Parts = KeeperParts & { sealer: Sealer };
+type Parts = KeeperParts & Pick<ServiceOptions, 'sealer' | 'changed'>;
 type Mark = Partial<Omit<ServiceRecord, 'id' | 'name' | 'owner'>>;
 
 export function createServiceKeeper(options: ServiceOptions): ServiceKeeper {
@@ -342,6 +342,8 @@ async function update(
     if (old) await parts.engine.stop(old.id, { timeoutMs: record.settings.stop_timeout_ms });
     await bringUp(parts, next, { ...change, start: record.desired === 'running' }, telling);
     done = await mark(parts, next, { ...nothingLeft, pending: 'apply' });
+    // Not only when the old one is cleared away.
+    await parts.changed?.(record.name);
   } catch (cause) {
     throw await undone(parts, before, cause, `version ${record.version} is back as it was`);
   }
