@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { configFile, generous } from '../test/support/callers.ts';
 import { IMAGE, startDocker } from '../test/support/docker.ts';
 import { startProduct } from '../test/support/product.ts';
-import { percentile } from './measure.ts';
+import { cpuMicroseconds, percentile } from './measure.ts';
 
 const SERVICES = Number(process.argv[2] ?? 100);
 const SECONDS = Number(process.argv[3] ?? 60);
@@ -17,6 +17,7 @@ const ASKING = 8;
 const MAX_DOWN_MS = 600;
 const PATIENCE_MS = 5000;
 const POLL_MS = 5;
+const AWAY = 503;
 const serving = 'echo "$NAME" > /tmp/index.html; exec httpd -f -p 8080 -h /tmp';
 
 const names = Array.from({ length: SERVICES }, (_, i) => `service-${i}`);
@@ -88,7 +89,8 @@ const busy = new Set<string>();
 const asked = { all: 0, answered: 0, away: 0, toDead: 0, toOthers: 0, cut: 0 };
 /** How long after its death a request still went to the old address. */
 const late: number[] = [];
-/** From the engine's answer to `start` until the first answer of the service. */
+/** From the engine's answer to `start` until requests go there, and until the service answers. */
+const followed: number[] = [];
 const back: number[] = [];
 const endsAt = Date.now() + SECONDS * 1000;
 const pick = (): string => names[Math.floor(Math.random() * names.length)] ?? '';
@@ -99,7 +101,7 @@ async function traffic(): Promise<boolean> {
   const since = deadSince.get(name);
   const { status, text } = await ask(name);
   asked.all++;
-  if (status === 503) asked.away++;
+  if (status === AWAY) asked.away++;
   else if (status === 200 && text === name) asked.answered++;
   else if (status === 200) asked.toOthers++;
   else if (since === undefined) asked.cut++;
@@ -120,13 +122,19 @@ async function churn(): Promise<boolean> {
   deadSince.delete(name);
   await docker.api('POST', `/containers/${name}.1/start`);
   const started = Date.now();
-  while ((await ask(name)).status !== 200 && Date.now() - started < PATIENCE_MS) await delay(POLL_MS);
-  back.push(Date.now() - started);
+  const until = async (isSo: (status: number) => boolean) => {
+    while (!isSo((await ask(name)).status) && Date.now() - started < PATIENCE_MS) await delay(POLL_MS);
+    return Date.now() - started;
+  };
+  followed.push(await until((status) => status !== AWAY));
+  back.push(await until((status) => status === 200));
   busy.delete(name);
   return Date.now() < endsAt;
 }
 
+const cpuBefore = cpuMicroseconds(product.child.pid ?? 0);
 await Promise.all([inTurns(ASKING, traffic), inTurns(CHURNING, churn)]);
+const cpuSeconds = (cpuMicroseconds(product.child.pid ?? 0) - cpuBefore) / 1_000_000;
 agent.destroy();
 
 const shown = (found: number[]): string => {
@@ -136,4 +144,6 @@ const shown = (found: number[]): string => {
 };
 process.stdout.write(`${JSON.stringify(asked)}\n`);
 process.stdout.write(`to a dead address, so long after its death: ${shown(late)}\n`);
+process.stdout.write(`${cpuSeconds.toFixed(1)} s of CPU of the product, ${back.length} stops and starts\n`);
+process.stdout.write(`followed after a start: ${shown(followed)}\n`);
 process.stdout.write(`first answer after a start: ${shown(back)}\n`);
