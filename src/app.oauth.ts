@@ -19,6 +19,7 @@ import { isSiteCallback } from './protection/callback.ts';
 import { INVITE_PATH } from './oauth/paths.ts';
 import { limitRegistration, sweepClients } from './oauth/registration.ts';
 import { createSafeFetch } from './oauth/safe-fetch.ts';
+import { commandPermission } from './core/permissions.ts';
 import { controlScopes } from './oauth/scopes.ts';
 import { OAuthService } from './oauth/service.ts';
 import { UpstreamDirectory } from './oauth/upstreams/directory.ts';
@@ -58,7 +59,8 @@ export async function openOAuth(config: Config, parts: OAuthParts, stack: AsyncD
   const { users, upstreams } = await openUsers(config, parts, stack);
   const limits = openLimits(clock, stack);
   const isControlHost = controlHostsOf(config, parts.controlHosts);
-  const resource = resourcesOf(parts, isControlHost);
+  const named = Object.keys(config.commands.templates).map(commandPermission);
+  const resource = resourcesOf(parts, isControlHost, [...controlScopes, ...named]);
   const remember = (consent: Consent) => rememberConsent(database, clock, consent);
   const secret = deriveKey(masterKey, 'oauth-forms');
   const interactions = openInteractions(
@@ -150,9 +152,14 @@ function openLimits(clock: Clock, stack: AsyncDisposableStack) {
 const defaultResource = (issuer: string): string => `${issuer}/mcp`;
 
 const resourcesOf =
-  ({ protectedScopes, answersMcp }: OAuthParts, isControlHost: (hostname: string) => boolean) =>
+  (
+    { protectedScopes, answersMcp }: OAuthParts,
+    isControlHost: (hostname: string) => boolean,
+    scopes: readonly string[],
+  ) =>
   (identifier: string) =>
     resourceOf(identifier, {
+      scopes,
       scopesOf: protectedScopes,
       answers: (host) => isControlHost(host) || answersMcp(host),
     });
@@ -208,9 +215,11 @@ function isOrigin(text: string, isHost: (hostname: string) => boolean): boolean 
 function resourceOf(
   identifier: string,
   {
+    scopes,
     scopesOf,
     answers,
   }: {
+    scopes: readonly string[];
     scopesOf: (hostname: string, path: string) => readonly string[] | undefined;
     answers: (hostname: string) => boolean;
   },
@@ -220,9 +229,9 @@ function resourceOf(
     return undefined;
   const hostname = url.hostname.replace(/^\[|\]$/g, '');
   const isMcp = mcpPaths.includes(url.pathname) && answers(hostname);
-  const scopes = isMcp ? undefined : scopesOf(hostname, url.pathname);
-  if (scopes) return { scopes };
-  return isMcp || (url.pathname === '/' && answers(hostname)) ? { scopes: controlScopes } : undefined;
+  const own = isMcp ? undefined : scopesOf(hostname, url.pathname);
+  if (own) return { scopes: own };
+  return isMcp || (url.pathname === '/' && answers(hostname)) ? { scopes } : undefined;
 }
 
 function claimsOf(users: UserService, id: string) {

@@ -233,6 +233,7 @@ function openServices(
     createCommandService({
       mode: config.commands.mode,
       allow: config.commands.allow,
+      templates: config.commands.templates,
       timeoutMs: config.commands.timeout_ms,
       maxOutputBytes: config.commands.max_output_bytes,
       scratchDir: join(dataDir, 'scratch'),

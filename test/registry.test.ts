@@ -43,9 +43,11 @@ const VERBS = [
   'clean',
 ];
 /** Named by the product's contract, not by the grammar. */
-const OTHER_NAMES = ['echo', 'health_check', 'whoami'];
-/** Everyone may end what is their own; what is somebody else's, the service refuses. */
-const OF_THE_CALLER: ReadonlySet<string> = new Set(['revoke_grant']);
+const OTHER_NAMES = ['echo', 'health_check', 'whoami', 'why_denied', 'what_changed'];
+/**
+ * Everyone may end what is their own; what is somebody else's, the service refuses. What may be run is told to who may run it.
+ */
+const OF_THE_CALLER: ReadonlySet<string> = new Set(['revoke_grant', 'list_commands']);
 
 const METHODS: Record<AnyOperation['effect'], string[]> = {
   read: ['GET'],

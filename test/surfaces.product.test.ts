@@ -309,7 +309,10 @@ const story: Step[] = [
   { call: 'list_log_levels', as: 'nobody', fails: 'UNAUTHENTICATED' },
   { call: 'set_log_level', input: { component: 'mcp', level: 'INFO' }, holds: /"level":"info"/ },
   { call: 'set_log_level', input: { component: 'mcp', level: 'loud' }, fails: 'INVALID_INPUT' },
+  { call: 'list_commands', holds: /df \[-hiT\]/ },
+  { call: 'list_commands', as: 'viewer', fails: 'FORBIDDEN' },
   { call: 'run_command', input: { command: 'uptime' }, holds: /load average/ },
+  { call: 'run_command', input: { command: 'uptime', parameters: { a: 1 } }, fails: 'FORBIDDEN' },
   { call: 'run_command', input: { command: 'rm -rf /' }, fails: 'FORBIDDEN' },
   { call: 'run_command', as: 'viewer', input: { command: 'uptime' }, fails: 'FORBIDDEN' },
 ];

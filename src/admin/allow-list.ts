@@ -18,6 +18,7 @@ export interface CommandRule {
 }
 
 export interface AllowList {
+  readonly usages: readonly string[];
   /** @throws AppError FORBIDDEN that says what is allowed. */
   require(argv: readonly [program: string, ...args: string[]]): void;
 }
@@ -30,12 +31,13 @@ interface CompiledRule {
 }
 
 /** Characters of one argument that a pattern sees, which bounds what a slow pattern can cost. */
-const MAX_ARGUMENT = 500;
+export const MAX_ARGUMENT = 500;
 
 /** @throws Error when a pattern is not a regular expression: a bad setting stops the start. */
 export function createAllowList(rules: readonly CommandRule[] = readOnlyDiagnostics): AllowList {
   const compiled = rules.map(compileRule);
   return {
+    usages: compiled.map(({ usage }) => usage),
     require(argv) {
       const [program, ...args] = argv;
       const candidates = compiled.filter((rule) => rule.program === program);
@@ -74,7 +76,7 @@ function compileRule(rule: CommandRule, index: number): CompiledRule {
 }
 
 /** Compiled by itself first: `a)|(b` is not an expression, but would become one between the anchors. */
-function wholeMatch(pattern: string, where: string): RegExp {
+export function wholeMatch(pattern: string, where: string): RegExp {
   const fault = patternFault(pattern);
   if (fault !== undefined) throw new Error(`${where}: ${JSON.stringify(pattern)} ${fault}`);
   return new RegExp(`^(?:${pattern})$`, 'u');

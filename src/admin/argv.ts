@@ -103,6 +103,9 @@ function endWord(scanner: Scanner): void {
 }
 
 /** Line ends, escape sequences and bidirectional marks have no honest use in an argument, quoted or not. */
+export const hasInvisible = (text: string): boolean =>
+  /[\n\r]/.test(text) || cleanLines(text, MAX_COMMAND) !== text;
+
 function refuseInvisible(command: string): void {
   const line = /[\n\r]/.exec(command);
   if (line)

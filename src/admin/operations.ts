@@ -5,6 +5,6 @@
 import { echo } from './echo.ts';
 import { listEndpoints } from './endpoints.ts';
 import { healthCheck } from './health.ts';
-import { runCommand } from './run-command.ts';
+import { listCommands, runCommand } from './run-command.ts';
 
-export const adminOperations = [echo, healthCheck, listEndpoints, runCommand] as const;
+export const adminOperations = [echo, healthCheck, listEndpoints, listCommands, runCommand] as const;

@@ -1,35 +1,65 @@
-/** `run_command`: one program for a diagnosis, never a shell. The rules are in `allow-list`, the text in `argv`. */
+/**
+ * `run_command`: one program, never a shell: for a diagnosis (the rules are in `allow-list`, the text in `argv`), or a
+ * command of the settings by its name (`command-templates`).
+ */
 import { createHash } from 'node:crypto';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import type { Clock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { defineOperation, type OperationContext } from '../core/operation.ts';
+import { holds } from '../core/permissions.ts';
+import type { Principal } from '../core/principal.ts';
 import { type Log, writeDebug } from '../core/record.ts';
 import { type AllowList, createAllowList, type CommandRule, isPlainName } from './allow-list.ts';
 import { MAX_COMMAND, parseArgv } from './argv.ts';
+import {
+  type CommandTemplate,
+  createTemplates,
+  type FilledCommand,
+  type TemplateRules,
+  type Value,
+} from './command-templates.ts';
 import { shortReport } from './run-command-output.ts';
 import { findProgram, prepareScratch, type ProgramResult, runProgram } from './run-command-process.ts';
 
+/** Characters of the name of a parameter. */
+const MAX_KEY = 63;
 /** Programs that may run at once, whoever started them. */
 const MAX_RUNNING = 4;
 
 export type CommandMode = 'off' | 'allow-list' | 'any';
 type Argv = [program: string, ...args: string[]];
 type RunContext = Pick<OperationContext, 'signal' | 'progress'>;
+type Holder = Pick<Principal, 'permissions'>;
+
+interface Called {
+  command: string;
+  parameters?: Readonly<Record<string, Value>> | undefined;
+}
 
 export interface CommandService extends AsyncDisposable {
   readonly mode: CommandMode;
-  /** @throws AppError INVALID_INPUT when it is not one command, FORBIDDEN when it is not allowed. */
-  parse(command: string): Argv;
+  /** Of programs, as a person reads it; empty: any. */
+  readonly usages: readonly string[];
+  /** Commands of the settings that the principal may run. */
+  templates(principal: Holder): readonly CommandTemplate[];
+  /**
+   * What is run: the command of the settings of that name, or program and arguments.
+   * @throws AppError INVALID_INPUT when it is not one command or a parameter is wrong, FORBIDDEN when it is not allowed.
+   */
+  prepare(called: Called, principal: Holder): FilledCommand;
+  /** Whether a person is asked first. */
+  isAsked(command: string): boolean;
   /** @throws AppError RATE_LIMITED at once, UNAVAILABLE when the program is not installed. */
-  run(argv: Argv, context: RunContext): Promise<ProgramResult>;
+  run(command: FilledCommand, context: RunContext): Promise<ProgramResult>;
 }
 
 export interface CommandOptions {
   mode: CommandMode;
   /** Replaces the built-in rules. */
   allow?: readonly CommandRule[] | undefined;
+  templates?: TemplateRules | undefined;
   timeoutMs: number;
   maxOutputBytes: number;
   /** Made with mode 0700 when it is first needed. */
@@ -40,15 +70,16 @@ export interface CommandOptions {
 
 /** @throws Error when a rule of `allow` can't be used. */
 export function createCommandService(options: CommandOptions): CommandService {
-  const { mode, allow, timeoutMs, maxOutputBytes, clock } = options;
+  const { mode, allow, maxOutputBytes, clock } = options;
   const scratchDir = resolve(options.scratchDir);
   const allowList = createAllowList(allow);
+  const templates = createTemplates(options.templates ?? {});
   const closing = new AbortController();
   const running = new Set<Promise<unknown>>();
   let scratch: Promise<void> | undefined;
 
   /** Once; again when it failed. */
-  async function prepare(): Promise<void> {
+  async function prepareFolder(): Promise<void> {
     try {
       await (scratch ??= prepareScratch(scratchDir));
     } catch (cause) {
@@ -57,9 +88,12 @@ export function createCommandService(options: CommandOptions): CommandService {
     }
   }
 
-  async function start(argv: Argv, { signal, progress }: RunContext): Promise<ProgramResult> {
+  async function start(
+    { argv, timeoutMs = options.timeoutMs }: FilledCommand,
+    { signal, progress }: RunContext,
+  ): Promise<ProgramResult> {
     const file = await findProgram(argv[0]);
-    await prepare();
+    await prepareFolder();
     const stop = AbortSignal.any([signal, closing.signal]);
     const run = { argv, file, scratchDir, timeoutMs, maxOutputBytes, signal: stop, progress };
     writeDebug(options, 'commands', () => ({ message: `${file} begins, ${running.size + 1} run` }));
@@ -68,13 +102,26 @@ export function createCommandService(options: CommandOptions): CommandService {
     return result;
   }
 
+  const named = (command: string) => templates.find(({ name }) => name === command.trim());
+  const allowedTo = ({ permissions }: Holder) =>
+    templates.filter(({ permission }) => holds(permissions, permission));
   return {
     mode,
-    parse: (command) => parseAllowed(command, mode, allowList),
-    async run(argv, context) {
+    usages: mode === 'allow-list' ? allowList.usages : [],
+    templates: allowedTo,
+    prepare({ command, parameters }, principal) {
+      const mine = allowedTo(principal);
+      const template = named(command);
+      if (template && mine.includes(template)) return template.fill(parameters ?? {});
+      if (!principal.permissions.has('commands:run') || parameters !== undefined) throw notAmong(mine);
+      const argv = parseAllowed(command, mode, allowList);
+      return { argv, shown: argv };
+    },
+    isAsked: (command) => named(command)?.confirm ?? mode === 'any',
+    async run(command, context) {
       if (running.size >= MAX_RUNNING)
         throw new AppError('RATE_LIMITED', `${MAX_RUNNING} commands are running; wait until one has ended`);
-      const run = start(argv, context).finally(() => running.delete(run));
+      const run = start(command, context).finally(() => running.delete(run));
       running.add(run);
       return run;
     },
@@ -85,9 +132,16 @@ export function createCommandService(options: CommandOptions): CommandService {
   };
 }
 
+/** The same whether there is one of that name or not. */
+function notAmong(templates: readonly CommandTemplate[]): AppError {
+  const names = templates.map(({ name }) => name).join(', ') || 'none';
+  return new AppError(
+    'FORBIDDEN',
+    `command: it is not among the commands of the settings that you may run (${names}); each takes the permission commands:run:NAME, programs commands:run, without parameters`,
+  );
+}
+
 function parseAllowed(command: string, mode: CommandMode, allowList: AllowList): Argv {
-  if (mode === 'off')
-    throw new AppError('FORBIDDEN', 'commands are turned off by the setting commands.mode: off');
   const argv = parseArgv(command);
   requirePlainName(argv[0]);
   if (mode === 'allow-list') allowList.require(argv);
@@ -102,26 +156,39 @@ function requirePlainName(program: string): void {
   );
 }
 
+type Services = { commands: CommandService };
+
+const common = {
+  permission: 'commands:run',
+  inParts: true,
+  confinement: 'refused',
+  untrusted: true,
+  toolset: 'system',
+  offBy: ({ commands }: Services): string | undefined =>
+    commands.mode === 'off' ? 'commands.mode: off' : undefined,
+} as const;
+
 export const runCommand = defineOperation({
+  ...common,
   name: 'run_command',
   title: 'Run a command',
   description:
-    'Runs one program on this machine and returns its output, for diagnosis: uptime, df -h, free -m, docker ps, ss -tln, openssl s_client -connect HOST:443, dig NAME. No shell: no pipes, redirection or variables. A refusal says what is allowed.',
-  permission: 'commands:run',
-  confinement: 'refused',
+    'Runs one program on this machine and returns its output, for diagnosis: uptime, df -h, free -m, docker ps, ss -tln, openssl s_client -connect HOST:443, dig NAME; or a command of the settings. No shell: no pipes, no variables. list_commands lists all.',
   effect: 'update',
-  untrusted: true,
   mcp: 'listed',
-  toolset: 'system',
   http: { method: 'POST', path: '/v1/commands' },
-  offBy: ({ commands }: { commands: CommandService }) =>
-    commands.mode === 'off' ? 'commands.mode: off' : undefined,
   input: z.object({
     command: z
       .string()
       .min(1)
       .max(MAX_COMMAND)
-      .describe('Program and arguments on one line; quotes and backslashes as in a shell'),
+      .describe(
+        'Program and arguments on one line, quotes and backslashes as in a shell; or the name of a command of the settings',
+      ),
+    parameters: z
+      .record(z.string().max(MAX_KEY), z.union([z.string().max(MAX_COMMAND), z.number(), z.boolean()]))
+      .optional()
+      .meta({ secret: true, description: 'Of a command of the settings: {"lines": 20}' }),
   }),
   output: z.object({
     exit_code: z.int().nullable().describe('Null when a signal ended it'),
@@ -135,13 +202,64 @@ export const runCommand = defineOperation({
     hint: z.string().optional().describe('How to see the rest'),
   }),
   shorten: shortReport,
-  confirm: ({ command }) =>
-    `Run this on the machine, with all rights of this process: ${JSON.stringify(parseArgv(command))}`,
-  confirmIf: ({ commands }) => commands.mode === 'any',
-  async handler({ command }, context, { commands }: { commands: CommandService }) {
-    const argv = commands.parse(command);
-    context.audit({ argv });
-    return reported(await commands.run(argv, context), context);
+  confirm: ({ command, parameters }) =>
+    parameters === undefined
+      ? `Run this on the machine, with all rights of this process: ${JSON.stringify(parseArgv(command))}`
+      : `Run the command ${command} of the settings on the machine, with ${JSON.stringify(parameters)}`,
+  confirmIf: ({ commands }, { command }) => commands.isAsked(command),
+  async handler(called, context, { commands }: Services) {
+    const command = commands.prepare(called, context.principal);
+    context.audit({ argv: command.shown });
+    return reported(await commands.run(command, context), context);
+  },
+});
+
+export const listCommands = defineOperation({
+  ...common,
+  name: 'list_commands',
+  title: 'List commands',
+  description:
+    'Lists what run_command takes of the caller: commands of the settings with their parameters, and programs.',
+  effect: 'read',
+  mcp: 'searchable',
+  http: { method: 'GET', path: '/v1/commands' },
+  input: z.object({}),
+  output: z.object({
+    commands: z.array(
+      z.object({
+        name: z.string(),
+        description: z.string().optional(),
+        permission: z.string(),
+        parameters: z.array(
+          z.object({
+            name: z.string(),
+            is: z.string(),
+            required: z.boolean(),
+            description: z.string().optional(),
+          }),
+        ),
+      }),
+    ),
+    programs: z
+      .object({
+        mode: z.enum(['allow-list', 'any']),
+        usages: z.array(z.string()).describe('Empty in mode any, in which every program may be'),
+      })
+      .optional()
+      .describe('Absent for who may run commands of the settings only'),
+  }),
+  async handler(_input, { principal }, { commands }: Services) {
+    const { mode, usages } = commands;
+    const isAll = principal.permissions.has('commands:run');
+    return {
+      commands: commands.templates(principal).map(({ name, description, permission, parameters }) => ({
+        name,
+        description,
+        permission,
+        parameters: [...parameters],
+      })),
+      ...(mode !== 'off' && isAll && { programs: { mode, usages: [...usages] } }),
+    };
   },
 });
 

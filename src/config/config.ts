@@ -2,6 +2,7 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
 import { patternFault, programFault } from '../admin/allow-list.ts';
+import { templatesSchema } from '../admin/command-templates.ts';
 import { dnsSettingsShape } from '../certificates/dns/schema.ts';
 import { parseHostname, parseHostnamePattern } from '../core/hostname.ts';
 import { logLevels } from '../core/record.ts';
@@ -245,6 +246,7 @@ export const configSchema = z.strictObject({
         .max(MAX_LIST)
         .optional()
         .describe('Replaces the built-in list of read-only diagnostics'),
+      templates: templatesSchema,
       timeout_ms: count(30 * SECOND_MS, HOUR_MS).describe('A command that runs longer is ended'),
       max_output_bytes: z
         .int()

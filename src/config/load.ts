@@ -257,7 +257,9 @@ function partOf(schema: z.ZodType | undefined, key: PropertyKey): z.ZodType | un
       ? schema.shape[String(key)]
       : schema instanceof z.ZodArray
         ? schema.element
-        : undefined;
+        : schema instanceof z.ZodRecord
+          ? schema.valueType
+          : undefined;
   return part instanceof z.ZodType ? part : undefined;
 }
 

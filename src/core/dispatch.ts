@@ -10,6 +10,7 @@ import { AppError, toAppError } from './errors.ts';
 import { parseArguments } from './input.ts';
 import { limits } from './limits.ts';
 import type { AnyOperation, IdempotencyTicket, OperationContext, Surface } from './operation.ts';
+import { holdsPart } from './permissions.ts';
 import { type Access, isConfined, type Principal } from './principal.ts';
 import type { Log } from './record.ts';
 
@@ -73,11 +74,12 @@ export function createDispatch(options: DispatchOptions): Dispatch {
 const isReader = (raw: unknown): raw is ReadArguments => typeof raw === 'function';
 
 /** Whether `dispatch` would let the principal run it, where `access` is public. Lists are filtered by it as a courtesy; `dispatch` decides. */
-export function mayRun({ permission, confinement }: AnyOperation, principal: Principal): boolean {
+export function mayRun({ permission, confinement, inParts }: AnyOperation, principal: Principal): boolean {
   if (permission === 'public') return true;
   if (principal.kind === 'anonymous') return false;
   if (confinement === 'refused' && isConfined(principal)) return false;
-  return permission === 'authenticated' || principal.permissions.has(permission);
+  if (permission === 'authenticated' || principal.permissions.has(permission)) return true;
+  return inParts === true && holdsPart(principal.permissions, permission);
 }
 
 function authorise(
@@ -124,7 +126,7 @@ async function run(
   context: OperationContext,
   { services, idempotency }: DispatchOptions,
 ): Promise<Record<string, unknown>> {
-  const isAsked = context.confirm !== undefined && (operation.confirmIf?.(services) ?? true);
+  const isAsked = context.confirm !== undefined && (operation.confirmIf?.(services, input) ?? true);
   const message = isAsked ? operation.confirm?.(input) : undefined;
   if (message !== undefined)
     await context.confirm?.({ operation: operation.name, inputDigest: digestOf(input), message });

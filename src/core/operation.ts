@@ -23,6 +23,8 @@ export interface Operation<
   description: string;
   /** `authenticated`: any valid credential. `public`: the same, and anyone where the setting `mcp.access` is public. */
   permission: Permission | 'public' | 'authenticated';
+  /** True when a part of the permission (`commands:run:NAME`) lets in as well: the handler asks which it is. */
+  inParts?: boolean;
   /**
    * How a principal that is confined to hostnames fares. `filters`: the handler shows and changes only what belongs
    * to its hostnames. `harmless`: touches nothing that belongs to a hostname. `refused`: not for confined principals.
@@ -56,7 +58,7 @@ export interface Operation<
    */
   confirm?: (input: z.output<Input>) => string | undefined;
   /** For what a setting decides: whether `confirm` is asked at all. Absent: it is. */
-  confirmIf?: (services: Services) => boolean;
+  confirmIf?: (services: Services, input: z.output<Input>) => boolean;
   /**
    * For a result that may be longer than a model should read: the same in at most so many characters of JSON, saying
    * that it is not whole and how to ask for less. Without it a result that is too long is not shown at all.

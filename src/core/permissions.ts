@@ -1,4 +1,6 @@
 /** What may be granted. A permission is also an OAuth scope, so its spelling is a contract. */
+import { z } from 'zod';
+
 export const permissions = [
   'proxies:read',
   'proxies:write',
@@ -22,7 +24,25 @@ export const permissions = [
   'system:write',
 ] as const;
 
-export type Permission = (typeof permissions)[number];
+/** To run one command of the settings and no other. There are as many as the settings name. */
+type CommandPermission = `commands:run:${string}`;
+
+export type Permission = (typeof permissions)[number] | CommandPermission;
+
+const COMMAND_NAME = /[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?/;
+const COMMAND = new RegExp(`^commands:run:${COMMAND_NAME.source}$`);
+/** Of one credential. */
+export const MAX_PERMISSIONS = 100;
+
+export const commandPermission = (name: string): Permission => `commands:run:${name}`;
+
+const ofCommand = z.templateLiteral(['commands:run:', z.string().regex(COMMAND_NAME)]);
+/** As a caller writes it. */
+export const permissionSchema = z.union([
+  z.enum(permissions),
+  // What the pattern says already, for who reads lengths only.
+  ofCommand.meta({ description: 'commands:run:NAME', maxLength: 76 }),
+]);
 
 const viewer = [
   'proxies:read',
@@ -48,7 +68,22 @@ export const DEFAULT_SCOPE: Bundle = 'viewer';
 export const bundleNames = Object.keys(bundles) as [Bundle, ...Bundle[]];
 
 const known: ReadonlySet<string> = new Set(permissions);
-const isPermission = (text: string): text is Permission => known.has(text);
+export const isPermission = (text: string): text is Permission => known.has(text) || COMMAND.test(text);
+
+/** Whether who holds these has it: by itself, or as part of one, as `commands:run` has every command of the settings. */
+export function holds(held: ReadonlySet<Permission>, permission: Permission): boolean {
+  return held.has(permission) || (COMMAND.test(permission) && held.has('commands:run'));
+}
+
+/** Whether who holds these has a part of it. */
+export const holdsPart = (held: ReadonlySet<Permission>, permission: Permission): boolean =>
+  [...held].some((one) => one.startsWith(`${permission}:`));
+
+/** In the order of the list, and after it by name. */
+export function ordered(granted: ReadonlySet<Permission>): Permission[] {
+  const more = [...granted].filter((permission) => !known.has(permission));
+  return [...permissions.filter((permission) => granted.has(permission)), ...more.sort()];
+}
 
 /** Who may write may read: the hierarchy is applied once, where permissions are granted. */
 export function expandPermissions(granted: readonly Permission[]): ReadonlySet<Permission> {

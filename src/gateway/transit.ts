@@ -183,7 +183,7 @@ export class Transit implements RequestFacts, Member {
     this.isRefused = true;
     this.status = refusal.status;
     this.outcome = refusal.code;
-    this.reason = refusal.reason;
+    this.reason = refusal.reason ?? refusal.message;
     if (this.response.headersSent) this.cut();
     else this.#sendPage(refusal);
     return true;

@@ -126,8 +126,15 @@ function itemKindsOf(schema: JsonSchema): ReadonlySet<Kind> {
 }
 
 function choicesOf(schema: JsonSchema): readonly string[] | undefined {
-  const values = alternativesOf(itemsOf(schema) ?? schema).map(
-    (one) => (one.enum ?? ('const' in one ? [one.const] : undefined)) as unknown[] | undefined,
-  );
-  return values.includes(undefined) ? undefined : values.flat().map(String);
+  const alternatives = alternativesOf(itemsOf(schema) ?? schema);
+  const isChoice = alternatives.some((one) => one.enum ?? 'const' in one);
+  const values = alternatives.map(valuesOf);
+  return isChoice && !values.includes(undefined) ? values.flat().map(String) : undefined;
+}
+
+function valuesOf(one: JsonSchema): unknown[] | undefined {
+  if (one.enum) return one.enum as unknown[];
+  if ('const' in one) return [one.const];
+  // Beside a choice, what matches a pattern is described by how it is written.
+  return 'pattern' in one && one.description !== undefined ? [one.description] : undefined;
 }

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { SECOND } from '../core/clock.ts';
 import { CLI_CLIENT_ID } from '../core/own-client.ts';
 import type { Audience, Possession } from '../core/exchange.ts';
-import type { Permission } from '../core/permissions.ts';
+import { holds, type Permission } from '../core/permissions.ts';
 import type { Principal } from '../core/principal.ts';
 import type { AccessTokenClaims, AccessTokens } from './access-tokens.ts';
 import type { ProofChecker } from './dpop.ts';
@@ -126,4 +126,4 @@ function inNameOf(clientId: string, permissions: ReadonlySet<Permission>): Reado
 }
 
 const both = (scopes: ReadonlySet<Permission>, held: ReadonlySet<Permission>): ReadonlySet<Permission> =>
-  new Set([...scopes].filter((permission) => held.has(permission)));
+  new Set([...scopes, ...held].filter((one) => holds(scopes, one) && holds(held, one)));

@@ -8,7 +8,7 @@ import {
   type Provider,
 } from 'oidc-provider';
 import { CLI_CLIENT_ID } from '../core/own-client.ts';
-import { DEFAULT_SCOPE, type Permission } from '../core/permissions.ts';
+import { DEFAULT_SCOPE, holds, type Permission } from '../core/permissions.ts';
 import { isCreatedId } from './created-clients.ts';
 import { isRedirectAllowed, redirectFault } from './redirects.ts';
 import { permissionsOf } from './scopes.ts';
@@ -86,7 +86,7 @@ export function scopesFor(
 }
 
 const isHeld = (scope: string, held: ReadonlySet<Permission>): boolean =>
-  [...permissionsOf(scope)].every((permission) => held.has(permission));
+  [...permissionsOf(scope)].every((permission) => holds(held, permission));
 
 /**
  * Its own tokens, or as somebody whom an administrator made: a resource server that asks about its callers.

@@ -9,7 +9,7 @@ import { toTimestamp } from '../core/collection.ts';
 import { AppError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
 import type { OperationContext } from '../core/operation.ts';
-import { expandPermissions, type Permission, permissions } from '../core/permissions.ts';
+import { expandPermissions, holds, type Permission, permissionSchema } from '../core/permissions.ts';
 import type { Principal } from '../core/principal.ts';
 import type { Sealer } from '../core/sealer.ts';
 import type { Database, Writer } from '../store/database.ts';
@@ -28,7 +28,7 @@ const MODEL = 'Client';
 export const isCreatedId = (id: string | undefined): boolean => id?.startsWith(CREATED_PREFIX) === true;
 
 /** Beside the metadata of RFC 7591, which the library reads. */
-const rightsSchema = z.object({ ohp_permissions: z.array(z.enum(permissions)).default([]) });
+const rightsSchema = z.object({ ohp_permissions: z.array(permissionSchema).default([]) });
 
 /** What a client may do for itself; unreadable: nothing. */
 export const rightsIn = (payload: unknown): Permission[] =>
@@ -93,7 +93,7 @@ export class CreatedClients {
 
   /** @throws AppError FORBIDDEN when it may do for itself what the principal may not. */
   requireOutranked(id: string, { permissions: held }: Principal): void {
-    const isAbove = [...(this.#permissions.get(id) ?? [])].every((permission) => held.has(permission));
+    const isAbove = [...(this.#permissions.get(id) ?? [])].every((permission) => holds(held, permission));
     if (!isAbove) throw new AppError('FORBIDDEN', `${id} may do more than you; ask an administrator`);
   }
 
@@ -163,7 +163,7 @@ const toldOf = (id: string, { name, permissions: granted, redirectUris }: NewCli
 });
 
 function requireGrantable({ permissions: held }: Principal, wanted: readonly Permission[]): void {
-  const missing = wanted.filter((permission) => !held.has(permission));
+  const missing = wanted.filter((permission) => !holds(held, permission));
   if (missing.length > 0)
     throw new AppError('FORBIDDEN', `nobody can grant more than they hold: you lack ${missing.join(', ')}`);
 }

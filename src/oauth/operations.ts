@@ -10,7 +10,9 @@ import {
   bundles,
   expandPermissions,
   type Permission,
-  permissions,
+  MAX_PERMISSIONS,
+  ordered,
+  permissionSchema,
 } from '../core/permissions.ts';
 import { cleanText } from '../core/untrusted.ts';
 import type { AccessService } from './access.ts';
@@ -91,8 +93,8 @@ export const createClient = defineOperation({
       )
       .describe('What it is, e.g. "deploy job"; users are shown it'),
     permissions: z
-      .array(z.enum(permissions))
-      .max(permissions.length)
+      .array(permissionSchema)
+      .max(MAX_PERMISSIONS)
       .optional()
       .describe('What it may do here for itself; write includes read'),
     bundle: z.enum(bundleNames).optional().describe('Instead of permissions'),
@@ -123,7 +125,7 @@ function grantedBy(named: readonly Permission[] | undefined, bundle: Bundle | un
   if (named && bundle)
     throw new AppError('INVALID_INPUT', 'create_client: give either permissions or a bundle, not both');
   const all = expandPermissions(named ?? (bundle ? bundles[bundle] : []));
-  return permissions.filter((permission) => all.has(permission));
+  return ordered(all);
 }
 
 export const deleteClient = defineOperation({

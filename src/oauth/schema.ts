@@ -1,7 +1,7 @@
 /** What is told of clients, grants and keys. Never a secret, and client names are a stranger's words. */
 import { z } from 'zod';
 import { nextCursorField, timestamp } from '../core/collection.ts';
-import { permissions } from '../core/permissions.ts';
+import { permissionSchema } from '../core/permissions.ts';
 
 export const clientSchema = z.object({
   id: z.string(),
@@ -13,7 +13,7 @@ export const clientSchema = z.object({
     ),
   redirect_uris: z.array(z.string()),
   permissions: z
-    .array(z.enum(permissions))
+    .array(permissionSchema)
     .describe('What it may do for itself; only a created one may do anything'),
   grants: z.int().describe('Users that let it in'),
   created_at: timestamp,

@@ -4,16 +4,16 @@ import {
   bundleNames,
   bundles,
   expandPermissions,
+  holds,
+  isPermission,
   type Permission,
   permissions,
 } from '../core/permissions.ts';
 
-/** In the order in which they are shown. */
+/** In the order in which they are shown; those of commands that the settings name are besides. */
 export const controlScopes: readonly string[] = [...bundleNames, ...permissions];
 
 const isBundle = (scope: string): scope is Bundle => Object.hasOwn(bundles, scope);
-const isPermission = (scope: string): scope is Permission =>
-  (permissions as readonly string[]).includes(scope);
 
 /** What the scopes of a token stand for; unknown ones stand for nothing. */
 export function permissionsOf(scope: string): ReadonlySet<Permission> {
@@ -29,7 +29,7 @@ export function permissionsOf(scope: string): ReadonlySet<Permission> {
  * its policy asks at each request who it is, so anybody may give them.
  */
 export function grantableScopes(scopes: readonly string[], held: ReadonlySet<Permission>): string[] {
-  return scopes.filter((scope) => [...permissionsOf(scope)].every((permission) => held.has(permission)));
+  return scopes.filter((scope) => [...permissionsOf(scope)].every((permission) => holds(held, permission)));
 }
 
 const verbs: Readonly<Record<string, string>> = {
@@ -51,7 +51,8 @@ export function meaningOf(scope: string): string {
     case 'access':
       return 'Reach it in your name';
     default: {
-      const [noun = scope, verb = ''] = scope.split(':');
+      const [noun = scope, verb = '', name] = scope.split(':');
+      if (name !== undefined) return `Run the command ${name} of the settings`;
       return `${verbs[verb] ?? 'Use'} ${noun}`;
     }
   }

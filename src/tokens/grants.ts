@@ -1,6 +1,6 @@
 /** The rules about who may hand on what. Pure. One sentence: nobody can grant, or take over, more than they hold. */
 import { AppError } from '../core/errors.ts';
-import { expandPermissions, type Permission, permissions } from '../core/permissions.ts';
+import { expandPermissions, holds, ordered, type Permission, permissions } from '../core/permissions.ts';
 import { mayTouch, type Principal } from '../core/principal.ts';
 
 /** What a token may do, where, and until when: a principal without its name. */
@@ -31,7 +31,7 @@ export const isLastingAdministrator = (token: Grants): boolean =>
   permissions.every((permission) => token.permissions.has(permission));
 
 function permissionFault(holder: Principal, wanted: Grants): string | undefined {
-  const missing = [...wanted.permissions].filter((permission) => !holder.permissions.has(permission));
+  const missing = [...wanted.permissions].filter((permission) => !holds(holder.permissions, permission));
   return missing.length === 0 ? undefined : `you lack ${missing.join(', ')}`;
 }
 
@@ -52,7 +52,5 @@ function expiryFault({ expiresAt }: Principal, wanted: Grants): string | undefin
 }
 
 /** In the order of the list, each once, with what follows: who may write may read. */
-export function canonicalPermissions(granted: readonly Permission[]): Permission[] {
-  const all = expandPermissions(granted);
-  return permissions.filter((permission) => all.has(permission));
-}
+export const canonicalPermissions = (granted: readonly Permission[]): Permission[] =>
+  ordered(expandPermissions(granted));

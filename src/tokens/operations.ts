@@ -11,8 +11,9 @@ import {
   bundleNames,
   bundles,
   expandPermissions,
+  MAX_PERMISSIONS,
   type Permission,
-  permissions,
+  permissionSchema,
 } from '../core/permissions.ts';
 import { cleanText } from '../core/untrusted.ts';
 import { tokenListSchema, tokenSchema } from './schema.ts';
@@ -91,9 +92,9 @@ export const createToken = defineOperation({
   input: z.object({
     name: nameField,
     permissions: z
-      .array(z.enum(permissions))
+      .array(permissionSchema)
       .min(1)
-      .max(permissions.length)
+      .max(MAX_PERMISSIONS)
       .optional()
       .describe('What it may do; write includes read'),
     bundle: z

@@ -1,12 +1,12 @@
 /** What is told about an API token. The secret is told once, when it is made; only its hash is kept. */
 import { z } from 'zod';
 import { nextCursorField, timestamp } from '../core/collection.ts';
-import { permissions } from '../core/permissions.ts';
+import { permissionSchema } from '../core/permissions.ts';
 
 export const tokenSchema = z.object({
   id: z.string(),
   name: z.string(),
-  permissions: z.array(z.enum(permissions)),
+  permissions: z.array(permissionSchema),
   hostnames: z.array(z.string()).nullable().describe('Hostnames it is confined to; null: all'),
   owner: z.string(),
   created_at: timestamp,

@@ -307,6 +307,7 @@ test('nobody can grant more permissions, hostnames or time than they hold', asyn
   const forbidden = (input: object, message: RegExp) =>
     assert.rejects(grant({ ...fine, ...input }), refused('FORBIDDEN', message));
   await forbidden({ permissions: ['proxies:write'] }, /you lack proxies:write/);
+  await forbidden({ permissions: ['commands:run:say'] }, /you lack commands:run:say/);
   await forbidden({ permissions: undefined, bundle: 'admin' }, /you lack proxies:write, .*system:write/);
   await forbidden(
     { hostnames: ['dev.example.com'] },

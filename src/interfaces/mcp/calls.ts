@@ -3,7 +3,7 @@ import { type CallContext, type Dispatch, mayRun } from '../../core/dispatch.ts'
 import { AppError, toAppError } from '../../core/errors.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import type { AnyOperation, Progress } from '../../core/operation.ts';
-import { permissions } from '../../core/permissions.ts';
+import { isPermission, ordered } from '../../core/permissions.ts';
 import { isConfined, type Principal } from '../../core/principal.ts';
 import type { Confirm } from './confirm.ts';
 import { isRecord, type RpcId } from './message.ts';
@@ -111,7 +111,8 @@ function denialOf(
   const { permission, confinement } = operation;
   const isBarred = principal.kind !== 'anonymous' && confinement === 'refused' && isConfined(principal);
   if (isBarred || mayRun(operation, principal)) return undefined;
-  const scopes = permissions.filter((one) => one === permission || principal.permissions.has(one));
+  const wanted = isPermission(permission) ? [permission] : [];
+  const scopes = ordered(new Set([...wanted, ...principal.permissions]));
   return Refusal.of(error, { 'www-authenticate': exchange.gate.challenge(scopes) });
 }
 

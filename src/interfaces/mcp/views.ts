@@ -7,7 +7,7 @@ import { mayRun } from '../../core/dispatch.ts';
 import { AppError } from '../../core/errors.ts';
 import { lazy } from '../../core/lazy.ts';
 import { type AnyOperation, type Toolset, toolsets } from '../../core/operation.ts';
-import { type Permission, permissions } from '../../core/permissions.ts';
+import { ordered } from '../../core/permissions.ts';
 import { isConfined, type Principal } from '../../core/principal.ts';
 import { META } from './message.ts';
 import type { ServerProfile } from './profile.ts';
@@ -98,10 +98,8 @@ function remember<Value>(map: Map<string, Value>, key: string, make: () => Value
 
 /** Everything of a principal that `mayRun` looks at. */
 function grantsOf(principal: Principal): string {
-  const granted = permissions.map((permission: Permission) =>
-    principal.permissions.has(permission) ? '1' : '0',
-  );
-  return `${principal.kind}${isConfined(principal) ? '!' : ''}${granted.join('')}`;
+  const granted = ordered(principal.permissions).join(' ');
+  return `${principal.kind}${isConfined(principal) ? '!' : ''}${granted}`;
 }
 
 interface ViewSource {
