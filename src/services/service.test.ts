@@ -461,6 +461,19 @@ test('one name is one service, container or not', async () => {
   );
 });
 
+test('who follows a service is told that another container counts before the old one is cleared away', async () => {
+  const { call, changed, driver, faults } = await setUpServices();
+  await call('create_service', blog);
+  const told: number[] = [];
+  faults.fails = (_call, verb) => {
+    if (verb === 'remove') told.push(changed.length);
+    return false;
+  };
+  await call('update_service', { name: 'blog', cpus: 0.5 });
+  assert.equal((await driver.list({ all: true })).length, 1);
+  assert.deepEqual(told, [2]);
+});
+
 test('who follows a service is told of every change, also of one that failed', async () => {
   const { call, changed, faults } = await setUpServices();
   await call('create_service', blog);

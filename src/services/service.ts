@@ -110,7 +110,7 @@ export interface ServiceKeeper extends ServiceDirectory {
   resume(): Promise<void>;
 }
 
-type Parts = KeeperParts & { sealer: Sealer; ports: PortParts };
+type Parts = KeeperParts & Pick<ServiceOptions, 'sealer' | 'changed' | 'ports'>;
 type Mark = Partial<Omit<ServiceRecord, 'id' | 'name' | 'owner'>>;
 
 export function createServiceKeeper(options: ServiceOptions): ServiceKeeper {
@@ -414,7 +414,10 @@ async function replace(
     // The engine may have to listen where this process does.
     parts.guards.close(record.id);
     await bringUp(parts, next, { healthy_within_ms, start: record.desired === 'running' }, telling);
-    return await mark(parts, next, { ...nothingLeft, pending: 'apply' });
+    const done = await mark(parts, next, { ...nothingLeft, pending: 'apply' });
+    // Not only when the old one is cleared away.
+    await parts.changed?.(record.name);
+    return done;
   } catch (cause) {
     throw await undone(parts, before, cause, `version ${record.version} is back as it was`);
   }
