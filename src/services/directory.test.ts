@@ -52,6 +52,7 @@ function setUp(engine: Listing) {
       services: createDirectory({
         engine,
         records: { all: async () => ({ kept: [], unreadable: [] }) },
+        external: { all: async () => [] },
         database,
       }),
     },

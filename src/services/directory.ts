@@ -3,7 +3,7 @@ import { decodeCursor, encodeCursor, pageOf } from '../core/collection.ts';
 import { cleanText } from '../core/untrusted.ts';
 import type { Database } from '../store/database.ts';
 import type { Container, ContainerEngine } from './engine.ts';
-import { externalStore } from './external.ts';
+import type { externalStore } from './external.ts';
 import type { RecordStore, ServiceRecord } from './record.ts';
 import type { Service, ServiceList } from './schema.ts';
 import { shownId, shownPorts, shownTime } from './shown.ts';
@@ -28,16 +28,17 @@ interface DirectoryParts {
   engine: Pick<ContainerEngine, 'list'>;
   database: Pick<Database, 'read'>;
   records: Pick<RecordStore, 'all'>;
+  external: Pick<typeof externalStore, 'all'>;
 }
 
-export function createDirectory({ engine, database, records }: DirectoryParts): ServiceDirectory {
+export function createDirectory({ engine, database, records, external }: DirectoryParts): ServiceDirectory {
   return {
     async list({ filter, managed, limit, cursor }) {
       const after = cursor === undefined ? undefined : decodeCursor(LIST, ['string', 'string'], cursor);
       const containers = await engine.list({ all: true });
       const { kept, unreadable } = await records.all(database.read);
-      const external = (await externalStore.all(database.read)).map(externalOf);
-      const found = [...together(kept, containers), ...unreadable.map(withoutRecord), ...external];
+      const elsewhere = (await external.all(database.read)).map(externalOf);
+      const found = [...together(kept, containers), ...unreadable.map(withoutRecord), ...elsewhere];
       const wanted = found
         .filter((service) => managed === undefined || service.managed === managed)
         .filter((service) => matches(service, filter?.toLowerCase()))

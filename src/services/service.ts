@@ -129,7 +129,7 @@ export function createServiceKeeper(options: ServiceOptions): ServiceKeeper {
     engine: parts.engine,
     clock: parts.clock,
     external: createExternalServices(options),
-    ...createDirectory(parts),
+    ...createDirectory({ ...parts, external: externalStore }),
     get: async (name, { principal }) => shown(parts, await recordOf(parts, name), principal),
     async prospect(name, settings) {
       requireSense(settings);
