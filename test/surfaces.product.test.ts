@@ -273,6 +273,7 @@ const story: Step[] = [
   { call: 'get_service_logs', input: { name: 'blog', tail: 5 }, fails: 'NOT_FOUND' },
   { call: 'get_service_stats', input: { name: 'blog' }, fails: 'NOT_FOUND' },
   { call: 'pull_image', input: { image: 'nginx:1' }, fails: 'UNAVAILABLE' },
+  { call: 'list_images', fails: 'UNAVAILABLE' },
   { call: 'clean_up_services', fails: 'UNAVAILABLE' },
   { call: 'delete_service', input: { name: 'Blog' }, fails: 'INVALID_INPUT' },
   {
@@ -290,6 +291,8 @@ const story: Step[] = [
   { call: 'list_commands', as: 'viewer', fails: 'FORBIDDEN' },
   { call: 'run_command', input: { command: 'uptime' }, holds: /load average/ },
   { call: 'run_command', input: { command: 'uptime', parameters: { a: 1 } }, fails: 'FORBIDDEN' },
+  { call: 'run_command', input: { command: 'docker rm web' }, fails: 'FORBIDDEN' },
+  { call: 'run_command', input: { command: 'docker ps' }, fails: 'UNAVAILABLE' },
   { call: 'run_command', input: { command: 'rm -rf /' }, fails: 'FORBIDDEN' },
   { call: 'run_command', as: 'viewer', input: { command: 'uptime' }, fails: 'FORBIDDEN' },
 ];
@@ -329,6 +332,7 @@ function sameError(actual: Outcome, expected: Outcome): boolean {
  */
 const NOT_HERE: ReadonlySet<Name> = new Set([
   'list_services',
+  'list_images',
   'get_service',
   'create_service',
   'update_service',

@@ -221,6 +221,18 @@ export const statsResult = z.object({
   disk_write_bytes: z.number(),
 });
 
+export const imagesSchema = z.object({
+  images: z.array(
+    z.object({
+      id: z.string(),
+      references: z.array(z.string()),
+      size_bytes: z.number(),
+      created_at: timestamp,
+    }),
+  ),
+  left_out: z.int().describe('Those that there is no room for: filter'),
+});
+
 export const pulledSchema = z.object({
   image: z.string(),
   id: z.string(),
