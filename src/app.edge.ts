@@ -23,6 +23,9 @@ import { targetFault } from './proxies/target-policy.ts';
 import { scopesAt } from './routes/decide.ts';
 import { answersMcp } from './routes/own.ts';
 import { RouteService } from './routes/service.ts';
+import { ServiceAddresses } from './services/addresses.ts';
+import type { ContainerEngine } from './services/engine.ts';
+import { createFinder } from './services/led.ts';
 import type { Database } from './store/database.ts';
 import type { TokenService } from './tokens/service.ts';
 import type { Person } from './users/person.ts';
@@ -39,6 +42,7 @@ export interface EdgeParts {
   /** For services that settings name. */
   readonly fetch: typeof globalThis.fetch;
   readonly tokens: TokenService;
+  readonly engine: ContainerEngine;
   readonly alerts: Pick<AlertService, 'reconcile'>;
 }
 
@@ -53,7 +57,9 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
   const controlHosts = config.control.hosts;
   const handlers = laterHandlers(tokens);
   const tickets = stack.use(await openTicketKeys(base));
+  const services = openAddresses(config, base, stack);
   const gateway: Gateway = createGateway({
+    services,
     settings: gatewaySettings(config),
     clock,
     log,
@@ -72,27 +78,13 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
   );
   const own = () => gateway.own();
   let bound: Awaited<ReturnType<Gateway['listen']>> | undefined;
-  const proxies = new ProxyService({
-    database,
-    sealer,
-    events,
-    clock,
-    log,
-    own,
-    controlHosts,
-    issuers,
-    ...servedBy(gateway),
-    clientTrust: { require: requireClientTrust, describe: describeClientTrust },
-  });
+  const parts = { database, events, clock, log, controlHosts, services, ...servedBy(gateway) };
+  const clientTrust = { require: requireClientTrust, describe: describeClientTrust };
+  const proxies = new ProxyService({ ...parts, sealer, own, issuers, clientTrust });
   const routes = new RouteService({
-    database,
-    ...servedBy(gateway),
-    events,
-    clock,
-    log,
+    ...parts,
     targetFault: (url) => targetFault(url, own()),
     table,
-    controlHosts,
     mcpHosts: config.mcp.hosts,
     ports: () => portsOf(config, bound),
   });
@@ -102,6 +94,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
     ordering,
     proxies,
     routes,
+    addresses: services,
     handlers,
     siteIssuer: (scheme: 'http' | 'https') => gateway.siteIssuer(scheme),
     asked: { ...questionsTo(table, config), ownOrigin: () => ownOrigin(config, bound) },
@@ -109,14 +102,27 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
     async open() {
       const loaded = await proxies.load();
       gateway.load(loaded, await routes.load());
+      const found = services.settled();
       await certificates.ensure(controlHosts);
       await onDemand.load();
+      await found;
       bound = await gateway.listen();
       await issuance.start();
       watch.start();
       return { ...bound, proxies: loaded.length };
     },
   };
+}
+
+const THIS_MACHINE = /^(?:localhost|127\..*|::1)$/;
+
+/** Asks nobody before a target names a service. */
+function openAddresses(config: Config, base: EdgeParts, stack: AsyncDisposableStack): ServiceAddresses {
+  const { docker, broker } = config;
+  const host = docker.host?.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
+  const isHere = host === undefined || broker.socket !== undefined || THIS_MACHINE.test(host);
+  const machine = isHere ? undefined : host;
+  return stack.use(new ServiceAddresses({ ...base, machine, find: createFinder(base) }));
 }
 
 const portsOf = (config: Config, bound: Awaited<ReturnType<Gateway['listen']>> | undefined) => ({

@@ -45,7 +45,6 @@ import { principalIdOf } from './oauth/authenticate.ts';
 import { oauthEndpoints } from './oauth/endpoints.ts';
 import { operations } from './operations.ts';
 import type { ProtectionService } from './protection/service.ts';
-import type { ContainerEngine } from './services/engine.ts';
 import { openEngine } from './services/open-engine.ts';
 import { createServiceKeeper, type ServiceKeeper } from './services/service.ts';
 import { createSessionStore } from './sessions/store.ts';
@@ -183,8 +182,10 @@ async function openBase(config: Config, clock: Clock, stack: AsyncDisposableStac
     new AlertService({ database, clock, log, fetch: outbound, webhook: webhookOf(config) }),
   );
   const caFile = join(dataDir, 'ca.pem');
+  const { docker, broker, services: policy } = config;
   return {
     alerts,
+    engine: openEngine({ docker, broker, policy }, { clock, log }),
     fetch: outbound,
     dataDir,
     masterKey,
@@ -217,6 +218,7 @@ function openServices(
     archive,
     database,
     dataDir,
+    engine,
     certificates,
     ordering,
     proxies,
@@ -229,8 +231,6 @@ function openServices(
     protection,
   } = parts;
   const endpoints = createEndpointRegistry();
-  const { docker, broker, services: policy } = config;
-  const engine = openEngine({ docker, broker, policy }, { clock, log });
   const commands = stack.use(openCommands(config, parts));
   const eventLoop = stack.use(eventLoopProbe(clock));
   const probes = {
@@ -250,7 +250,7 @@ function openServices(
     certificates,
     ordering,
     tokens,
-    services: openKeeper(config, { ...parts, engine }, stack),
+    services: openKeeper(config, parts, stack),
     logs,
     connectors: openConnectors(config, { ...parts, logs }, stack),
     health: createHealthService({ probes, clock, log, version, startedAt: clock.now() }),
@@ -266,12 +266,13 @@ function openServices(
 
 function openKeeper(
   { services }: Config,
-  parts: Base & { engine: ContainerEngine },
+  parts: Base & Pick<Edge, 'addresses'>,
   stack: AsyncDisposableStack,
 ): ServiceKeeper {
   const { installation, adopt_networks, adopt_volumes } = services;
   const naming = { installation, adopted: new Set([...adopt_networks, ...adopt_volumes]) };
-  const keeper = createServiceKeeper({ ...parts, naming });
+  const changed = (name: string) => parts.addresses.changed(name);
+  const keeper = createServiceKeeper({ ...parts, naming, changed });
   const resumed = keeper.resume();
   stack.defer(() => resumed);
   return keeper;

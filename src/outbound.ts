@@ -17,12 +17,20 @@ export function createOutbound(): OutboundFetch {
     input: string | URL | Request,
     init?: globalThis.RequestInit,
   ): Promise<Response> => {
-    const url = new URL(input instanceof Request ? input.url : input);
+    // Its method, headers and body would be lost: it is of another `fetch` than the one that sends.
+    if (input instanceof Request)
+      throw new TypeError('a Request is not taken: give its URL and what is asked');
+    const url = new URL(input);
     const fault = urlFault(url);
     if (fault !== undefined) throw new AddressRefused(fault);
     // The types of Node's own undici and of the package are the same in all that is used here.
     const options = { ...init, dispatcher: agent, redirect: 'manual' } as unknown as RequestInit;
-    return (await send(url, options)) as unknown as Response;
+    try {
+      return (await send(url, options)) as unknown as Response;
+    } catch (failed) {
+      // `fetch` says no more than that it failed.
+      throw failed instanceof Error && failed.cause instanceof AddressRefused ? failed.cause : failed;
+    }
   };
   return Object.assign(outbound, { [Symbol.asyncDispose]: () => agent.destroy() });
 }

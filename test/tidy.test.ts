@@ -12,7 +12,7 @@ const src = join(import.meta.dirname, '../src');
 
 /** What each unit (a folder of `src`, or a file directly in it) may import, besides itself. */
 const allowed: Record<string, { units: string[]; packages: string[] }> = {
-  core: { units: [], packages: ['zod'] },
+  core: { units: [], packages: ['ipaddr.js', 'zod'] },
   // A setting is checked by the code that will use it, so that what is accepted works.
   config: {
     units: [
@@ -36,6 +36,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
       'proxies/load-balancing',
       'proxies/mcp-policy',
       'proxies/schema',
+      'proxies/service-targets',
       'proxies/target-url',
     ],
     packages: ['kysely', 'zod'],
@@ -73,7 +74,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
   sessions: { units: ['core', 'store/database'], packages: ['kysely', 'zod'] },
   // What leads to a service is looked for among the targets of proxies.
   services: {
-    units: ['core', 'store/database', 'logs/time-range', 'proxies/load-balancing'],
+    units: ['core', 'store/database', 'logs/time-range', 'proxies/load-balancing', 'proxies/target-url'],
     packages: ['zod'],
   },
   logs: { units: ['core'], packages: ['better-sqlite3', 'zod'] },
@@ -87,6 +88,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
       'proxies/mcp-policy',
       'proxies/schema',
       'proxies/target-policy',
+      'proxies/target-url',
       'routes/schema',
       'routes/decide',
       'routes/match',

@@ -15,10 +15,13 @@ import { fileURLToPath } from 'node:url';
 
 const NEEDED_MAJOR = 24;
 const POLL_MS = 200;
+/** A start that takes longer than this is not waited for. */
+const WARM_LIMIT_MS = 30_000;
 const SIGNALS = /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP']);
 const SIGNAL_EXIT_BASE = 128;
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
+const cached = { NODE_COMPILE_CACHE: join(root, 'node_modules/.cache/compile'), ...process.env };
 
 const [first, ...rest] = process.argv.slice(2);
 if (first === undefined) fail('usage: node tools/run.mjs <script.ts> [arguments]');
@@ -29,13 +32,12 @@ function start(binary) {
   const toNode = first.startsWith('--');
   const script = toNode ? [first, ...rest] : [resolve(root, first), ...rest];
   const args = ['--disable-warning=ExperimentalWarning', ...script];
-  const env = { NODE_COMPILE_CACHE: join(root, 'node_modules/.cache/compile'), ...process.env };
   if (toNode) process.chdir(root);
   // Becoming the other program leaves no process in between: signals and exit code are its own. Not below npm, whose
   // shell passes no signal on: there this process stays, and notices.
   const mayBecome = binary === process.execPath && process.env.npm_lifecycle_event === undefined;
-  if (mayBecome && process.execve) process.execve(binary, [binary, ...args], env);
-  follow(spawn(binary, args, { stdio: 'inherit', env }));
+  if (mayBecome && process.execve) process.execve(binary, [binary, ...args], cached);
+  follow(spawn(binary, args, { stdio: 'inherit', env: cached }));
 }
 
 /** Hands every signal on once, and ends the way the child ended. */
@@ -126,7 +128,16 @@ function install() {
     shell: npm === undefined && process.platform === 'win32',
   });
   if (error) return `npm does not start: ${error.message}`;
-  return status === 0 ? undefined : 'npm ci failed; its own words are above';
+  if (status !== 0) return 'npm ci failed; its own words are above';
+  warm();
+  return undefined;
+}
+
+/** Fills the compile cache. Whatever goes wrong here, the program says at its own start. */
+function warm() {
+  const script = join(root, 'tools/warm.ts');
+  const options = { cwd: root, stdio: 'ignore', env: cached, timeout: WARM_LIMIT_MS };
+  if (existsSync(script)) spawnSync(nodeBinary(), [script], options);
 }
 
 /** One install at a time per folder: `npm ci` begins by deleting what another one has just laid. */

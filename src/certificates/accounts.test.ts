@@ -51,3 +51,23 @@ test('an account of before its address was kept is told of it once', async (t) =
   }
   assert.deepEqual(ca.contacts, [['mailto:me@company.io']]);
 });
+
+test('an account whose making was not heard of is told of what the settings say by now', async (t) => {
+  const issuers = [at('mailto:old@company.io')];
+  let isLost = true;
+  const { ca, clock, start } = await openWorld(t, {
+    issuers,
+    trouble: (what, when) => {
+      if (isLost && what === 'newAccount' && when === 'after') throw unreachable();
+    },
+  });
+  const one = await start();
+  assert.equal((await one.call('request_certificate', { names: ['a.company.io'] })).state, 'waiting');
+  await one.stop();
+  isLost = false;
+  issuers[0] = at('mailto:new@company.io');
+  clock.advance(HOUR);
+  const two = await start();
+  assert.equal((await two.call('request_certificate', { names: ['a.company.io'] })).state, 'issued');
+  assert.deepEqual([ca.accounts, ca.contacts], [1, [['mailto:new@company.io']]]);
+});

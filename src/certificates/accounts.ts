@@ -214,7 +214,8 @@ export class Accounts {
         .set({
           url: made.url,
           orders_url: made.ordersUrl ?? null,
-          contact: JSON.stringify(contact),
+          // What it is told with the next word, where it knows otherwise.
+          contact: JSON.stringify(made.isNew ? contact : made.contact),
         })
         .where('directory', '=', issuer.directoryUrl)
         .execute();

@@ -1,8 +1,8 @@
 /** An order that somebody asked for by hand ends when they say so; what the CA signed meanwhile is kept. */
 import assert from 'node:assert/strict';
-import test from 'node:test';
+import test, { type TestContext } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
-import { DAY, HOUR } from '../core/clock.ts';
+import { DAY, HOUR, MINUTE } from '../core/clock.ts';
 import { system } from '../core/principal.ts';
 import { problem, unreachable } from './fake-ca.fixture.ts';
 import { issuer, openWorld } from './ordering.fixture.ts';
@@ -111,3 +111,105 @@ test('who is confined cancels orders whose names are all theirs, and hears of no
   assert.equal(served?.document.issuer, issuer.name);
   await assert.rejects(cancel(one, served.id), { code: 'PRECONDITION_FAILED', message: /is served/ });
 });
+
+/** A CA that is asked to sign until `done`, and an order that is there by then. */
+async function signing(t: TestContext, then?: () => never) {
+  const asked = Promise.withResolvers<void>();
+  const done = Promise.withResolvers<void>();
+  const world = await openWorld(t, {
+    trouble: async (step, when) => {
+      if (step !== 'finalize' || when !== 'before') return;
+      asked.resolve();
+      await done.promise;
+      then?.();
+    },
+  });
+  t.after(() => done.resolve());
+  const one = await world.start();
+  const requested = request(one);
+  await asked.promise;
+  const [order] = await one.issuance.orders.latest(1);
+  assert.ok(order);
+  return { ...world, one, requested, id: order.id, done };
+}
+
+test('two who cancel an order at once are told the same, and it is not begun with between them', async (t) => {
+  let orders = 0;
+  const { start, ca } = await openWorld(t, {
+    trouble: async (step, when, signal) => {
+      if (step !== 'newOrder' || when !== 'before') return;
+      orders++;
+      reached.resolve();
+      if (signal) await aborted(signal);
+    },
+  });
+  const reached = Promise.withResolvers<void>();
+  const one = await start();
+  const requested = request(one);
+  await reached.promise;
+  const [order] = await one.issuance.orders.latest(1);
+  const [first, second] = await Promise.all([cancel(one, order?.id), cancel(one, order?.id)]);
+  assert.equal(first.state, 'abandoned');
+  assert.deepEqual(second, first);
+  await requested;
+  await one.issuance.settle();
+  assert.deepEqual([orders, ca.orders.size], [1, 0]);
+});
+
+test('who cancels waits a minute at most, and the order ends all the same when its step is over', async (t) => {
+  const { one, clock, id, done, requested } = await signing(t);
+  const cancelling = assert.rejects(cancel(one, id), { code: 'TIMEOUT', message: /is not broken off/ });
+  // The call has its timer once the order was read.
+  for (let turns = 0; turns < TURNS; turns++) await setImmediate();
+  clock.advance(MINUTE);
+  await cancelling;
+  done.resolve();
+  await requested;
+  await one.issuance.settle();
+  assert.equal((await cancel(one, id)).state, 'issued');
+});
+
+test('what fails after somebody cancelled is told as a failure', async (t) => {
+  const { one, id, done } = await signing(t, () => {
+    throw problem('badCSR', 400);
+  });
+  const cancelling = cancel(one, id);
+  for (let turns = 0; turns < TURNS; turns++) await setImmediate();
+  done.resolve();
+  const { timeline } = (await cancelling) as { timeline: { event: string; problem?: string }[] };
+  assert.deepEqual(
+    timeline.slice(-2).map(({ event, problem: kind }) => [event, kind]),
+    [
+      ['failed', 'badCSR'],
+      ['ended', undefined],
+    ],
+  );
+});
+
+test('an order that is over tells how it ended, whatever it was ordered for', async (t) => {
+  const { start } = await openWorld(t, { wanted: [NAME] });
+  const one = await start();
+  await one.issuance.tick();
+  await one.issuance.settle();
+  const [order] = await one.issuance.orders.ofName(NAME, 1);
+  assert.equal(order?.document.reason, 'served');
+  assert.equal((await cancel(one, order.id)).state, 'issued');
+});
+
+for (const broken of ['get', 'step'] as const)
+  test(`a store that fails at the ${broken} of an end leaves the order to be ended again at once`, async (t) => {
+    const { start } = await openWorld(t, {
+      trouble: (what) => {
+        if (what === 'newOrder') throw problem('rejectedIdentifier', 400);
+      },
+    });
+    const one = await start();
+    const { id } = await request(one);
+    const { orders } = one.issuance;
+    t.mock.method(orders, broken, () => Promise.reject(new Error('the disk is full')), { times: 1 });
+    await assert.rejects(one.issuance.cancel(id as string, new AbortController().signal), /disk is full/);
+    assert.equal((await cancel(one, id)).state, 'abandoned');
+  });
+
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));

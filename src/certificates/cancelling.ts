@@ -10,14 +10,33 @@ const CANCELLED = { kind: 'ended', text: 'somebody cancelled it' } as const;
 
 export const hasEnded = ({ state }: StoredOrder): boolean => state === 'issued' || state === 'abandoned';
 
+/** Somebody ends the order: that its work stops is no failure. */
+export class Cancelled extends Error {
+  override readonly name = 'Cancelled';
+}
+
+/** What else fails after that is one. */
+export const isCancelled = (cause: unknown): boolean =>
+  cause instanceof Cancelled || (cause instanceof Error && cause.cause instanceof Cancelled);
+
 /** Nobody here works on it. As it stands then. @throws AppError CONFLICT while another process works on it */
 export async function cancelOrder(orders: Orders, id: string, now: number): Promise<StoredOrder | undefined> {
   const isClaimed = await orders.claim(id);
-  const order = await orders.get(id);
-  if (!order || hasEnded(order)) return order;
-  if (!isClaimed) throw new AppError('CONFLICT', `${id} is worked on by another process; ask again soon`);
+  try {
+    const order = await orders.get(id);
+    if (!order || hasEnded(order)) return order;
+    if (!isClaimed) throw new AppError('CONFLICT', `${id} is worked on by another process; ask again soon`);
+    return await cancelClaimed(orders, order, now);
+  } catch (cause) {
+    // Or nobody could work on it until the lease is over.
+    if (isClaimed) await orders.release(id);
+    throw cause;
+  }
+}
+
+async function cancelClaimed(orders: Orders, order: StoredOrder, now: number): Promise<StoredOrder> {
   if (order.document.cancelled) {
-    await orders.release(id);
+    await orders.release(order.id);
     return order;
   }
   if (order.document.order_url === undefined) return endCancelled(orders, order);

@@ -1,11 +1,12 @@
 /** A CA behind the interface of the client, for simulations: faults and time are the test's, certificates are real. */
 import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto';
 import type { ManualClock } from '../core/clock.ts';
+import type { NewAccount } from './acme/account.ts';
 import type { AcmeClient } from './acme/client.ts';
 import type { Download } from './acme/download.ts';
 import { AcmeFault } from './acme/fault.ts';
 import type { NewOrder, Order, OrderWait } from './acme/order.ts';
-import { AcmeProblem } from './acme/problem.ts';
+import { AcmeProblem, type Problem } from './acme/problem.ts';
 import type { RenewalInfo } from './acme/renewal-info.ts';
 import type { AccountRef, Call } from './acme/session.ts';
 import { newKeys, toPkcs8, type Signer, writeLeaf } from './x509.ts';
@@ -23,6 +24,8 @@ export interface FakeCaOptions {
   ) => RenewalInfo | undefined | Promise<RenewalInfo | undefined>;
   /** Whether a name can't be shown to be ours by this challenge; absent: every one can, and HTTP-01 is all there is. */
   fails?: (name: string, challenge: string) => boolean;
+  /** What an attempt of before left at this challenge. */
+  leftAt?: (challenge: string) => Problem | undefined;
   /** Whether it still signs. */
   isSigning?: () => boolean;
   /** How it answers to an order that says what it replaces; undefined: it takes it. */
@@ -55,6 +58,8 @@ export class FakeCa {
   readonly #options: FakeCaOptions;
   /** Key → URL. */
   readonly #accounts = new Map<string, string>();
+  /** URL → how to reach whose it is. */
+  readonly #contactsOf = new Map<string, readonly string[]>();
   readonly #signer: Promise<Signer>;
   /** Of certificates that it makes from now on. */
   lifeMs: number;
@@ -112,18 +117,20 @@ export class FakeCa {
         renewalInfo: 'https://ca.test/ari',
         meta: { profiles: { shortlived: 'six days' } },
       }),
-      createAccount: step('newAccount', ({ key }: { key: KeyObject }) => {
+      createAccount: step('newAccount', ({ key, contact }: NewAccount) => {
         const id = toPkcs8(key);
-        if (!accounts.has(id)) accounts.set(id, `https://ca.test/acct/${++this.accounts}`);
-        return {
-          url: accounts.get(id),
-          ordersUrl: this.#options.reusesOrders ? undefined : 'https://ca.test/orders',
-        };
+        const isNew = !accounts.has(id);
+        const url = accounts.get(id) ?? `https://ca.test/acct/${++this.accounts}`;
+        accounts.set(id, url);
+        if (isNew) this.#contactsOf.set(url, contact);
+        const ordersUrl = this.#options.reusesOrders ? undefined : 'https://ca.test/orders';
+        return { url, isNew, contact: this.#contactsOf.get(url), ordersUrl };
       }),
       findAccount: step('newAccount', (key: KeyObject) => this.#find(key)),
       updateContact: step('account', (account: AccountRef, contact: readonly string[]) => {
         this.#requireAccount(account);
         this.contacts.push(contact);
+        this.#contactsOf.set(account.url, contact);
         return account;
       }),
       changeKey: step('keyChange', (account: AccountRef, newKey: KeyObject) =>
@@ -240,6 +247,7 @@ export class FakeCa {
         url: `${url}/${type}`,
         status: 'pending',
         token: `t${url.replaceAll(/[^a-z0-9]/g, '')}${type}`,
+        error: this.#options.leftAt?.(type),
       })),
     };
   }

@@ -17,7 +17,7 @@ import type { CertificateKeyType } from '../core/key-type.ts';
 import { ownerLimitsOf } from './budget.ts';
 import type { Entry } from './catalog.ts';
 import { type ChallengeDns, ChallengeRecords } from './challenge-records.ts';
-import { cancelOrder } from './cancelling.ts';
+import { Cancelled, cancelOrder, isCancelled } from './cancelling.ts';
 import { Challenges } from './challenges.ts';
 import { chooseIssuer, type Dns01Port, type IssuanceSettings, type Issuer, issuerOf } from './issuers.ts';
 import { driveMsOf, Issuing } from './issuing.ts';
@@ -27,6 +27,7 @@ import type { StoredOrder } from './order-rows.ts';
 import { type AskedFor, LeaseLost, type NewOrderRow, Orders } from './orders.ts';
 import { type OrderDocument, urgency } from './order-schema.ts';
 import { doneNews, setbackNews } from './order-news.ts';
+import { orAborted } from './or-aborted.ts';
 import { Planning } from './planning.ts';
 import { renewalTime } from './renewal.ts';
 import { isKeyRefused, moveTo, setbackOf } from './setback.ts';
@@ -81,12 +82,10 @@ export class Issuance implements AsyncDisposable {
   readonly #wishOf: WishOf;
   readonly #planning: Planning;
   readonly #clients: AcmeClients;
-  readonly #driving = new Map<string, Promise<void>>();
-  /** Order id → directory of its CA, of those that are driven; undefined: it is not known. */
-  readonly #drivenAt = new Map<string, string | undefined>();
-  readonly #cancels = new Map<string, AbortController>();
-  /** Orders that are not begun with, for somebody ends them. */
-  readonly #ending = new Set<string>();
+  /** By order id. */
+  readonly #driving = new Map<string, Driven>();
+  /** By order id: those that somebody ends, which are not begun with. Whoever else ends one waits for the same. */
+  readonly #ending = new Map<string, Promise<StoredOrder | undefined>>();
   readonly #background = new Set<Promise<void>>();
   readonly #watchers = new Watchers();
   readonly #stop = new AbortController();
@@ -233,19 +232,26 @@ export class Issuance implements AsyncDisposable {
 
   /**
    * Ends an order, unless the CA has been asked to sign: then its certificate is waited for and kept. As it stands then;
-   * one that is open still ends when its CA has said that it did not sign. @throws AppError CONFLICT; what the signal says
+   * one that is open still ends when its CA has said that it did not sign. Whoever stops waiting stops nothing.
+   * @throws AppError CONFLICT; what the signal says
    */
-  async cancel(id: string, signal: AbortSignal): Promise<StoredOrder | undefined> {
-    this.#ending.add(id);
-    try {
-      await this.#pumping;
-      this.#cancels.get(id)?.abort();
-      await orAborted(Promise.resolve(this.#driving.get(id)), signal);
-      return await cancelOrder(this.orders, id, this.#options.clock.now());
-    } finally {
+  cancel(id: string, signal: AbortSignal): Promise<StoredOrder | undefined> {
+    const known = this.#ending.get(id);
+    if (known) return orAborted(known, signal);
+    const ending = this.#end(id).finally(() => {
       this.#ending.delete(id);
       this.pump();
-    }
+    });
+    this.#ending.set(id, ending);
+    return orAborted(ending, signal);
+  }
+
+  async #end(id: string): Promise<StoredOrder | undefined> {
+    await this.#pumping;
+    const driven = this.#driving.get(id);
+    driven?.cancel.abort(new Cancelled(`somebody cancelled ${id}`));
+    await driven?.done;
+    return cancelOrder(this.orders, id, this.#options.clock.now());
   }
 
   /** Whether any of these is ordered unasked. */
@@ -303,8 +309,9 @@ export class Issuance implements AsyncDisposable {
   /** Resolves when no order is driven at this CA. */
   async #quietAt(directory: string): Promise<void> {
     await this.#pumping;
-    const ids = [...this.#drivenAt].filter(([, at]) => at === undefined || at === directory);
-    await Promise.all(ids.map(async ([id]) => this.#driving.get(id)));
+    const all = [...this.#driving.values()];
+    const there = all.filter(({ directory: at }) => at === undefined || at === directory);
+    await Promise.all(there.map(({ done }) => done));
   }
 
   #isHeld({ id, document }: StoredOrder): boolean {
@@ -332,8 +339,12 @@ export class Issuance implements AsyncDisposable {
 
   /** Resolves when nothing is planned or driven any more. */
   async settle(): Promise<void> {
-    while (this.#driving.size + this.#background.size > 0 || this.#pumping)
-      await Promise.all([...this.#driving.values(), ...this.#background, this.#pumping]);
+    while (this.#driving.size + this.#background.size + this.#ending.size > 0 || this.#pumping) {
+      const driven = [...this.#driving.values()].map(({ done }) => done);
+      const ended = [...this.#ending.values()];
+      // None of the others rejects; of these, who asked for it gets the error.
+      await Promise.allSettled([...driven, ...this.#background, ...ended, this.#pumping]);
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -375,21 +386,17 @@ export class Issuance implements AsyncDisposable {
   }
 
   #begin({ id, document }: StoredOrder): void {
-    this.#drivenAt.set(id, this.issuerOf(document)?.directoryUrl);
     const cancel = new AbortController();
-    this.#cancels.set(id, cancel);
-    const driving = this.#drive(id, cancel.signal)
+    const done = this.#drive(id, cancel.signal)
       .catch((cause: unknown) => {
         if (!(cause instanceof LeaseLost)) this.#write('error', `order ${id}: ${messageOf(cause)}`);
       })
       .finally(() => {
         this.#driving.delete(id);
-        this.#drivenAt.delete(id);
-        this.#cancels.delete(id);
         this.#watchers.tell(id);
         this.pump();
       });
-    this.#driving.set(id, driving);
+    this.#driving.set(id, { done, cancel, directory: this.issuerOf(document)?.directoryUrl });
   }
 
   async #drive(id: string, cancel: AbortSignal): Promise<void> {
@@ -413,7 +420,7 @@ export class Issuance implements AsyncDisposable {
       for (const { hostname, message } of doneNews(done)) this.#write('info', message, hostname);
     } catch (cause) {
       // On the way out nothing is a failure: what is in the store is gone on with.
-      if (this.#stop.signal.aborted || cancel.aborted) return this.orders.release(id);
+      if (this.#stop.signal.aborted || isCancelled(cause)) return this.orders.release(id);
       await this.#setBack(order, issuer, cause);
     } finally {
       timer.cancel();
@@ -481,14 +488,13 @@ export class Issuance implements AsyncDisposable {
   }
 }
 
+interface Driven {
+  readonly done: Promise<void>;
+  /** Ends it, unless the CA has been asked to sign. */
+  readonly cancel: AbortController;
+  /** Of its CA; undefined: it is not known. */
+  readonly directory: string | undefined;
+}
+
 const cutOff = (ms: number): AcmeFault =>
   new AcmeFault('deadline', `the order was not through in ${ms / SECOND} s, and is gone on with later`);
-
-/** The work goes on; who waits for it does not when the signal says so. */
-function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const aborted = Promise.withResolvers<never>();
-  const abort = () => aborted.reject(signal.reason);
-  if (signal.aborted) abort();
-  signal.addEventListener('abort', abort, { once: true });
-  return Promise.race([work, aborted.promise]).finally(() => signal.removeEventListener('abort', abort));
-}

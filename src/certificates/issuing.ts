@@ -7,7 +7,7 @@ import type { Clock } from '../core/clock.ts';
 import { SECOND } from '../core/clock.ts';
 import type { Database } from '../store/database.ts';
 import type { Account, Accounts } from './accounts.ts';
-import type { Authorization, Challenge } from './acme/authorization.ts';
+import { type Authorization, type Challenge, isNewError } from './acme/authorization.ts';
 import { certificateId } from './acme/certificate-id.ts';
 import type { AcmeClient } from './acme/client.ts';
 import { writeCsr } from './acme/csr.ts';
@@ -331,7 +331,7 @@ export class Issuing {
         : await this.#options.challenges.place({ authorization, challenge: { type, token }, account });
     try {
       if (challenge.status === 'pending') await client.respond(account, challenge.url, call);
-      const done = await this.#checked(authorization.url, challenge.url, work);
+      const done = await this.#checked(authorization.url, challenge, work);
       if (done.status !== 'valid') throw proofFailed(name, done, type);
       return `${name} by ${type}`;
     } finally {
@@ -340,14 +340,14 @@ export class Issuing {
   }
 
   /** A CA that looks again and again, each time in vain, is waited for by one attempt; what it saw is why it failed. */
-  async #checked(url: string, challengeUrl: string, work: Work): Promise<Authorization> {
+  async #checked(url: string, answered: Challenge, work: Work): Promise<Authorization> {
     const { client, account, call, deadline } = work;
     try {
-      return await client.pollAuthorization(account, url, { ...call, deadline, challengeUrl });
+      return await client.pollAuthorization(account, url, { ...call, deadline, answered });
     } catch (cause) {
       if (!(cause instanceof AcmeFault && cause.code === 'deadline')) throw cause;
       const last = await client.getAuthorization(account, url, call);
-      if (last.challenges.some((each) => each.url === challengeUrl && each.error !== undefined)) return last;
+      if (last.challenges.some((each) => isNewError(each, answered))) return last;
       throw cause;
     }
   }
@@ -481,8 +481,9 @@ function isPassing(cause: AcmeError, failures: number): boolean {
 const isChallengeType = (type: string): type is ChallengeType =>
   challengeTypes.some((known) => known === type);
 
+/** `tried`: then another one's error is of an attempt before. */
 function proofFailed(name: string, { challenges }: Authorization, tried?: ChallengeType): ProofFailed {
-  const failed = challenges.find(({ error }) => error) ?? challenges.find(({ type }) => type === tried);
+  const failed = challenges.find(({ type, error }) => (tried === undefined ? error : type === tried));
   const type = failed && isChallengeType(failed.type) ? failed.type : tried;
   return new ProofFailed(name, type, failed?.error);
 }

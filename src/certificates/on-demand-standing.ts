@@ -91,6 +91,6 @@ function whyNot(
   if (full)
     return `no more than ${full.limit.allowed} ${full.limit.what} are allowed; there is room again at ${toTimestamp(full.roomAt)}`;
   if (minuteWaitMs > 0)
-    return `the orders of this minute are used up (acme.on_demand.per_minute); there is room again at ${toTimestamp(now + minuteWaitMs)}`;
+    return `the orders of this minute are used up (acme.on_demand.per_minute, half of it below one wildcard); there is room again at ${toTimestamp(now + minuteWaitMs)}`;
   return isCrowded ? 'too many names are waited for at once' : undefined;
 }

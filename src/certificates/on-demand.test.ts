@@ -9,12 +9,19 @@ import { coversHostname } from '../core/hostname.ts';
 import { type Principal, system } from '../core/principal.ts';
 import { engine, silent, turn, world } from './engine.fixture.ts';
 import { type FakeCaOptions, problem } from './fake-ca.fixture.ts';
-import { MAX_ASKING_BELOW_ONE, MAX_WAITING, OnDemand, type OnDemandRule } from './on-demand.ts';
+import {
+  ASKS_PER_MINUTE,
+  MAX_ASKING_BELOW_ONE,
+  MAX_WAITING,
+  OnDemand,
+  type OnDemandRule,
+} from './on-demand.ts';
 import { OrderingService } from './ordering.ts';
 
 const WILDCARD = '*.company.io';
+const OTHER = '*.other.io';
 const RULE: OnDemandRule = {
-  allow: [WILDCARD],
+  allow: [WILDCARD, OTHER],
   ask: undefined,
   perMinute: 1000,
   perWildcardAndDay: 1000,
@@ -65,7 +72,7 @@ async function edge(
     await made[Symbol.asyncDispose]();
     await one[Symbol.asyncDispose]();
   });
-  const come = (name: string) => made.certificate(name, WILDCARD);
+  const come = (name: string, wildcard = WILDCARD) => made.certificate(name, wildcard);
   const { issuance, certificates } = one;
   const ordering = new OrderingService({
     clock,
@@ -137,18 +144,33 @@ test('a service that is away, redirects or fails allows nothing', async (t) => {
   assert.equal(ca.orders.size, 0);
 });
 
-test('thousands of names at once: the CA sees no more than the minute allows, and the store holds no more orders', async (t) => {
-  const { ca, come, database, clock } = await edge(t, { perMinute: 5 });
+test('thousands of names at once: the CA sees no more than the minute allows one wildcard, and the store holds no more orders', async (t) => {
+  const { ca, come, database, clock } = await edge(t, { perMinute: 9 });
   const names = (from: number) => Array.from({ length: 3000 }, (_, i) => `x${from + i}.company.io`);
-  await Promise.all(names(0).map(come));
+  await Promise.all(names(0).map((name) => come(name)));
   for (const name of names(3000).slice(0, 300)) await come(name);
   assert.equal(ca.orders.size, 5);
   const { length } = await database.read.selectFrom('certificate_orders').select('id').execute();
   assert.equal(length, 5);
   clock.advance(MINUTE);
-  await Promise.all(names(6000).map(come));
+  await Promise.all(names(6000).map((name) => come(name)));
   assert.equal(ca.orders.size, 10);
   assert.ok(MAX_WAITING < 3000);
+});
+
+test('strangers below one wildcard take half of what a minute allows, of orders and of questions to the service: those below another have theirs', async (t) => {
+  const { questions, url } = await asked(t, (domain) => (domain.startsWith('no') ? 404 : 204));
+  const { ca, come, explain, clock } = await edge(t, { perMinute: 4, ask: url });
+  for (let i = 0; i < 4; i++) await come(`a${i}.company.io`);
+  assert.equal(ca.orders.size, 2);
+  assert.match((await explain('b.company.io')).on_demand?.why_not ?? '', /half of it below one wildcard/);
+  for (let i = 0; i < 4; i++) await come(`a${i}.other.io`, OTHER);
+  assert.equal(ca.orders.size, 4);
+  clock.advance(2 * MINUTE);
+  const before = questions.length;
+  for (let i = 0; i < ASKS_PER_MINUTE; i++) await come(`no${i}.company.io`);
+  assert.equal(questions.length - before, ASKS_PER_MINUTE / 2);
+  assert.ok(await come('b.other.io', OTHER));
 });
 
 for (const [what, rule] of [

@@ -17,6 +17,7 @@ import type { Issuance } from './issuance.ts';
 import { chooseIssuer, type Dns01Port } from './issuers.ts';
 import type { StoredOrder } from './order-rows.ts';
 import type { Answer, Pause, Standing } from './on-demand-standing.ts';
+import { SharedRate } from './shared-rate.ts';
 import type { Shelf } from './shelf.ts';
 
 /** A handshake waits so long for its certificate; below the time that a handshake may take (`gateway.header_timeout_ms`). */
@@ -27,8 +28,8 @@ export const MAX_WAITING = 100;
 export const MAX_WAITING_BELOW_ONE = 50;
 /** Of those, for the service, which may be slow: what it allowed before goes on. */
 export const MAX_ASKING_BELOW_ONE = 25;
-/** Questions to the rule in a minute: names are a stranger's choice, the service that answers is the operator's. */
-const ASKS_PER_MINUTE = 600;
+/** Questions to the rule in a minute, half of them below one wildcard: names are a stranger's choice, the service that answers is the operator's. */
+export const ASKS_PER_MINUTE = 600;
 /** Those before renewals leave the rest to handshakes, which wait. */
 const RENEWAL_ASKS_PER_MINUTE = 60;
 export const MAX_REMEMBERED = 10_000;
@@ -42,7 +43,8 @@ const RENEWAL_UNANSWERED_MS = 10 * MINUTE;
 /** How exactly it is kept when a name was last come for. */
 const SEEN_EVERY_MS = HOUR;
 const WRITE_EVERY_MS = 10 * MINUTE;
-const ALL = 'all';
+/** Of renewals, which no stranger chooses. */
+const RENEWALS = 'renewals';
 
 export interface OnDemandRule extends OnDemandBudget {
   /** Hostnames and `*.parent`; undefined: any that the service allows. */
@@ -91,9 +93,9 @@ export class OnDemand implements AsyncDisposable {
   #askAgainAt = 0;
   /** Names that have a certificate so. */
   readonly #seen = new Map<string, Seen>();
-  readonly #asks: RateLimiter;
+  readonly #asks: SharedRate;
   readonly #renewalAsks: RateLimiter;
-  readonly #orders: RateLimiter;
+  readonly #orders: SharedRate;
   readonly #stop = new AbortController();
   readonly #timer: Timer;
   #writing: Promise<void> | undefined;
@@ -101,9 +103,9 @@ export class OnDemand implements AsyncDisposable {
   constructor(options: OnDemandOptions) {
     const { clock, rule } = options;
     this.#options = options;
-    this.#asks = new RateLimiter(clock, ASKS_PER_MINUTE, 1);
+    this.#asks = new SharedRate(clock, ASKS_PER_MINUTE);
     this.#renewalAsks = new RateLimiter(clock, RENEWAL_ASKS_PER_MINUTE, 1);
-    this.#orders = new RateLimiter(clock, rule?.perMinute ?? 1, 1);
+    this.#orders = new SharedRate(clock, rule?.perMinute ?? 1);
     this.#timer = clock.every(WRITE_EVERY_MS, () => void this.flush());
   }
 
@@ -132,7 +134,7 @@ export class OnDemand implements AsyncDisposable {
       off: this.#whyOff(hostname, wildcard),
       answer: this.#answers.get(hostname),
       pause: verdict?.pause && { why: verdict.pause, until: verdict.until },
-      minuteWaitMs: this.#orders.wait(ALL),
+      minuteWaitMs: this.#orders.wait(wildcard),
       isCrowded:
         this.#waiting.size >= MAX_WAITING || (this.#waitingBelow.get(wildcard) ?? 0) >= MAX_WAITING_BELOW_ONE,
       budgets: await Promise.all(
@@ -270,7 +272,7 @@ export class OnDemand implements AsyncDisposable {
     if (underWay && underWay.document.reason !== 'on-demand') return this.#watched(underWay, hostname);
     // One that is under way was asked for at the rule before.
     // While no order may be made, nobody is asked, so that a flood of names costs next to nothing.
-    if (!underWay && (this.#orders.wait(ALL) > 0 || !(await this.#isAllowed(hostname, wildcard))))
+    if (!underWay && (this.#orders.wait(wildcard) > 0 || !(await this.#isAllowed(hostname, wildcard))))
       return undefined;
     const { issuer } = chooseIssuer([hostname], { issuers: issuance.issuersFor([hostname]) }, dns01);
     if (!issuer) return undefined;
@@ -306,7 +308,7 @@ export class OnDemand implements AsyncDisposable {
     const { ask } = rule ?? {};
     if (ask === undefined) return true;
     if ((this.#askingBelow.get(wildcard) ?? 0) >= MAX_ASKING_BELOW_ONE) return false;
-    if (this.#asks.take(ALL) > 0) return false;
+    if (!this.#asks.take(wildcard)) return false;
     try {
       const isAllowed = await counted(this.#askingBelow, wildcard, () => this.#ask(ask, hostname));
       if (isAllowed) this.#remember(hostname, undefined, ALLOWED_MS);
@@ -339,7 +341,7 @@ export class OnDemand implements AsyncDisposable {
       if (until <= clock.now()) this.#renewals.delete(hostname);
     try {
       for (const hostname of this.#toAsk) {
-        if (this.#stop.signal.aborted || this.#renewalAsks.take(ALL) > 0) break;
+        if (this.#stop.signal.aborted || this.#renewalAsks.take(RENEWALS) > 0) break;
         const isAllowed = await this.#ask(askUrl, hostname);
         const until = clock.now() + (isAllowed ? ALLOWED_MS : RENEWAL_REFUSED_MS);
         this.#renewals.set(hostname, { isAllowed, until });
@@ -368,7 +370,7 @@ export class OnDemand implements AsyncDisposable {
       this.#remember(hostname, 'no_room', Math.min(waitMs, FAILED_MS));
       return false;
     }
-    return this.#orders.take(ALL) === 0;
+    return this.#orders.take(wildcard);
   }
 
   /** Until its first attempt is over, or the time is up. */

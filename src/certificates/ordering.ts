@@ -115,7 +115,7 @@ export class OrderingService {
     return this.#outcome(order.id, caller);
   }
 
-  /** Waits for it, for a minute at most. @throws AppError NOT_FOUND, PRECONDITION_FAILED, CONFLICT */
+  /** Waits for it, for a minute at most. @throws AppError NOT_FOUND, PRECONDITION_FAILED, CONFLICT, TIMEOUT */
   async cancel(id: string, caller: Caller) {
     const { issuance } = this.#options;
     const known = await issuance.orders.get(id);
@@ -124,12 +124,14 @@ export class OrderingService {
         'NOT_FOUND',
         `no order ${JSON.stringify(id)}; explain_certificate of a hostname names its orders`,
       );
+    if (hasEnded(known)) return reportOf(known);
     if (known.document.reason !== 'requested')
       throw new AppError(
         'PRECONDITION_FAILED',
         `${id} was not asked for by hand: it is ordered because ${known.document.names.join(', ')} is served, and would be again; enable_https: false of the proxy, or disabling it, ends that`,
       );
-    const order = await issuance.cancel(id, caller.signal);
+    const late = `${id} is at a step that is not broken off, and ends when that is over, unless the CA has signed by then; cancel it again to be told`;
+    const order = await this.#within(WAIT_MS, { caller, late }, (signal) => issuance.cancel(id, signal));
     return order && hasEnded(order) ? reportOf(order) : this.#outcome(id, caller);
   }
 
@@ -151,28 +153,35 @@ export class OrderingService {
   async rotateAccountKey(name: string, caller: Pick<OperationContext, 'signal'>) {
     const { issuance, clock } = this.#options;
     const issuer = this.#known(name);
-    const late = new AbortController();
-    const timer = clock.after(ROTATE_MS, () =>
-      late.abort(
-        new AppError(
-          'TIMEOUT',
-          `orders at ${name} were under way, or it did not answer, for ${ROTATE_MS / MINUTE} minutes; whether its account has the new key is looked at before it is next used. Ask again later`,
-        ),
-      ),
-    );
-    const signal = AbortSignal.any([caller.signal, late.signal]);
+    const late = `orders at ${name} were under way, or it did not answer, for ${ROTATE_MS / MINUTE} minutes; whether its account has the new key is looked at before it is next used. Ask again later`;
     try {
-      const { url, key } = await issuance.rotateAccountKey(issuer, signal);
+      const { url, key } = await this.#within(ROTATE_MS, { caller, late }, (signal) =>
+        issuance.rotateAccountKey(issuer, signal),
+      );
       const thumbprint = await calculateJwkThumbprint(publicJwk(key));
       return { issuer: name, account_url: cleanText(url), thumbprint, rotated_at: toTimestamp(clock.now()) };
     } catch (cause) {
-      if (signal.aborted && !caller.signal.aborted) throw signal.reason;
       if (!(cause instanceof AcmeError)) throw cause;
       throw new AppError(
         'UPSTREAM_FAILED',
         `whether the account at ${name} has its new key is looked at before it is next used: ${messageOf(cause)}`,
         { cause },
       );
+    }
+  }
+
+  /** `late`: what is said when it takes longer. @throws AppError TIMEOUT */
+  async #within<T>(
+    ms: number,
+    { caller, late }: { caller: Pick<Caller, 'signal'>; late: string },
+    work: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    const over = new AbortController();
+    const timer = this.#options.clock.after(ms, () => over.abort(new AppError('TIMEOUT', late)));
+    try {
+      return await work(AbortSignal.any([caller.signal, over.signal]));
+    } catch (cause) {
+      throw over.signal.aborted && !caller.signal.aborted ? over.signal.reason : cause;
     } finally {
       timer.cancel();
     }

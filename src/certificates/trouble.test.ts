@@ -233,6 +233,22 @@ test('who asks by hand has the next attempt at once, once five minutes are over'
   assert.equal(ca.asked.length, 4);
 });
 
+test('the challenge that was tried is the one that failed, whatever an attempt of before left at another', async (t) => {
+  const MOST = 20;
+  let asked = 0;
+  const { clock, folder, database, ca } = await world(t, {
+    fails: () => true,
+    leftAt: (type) => (type === 'http-01' ? problem('connection', 400).problem : undefined),
+    trouble: (what) => {
+      if (what === 'newOrder' && ++asked > MOST) throw unreachable();
+    },
+  });
+  await using one = await engine(folder, { clock, ca: () => ca, database, wanted: [] });
+  await one.issuance.request({ names: [NAME], issuer: 'ca', reason: 'requested', owner: undefined });
+  await one.issuance.settle();
+  assert.equal(asked, 2, 'one for each challenge');
+});
+
 const OTHER = 'b.company.io';
 
 /** Two hostnames with one certificate. */

@@ -133,7 +133,12 @@ const onDemand = z
       .describe(
         'A service of yours that is asked for each name, by GET with ?domain=; 2xx allows, all else and silence refuse',
       ),
-    per_minute: z.int().min(1).max(MAX_ORDERS).default(10).describe('Orders in a minute'),
+    per_minute: z
+      .int()
+      .min(1)
+      .max(MAX_ORDERS)
+      .default(10)
+      .describe('Orders in a minute; below one wildcard, half of them'),
     per_wildcard_per_day: z
       .int()
       .min(1)

@@ -14,6 +14,7 @@ import {
   targetsOf,
 } from '../proxies/load-balancing.ts';
 import type { Proxy } from '../proxies/schema.ts';
+import type { Whereabouts } from '../proxies/target-url.ts';
 import type { RoutingChange } from '../routes/schema.ts';
 import { choose, NONE, type Slot, type Standing } from './choose.ts';
 import { type Checks, startChecks } from './health-checks.ts';
@@ -25,6 +26,7 @@ export interface BalancersOptions {
   readonly log: Log;
   /** Whom health checks ask. */
   readonly upstreams: Pick<Upstreams, 'of'>;
+  readonly services: Pick<Whereabouts, 'placeOf'>;
 }
 
 /** One target of one proxy. A request that has it is known by itself: any object. */

@@ -1,9 +1,10 @@
 /** Where a request goes by its plan: which of several targets, the upstream, and the path and query there. */
 import { upstreamPath } from '../routes/match.ts';
 import type { Group } from './balancing.ts';
-import type { Balance, Plan } from './snapshot.ts';
+import { TargetAway } from './dialer.ts';
+import { type Balance, isLed, type Plan } from './snapshot.ts';
 import type { Transit } from './transit.ts';
-import { isLate, isStaleConnection, refusalOf } from './upstream-failure.ts';
+import { isLate, isStaleConnection, refusalOf, serviceAway } from './upstream-failure.ts';
 import type { Upstream } from './upstream.ts';
 
 /** Without effect or with the same effect when sent twice. @see RFC 9110 §9.2.2 */
@@ -12,7 +13,7 @@ export const idempotent: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS'
 /** The plan for the target that gets the request; undefined: none may, and the client has been told. */
 export function chosenPlan(transit: Transit, plan: Plan): Plan | undefined {
   const { balance } = plan;
-  if (!balance) return plan;
+  if (!balance) return isLed(plan) ? plan : refuseAway(transit, plan);
   balance.group.earn();
   const chosen = take(transit, balance);
   if (!chosen)
@@ -26,14 +27,23 @@ export function chosenPlan(transit: Transit, plan: Plan): Plan | undefined {
   return chosen;
 }
 
+/** A service that is nowhere is passed over, and counts as no try. */
 function take(transit: Transit, { group, plans }: Balance): Plan | undefined {
-  const at = group.take(transit, transit.tried, transit.core.clock.now());
-  if (at === undefined) return undefined;
-  transit.endpoint?.release(transit);
-  transit.endpoint = group.slots[at]?.endpoint;
-  transit.tried |= 1 << at;
-  transit.tries++;
-  return plans[at];
+  for (;;) {
+    const at = group.take(transit, transit.tried, transit.core.clock.now());
+    if (at === undefined) return undefined;
+    transit.endpoint?.release(transit);
+    transit.endpoint = group.slots[at]?.endpoint;
+    transit.tried |= 1 << at;
+    const plan = plans[at];
+    if (plan && !isLed(plan)) continue;
+    transit.tries++;
+    return plan;
+  }
+}
+
+function refuseAway(transit: Transit, { place }: Plan): undefined {
+  transit.refuse({ ...serviceAway, reason: place?.reason });
 }
 
 /**
@@ -41,9 +51,16 @@ function take(transit: Transit, { group, plans }: Balance): Plan | undefined {
  * another only when it may be repeated and the budget allows; what was never sent, or waited for long, is no matter of that.
  */
 export function planAfter(transit: Transit, plan: Plan, error: Error, isSent: boolean): Plan | undefined {
+  if (isOver(transit)) return undefined;
+  // It moved while a connection was waited for: nothing was sent.
+  if (error instanceof TargetAway && isLed(plan)) return plan;
+  return planElsewhere(transit, plan, error, isSent);
+}
+
+function planElsewhere(transit: Transit, plan: Plan, error: Error, isSent: boolean): Plan | undefined {
   const { endpoint } = transit;
   const { balance } = plan;
-  if (!endpoint || !balance || isOver(transit)) return undefined;
+  if (!endpoint || !balance) return undefined;
   if (!isSent || isStaleConnection(error) || isLate(error))
     endpoint.failed(transit, refusalOf(error).reason ?? error.name);
   const { group } = balance;

@@ -8,6 +8,7 @@ import { isIP, type LookupFunction } from 'node:net';
 import { buildConnector } from 'undici';
 import type { Clock, Timer } from '../core/clock.ts';
 import { addressFault, type OwnAddress } from '../proxies/target-policy.ts';
+import type { Stay } from '../proxies/target-url.ts';
 import { gatewayLimits } from './settings.ts';
 
 export interface Target {
@@ -24,6 +25,8 @@ export interface Target {
   readonly connectTimeoutMs: number;
   /** Then another is asked at once rather than this one waited for. */
   readonly isOneOfSeveral: boolean;
+  /** Of a service; undefined: it is where its URL says. */
+  readonly stay: Pick<Stay, 'isOver'> | undefined;
 }
 
 /** All addresses of a name, as `dns.lookup` with `all`. */
@@ -43,6 +46,11 @@ export interface DialerOptions {
 
 export class TargetRefused extends Error {
   override readonly name = 'TargetRefused';
+}
+
+/** The service is there no more: whoever has the address now is somebody else. */
+export class TargetAway extends Error {
+  override readonly name = 'TargetAway';
 }
 
 /** Nobody listens there at this moment, or the name could not be asked for: it may be different in a moment. */
@@ -93,6 +101,10 @@ export class Dialer {
   }
 
   #attempt(options: buildConnector.Options, attempt: Attempt): void {
+    if (this.#target.stay?.isOver === true) {
+      attempt.callback(new TargetAway('the service is there no more'), null);
+      return;
+    }
     this.#connect(options, (...[error, socket]) => {
       if (error) this.#failed(error, options, attempt);
       else {

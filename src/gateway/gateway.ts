@@ -10,6 +10,7 @@ import type { LiveStreams } from '../core/live-streams.ts';
 import type { Log } from '../core/record.ts';
 import type { Proxy } from '../proxies/schema.ts';
 import { type OwnAddress, ownAddresses } from '../proxies/target-policy.ts';
+import { noServices, type Whereabouts } from '../proxies/target-url.ts';
 import type { Publisher, Route } from '../routes/schema.ts';
 import type { TargetState } from '../proxies/load-balancing.ts';
 import { Balancers } from './balancing.ts';
@@ -46,6 +47,8 @@ export interface GatewayOptions {
   readonly tlsChallenges?: TlsChallenges | undefined;
   /** Absent: each process has its own keys. */
   readonly tickets?: SessionTickets | undefined;
+  /** Where services are; absent: nowhere. */
+  readonly services?: Whereabouts | undefined;
   /** Resolves names of targets; the system's resolver unless a test has its own. */
   readonly lookup?: Lookup | undefined;
   /** Tests set smaller ones. */
@@ -140,10 +143,11 @@ const reviewing = (core: GatewayCore): Publisher => ({
 function makeCore(options: GatewayOptions, own: () => readonly OwnAddress[]): GatewayCore {
   const { settings, clock, log, authenticate, live, handlers, acmeChallenge, lookup, upstreamLimits } =
     options;
+  const { services = noServices } = options;
   const loopToken = `ohp-${randomBytes(LOOP_TOKEN_BYTES).toString('hex')}`;
   const { rateEntries } = gatewayLimits;
   const upstreams = new Upstreams({ clock, own, lookup, limits: upstreamLimits });
-  const balancers = new Balancers({ clock, log, upstreams });
+  const balancers = new Balancers({ clock, log, upstreams, services });
   return {
     settings,
     clock,
@@ -154,7 +158,7 @@ function makeCore(options: GatewayOptions, own: () => readonly OwnAddress[]): Ga
     protection: options.protection ?? closed,
     live,
     loopToken,
-    snapshots: new Snapshots({ loopToken, own, balancers }),
+    snapshots: new Snapshots({ loopToken, own, balancers, services }),
     balancers,
     upstreams,
     trusted: new TrustedPeers(settings.trustedProxies),

@@ -8,10 +8,11 @@ import { messageOf } from '../core/errors.ts';
 import type { BalancedTarget, HealthCheck } from '../proxies/load-balancing.ts';
 import type { Proxy } from '../proxies/schema.ts';
 import { pathOf } from '../routes/match.ts';
+import { serviceOf, type Stay, type Whereabouts } from '../proxies/target-url.ts';
 import type { Target } from './dialer.ts';
 import { gatewayLimits } from './settings.ts';
 import { targetOf } from './target-of.ts';
-import type { Upstreams } from './upstream.ts';
+import type { Upstream, Upstreams } from './upstream.ts';
 
 const FIRST_ERROR = 400;
 
@@ -28,6 +29,7 @@ interface CheckedGroup {
 export interface ChecksOptions {
   readonly clock: Clock;
   readonly upstreams: Pick<Upstreams, 'of'>;
+  readonly services: Pick<Whereabouts, 'placeOf'>;
 }
 
 export interface Checks {
@@ -41,9 +43,10 @@ export function startChecks({ proxy, slots }: CheckedGroup, options: ChecksOptio
     for (const { endpoint } of slots) endpoint.unchecked();
     return undefined;
   }
-  const checks = slots.map(
-    ({ endpoint, target }) => new Check(endpoint, questionFor(target.url, proxy, settings), options),
-  );
+  const checks = slots.map(({ endpoint, target }) => {
+    const ask = questionsFor(target.url, { proxy, settings, services: options.services });
+    return new Check(endpoint, { settings, ask }, options);
+  });
   return { stop: () => checks.forEach((check) => check.stop()) };
 }
 
@@ -51,17 +54,36 @@ interface Question {
   readonly target: Target;
   readonly path: string;
   readonly host: string;
-  readonly settings: HealthCheck;
 }
 
-function questionFor(text: string, proxy: Proxy, settings: HealthCheck): Question {
-  const url = new URL(text);
+interface Asked {
+  readonly settings: HealthCheck;
+  /** @throws when there is nobody to ask. */
+  readonly ask: () => Question;
+}
+
+interface Asking {
+  readonly proxy: Proxy;
+  readonly settings: HealthCheck;
+  readonly services: Pick<Whereabouts, 'placeOf'>;
+}
+
+function questionsFor(text: string, { proxy, settings, services }: Asking): () => Question {
   const isOwnName = proxy.preserve_host && !proxy.hostname.startsWith('*');
-  return {
-    target: targetOf(url, proxy, true),
-    path: pathOf(text) + settings.path,
-    host: isOwnName ? proxy.hostname : url.host,
-    settings,
+  const questionAt = (base: string, host: string, stay?: Stay): Question => ({
+    target: targetOf(new URL(base), { proxy, isOneOfSeveral: true, stay }),
+    path: `${stay ? pathOf(base) : ''}${pathOf(text)}${settings.path}`,
+    host: isOwnName ? proxy.hostname : host,
+  });
+  const service = serviceOf(text);
+  if (!service) {
+    const question = questionAt(text, new URL(text).host);
+    return () => question;
+  }
+  const place = services.placeOf(service);
+  return () => {
+    if (!place.stay) throw new Error(place.reason);
+    return questionAt(place.stay.url, place.stay.host, place.stay);
   };
 }
 
@@ -70,16 +92,16 @@ let running = 0;
 
 class Check implements Checks {
   readonly #endpoint: Checked;
-  readonly #question: Question;
+  readonly #asked: Asked;
   readonly #options: ChecksOptions;
   readonly #timer: Timer;
   #asking: AbortController | undefined;
 
-  constructor(endpoint: Checked, question: Question, options: ChecksOptions) {
+  constructor(endpoint: Checked, asked: Asked, options: ChecksOptions) {
     this.#endpoint = endpoint;
-    this.#question = question;
+    this.#asked = asked;
     this.#options = options;
-    this.#timer = options.clock.every(question.settings.interval_ms, () => void this.#check());
+    this.#timer = options.clock.every(asked.settings.interval_ms, () => void this.#check());
   }
 
   stop(): void {
@@ -94,7 +116,7 @@ class Check implements Checks {
     const asking = new AbortController();
     this.#asking = asking;
     running++;
-    const { settings } = this.#question;
+    const { settings } = this.#asked;
     const late = this.#options.clock.after(settings.timeout_ms, () =>
       asking.abort(new Error(`no answer within ${settings.timeout_ms} ms`)),
     );
@@ -108,11 +130,13 @@ class Check implements Checks {
   }
 
   async #ask(signal: AbortSignal): Promise<string | undefined> {
-    const { target, path, host, settings } = this.#question;
+    const { settings, ask } = this.#asked;
     const { clock, upstreams } = this.#options;
-    const upstream = upstreams.of(target);
-    upstream.inFlight++;
+    let upstream: Upstream | undefined;
     try {
+      const { target, path, host } = ask();
+      upstream = upstreams.of(target);
+      upstream.inFlight++;
       const { statusCode, body } = await upstream.pool.request({
         method: 'GET',
         path,
@@ -124,8 +148,10 @@ class Check implements Checks {
     } catch (error) {
       return messageOf(error); // That it can't be asked is what was asked for.
     } finally {
-      upstream.inFlight--;
-      upstream.usedAt = clock.now();
+      if (upstream) {
+        upstream.inFlight--;
+        upstream.usedAt = clock.now();
+      }
     }
   }
 }

@@ -3,6 +3,7 @@ import test from 'node:test';
 import { AppError } from '../core/errors.ts';
 import { matchRequest } from '../routes/match.ts';
 import { caPem, proxyOf, routeOf } from '../../test/support/gateway.ts';
+import { noServices } from '../proxies/target-url.ts';
 import { ManualClock } from '../core/clock.ts';
 import { Balancers } from './balancing.ts';
 import { Snapshots } from './snapshot.ts';
@@ -13,12 +14,14 @@ const balancers = () =>
     clock: new ManualClock(),
     log: { enabled: () => false, write: () => {} },
     upstreams: { of: () => assert.fail('nothing is asked here') },
+    services: noServices,
   });
 const make = () =>
   new Snapshots({
     loopToken: 'ohp-1',
     own: () => [{ address: '127.0.0.1', port: 8443 }],
     balancers: balancers(),
+    services: noServices,
   });
 const served = (snapshots: Snapshots, hostname: string) =>
   matchRequest(snapshots.current.table, hostname, 'GET', '/');

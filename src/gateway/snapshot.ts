@@ -7,11 +7,19 @@ import { AppError } from '../core/errors.ts';
 import type { Proxy } from '../proxies/schema.ts';
 import { targetsOf } from '../proxies/load-balancing.ts';
 import { type OwnAddress, targetFault } from '../proxies/target-policy.ts';
+import {
+  type Place,
+  serviceOf,
+  type ServiceTarget,
+  type Stay,
+  type Whereabouts,
+} from '../proxies/target-url.ts';
 import { asksForCertificate } from '../routes/decide.ts';
 import {
   applyChange,
   atTarget,
   createTable,
+  foundAt,
   isOwnOrigin,
   type Match,
   type RoutingTable,
@@ -30,15 +38,22 @@ export interface Snapshot {
 }
 
 /** Everything about forwarding to one target that does not depend on the request. */
-export interface Plan {
-  readonly match: Match;
-  readonly target: Target;
-  readonly headers: HeaderPlan;
+export interface Plan extends Destination {
   readonly responseRules: CompiledRules;
+  /** Of a target that names a service; `isLed` brings the plan there. */
+  readonly place: Place | undefined;
+  /** Where the plan leads. */
+  stay: Stay | undefined;
   /** Kept here to spare the look-up; whoever uses it sees to it that it is not closed. */
   upstream: Upstream | undefined;
   /** Where there are several targets: who chooses, and the plan for each. */
   readonly balance: Balance | undefined;
+}
+
+interface Destination {
+  match: Match;
+  target: Target;
+  headers: HeaderPlan;
 }
 
 export interface Balance {
@@ -53,6 +68,7 @@ export interface SnapshotOptions {
   /** Where this process listens. */
   readonly own: () => readonly OwnAddress[];
   readonly balancers: Balancers;
+  readonly services: Whereabouts;
 }
 
 export class Snapshots implements Publisher {
@@ -60,6 +76,8 @@ export class Snapshots implements Publisher {
   readonly #plans = new WeakMap<Match, Plan>();
   /** Ids of proxies whose clients are asked for certificates. */
   readonly #asking = new Set<string>();
+  /** Services that targets name, by the id of the proxy or route. */
+  readonly #led = new Map<string, readonly ServiceTarget[]>();
   #current: Snapshot = Object.freeze({ table: createTable([], []), generation: 0 });
 
   constructor(options: SnapshotOptions) {
@@ -76,11 +94,12 @@ export class Snapshots implements Publisher {
   }
 
   load(proxies: Iterable<Proxy>, routes: Iterable<Route>): void {
-    const all = [...proxies];
+    const all = { putProxies: [...proxies], putRoutes: [...routes] };
     this.#asking.clear();
-    this.#options.balancers.load(all);
-    this.#count({ putProxies: all });
-    this.#swap(createTable(all, routes));
+    this.#led.clear();
+    this.#options.balancers.load(all.putProxies);
+    this.#count(all);
+    this.#swap(createTable(all.putProxies, all.putRoutes));
   }
 
   /** @throws AppError PRECONDITION_FAILED when the change could not be served. */
@@ -100,11 +119,27 @@ export class Snapshots implements Publisher {
     };
   }
 
-  #count({ removeProxies = [], putProxies = [] }: RoutingChange): void {
+  #count(change: RoutingChange): void {
+    const { removeProxies = [], putProxies = [] } = change;
     for (const id of removeProxies) this.#asking.delete(id);
     for (const proxy of putProxies)
       if (asksForCertificate(proxy)) this.#asking.add(proxy.id);
       else this.#asking.delete(proxy.id);
+    this.#lead(change);
+  }
+
+  /** Where services are is asked for as long as something leads to them. */
+  #lead({ removeProxies = [], removeRoutes = [], putProxies = [], putRoutes = [] }: RoutingChange): void {
+    const put = [
+      ...putProxies.map((proxy) => ({ id: proxy.id, urls: targetsOf(proxy).map(({ url }) => url) })),
+      ...putRoutes.map(({ id, target_url }) => ({ id, urls: [target_url] })),
+    ].map(({ id, urls }) => ({ id, named: urls.flatMap((url) => serviceOf(url) ?? []) }));
+    const isNews = [...removeProxies, ...removeRoutes, ...put.map(({ id }) => id)].some((id) =>
+      this.#led.delete(id),
+    );
+    const led = put.filter(({ named }) => named.length > 0);
+    for (const { id, named } of led) this.#led.set(id, named);
+    if (isNews || led.length > 0) this.#options.services.follow([...this.#led.values()].flat());
   }
 
   planOf(match: Match): Plan {
@@ -126,33 +161,57 @@ export class Snapshots implements Publisher {
 }
 
 /** A route that names another target goes there and nowhere else. */
-function compile(match: Match, { loopToken, balancers }: SnapshotOptions): Plan {
+function compile(match: Match, options: SnapshotOptions): Plan {
   const { proxy } = match;
-  const group = match.targetUrl === proxy.target_url ? balancers.of(proxy) : undefined;
-  if (!group) return planFor(match, loopToken, undefined);
+  const group = match.targetUrl === proxy.target_url ? options.balancers.of(proxy) : undefined;
+  if (!group) return planFor(match, options, undefined);
   const plans: Plan[] = [];
   const balance = { group, plans };
   for (const { endpoint } of group.slots)
-    plans.push(planFor(atTarget(match, endpoint.url), loopToken, balance));
-  return planFor(match, loopToken, balance);
+    plans.push(planFor(atTarget(match, endpoint.url), options, balance));
+  return planFor(match, options, balance);
 }
 
-function planFor(match: Match, loopToken: string, balance: Balance | undefined): Plan {
+function planFor(match: Match, { loopToken, services }: SnapshotOptions, balance: Balance | undefined): Plan {
   const { proxy } = match;
-  const url = new URL(match.targetUrl);
   const rules = compileRules(proxy.request_headers);
   // Whoever may name a target of the proxy may set its headers: they go to each of them.
   const isOwn = balance !== undefined || isOwnOrigin(match);
+  const service = serviceOf(match.targetUrl);
+  const url = new URL(service ? NOWHERE : match.targetUrl);
   return {
     match,
-    target: targetOf(url, proxy, balance !== undefined),
+    target: targetOf(url, { proxy, isOneOfSeveral: balance !== undefined }),
     headers: {
       host: proxy.preserve_host ? undefined : url.host,
       rules: isOwn ? rules : withoutValues(rules),
       loopToken,
     },
     responseRules: compileRules(proxy.response_headers),
+    place: service && services.placeOf(service),
+    stay: undefined,
     upstream: undefined,
     balance,
   };
+}
+
+/** Never resolves (RFC 6761 §6.4). */
+const NOWHERE = 'http://closed.invalid';
+
+/** Whether there is somewhere to go. What names a service goes where that is now. */
+export function isLed(plan: Plan): boolean {
+  const { place, stay } = plan;
+  if (!place || (stay && stay === place.stay)) return true;
+  if (!place.stay) return false;
+  move(plan, place.stay);
+  return true;
+}
+
+function move(plan: Plan, stay: Stay): void {
+  const { proxy } = plan.match;
+  plan.stay = stay;
+  plan.match = foundAt(plan.match, stay.url);
+  plan.target = targetOf(new URL(stay.url), { proxy, isOneOfSeveral: plan.balance !== undefined, stay });
+  plan.headers = { ...plan.headers, host: proxy.preserve_host ? undefined : stay.host };
+  plan.upstream = undefined;
 }

@@ -25,8 +25,17 @@ const UNKNOWN = 'The upstream answered with something that is not acceptable HTT
 const UNTRUSTED = 'The certificate of the upstream is not trusted.';
 const CERTIFICATE = /CERT|SELF_SIGNED|UNABLE_TO|ALTNAME/;
 
+/** Of a target that names a service, when that is nowhere. */
+export const serviceAway = {
+  status: 503,
+  code: 'UNAVAILABLE',
+  message: 'The service behind this hostname does not run at the moment.',
+  headers: { 'retry-after': '1' },
+} as const satisfies Refusal;
+
 export function refusalOf(error: Error): Refusal {
   const reason = `${codeOf(error)}: ${messageOf(error)}`;
+  if (error.name === 'TargetAway') return { ...serviceAway, reason };
   if (error instanceof AppError && error.code === 'TOO_LARGE')
     return {
       status: 413,

@@ -6,8 +6,9 @@ import type { Worker } from 'node:worker_threads';
 import { type Clock, MINUTE, SECOND, type Timer } from '../core/clock.ts';
 import { AppError, messageOf } from '../core/errors.ts';
 import type { Log } from '../core/record.ts';
-import type { FromReader, Question, ReaderData } from './messages.ts';
+import type { FromReader, Question, ReaderData, ToReader } from './messages.ts';
 import type { Answer } from './present.ts';
+import type { StatsAnswer, StatsQuestion } from './stats.ts';
 import { startThread } from './thread.ts';
 
 const MAX_WAITING = 64;
@@ -20,6 +21,7 @@ const CLOSE_MS = 3 * SECOND;
 export interface LogArchive extends AsyncDisposable {
   /** @throws AppError CANCELLED, TIMEOUT, UNAVAILABLE */
   query(question: Question, signal: AbortSignal): Promise<Answer>;
+  stats(question: StatsQuestion, signal: AbortSignal): Promise<StatsAnswer>;
   close(): Promise<void>;
 }
 
@@ -36,8 +38,9 @@ export function createLogArchive(options: LogArchiveOptions): LogArchive {
 }
 
 interface Asked {
-  question: Question;
-  resolve: (answer: Answer) => void;
+  question: ToReader;
+  /** Of what was asked; answers come in order. */
+  resolve: (answer: Answer | StatsAnswer) => void;
   reject: (error: AppError) => void;
 }
 
@@ -54,11 +57,19 @@ class WorkerArchive implements LogArchive {
   }
 
   async query(question: Question, signal: AbortSignal): Promise<Answer> {
+    return (await this.#ask(question, signal)) as Answer;
+  }
+
+  async stats(stats: StatsQuestion, signal: AbortSignal): Promise<StatsAnswer> {
+    return (await this.#ask({ stats }, signal)) as StatsAnswer;
+  }
+
+  async #ask(question: ToReader, signal: AbortSignal): Promise<Answer | StatsAnswer> {
     if (signal.aborted) throw cancelled();
     if (this.#closed) throw new AppError('UNAVAILABLE', 'the log is closed');
     if (this.#waiting.length >= MAX_WAITING)
       throw new AppError('UNAVAILABLE', 'too many questions to the log at once; try again in a few seconds');
-    const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+    const { promise, resolve, reject } = Promise.withResolvers<Answer | StatsAnswer>();
     const asked = { question, resolve, reject };
     const give = () => this.#withdraw(asked);
     signal.addEventListener('abort', give, { once: true });

@@ -6,6 +6,12 @@ export type Levels = Readonly<Record<Component, LogLevel>>;
 const rank: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, error: 3 };
 export const levelRank = (level: LogLevel): number => rank[level];
 
+/** Any case, and `warning` for `warn`: as people and other loggers write it. */
+export function levelNamed(text: string): LogLevel | undefined {
+  const lower = text.toLowerCase();
+  return logLevels.find((known) => known === (lower === 'warning' ? 'warn' : lower));
+}
+
 /** Audit records are never left out, so their component has no level to set. */
 const ALWAYS_KEPT = 'audit' satisfies Component;
 export const adjustableComponents = components.filter((component) => component !== ALWAYS_KEPT);

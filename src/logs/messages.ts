@@ -1,6 +1,7 @@
 /** What crosses between the main thread and the threads of this folder: plain data only. */
 import type { Answer, Presentation } from './present.ts';
 import type { Search } from './query.ts';
+import type { StatsAnswer, StatsQuestion } from './stats.ts';
 import type { Appended, Retention, Swept } from './store.ts';
 
 export interface WriterData extends Retention {
@@ -25,5 +26,7 @@ export interface Question {
   presentation: Presentation;
 }
 
+export type ToReader = Question | { stats: StatsQuestion };
+
 /** One answer for each question, in the same order. */
-export type FromReader = { answer: Answer } | { error: string };
+export type FromReader = { answer: Answer | StatsAnswer } | { error: string };

@@ -13,7 +13,7 @@ import { type Principal, system } from '../core/principal.ts';
 import { type LogRecord, silentLog } from '../core/record.ts';
 import { createLogArchive } from './archive.ts';
 import { aRecord, aSink, NOON } from './fixtures.test.ts';
-import { getLogs, listLogLevels, logsOperations, setLogLevel } from './operations.ts';
+import { getLogs, getLogStats, listLogLevels, logsOperations, setLogLevel } from './operations.ts';
 import type { LogPage } from './schema.ts';
 import { createLogService } from './service.ts';
 
@@ -196,7 +196,7 @@ test('a bad argument is refused with what was found and what is allowed', async 
     [{ kind: 'gossip' }, /kind: .*access.*audit/],
     [{ cursor: 'xyz' }, /cursor: not a cursor of logs/],
     [{ cursor: encodeCursor('proxies', [1, 2]) }, /cursor: not a cursor of logs/],
-    [{ rows: 5 }, /unknown argument "rows" \(valid arguments are lines, level/],
+    [{ rows: 5 }, /unknown argument "rows" \(valid arguments are lines, filter, level/],
   ] as const)
     await assert.rejects(logs(input), { code: 'INVALID_INPUT', message }, JSON.stringify(input));
 });
@@ -395,8 +395,81 @@ test('every operation of the log says who may run it', () => {
     logsOperations.map(({ name, permission, confinement, mcp }) => [name, permission, confinement, mcp]),
     [
       ['get_logs', 'logs:read', 'filters', 'listed'],
+      ['get_log_stats', 'logs:read', 'filters', 'searchable'],
       ['set_log_level', 'system:write', 'refused', 'searchable'],
       ['list_log_levels', 'system:read', 'harmless', 'searchable'],
     ],
   );
+});
+
+const visits = [
+  aRecord({ hostname: 'app.example.com', status: 200, duration_ms: 10 }),
+  aRecord({ hostname: 'app.example.com', status: 503, duration_ms: 900 }),
+  aRecord({ hostname: 'other.example.org', status: 404 }),
+  aRecord({ kind: 'audit', operation: 'create_proxy', outcome: 'OK' }),
+];
+
+test('get_log_stats counts requests by host, with what failed, and the filter narrows as in get_logs', async (t) => {
+  const { call } = aSystem(t, visits);
+  const all = await call(getLogStats, { group_by: 'host', interval: '1h' });
+  assert.partialDeepStrictEqual(all, {
+    total: { count: 3, client_errors: 1, server_errors: 1 },
+    groups: [
+      { name: 'app.example.com', count: 2, server_errors: 1 },
+      { name: 'other.example.org', count: 1 },
+    ],
+    buckets: [{ time: '2026-03-10T12:00:00.000Z', count: 3 }],
+    source: 'rollup',
+  });
+  const failed = await call(getLogStats, { filter: 'status>=500', group_by: 'status' });
+  assert.partialDeepStrictEqual(failed, { groups: [{ name: '503', count: 1 }], source: 'records' });
+  const changes = await call(getLogStats, { group_by: 'operation' });
+  assert.partialDeepStrictEqual(changes, { groups: [{ name: 'create_proxy', count: 1 }] });
+});
+
+test('who is confined gets the counts of their hostnames only', async (t) => {
+  const { call } = aSystem(t, visits);
+  const mine = confinedTo('app.example.com');
+  for (const asked of [{ group_by: 'host' }, { group_by: 'host', filter: 'status:2xx,5xx,4xx' }])
+    assert.partialDeepStrictEqual(await call(getLogStats, asked, mine), {
+      total: { count: 2 },
+      group_count: 1,
+    });
+  assert.partialDeepStrictEqual(await call(getLogStats, { filter: 'host:other.example.org' }, mine), {
+    total: { count: 0 },
+  });
+});
+
+test('a range or an interval that can not be had is refused', async (t) => {
+  const { call } = aSystem(t);
+  for (const [asked, message] of [
+    [{ interval: '1m' }, /interval: 1m gives more than 100 steps; take a longer one or a shorter time/],
+    [{ since: '1h', until: '2h' }, /since .* has to be before until/],
+    [{ since: '1h', filter: 'since:2h' }, /since is both an argument and in filter/],
+    [{ filter: 'status:4o4' }, /filter, character 8/],
+  ] as const)
+    await assert.rejects(call(getLogStats, asked), { code: 'INVALID_INPUT', message });
+});
+
+test('get_logs narrows by a filter, with its arguments, and points at what it does not understand', async (t) => {
+  const { messages, logs } = aSystem(t, [
+    aRecord({ message: 'a', status: 500, hostname: 'a.example.com' }),
+    aRecord({ message: 'b', status: 500, hostname: 'b.example.org' }),
+    aRecord({ message: 'c', status: 200, hostname: 'a.example.com' }),
+  ]);
+  assert.deepEqual(await messages({ filter: 'status>=500' }), ['b', 'a']);
+  assert.deepEqual(await messages({ filter: 'status>=500', hostname: 'a.example.com' }), ['a']);
+  assert.deepEqual(await messages({ filter: '-host:*.example.com' }, confinedTo('a.example.com')), []);
+  await assert.rejects(logs({ filter: 'foo:1' }), { message: /^filter, character 1: "foo" is no field/ });
+});
+
+test('a filter that names the caller, the operation or everything shows routine records too, as the arguments do', async (t) => {
+  const { logs } = aSystem(t, ofTheControlPlane({ principal: 'tok_1' }));
+  const told = async (filter: string) => (await logs({ filter })).records.length;
+  assert.equal(await told(''), 6);
+  assert.equal(await told('principal:tok_1'), 1);
+  // The two questions before this one are in the log as well.
+  assert.equal(await told('kind:all'), 11 + 2);
+  assert.equal(await told('path:/mcp'), 2);
+  assert.equal(await told('-path:/x'), 6);
 });

@@ -4,7 +4,8 @@
  */
 import { type LogLevel, logLevels, type RecordKind } from '../core/record.ts';
 import { cleanText } from '../core/untrusted.ts';
-import type { Found, LogRow, Position } from './query.ts';
+import type { Position } from './conditions.ts';
+import type { Found, LogRow } from './query.ts';
 import { dayOf } from './store.ts';
 import type { LogEntry } from './schema.ts';
 

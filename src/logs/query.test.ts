@@ -10,7 +10,8 @@ import { confines } from '../core/hostname.ts';
 import { type LogRecord, logLevels, recordKinds } from '../core/record.ts';
 import { aRecord, asTexts, NOON, temporaryFolder } from './fixtures.test.ts';
 import { levelRank } from './levels.ts';
-import { LogFiles, type LogFilter, type Position, statementOf } from './query.ts';
+import { type LogFilter, type Position, statementOf } from './conditions.ts';
+import { LogFiles } from './query.ts';
 import { dayOf, LogStore, pathOf } from './store.ts';
 
 const UNHURRIED = { milliseconds: Infinity, now: () => 0 };

@@ -4,8 +4,8 @@
  */
 import BetterSqlite3, { type Database } from 'better-sqlite3';
 import { DAY, MINUTE, SECOND } from '../core/clock.ts';
-import type { LogLevel, RecordKind } from '../core/record.ts';
-import { levelRank } from './levels.ts';
+import type { RecordKind } from '../core/record.ts';
+import { type LogFilter, type Position, statementOf } from './conditions.ts';
 import { pathOf, readableDays, SCHEMA_VERSION } from './store.ts';
 
 const FIRST_WINDOW_MS = MINUTE;
@@ -16,37 +16,6 @@ const LONG_STEP_MS = 100;
 const BUSY_TIMEOUT_MS = 1000;
 const MAX_OPEN_DAYS = 8;
 const SKIPPED = new Set(['SQLITE_CANTOPEN', 'SQLITE_NOTADB']);
-
-/** Every part that is present has to hold. */
-export interface LogFilter {
-  /** This level and above. */
-  level?: LogLevel | undefined;
-  kind?: RecordKind | undefined;
-  /** Canonical; `*.example.com` is every name below it. */
-  hostname?: string | undefined;
-  statusMin?: number | undefined;
-  statusMax?: number | undefined;
-  clientAddress?: string | undefined;
-  principal?: string | undefined;
-  pathPrefix?: string | undefined;
-  traceId?: string | undefined;
-  operation?: string | undefined;
-  /** In message, path, user agent or detail; the case of ASCII letters doesn't matter. */
-  contains?: string | undefined;
-  /** Milliseconds since 1970; `since` is included, `until` is not. */
-  since?: number | undefined;
-  until?: number | undefined;
-  /** Without what only says that somebody looked: see `isRoutine`. */
-  withoutRoutine?: boolean | undefined;
-  /** Confinement: canonical patterns; undefined means everything, an empty list nothing. */
-  hostnames?: readonly string[] | undefined;
-}
-
-/** Where a page ended: the next one begins with what is older. Row ids count from 1 in every file. */
-export interface Position {
-  time: number;
-  id: number;
-}
 
 /** As the file has it: what is null was not said. */
 export interface LogRow {
@@ -121,6 +90,14 @@ export class LogFiles {
     return { rows, next: undefined, searchedBackTo: undefined };
   }
 
+  /** The days of a range that can be read, newest first; each opened when it is its turn. */
+  *daysOf(filter: LogFilter): Generator<{ since: number; until: number; connection: Database }> {
+    for (const { day, since, until } of this.#days(filter, undefined)) {
+      const connection = this.#connect(day);
+      if (connection) yield { since, until, connection };
+    }
+  }
+
   close(): void {
     for (const day of this.#open.keys()) this.#close(day);
   }
@@ -184,109 +161,4 @@ function pageOf(rows: readonly LogRow[], limit: number): Found {
 function nextSpan(span: number, tookMs: number): number {
   if (tookMs < SHORT_STEP_MS) return Math.min(span * WINDOW_FACTOR, DAY);
   return tookMs > LONG_STEP_MS ? Math.max(span / WINDOW_FACTOR, MIN_WINDOW_MS) : span;
-}
-
-interface Condition {
-  sql: string;
-  values: readonly (string | number)[];
-  /** The condition can be answered by an index; of several, the least number says which is used. */
-  index?: number;
-}
-
-/** Values come after the window's two bounds and before the limit. */
-export function statementOf(filter: LogFilter, after?: Position): { sql: string; values: unknown[] } {
-  const conditions = conditionsOf(filter);
-  const driver = conditions
-    .filter(({ index }) => index !== undefined)
-    .sort((a, b) => (a.index ?? 0) - (b.index ?? 0))[0];
-  if (after) conditions.push({ sql: '(time < ? or id < ?)', values: [after.time, after.id] });
-  // Unary plus keeps SQLite, which has no statistics of a growing file, from preferring another index.
-  const where = conditions.map((it) => (it.index === undefined || it === driver ? it.sql : `+${it.sql}`));
-  const sql = `select * from records where ${['time >= ? and time < ?', ...where].join(' and ')}
-    order by time desc, id desc limit ?`;
-  return { sql, values: conditions.flatMap(({ values }) => values) };
-}
-
-function conditionsOf(filter: LogFilter): Condition[] {
-  const { traceId, clientAddress, kind, operation, pathPrefix, contains, withoutRoutine } = filter;
-  return [
-    ...when(traceId, (id) => ({ sql: 'trace_id = ?', values: [id], index: 0 })),
-    ...when(clientAddress, (address) => ({ sql: 'client_address = ?', values: [address], index: 1 })),
-    ...principalConditions(filter),
-    ...troubleConditions(filter),
-    ...when(filter.hostname, hostnameCondition),
-    ...when(filter.hostnames, confinementCondition),
-    ...when(kind, (it) => ({ sql: 'kind = ?', values: [it] })),
-    ...when(operation, (it) => ({ sql: 'operation = ?', values: [it] })),
-    ...when(pathPrefix, (it) => ({ sql: 'substr(path, 1, length(?)) = ?', values: [it, it] })),
-    ...when(contains, containsCondition),
-    ...(withoutRoutine ? [notRoutine] : []),
-  ];
-}
-
-function when<T>(value: T | undefined, make: (value: T) => Condition): Condition[] {
-  return value === undefined ? [] : [make(value)];
-}
-
-/**
- * What this system logs of being asked: reads that went well, MCP messages that went well or ran an operation (its
- * audit record tells what came of it), and requests for its own endpoints that were answered. Who asks what happened
- * would read little else.
- */
-const isRoutine = `case kind
-  when 'audit' then outcome = 'OK' and json_extract(detail, '$.effect') = 'read'
-  when 'mcp' then outcome = 'OK' or json_extract(detail, '$.tool') is not null
-  when 'access' then status < 400 and json_extract(detail, '$.request') in ('control', 'mcp', 'metadata')
-  end`;
-const notRoutine: Condition = { sql: `(${isRoutine}) is not true`, values: [] };
-
-const ANONYMOUS = 'anonymous';
-
-/** The partial index leaves out anonymous callers; it is used when the statement says the same words. */
-function principalConditions({ principal }: LogFilter): Condition[] {
-  if (principal === undefined) return [];
-  if (principal === ANONYMOUS) return [{ sql: 'principal = ?', values: [principal] }];
-  return [
-    { sql: "principal <> 'anonymous'", values: [] },
-    { sql: 'principal = ?', values: [principal], index: 2 },
-  ];
-}
-
-/** As above: `level >= 2` and `status >= 400` are the words of partial indexes on time. */
-function troubleConditions({ level, statusMin, statusMax }: LogFilter): Condition[] {
-  const least = level === undefined ? 0 : levelRank(level);
-  const conditions: Condition[] = [];
-  if (least >= levelRank('warn')) conditions.push({ sql: 'level >= 2', values: [], index: 4 });
-  if (least > 0) conditions.push({ sql: '+level >= ?', values: [least] });
-  if (statusMin !== undefined && statusMin >= 400)
-    conditions.push({ sql: 'status >= 400', values: [], index: 3 });
-  if (statusMin !== undefined) conditions.push({ sql: '+status >= ?', values: [statusMin] });
-  if (statusMax !== undefined) conditions.push({ sql: '+status <= ?', values: [statusMax] });
-  return conditions;
-}
-
-function hostnameCondition(hostname: string): Condition {
-  if (!hostname.startsWith('*.')) return { sql: 'hostname = ?', values: [hostname], index: 5 };
-  const below = hostname.slice(1);
-  return { sql: '(hostname = ? or substr(hostname, -length(?)) = ?)', values: [hostname, below, below] };
-}
-
-/** The rule of `core/hostname` `confines`, in SQL: the name itself, or any name below a wildcard. */
-function confinementCondition(hostnames: readonly string[]): Condition {
-  const below = hostnames.filter((name) => name.startsWith('*.')).map((name) => name.slice(1));
-  const exact = 'hostname in (select value from json_each(?))';
-  if (below.length === 0) return { sql: exact, values: [JSON.stringify(hostnames)], index: 6 };
-  return {
-    sql: `(${exact} or exists (select 1 from json_each(?) as zone where substr(hostname, -length(zone.value)) = zone.value))`,
-    values: [JSON.stringify(hostnames), JSON.stringify(below)],
-  };
-}
-
-function containsCondition(text: string): Condition {
-  const pattern = `%${text.replace(/[\\%_]/g, (found) => `\\${found}`)}%`;
-  const columns = ['message', 'path', 'user_agent', 'detail'];
-  return {
-    sql: `(${columns.map((column) => `${column} like ? escape '\\'`).join(' or ')})`,
-    values: columns.map(() => pattern),
-  };
 }

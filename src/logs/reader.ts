@@ -4,9 +4,10 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { assert } from '../core/assert.ts';
 import { SECOND } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
-import type { FromReader, Question, ReaderData } from './messages.ts';
+import type { FromReader, ReaderData, ToReader } from './messages.ts';
 import { present } from './present.ts';
 import { LogFiles } from './query.ts';
+import { statsOf } from './stats.ts';
 import { giveWay } from './thread.ts';
 
 const BUDGET_MS = 2 * SECOND;
@@ -18,15 +19,16 @@ const port = parentPort;
 const files = new LogFiles((workerData as ReaderData).directory);
 const budget = { milliseconds: BUDGET_MS, now: () => performance.now() };
 
-port.on('message', (question: Question | 'close') => {
+port.on('message', (question: ToReader | 'close') => {
   if (question !== 'close') return port.postMessage(answerTo(question));
   files.close();
   port.close();
 });
 
-function answerTo({ search, presentation }: Question): FromReader {
+function answerTo(question: ToReader): FromReader {
   try {
-    return { answer: present(files.search(search, budget), presentation) };
+    if ('stats' in question) return { answer: statsOf(files, question.stats, budget) };
+    return { answer: present(files.search(question.search, budget), question.presentation) };
   } catch (cause) {
     return { error: messageOf(cause) };
   }

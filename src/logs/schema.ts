@@ -39,6 +39,48 @@ export const logPageSchema = z.object({
 });
 export type LogPage = z.output<typeof logPageSchema>;
 
+const count = z.int();
+const figures = {
+  count,
+  per_second: z.number(),
+  client_errors: count.describe('Status 4xx'),
+  server_errors: count.describe('Status 5xx'),
+  bytes_in: count,
+  bytes_out: count,
+  p50_ms: z.number().optional().describe('Half took less; percentiles are within a fifth of the true ones'),
+  p95_ms: z.number().optional(),
+  p99_ms: z.number().optional(),
+};
+
+export const logStatsSchema = z.object({
+  since: timestamp,
+  until: timestamp,
+  total: z.object(figures),
+  groups: z
+    .array(z.object({ name: z.string(), ...figures }))
+    .optional()
+    .describe('First ones by sort_by; name is empty where the record says nothing'),
+  group_count: count.optional().describe('Of all groups'),
+  buckets: z
+    .array(
+      z.object({
+        time: timestamp.describe('Its beginning'),
+        count,
+        client_errors: count,
+        server_errors: count,
+        p95_ms: z.number().optional(),
+      }),
+    )
+    .optional()
+    .describe('Over time; none where nothing was'),
+  source: z
+    .enum(['rollup', 'records', 'both'])
+    .describe('rollup: counted as they came, by whole minutes; records: counted now'),
+  truncated: z.boolean().optional(),
+  hint: z.string().optional(),
+});
+export type LogStats = z.output<typeof logStatsSchema>;
+
 export const logLevelSchema = z.object({
   component: z.enum(components),
   level: z.enum(logLevels).describe('Least level that is kept'),

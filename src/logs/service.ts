@@ -2,23 +2,23 @@
  * What can be asked of the log and set on it. Nothing is written here: records come in by sink.ts, from everywhere.
  * Called by operations.ts.
  */
-import { isIP } from 'node:net';
 import type { Clock } from '../core/clock.ts';
 import { SECOND } from '../core/clock.ts';
 import { decodeCursor, encodeCursor, toTimestamp } from '../core/collection.ts';
 import { AppError } from '../core/errors.ts';
-import { parseHostnamePattern } from '../core/hostname.ts';
 import { limits } from '../core/limits.ts';
 import type { OperationContext } from '../core/operation.ts';
 import { mayTouch, type Principal } from '../core/principal.ts';
 import { type LogLevel, logLevels, type RecordKind } from '../core/record.ts';
 import type { LogArchive } from './archive.ts';
-import { type AdjustableComponent, levelRank } from './levels.ts';
+import { type AdjustableComponent, levelNamed, levelRank } from './levels.ts';
+import type { LogFilter, Position } from './conditions.ts';
+import { hostOf, parseFilter, type Term } from './filter.ts';
 import type { Answer, Presentation } from './present.ts';
-import type { LogFilter, Position } from './query.ts';
-import type { ComponentLevel, LogEntry, LogPage } from './schema.ts';
+
+import type { ComponentLevel, LogEntry, LogPage, LogStats } from './schema.ts';
 import type { LogSink } from './sink.ts';
-import { parseTime } from './time-range.ts';
+import { type StatsArguments, statsOfAnswer, statsQuestionOf, timeOf } from './stats-service.ts';
 
 const LIST = 'logs';
 const FIRST_FAILED_STATUS = 400;
@@ -30,6 +30,7 @@ const FLUSH_MS = SECOND;
 
 /** Arguments of `get_logs`, as they come. */
 export interface LogQuestion {
+  filter?: string | undefined;
   lines?: number | undefined;
   level?: string | undefined;
   kind?: RecordKind | 'all' | undefined;
@@ -51,13 +52,14 @@ export interface LogQuestion {
 export interface LogService {
   /** What the principal may not touch is not there; records without a hostname belong to nobody who is confined. */
   get(question: LogQuestion, context: Pick<OperationContext, 'principal' | 'signal'>): Promise<LogPage>;
+  stats(asked: StatsArguments, context: Pick<OperationContext, 'principal' | 'signal'>): Promise<LogStats>;
   setLevel(component: AdjustableComponent, level: string): ComponentLevel;
   listLevels(): ComponentLevel[];
 }
 
 export interface LogServiceOptions {
   sink: Pick<LogSink, 'flush' | 'setLevel' | 'levels'>;
-  archive: Pick<LogArchive, 'query'>;
+  archive: Pick<LogArchive, 'query' | 'stats'>;
   clock: Clock;
 }
 
@@ -71,6 +73,11 @@ export function createLogService({ sink, archive, clock }: LogServiceOptions): L
       const page = pageOf(answer, principal);
       const isBare = page.records.length === 0 && page.hint === undefined;
       return isBare && filter.withoutRoutine ? { ...page, hint: HINT_ROUTINE } : page;
+    },
+    async stats(asked, { principal, signal }) {
+      const question = statsQuestionOf(asked, principal, clock.now());
+      await sink.flush(FLUSH_MS);
+      return statsOfAnswer(question, await archive.stats(question, signal));
     },
     setLevel(component, text) {
       const level = parseLevel(text);
@@ -87,6 +94,7 @@ export function createLogService({ sink, archive, clock }: LogServiceOptions): L
 
 function filterOf(question: LogQuestion, principal: Principal, now: number): LogFilter {
   const { level, hostname, since, until, status_min: statusMin, status_max: statusMax } = question;
+  const said = parseFilter(question.filter ?? '', now);
   const filter: LogFilter = {
     level: level === undefined ? undefined : parseLevel(level),
     kind: question.kind === 'all' ? undefined : question.kind,
@@ -99,9 +107,14 @@ function filterOf(question: LogQuestion, principal: Principal, now: number): Log
     traceId: question.trace_id?.toLowerCase(),
     operation: question.operation,
     contains: question.contains,
-    since: since === undefined ? undefined : parseTime('since', since, now),
-    until: until === undefined ? undefined : parseTime('until', until, now),
-    withoutRoutine: !asksForRoutine(question) && !asksForTrouble(question),
+    since: timeOf('since', said.since, since, now),
+    until: timeOf('until', said.until, until, now),
+    terms: said.terms,
+    withoutRoutine:
+      !said.everything &&
+      !asksForRoutine(question) &&
+      !asksForTrouble(question) &&
+      !said.terms.some(namesRoutineOrTrouble),
     hostnames: principal.hostnames,
   };
   refuseEmptyRanges(filter);
@@ -119,6 +132,26 @@ function asksForRoutine({ kind, ...question }: LogQuestion): boolean {
 const asksForTrouble = ({ level = 'debug', status_min: status = 0 }: LogQuestion): boolean =>
   levelRank(parseLevel(level)) >= levelRank('warn') || status >= FIRST_FAILED_STATUS;
 
+const ROUTINE_COLUMNS: ReadonlySet<string> = new Set([
+  'operation',
+  'principal',
+  'client_address',
+  'path',
+  'trace_id',
+]);
+
+/** As the arguments do it. */
+function namesRoutineOrTrouble(term: Term): boolean {
+  if (term.negated || term.match === 'words') return false;
+  if (term.match === 'within') {
+    const least =
+      { status: FIRST_FAILED_STATUS, level: levelRank('warn') }[term.column as string] ?? Infinity;
+    return term.ranges.every(({ from, above }) => (from ?? above ?? -Infinity) >= least);
+  }
+  if (term.column === 'kind') return term.values.some((kind) => kind === 'audit' || kind === 'mcp');
+  return ROUTINE_COLUMNS.has(term.column);
+}
+
 /** A range that holds nothing is a mistake, and an empty answer would hide it. */
 function refuseEmptyRanges({ since, until, statusMin, statusMax }: LogFilter): void {
   if (since !== undefined && until !== undefined && since >= until)
@@ -130,10 +163,8 @@ function refuseEmptyRanges({ since, until, statusMin, statusMax }: LogFilter): v
 const MAX_DATE = 8.64e15;
 const show = (time: number): string => toTimestamp(Math.max(-MAX_DATE, time));
 
-/** Any case, and `warning` for `warn`: as people and other loggers write it. */
 export function parseLevel(text: string): LogLevel {
-  const lower = text.toLowerCase();
-  const level = logLevels.find((known) => known === (lower === 'warning' ? 'warn' : lower));
+  const level = levelNamed(text);
   if (level) return level;
   throw new AppError(
     'INVALID_INPUT',
@@ -142,7 +173,7 @@ export function parseLevel(text: string): LogLevel {
 }
 
 function parseHost(text: string): string {
-  const host = isIP(text) ? text.toLowerCase() : parseHostnamePattern(text);
+  const host = hostOf(text);
   if (host !== undefined) return host;
   throw new AppError(
     'INVALID_INPUT',

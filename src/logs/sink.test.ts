@@ -11,7 +11,8 @@ import { DAY, MINUTE, SECOND } from '../core/clock.ts';
 import { components, type LogRecord } from '../core/record.ts';
 import { aRecord, aSink, NOON, temporaryFolder, until } from './fixtures.test.ts';
 import { levelsOf } from './levels.ts';
-import { LogFiles, type LogFilter, type LogRow } from './query.ts';
+import type { LogFilter } from './conditions.ts';
+import { LogFiles, type LogRow } from './query.ts';
 import { startWriterThread } from './sink.ts';
 import { dayOf, pathOf } from './store.ts';
 

@@ -18,6 +18,7 @@ import { DAY } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import { isSuspicious, redact } from '../core/redact.ts';
 import { parseRecordText } from './record-text.ts';
+import { fillRollup, hasRollup, Rollup, ROLLUP_SCHEMA } from './rollup.ts';
 import { columns } from './row.ts';
 
 const OWNER_ONLY_FILE = 0o600;
@@ -82,6 +83,7 @@ export interface Swept {
 interface OpenDay {
   connection: Database;
   insert: Statement;
+  rollup: Rollup;
 }
 
 /** `2026-11-22`: names the file, and sorts as time does. */
@@ -151,11 +153,11 @@ export class LogStore {
   }
 
   #insert(day: string, rows: readonly Values[], result: Appended): void {
-    const { connection, insert } = this.#openDay(day);
+    const { connection, insert, rollup } = this.#openDay(day);
     const faults: string[] = [];
     connection.exec('begin immediate');
     try {
-      for (const values of rows) insertOne(insert, values, faults);
+      rollup.add(rows.filter((values) => insertOne(insert, values, faults)));
       connection.exec('commit');
     } catch (cause) {
       if (connection.inTransaction) connection.exec('rollback');
@@ -183,7 +185,7 @@ export class LogStore {
     const known = this.#open.get(day);
     if (known) return known;
     const connection = openDayFile(this.#directory, day);
-    const opened = { connection, insert: connection.prepare(INSERT) };
+    const opened = { connection, insert: connection.prepare(INSERT), rollup: new Rollup(connection) };
     this.#open.set(day, opened);
     for (const other of [...this.#open.keys()].sort().slice(0, -MAX_OPEN_DAYS)) {
       if (other !== day) this.#close(other);
@@ -254,18 +256,26 @@ function openDayFile(directory: string, day: string): Database {
 
 function createSchema(connection: Database, path: string): void {
   const version = connection.pragma('user_version', { simple: true });
-  if (version === SCHEMA_VERSION) return;
-  if (version !== 0) throw new Error(`${path} has log format ${String(version)}, not ${SCHEMA_VERSION}`);
-  connection.transaction(() => connection.exec(SCHEMA)).immediate();
+  if (version !== 0 && version !== SCHEMA_VERSION)
+    throw new Error(`${path} has log format ${String(version)}, not ${SCHEMA_VERSION}`);
+  if (version === SCHEMA_VERSION && hasRollup(connection)) return;
+  const create = connection.transaction(() => {
+    if (version === 0) connection.exec(SCHEMA);
+    connection.exec(ROLLUP_SCHEMA);
+    fillRollup(connection);
+  });
+  create.immediate();
 }
 
 /** A record that breaks the schema is a fault of who wrote it, and costs no other record. */
-function insertOne(insert: Statement, values: Values, faults: string[]): void {
+function insertOne(insert: Statement, values: Values, faults: string[]): boolean {
   try {
     insert.run(values);
+    return true;
   } catch (cause) {
     if (!isFaultOfRecord(cause)) throw cause;
     faults.push(messageOf(cause));
+    return false;
   }
 }
 

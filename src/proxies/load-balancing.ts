@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { HOUR, MINUTE, SECOND } from '../core/clock.ts';
 import { timestamp } from '../core/collection.ts';
-import { targetUrl } from './target-url.ts';
+import { normalTarget, targetUrl } from './target-url.ts';
 
 /** Which of them a request has tried is kept in the bits of one number. */
 const MAX_TARGETS = 16;
@@ -93,7 +93,7 @@ export function targetsFault(proxy: Balanced): string | undefined {
     : undefined;
 }
 
-const isSameTarget = (one: string, other: string): boolean => new URL(one).href === new URL(other).href;
+const isSameTarget = (one: string, other: string): boolean => normalTarget(one) === normalTarget(other);
 
 /** How one of several targets stands. */
 export const targetState = z.object({

@@ -9,6 +9,7 @@ import { type ClientAuth, clientAuthFacts } from './client-auth.ts';
 import { type LoadBalancing, targetState } from './load-balancing.ts';
 import { proxyChanges, proxyListSchema, proxyResult, proxySettings } from './schema.ts';
 import type { ProxyService } from './service.ts';
+import { leadsTo } from './service-targets.ts';
 import { shownTo } from './shown.ts';
 
 type Services = { proxies: ProxyService };
@@ -53,6 +54,7 @@ export const getProxy = defineOperation({
   output: proxyResult.extend({
     client_auth_facts: clientAuthFacts.optional().describe('Of client_auth: what is trusted, until when'),
     targets: z.array(targetState).optional().describe('Of load_balancing: how each target stands'),
+    leads_to: leadsTo,
   }),
   async handler({ hostname }, context, { proxies }: Services) {
     const proxy = await proxies.get(hostname, context);
@@ -62,6 +64,7 @@ export const getProxy = defineOperation({
       ...shownTo(context.principal, proxy),
       ...(client_auth_facts && { client_auth_facts }),
       ...(targets && { targets }),
+      ...proxies.leadingTo(proxy, context.principal),
     };
   },
 });

@@ -8,6 +8,7 @@ import { authChoice, authPolicy, toldPolicy } from './auth-policy.ts';
 import { certificateChoice } from './certificate-choice.ts';
 import { clientAuth } from './client-auth.ts';
 import { loadBalancing } from './load-balancing.ts';
+import { leadsTo } from './service-targets.ts';
 import { targetUrl } from './target-url.ts';
 
 const SECOND_MS = 1000;
@@ -91,7 +92,9 @@ const rules = (description: string) => headerRules.prefault({}).meta({ descripti
 
 /** All that an owner can set, with defaults. */
 export const proxySettings = z.strictObject({
-  target_url: targetUrl.describe('Where requests go, such as http://localhost:3000; its path goes in front'),
+  target_url: targetUrl.describe(
+    'Where requests go, such as http://localhost:3000 or service://blog:8080; its path goes in front',
+  ),
   enabled: z.boolean().default(true).describe('false: not served'),
   enable_http: z.boolean().default(true).describe('Serve plain HTTP'),
   enable_https: z.boolean().default(true).describe('Serve HTTPS'),
@@ -172,6 +175,7 @@ export const listedProxySchema = proxyResult
     version: true,
     updated_at: true,
   })
+  .extend({ leads_to: leadsTo })
   .strip();
 
 export const proxyListSchema = z.object({

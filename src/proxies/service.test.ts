@@ -16,6 +16,7 @@ import { proxyOperations } from './operations.ts';
 import { proxySchema, proxySettings } from './schema.ts';
 import type { TargetState } from './load-balancing.ts';
 import { ProxyService } from './service.ts';
+import type { ServiceTarget } from './target-url.ts';
 
 const principal = (id: string, hostnames?: string[]): Principal => ({
   id,
@@ -27,6 +28,21 @@ const principal = (id: string, hostnames?: string[]): Principal => ({
 });
 const admin = principal('tok_admin');
 const confined = principal('tok_dev', ['*.dev.example.com']);
+
+/** One container service, and one that is nowhere. */
+const services = {
+  asked: [] as string[],
+  port: {
+    placeOf: ({ name }: ServiceTarget) =>
+      name === 'blog'
+        ? { stay: { url: 'http://10.0.0.2:8080', host: 'blog:8080', key: '1', isOver: false }, reason: '' }
+        : { stay: undefined, reason: 'it does not run' },
+    async fault({ name }: ServiceTarget) {
+      services.asked.push(name);
+      return name === 'none' ? 'there is no service none' : undefined;
+    },
+  },
+};
 
 async function setUp(t: test.TestContext) {
   const clock = new ManualClock();
@@ -57,6 +73,7 @@ async function setUp(t: test.TestContext) {
       },
     },
     targetStates: () => states,
+    services: services.port,
     clientTrust: {
       require: () => {},
       describe: () => ({ problem: null, authorities: [], revocation_lists: [] }),
@@ -562,4 +579,55 @@ test('targets come and go as a whole, and get_proxy tells how they stand', async
   assert.equal(proxies.length, 1);
   const alone = await call('update_proxy', { hostname, load_balancing: null });
   assert.equal(alone.load_balancing, undefined);
+});
+
+const hostname = 'app.dev.example.com';
+const led = { hostname, target_url: 'service://blog:8080/x' };
+
+test('a target may name a service that there is; who may know is told where it leads', async (t) => {
+  const { call } = await setUp(t);
+  await assert.rejects(
+    call('create_proxy', { hostname, target_url: 'service://none:80' }),
+    /no service none/,
+  );
+  await call('create_proxy', {
+    ...led,
+    load_balancing: { targets: [{ url: 'service://away' }, { url: 'http://localhost:3001' }] },
+  });
+  const leads_to = [
+    { target: 'service://blog:8080/x', url: 'http://10.0.0.2:8080' },
+    { target: 'service://away', reason: 'it does not run' },
+  ];
+  assert.deepEqual((await call('get_proxy', { hostname })).leads_to, leads_to);
+  assert.deepEqual((await call('list_proxies', {})).proxies[0].leads_to, leads_to);
+  assert.equal((await call('get_proxy', { hostname }, confined)).leads_to, undefined);
+  await assert.rejects(
+    call('update_proxy', { hostname, target_url: 'service://none' }),
+    failsWith('INVALID_INPUT', /no service none/),
+  );
+});
+
+test('naming a service is not for who is confined or may not read services, who are not told which there are', async (t) => {
+  const { call } = await setUp(t);
+  const blind = { ...admin, permissions: new Set(permissions.filter((name) => name !== 'services:read')) };
+  services.asked.length = 0;
+  for (const by of [confined, blind])
+    for (const target_url of [led.target_url, 'service://none:80'])
+      await assert.rejects(
+        call('create_proxy', { hostname, target_url }, by),
+        failsWith('FORBIDDEN', /services:read/),
+      );
+  assert.deepEqual(services.asked, []);
+  await call('create_proxy', led);
+  // What is there may stay, whatever else they change.
+  await call('update_proxy', { hostname, target_url: led.target_url, enabled: false }, confined);
+  for (const change of [
+    { target_url: 'service://blog:8080/' },
+    { target_url: 'service://blog:9090/x' },
+    { load_balancing: { targets: [{ url: 'service://other:1' }] } },
+  ])
+    await assert.rejects(
+      call('update_proxy', { hostname, ...change }, confined),
+      failsWith('FORBIDDEN', /services:read/),
+    );
 });

@@ -4,6 +4,7 @@
  * decide who may call (that is `dispatch`), but it keeps confined principals to their hostnames. Called by the
  * operations of this folder, and by the composition root for `load`.
  */
+import type { z } from 'zod';
 import type { Clock } from '../core/clock.ts';
 import {
   changesIn,
@@ -37,6 +38,7 @@ import {
   type ProxySettings,
   proxySchema,
 } from './schema.ts';
+import { leadingTo, requireMayName, requireServices, type TargetServices } from './service-targets.ts';
 import { type OwnAddress, targetFault } from './target-policy.ts';
 
 const MAX_PROXIES = 100_000;
@@ -56,6 +58,7 @@ export interface ProxyServiceOptions {
   clientTrust: ClientTrustReader;
   /** By the id of the proxy. */
   targetStates: (proxyId: string) => TargetState[] | undefined;
+  services: TargetServices;
 }
 
 /** Reads certificates, which is not known here. `now`: milliseconds since 1970. */
@@ -94,10 +97,11 @@ export class ProxyService {
     const visible = this.#visible(after, query.filter?.toLowerCase() ?? '', principal);
     const found = await takeOneMore(visible, query.limit);
     const cursorOf = ({ hostname }: Proxy) => encodeCursor('proxies', [hostname]);
-    const { items, ...more } = pageOf(found, query.limit, cursorOf, (proxy) =>
-      listedProxySchema.parse(proxy),
-    );
-    return { proxies: items, ...more };
+    const { items, ...more } = pageOf(found, query.limit, cursorOf, (proxy) => ({
+      ...listedProxySchema.parse(proxy),
+      ...this.leadingTo(proxy, principal),
+    }));
+    return { proxies: items.map((proxy) => ({ ...proxy, ...this.leadingTo(proxy, principal) })), ...more };
   }
 
   async get(hostname: string, { principal }: Pick<Caller, 'principal'>): Promise<Proxy> {
@@ -107,6 +111,11 @@ export class ProxyService {
   /** How the targets stand that requests are spread over; undefined: there is one. */
   targetStates({ id }: Proxy): TargetState[] | undefined {
     return this.#options.targetStates(id);
+  }
+
+  /** Where the services are that its targets name, for who may know. */
+  leadingTo(proxy: Proxy, principal: Principal): Pick<z.output<typeof listedProxySchema>, 'leads_to'> {
+    return leadingTo(principal, urlsOf(proxy), this.#options.services);
   }
 
   /** What clients' certificates are checked by; undefined where none is asked for. */
@@ -123,6 +132,8 @@ export class ProxyService {
     requireHostname(context.principal, hostname);
     this.#requireServable(hostname);
     this.#requireTargets(settings);
+    requireMayName(context.principal, urlsOf(settings));
+    await requireServices(context.principal, urlsOf(settings), this.#options.services);
     this.#requireClientAuth(settings.client_auth);
     requireScheme(settings);
     requireChoice(settings.certificate, { hostname, known: this.#options.issuers });
@@ -151,6 +162,9 @@ export class ProxyService {
     version: number | undefined,
     context: Caller,
   ): Promise<Proxy> {
+    const { target_url, load_balancing } = changes;
+    const named = [target_url ?? [], (load_balancing?.targets ?? []).map(({ url }) => url)].flat();
+    await requireServices(context.principal, named, this.#options.services);
     return this.#change(hostname, version, context, () => {
       if (changes.certificate) requireChoice(changes.certificate, { hostname, known: this.#options.issuers });
       if (changes.client_auth !== undefined) this.#requireClientAuth(changes.client_auth);
@@ -185,7 +199,10 @@ export class ProxyService {
         updated_at: toTimestamp(this.#options.clock.now()),
       });
       requireScheme(proxy);
-      if ('target_url' in changes || 'load_balancing' in changes) this.#requireTargets(proxy);
+      if ('target_url' in changes || 'load_balancing' in changes) {
+        this.#requireTargets(proxy);
+        requireMayName(context.principal, urlsOf(proxy), urlsOf(current));
+      }
       const publish = this.#prepare({ putProxies: [proxy] }, hostname);
       const { id, ...row } = toRow(proxy, this.#options.sealer);
       await tx.updateTable('proxies').set(row).where('id', '=', id).execute();
@@ -309,6 +326,8 @@ export class ProxyService {
     return readRow(() => parseRow(row, this.#options.sealer), this.#options, { message, hostname });
   }
 }
+
+const urlsOf = (proxy: Parameters<typeof targetsOf>[0]): string[] => targetsOf(proxy).map(({ url }) => url);
 
 const isFoundBy = (filter: string, proxy: Proxy): boolean =>
   proxy.hostname.includes(filter) || targetsOf(proxy).some(({ url }) => url.toLowerCase().includes(filter));

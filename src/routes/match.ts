@@ -7,6 +7,7 @@
  */
 import type { AuthPolicy } from '../proxies/auth-policy.ts';
 import type { Proxy } from '../proxies/schema.ts';
+import { originOf } from '../proxies/target-url.ts';
 import { comparablePath } from './normalise.ts';
 import { PersistentMap } from './persistent-map.ts';
 import { MAX_PATH, type Route, type RoutingChange } from './schema.ts';
@@ -175,7 +176,7 @@ function withoutSegments(path: string, prefix: string): string {
  * credential, must not go to one that whoever makes routes has chosen.
  */
 export function isOwnOrigin({ proxy, targetUrl }: Match): boolean {
-  return new URL(targetUrl).origin === new URL(proxy.target_url).origin;
+  return originOf(targetUrl) === originOf(proxy.target_url);
 }
 
 /** What a proxy does with a request of this scheme: `refuse` when it is not served over it at all. */
@@ -311,6 +312,10 @@ function fallbackOf(proxy: Proxy): Match {
 /** The same for another target of the proxy, where it has several. */
 export const atTarget = (match: Match, targetUrl: string): Match =>
   Object.freeze({ ...match, targetUrl, targetPath: pathOf(targetUrl) });
+
+/** The same where the target names a service and is found at `url`. */
+export const foundAt = (match: Match, url: string): Match =>
+  Object.freeze({ ...match, targetPath: pathOf(url) + pathOf(match.targetUrl) });
 
 /** Without a slash at its end. */
 export const pathOf = (url: string): string => withoutSlash(URL.parse(url)?.pathname ?? '');

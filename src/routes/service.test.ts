@@ -9,6 +9,7 @@ import { permissions } from '../core/permissions.ts';
 import type { Principal } from '../core/principal.ts';
 import type { LogRecord } from '../core/record.ts';
 import { type Proxy, proxySchema } from '../proxies/schema.ts';
+import type { ServiceTarget } from '../proxies/target-url.ts';
 import { createIdempotencyStore } from '../store/idempotency.ts';
 import { createSealer } from '../config/secrets.ts';
 import { openSqlite } from '../store/sqlite.ts';
@@ -50,6 +51,21 @@ const proxies = [
   proxy('*.example.org', { target_url: 'http://[::1]:3000/base/' }),
 ];
 
+/** One container service, and one that is nowhere. */
+const services = {
+  asked: [] as string[],
+  port: {
+    placeOf: ({ name }: ServiceTarget) =>
+      name === 'blog'
+        ? { stay: { url: 'http://10.0.0.2:8080', host: 'blog:8080', key: '1', isOver: false }, reason: '' }
+        : { stay: undefined, reason: 'it does not run' },
+    async fault({ name }: ServiceTarget) {
+      services.asked.push(name);
+      return name === 'none' ? 'there is no service none' : undefined;
+    },
+  },
+};
+
 async function setUp(t: test.TestContext, more: Partial<RouteServiceOptions> = {}) {
   const clock = new ManualClock();
   const database = await openSqlite(':memory:', clock);
@@ -76,6 +92,7 @@ async function setUp(t: test.TestContext, more: Partial<RouteServiceOptions> = {
     mcpHosts: [],
     ports: () => ({ http: 8080, https: 8443 }),
     targetStates: () => undefined,
+    services: services.port,
     publisher: {
       prepare(change) {
         if (gateway.refuse) throw new AppError('PRECONDITION_FAILED', gateway.refuse);
@@ -534,4 +551,20 @@ test('every field has a description, and destroying says what will happen', () =
       assert.ok(schema.description, `${name}.${field}`);
     if (effect === 'delete') assert.match(confirm?.({ id: 'rte_1' }) ?? '', /rte_1/);
   }
+});
+
+test('a route leads to a service that there is, and names it for who may', async (t) => {
+  const { call } = await setUp(t);
+  const wanted = { hostname: 'a.dev.example.com', path: '/api', target_url: 'service://blog:8080' };
+  await assert.rejects(call('create_route', wanted, confined), failsWith('FORBIDDEN', /services:read/));
+  await assert.rejects(
+    call('create_route', { ...wanted, target_url: 'service://none:80' }),
+    failsWith('INVALID_INPUT', /there is no service none/),
+  );
+  const { id } = await call('create_route', wanted);
+  await call('update_route', { id, target_url: wanted.target_url, path: '/v1' }, confined);
+  const change = { id, target_url: 'service://blog:9090' };
+  await assert.rejects(call('update_route', change, confined), failsWith('FORBIDDEN', /services:read/));
+  const { target_url } = await call('test_route', { url: 'https://a.dev.example.com/v1/x' });
+  assert.equal(target_url, 'service://blog:8080/v1/x');
 });

@@ -25,6 +25,7 @@ import { inPortions, readRow } from '../core/rows.ts';
 import type { Database, Reader } from '../store/database.ts';
 import type { AuthPolicy } from '../proxies/auth-policy.ts';
 import type { TargetState } from '../proxies/load-balancing.ts';
+import { requireMayName, requireServices, type TargetServices } from '../proxies/service-targets.ts';
 import type { Ports } from './decide.ts';
 import type { RoutingTable } from './match.ts';
 import { requireMayDecide } from './policy.ts';
@@ -61,6 +62,7 @@ export interface RouteServiceOptions {
   ports: () => Ports;
   /** By the id of the proxy. */
   targetStates: (proxyId: string) => TargetState[] | undefined;
+  services: TargetServices;
 }
 
 export interface RouteQuery {
@@ -100,6 +102,8 @@ export class RouteService {
   ): Promise<Route> {
     requireScope(context.principal, hostname);
     this.#requireTarget(settings.target_url);
+    requireMayName(context.principal, [settings.target_url]);
+    await requireServices(context.principal, [settings.target_url], this.#options.services);
     return this.#options.database.change(context, async (tx, afterCommit) => {
       await requireProxy(tx, hostname);
       await requireRoom(tx, hostname);
@@ -127,8 +131,11 @@ export class RouteService {
     version: number | undefined,
     context: Caller,
   ): Promise<Route> {
+    const { target_url } = changes;
+    if (target_url !== undefined)
+      await requireServices(context.principal, [target_url], this.#options.services);
     return this.#change(id, version, context, () => {
-      if (changes.target_url !== undefined) this.#requireTarget(changes.target_url);
+      if (target_url !== undefined) this.#requireTarget(target_url);
       return changesIn('update_route', changes);
     });
   }
@@ -169,6 +176,7 @@ export class RouteService {
         version: current.version + 1,
         updated_at: toTimestamp(this.#options.clock.now()),
       });
+      requireMayName(context.principal, [route.target_url], [current.target_url]);
       await requireMayDecide(tx, route, context.principal);
       const publish = this.#prepare({ putRoutes: [route] }, route.hostname);
       const { id: _, ...row } = toRow(route);

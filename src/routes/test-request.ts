@@ -20,6 +20,7 @@ import {
   toolRulesOf,
 } from './decide.ts';
 import type { TargetState } from '../proxies/load-balancing.ts';
+import { originOf } from '../proxies/target-url.ts';
 import { isOwnOrigin, type Match, upstreamPath } from './match.ts';
 import { isLoopbackAddress } from './own.ts';
 import { normaliseTarget, parseAuthority } from './normalise.ts';
@@ -206,7 +207,7 @@ function partsOf(
       ? { id: route.id, hostname: route.hostname, path: route.path, priority: route.priority }
       : null,
     auth,
-    target_url: `${new URL(targetUrl).origin}${upstreamPath(match, path)}${queryOf(query)}`,
+    target_url: `${originOf(targetUrl)}${upstreamPath(match, path)}${queryOf(query)}`,
     ...(targetUrl === proxy.target_url && availableOf(targetStates(proxy.id))),
   };
 }

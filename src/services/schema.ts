@@ -6,6 +6,7 @@
 import { z } from 'zod';
 import { changesOf, nextCursorField, timestamp } from '../core/collection.ts';
 import { limits } from '../core/limits.ts';
+import { serviceName } from '../core/service-name.ts';
 
 const SECOND_MS = 1000;
 const MAX_IMAGE = 512;
@@ -18,14 +19,7 @@ const MAX_PORT = 65_535;
 const MAX_ADDRESS = 45;
 const MAX_CHECK_MS = 3600 * SECOND_MS;
 
-/** A label of DNS: others in its networks find it by this name, whatever its container is called. */
-export const serviceName = z
-  .string()
-  .max(MAX_NAME)
-  .regex(
-    /^[a-z0-9][a-z0-9-]*[a-z0-9]$/,
-    'has to be 2 to 63 lower-case letters, digits and -, with no - at an end',
-  );
+export { serviceName };
 
 const withoutNul = (text: string) => !text.includes('\0');
 // Refinements, not patterns: those would be repeated in every schema that a model reads.

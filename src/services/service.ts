@@ -41,6 +41,8 @@ export interface ServiceOptions {
   naming: Naming;
   clock: Clock;
   log: Log;
+  /** For who follows where a service is: it was changed, whatever came of that. Never rejects. */
+  changed?: ((name: string) => Promise<void>) | undefined;
 }
 
 type Caller = Pick<OperationContext, 'principal' | 'idempotency' | 'signal' | 'progress'>;
@@ -82,7 +84,7 @@ type Mark = Partial<Omit<ServiceRecord, 'id' | 'name' | 'owner'>>;
 
 export function createServiceKeeper(options: ServiceOptions): ServiceKeeper {
   const parts: Parts = { ...options, records: createRecordStore(options.sealer) };
-  const inTurn = createTurns();
+  const inTurn = createTurns(options.changed);
   /** As the record is once nothing is unfinished. */
   const changing = <Result>(name: string, work: (record: ServiceRecord) => Promise<Result>) =>
     inTurn(name, async () => {
@@ -126,8 +128,8 @@ export function createServiceKeeper(options: ServiceOptions): ServiceKeeper {
   };
 }
 
-/** Each waits for the one before it of the same name. */
-function createTurns() {
+/** Each waits for the one before it of the same name. `changed` is told after each, and waited for. */
+function createTurns(changed: ServiceOptions['changed']) {
   const last = new Map<string, Promise<unknown>>();
   async function inTurn<Result>(name: string, work: () => Promise<Result>): Promise<Result> {
     const before = last.get(name) ?? Promise.resolve();
@@ -137,6 +139,7 @@ function createTurns() {
       return await mine;
     } finally {
       if (last.get(name) === mine) last.delete(name);
+      await changed?.(name);
     }
   }
   return Object.assign(inTurn, { isBusy: (name: string): boolean => last.has(name) });
@@ -354,7 +357,7 @@ async function remove(
   requireVersion(name, version, record.version);
   await requireEngine(parts);
   const places = placesOf(settings, await containerDetails(parts, record));
-  const users = force ? [] : await targeting(parts.database.read, places);
+  const users = force ? [] : await targeting(parts.database.read, name, places);
   if (users.length > 0)
     throw new AppError(
       'PRECONDITION_FAILED',

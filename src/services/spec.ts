@@ -4,7 +4,7 @@ import type { ServiceRecord } from './record.ts';
 import type { ServiceSettings } from './schema.ts';
 
 export const SERVICE_LABEL = 'service';
-const GENERATION_LABEL = 'generation';
+export const GENERATION_LABEL = 'generation';
 /** On networks and volumes that were made for services. */
 export const forServices = { for: 'services' } as const;
 

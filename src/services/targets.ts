@@ -1,6 +1,7 @@
-/** Which proxies and routes send their requests to a service, by its addresses. */
+/** Which proxies and routes send their requests to a service, by its name or its addresses. */
 import { z } from 'zod';
 import { loadBalancing, targetsOf } from '../proxies/load-balancing.ts';
+import { serviceOf } from '../proxies/target-url.ts';
 import type { Reader } from '../store/database.ts';
 import type { ContainerDetails } from './engine.ts';
 import type { ServiceSettings } from './schema.ts';
@@ -46,8 +47,8 @@ function published(address: string, port: number): Place[] {
 /** Of a proxy, which may have several targets, or of a route. */
 const documentSchema = z.looseObject({ target_url: z.string(), load_balancing: loadBalancing.optional() });
 
-export async function targeting(db: Reader, places: readonly Place[]): Promise<string[]> {
-  if (places.length === 0) return [];
+/** @param service its name, as targets say it */
+export async function targeting(db: Reader, service: string, places: readonly Place[]): Promise<string[]> {
   const [proxies, routes] = await Promise.all([
     db.selectFrom('proxies').select(['hostname', 'document']).execute(),
     db.selectFrom('routes').select(['id', 'document']).execute(),
@@ -57,15 +58,17 @@ export async function targeting(db: Reader, places: readonly Place[]): Promise<s
     ...routes.map(({ id, document }) => ({ name: id, document })),
   ];
   return named
-    .filter(({ document }) => leadsTo(document, places))
+    .filter(({ document }) => leadsTo(document, service, places))
     .slice(0, MAX_TOLD)
     .map(({ name }) => name);
 }
 
-function leadsTo(document: string, places: readonly Place[]): boolean {
+function leadsTo(document: string, service: string, places: readonly Place[]): boolean {
   // Cheap first: most have another host.
-  if (!places.some(({ host }) => document.includes(host))) return false;
+  if (!document.includes(service) && !places.some(({ host }) => document.includes(host))) return false;
   return targetsOf(documentSchema.parse(JSON.parse(document))).some((target) => {
+    const named = serviceOf(target.url);
+    if (named) return named.name === service;
     const url = URL.parse(target.url);
     if (!url) return false;
     const port = url.port === '' ? DEFAULT_PORT[url.protocol] : url.port;

@@ -4,7 +4,7 @@ import { AppError } from '../core/errors.ts';
 import { accountKeys, certificateOrders, challengeRecords } from './migrations.certificates.ts';
 import { accountContacts, issuanceIndexes, keysOfOrders } from './migrations.issuance.ts';
 import { alerts } from './migrations.alerts.ts';
-import { services } from './migrations.services.ts';
+import { externalServices, services } from './migrations.services.ts';
 import { mcpTasks, taskNeeds } from './migrations.tasks.ts';
 import { identityFacts, oauth } from './migrations.oauth.ts';
 import type { Tables } from './schema.ts';
@@ -140,6 +140,7 @@ export const migrations: readonly Migration[] = [
   accountContacts,
   taskNeeds,
   services,
+  externalServices,
 ];
 
 const VERSION_KEY = 'schema_version';

@@ -8,6 +8,7 @@ export interface Tables {
   routes: { id: string; hostname: string | null; document: string; version: number };
   /** What was asked of the engine; `pending`: not done yet. */
   services: { id: string; name: string; pending: string | null; document: string; version: number };
+  external_services: { id: string; name: string; document: string; version: number };
   certificates: {
     id: string;
     source: string;

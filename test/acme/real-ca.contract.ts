@@ -121,11 +121,11 @@ export function certifies(ca: () => Promise<RealCa>): void {
     const order = await applicant.client.createOrder(account, { identifiers }, call);
     const [url = ''] = order.authorizationUrls;
     const { challenges } = await applicant.client.getAuthorization(account, url, call);
-    const challengeUrl = challenges.find(({ type }) => type === 'http-01')?.url ?? '';
-    await applicant.client.respond(account, challengeUrl, call);
-    const done = await applicant.client.pollAuthorization(account, url, { ...wait(), challengeUrl });
+    const answered = challenges.find(({ type }) => type === 'http-01') ?? assert.fail('no http-01');
+    await applicant.client.respond(account, answered.url, call);
+    const done = await applicant.client.pollAuthorization(account, url, { ...wait(), answered });
     assert.ok(['invalid', 'pending'].includes(done.status), done.status);
-    assert.match(done.challenges.find((each) => each.url === challengeUrl)?.error?.type ?? '', /^urn:/);
+    assert.match(done.challenges.find((each) => each.url === answered.url)?.error?.type ?? '', /^urn:/);
   });
 
   test('an account is found by its key, and by no other', async () => {
@@ -136,11 +136,14 @@ export function certifies(ca: () => Promise<RealCa>): void {
     assert.equal((await applicant.client.getAccount(account, call)).status, 'valid');
   });
 
-  test('making an account again with the same key gives the same account', async () => {
+  test('making an account again with the same key gives the same account, and says that it is not new', async () => {
     const { applicant, externalAccount } = await ca();
     const { url, key } = await applicant.account(externalAccount);
     const wanted = { key, contact: [], termsOfServiceAgreed: true, externalAccount };
-    assert.equal((await applicant.client.createAccount(wanted, call)).url, url);
+    const again = await applicant.client.createAccount(wanted, call);
+    assert.deepEqual([again.url, again.isNew], [url, false]);
+    const { isNew } = await applicant.client.createAccount({ ...wanted, key: newAccountKey() }, call);
+    assert.equal(isNew, true);
   });
 
   test('the contact of an account is changed', async () => {

@@ -120,6 +120,7 @@ test('incident 01: what an endpoint asks for is the permission of what it touche
     'certificate-explanation': 'certificates',
     'certificate-orders': 'certificates',
     'certificate-issuers': 'certificates',
+    'log-stats': 'logs',
     'log-levels': 'system',
     images: 'services',
     'image-pulls': 'services',

@@ -41,8 +41,15 @@ export interface NewAccount {
   externalAccount?: ExternalAccount | undefined;
 }
 
+export interface MadeAccount extends Account {
+  /** False: it was there, and is as it was, whatever was wanted. @see RFC 8555 §7.3 */
+  isNew: boolean;
+}
+
+const CREATED = 201;
+
 /** The account of this key, made when there is none yet. @throws AcmeProblem userActionRequired, externalAccountRequired, … */
-export async function createAccount(session: Session, wanted: NewAccount, call: Call): Promise<Account> {
+export async function createAccount(session: Session, wanted: NewAccount, call: Call): Promise<MadeAccount> {
   const { newAccount: url } = await session.directory(call);
   const { key, contact, termsOfServiceAgreed, externalAccount } = wanted;
   const payload = {
@@ -53,7 +60,7 @@ export async function createAccount(session: Session, wanted: NewAccount, call: 
     }),
   };
   const reply = await session.post({ url, signer: { key }, payload, scope: 'account' }, call);
-  return accountOf(reply);
+  return { ...accountOf(reply), isNew: reply.status === CREATED };
 }
 
 /** Undefined when the CA has none with this key. @see RFC 8555 §7.3.1 */

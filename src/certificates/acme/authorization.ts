@@ -3,6 +3,7 @@
  * @see {@link https://www.rfc-editor.org/rfc/rfc8555#section-7.5 | RFC 8555 §7.5} and §7.1.4
  */
 import { z } from 'zod';
+import { SECOND } from '../../core/clock.ts';
 import { type Identifier, identifierSchema } from './identifier.ts';
 import { type PollOptions, poll } from './poll.ts';
 import { type Problem, parseProblem } from './problem.ts';
@@ -68,14 +69,25 @@ export async function getAuthorization(
 }
 
 export interface AuthorizationWait extends PollOptions {
-  /** Of the challenge that was answered: it is over too when the CA has looked in vain and waits to be asked again. */
-  challengeUrl?: string;
+  /**
+   * The challenge that was answered, as it was before: it is over too when the CA has looked in vain since, and waits
+   * to be asked again.
+   */
+  answered?: Pick<Challenge, 'url' | 'error'>;
 }
+
+/** A CA that has looked again and says the same as before is believed after so long; most look for less. */
+export const SAME_ERROR_MS = 30 * SECOND;
+
+/** Whether this is the challenge that was answered, with another error than it had. */
+export const isNewError = ({ url, error }: Challenge, answered: AuthorizationWait['answered']): boolean =>
+  url === answered?.url && error !== undefined && error.raw !== answered.error?.raw;
 
 /**
  * As it is when it is not pending any more: `valid`, or why not in the error of a challenge; or still pending, when
  * nothing more will come of the challenge by itself. @throws AcmeFault deadline
- * @see {@link https://www.rfc-editor.org/rfc/rfc8555#section-8.2 | RFC 8555 §8.2}: what a CA repeats is `processing`
+ * @see {@link https://www.rfc-editor.org/rfc/rfc8555#section-8.2 | RFC 8555 §8.2}: what a CA repeats is `processing`,
+ * and an error of an attempt before this one stays until it has looked again
  */
 export async function pollAuthorization(
   session: Session,
@@ -83,15 +95,15 @@ export async function pollAuthorization(
   url: string,
   wait: AuthorizationWait,
 ): Promise<Authorization> {
+  const { clock } = session;
+  const { answered } = wait;
+  const believedAt = clock.now() + SAME_ERROR_MS;
   const ask = () => getAuthorization(session, account, url, wait);
   const isLeft = (each: Challenge) =>
-    each.url === wait.challengeUrl && each.status === 'pending' && each.error !== undefined;
-  return poll(
-    session.clock,
-    ask,
-    ({ status, challenges }) => status !== 'pending' || challenges.some(isLeft),
-    wait,
-  );
+    each.status === 'pending' &&
+    (isNewError(each, answered) ||
+      (each.url === answered?.url && each.error !== undefined && clock.now() >= believedAt));
+  return poll(clock, ask, ({ status, challenges }) => status !== 'pending' || challenges.some(isLeft), wait);
 }
 
 /** Gives it up, so that the CA believes no longer that the name is ours. @see RFC 8555 §7.5.2 */

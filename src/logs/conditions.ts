@@ -1,0 +1,222 @@
+/** What is asked, as SQL. The words matter: SQLite takes a partial index only where they are the same. Pure. */
+import type { LogLevel, RecordKind } from '../core/record.ts';
+import type { Column, Range, Term } from './filter.ts';
+import { levelRank } from './levels.ts';
+
+/** Every part that is present has to hold. */
+export interface LogFilter {
+  /** This level and above. */
+  level?: LogLevel | undefined;
+  kind?: RecordKind | undefined;
+  /** Canonical; `*.example.com` is every name below it. */
+  hostname?: string | undefined;
+  statusMin?: number | undefined;
+  statusMax?: number | undefined;
+  clientAddress?: string | undefined;
+  principal?: string | undefined;
+  pathPrefix?: string | undefined;
+  traceId?: string | undefined;
+  operation?: string | undefined;
+  /** In message, path, user agent or detail; the case of ASCII letters doesn't matter. */
+  contains?: string | undefined;
+  /** Milliseconds since 1970; `since` is included, `until` is not. */
+  since?: number | undefined;
+  until?: number | undefined;
+  /** Of `filter`; they all have to hold as well. */
+  terms?: readonly Term[] | undefined;
+  /** Without what only says that somebody looked: see `isRoutine`. */
+  withoutRoutine?: boolean | undefined;
+  /** Confinement: canonical patterns; undefined means everything, an empty list nothing. */
+  hostnames?: readonly string[] | undefined;
+}
+
+/** Where a page ended: the next one begins with what is older. Row ids count from 1 in every file. */
+export interface Position {
+  time: number;
+  id: number;
+}
+
+export interface Condition {
+  sql: string;
+  values: readonly (string | number)[];
+  /** The condition can be answered by an index; of several, the least number says which is used. */
+  index?: number;
+}
+
+/** Values come after the window's two bounds and before the limit. */
+export function statementOf(filter: LogFilter, after?: Position): { sql: string; values: unknown[] } {
+  const conditions = conditionsOf(filter);
+  const driver = conditions
+    .filter(({ index }) => index !== undefined)
+    .sort((a, b) => (a.index ?? 0) - (b.index ?? 0))[0];
+  if (after) conditions.push({ sql: '(time < ? or id < ?)', values: [after.time, after.id] });
+  // Unary plus keeps SQLite, which has no statistics of a growing file, from preferring another index.
+  const where = conditions.map((it) => (it.index === undefined || it === driver ? it.sql : `+${it.sql}`));
+  const sql = `select * from records where ${['time >= ? and time < ?', ...where].join(' and ')}
+    order by time desc, id desc limit ?`;
+  return { sql, values: conditions.flatMap(({ values }) => values) };
+}
+
+export function conditionsOf(filter: LogFilter): Condition[] {
+  const { traceId, clientAddress, kind, operation, pathPrefix, contains, withoutRoutine } = filter;
+  return [
+    ...when(traceId, (id) => ({ sql: 'trace_id = ?', values: [id], index: 0 })),
+    ...when(clientAddress, (address) => ({ sql: 'client_address = ?', values: [address], index: 1 })),
+    ...principalConditions(filter),
+    ...troubleConditions(filter),
+    ...when(filter.hostname, hostnameCondition),
+    ...when(filter.hostnames, confinementCondition),
+    ...when(kind, (it) => ({ sql: 'kind = ?', values: [it] })),
+    ...when(operation, (it) => ({ sql: 'operation = ?', values: [it] })),
+    ...when(pathPrefix, (it) => beginsWith('path', it)),
+    ...when(contains, containsCondition),
+    ...(filter.terms ?? []).flatMap(termConditions),
+    ...(withoutRoutine ? [notRoutine] : []),
+  ];
+}
+
+function when<T>(value: T | undefined, make: (value: T) => Condition): Condition[] {
+  return value === undefined ? [] : [make(value)];
+}
+
+/**
+ * What this system logs of being asked: reads that went well, MCP messages that went well or ran an operation (its
+ * audit record tells what came of it), and requests for its own endpoints that were answered. Who asks what happened
+ * would read little else.
+ */
+const isRoutine = `case kind
+  when 'audit' then outcome = 'OK' and json_extract(detail, '$.effect') = 'read'
+  when 'mcp' then outcome = 'OK' or json_extract(detail, '$.tool') is not null
+  when 'access' then status < 400 and json_extract(detail, '$.request') in ('control', 'mcp', 'metadata')
+  end`;
+const notRoutine: Condition = { sql: `(${isRoutine}) is not true`, values: [] };
+
+const ANONYMOUS = 'anonymous';
+
+/** The partial index leaves out anonymous callers; it is used when the statement says the same words. */
+function principalConditions({ principal }: Pick<LogFilter, 'principal'>): Condition[] {
+  if (principal === undefined) return [];
+  if (principal === ANONYMOUS) return [{ sql: 'principal = ?', values: [principal] }];
+  return [
+    { sql: "principal <> 'anonymous'", values: [] },
+    { sql: 'principal = ?', values: [principal], index: 2 },
+  ];
+}
+
+const FIRST_FAILED_STATUS = 400;
+/** As above: the words of partial indexes on time. */
+const FAILED: Condition = { sql: `status >= ${FIRST_FAILED_STATUS}`, values: [], index: 3 };
+const TROUBLE: Condition = { sql: 'level >= 2', values: [], index: 4 };
+
+function troubleConditions({ level, statusMin, statusMax }: LogFilter): Condition[] {
+  const least = level === undefined ? 0 : levelRank(level);
+  const conditions: Condition[] = [];
+  if (least >= levelRank('warn')) conditions.push(TROUBLE);
+  if (least > 0) conditions.push({ sql: '+level >= ?', values: [least] });
+  if (statusMin !== undefined && statusMin >= FIRST_FAILED_STATUS) conditions.push(FAILED);
+  if (statusMin !== undefined) conditions.push({ sql: '+status >= ?', values: [statusMin] });
+  if (statusMax !== undefined) conditions.push({ sql: '+status <= ?', values: [statusMax] });
+  return conditions;
+}
+
+function hostnameCondition(hostname: string): Condition {
+  if (!hostname.startsWith('*.')) return { sql: 'hostname = ?', values: [hostname], index: 5 };
+  const below = hostname.slice(1);
+  return { sql: '(hostname = ? or substr(hostname, -length(?)) = ?)', values: [hostname, below, below] };
+}
+
+/** The rule of `core/hostname` `confines`, in SQL: the name itself, or any name below a wildcard. */
+function confinementCondition(hostnames: readonly string[]): Condition {
+  const below = hostnames.filter((name) => name.startsWith('*.')).map((name) => name.slice(1));
+  const exact = 'hostname in (select value from json_each(?))';
+  if (below.length === 0) return { sql: exact, values: [JSON.stringify(hostnames)], index: 6 };
+  return {
+    sql: `(${exact} or exists (select 1 from json_each(?) as zone where substr(hostname, -length(zone.value)) = zone.value))`,
+    values: [JSON.stringify(hostnames), JSON.stringify(below)],
+  };
+}
+
+const containsCondition = (text: string): Condition =>
+  like(['message', 'path', 'user_agent', 'detail'], text);
+
+function like(within: readonly string[], text: string): Condition {
+  const pattern = `%${text.replace(/[\\%_]/g, (found) => `\\${found}`)}%`;
+  return {
+    sql: `(${within.map((column) => `${column} like ? escape '\\'`).join(' or ')})`,
+    values: within.map(() => pattern),
+  };
+}
+
+/** Which index answers a term of one value. */
+const indexOf: Partial<Record<Column, number>> = { trace_id: 0, client_address: 1 };
+
+function termConditions(term: Term): Condition[] {
+  const plain = plainConditions(term);
+  if (!term.negated) return plain;
+  const values = plain.flatMap((it) => it.values);
+  const not = { sql: `(${plain.map(({ sql }) => sql).join(' and ')}) is not true`, values };
+  return term.present && 'column' in term ? [not, { sql: `${term.column} is not null`, values: [] }] : [not];
+}
+
+function plainConditions(term: Term): Condition[] {
+  switch (term.match) {
+    case 'is':
+      return isConditions(term.column, term.values);
+    case 'begins':
+      return [anyOf(term.values.map((value) => beginsWith(term.column, value)))];
+    case 'contains':
+      return [anyOf(term.values.map((value) => like([term.column], value)))];
+    case 'words':
+      return [anyOf(term.values.map(containsCondition))];
+    case 'host':
+      return [anyOf(term.values.map(hostnameCondition))];
+    case 'within':
+      return withinConditions(term.column, term.ranges);
+  }
+}
+
+function isConditions(column: Column, values: readonly string[]): Condition[] {
+  const [value, ...more] = values;
+  if (value === undefined || more.length > 0)
+    return [{ sql: `${column} in (${values.map(() => '?').join(', ')})`, values }];
+  if (column === 'principal') return principalConditions({ principal: value });
+  const index = indexOf[column];
+  return [{ sql: `${column} = ?`, values: [value], ...(index !== undefined && { index }) }];
+}
+
+function withinConditions(column: Column, ranges: readonly Range[]): Condition[] {
+  const within = anyOf(ranges.map((range) => rangeCondition(column, range)));
+  const least = Math.min(...ranges.map(({ from, above }) => from ?? above ?? -Infinity));
+  if (column === 'status' && least >= FIRST_FAILED_STATUS) return [FAILED, within];
+  if (column === 'level' && least >= levelRank('warn')) return [TROUBLE, within];
+  return [within];
+}
+
+function rangeCondition(column: Column, { from, above, to, below }: Range): Condition {
+  const bounds: [string, number | undefined][] = [
+    ['>=', from],
+    ['>', above],
+    ['<=', to],
+    ['<', below],
+  ];
+  const said = bounds.flatMap(([operator, value]) => (value === undefined ? [] : [{ operator, value }]));
+  return {
+    sql: said.map(({ operator }) => `+${column} ${operator} ?`).join(' and '),
+    values: said.map(({ value }) => value),
+  };
+}
+
+const beginsWith = (column: Column, value: string): Condition => ({
+  sql: `substr(${column}, 1, length(?)) = ?`,
+  values: [value, value],
+});
+
+/** One keeps its index; of several none is used. */
+function anyOf(conditions: readonly Condition[]): Condition {
+  const [first, ...more] = conditions;
+  if (first && more.length === 0) return first;
+  return {
+    sql: `(${conditions.map(({ sql }) => `(${sql})`).join(' or ')})`,
+    values: conditions.flatMap(({ values }) => values),
+  };
+}

@@ -1,0 +1,203 @@
+import assert from 'node:assert/strict';
+import test, { type TestContext } from 'node:test';
+import BetterSqlite3 from 'better-sqlite3';
+import fc from 'fast-check';
+import { DAY, HOUR, MINUTE } from '../core/clock.ts';
+import type { LogRecord } from '../core/record.ts';
+import { aRecord, asTexts, NOON, temporaryFolder } from './fixtures.test.ts';
+import { LogFiles } from './query.ts';
+import { type StatsQuestion, statsOf } from './stats.ts';
+import { dayOf, LogStore, pathOf } from './store.ts';
+
+const UNHURRIED = { milliseconds: Infinity, now: () => 0 };
+
+function someFiles(t: TestContext, records: readonly LogRecord[] = []) {
+  const directory = temporaryFolder(t);
+  const store = new LogStore(directory);
+  const files = new LogFiles(directory);
+  t.after(() => {
+    files.close();
+    store.close();
+  });
+  store.append(asTexts(...records));
+  return { directory, store, files };
+}
+
+function question(
+  filter: Partial<StatsQuestion['filter']> = {},
+  more: Partial<StatsQuestion> = {},
+): StatsQuestion {
+  const range = { since: NOON - DAY, until: NOON + DAY };
+  return {
+    filter: { kind: 'access', ...range, ...filter },
+    groupBy: undefined,
+    sortBy: 'count',
+    top: 100,
+    interval: undefined,
+    ...more,
+  };
+}
+
+/** Nothing is below it, but the counts by minute don't know it: the records are asked. */
+const byRecords = { level: 'debug' } as const;
+
+const hostnames = ['a.example.com', 'b.a.example.com', 'example.org', undefined];
+const record = fc.record({
+  time: fc.integer({ min: NOON - 26 * HOUR, max: NOON + 2 * HOUR }),
+  kind: fc.constantFrom('access' as const, 'audit' as const),
+  hostname: fc.constantFrom(...hostnames),
+  status: fc.constantFrom(101, 200, 301, 404, 499, 500, 503, undefined),
+  duration_ms: fc.oneof(fc.constant(undefined), fc.double({ min: 0, max: 200_000, noNaN: true })),
+  bytes_in: fc.constantFrom(0, 10, undefined),
+  bytes_out: fc.constantFrom(0, 7, undefined),
+  detail: fc.constantFrom(
+    undefined,
+    { proxy: 'px_1', route: 'rt_1' },
+    { proxy: 'px_1', note: '"route":"x"' },
+  ),
+});
+const minute = fc.integer({ min: -26 * 60, max: 3 * 60 }).map((minutes) => NOON + minutes * MINUTE);
+
+const asked = fc.record({
+  one: minute,
+  other: minute,
+  groupBy: fc.constantFrom(undefined, 'host' as const, 'route' as const, 'status_class' as const),
+  interval: fc.constantFrom(undefined, MINUTE, 15 * MINUTE, HOUR, DAY),
+  hostname: fc.constantFrom(undefined, 'a.example.com', '*.example.com'),
+  confinement: fc.constantFrom(undefined, ['example.org'], ['*.example.com', 'example.org'], []),
+});
+
+test('counts that were kept by minute and hour are those of the records', (t) => {
+  const { store, files } = someFiles(t);
+  const all: LogRecord[] = [];
+  fc.assert(
+    fc.property(
+      fc.array(record, { maxLength: 40 }),
+      asked,
+      (records, { one, other, groupBy, interval, hostname, confinement }) => {
+        const fresh = records.map((it) => aRecord(it));
+        all.push(...fresh);
+        store.append(asTexts(...fresh));
+        const [since, until] = [Math.min(one, other), Math.max(one, other) + MINUTE];
+        const filter = { since, until, hostname, hostnames: confinement };
+        const shape = { groupBy, interval };
+        const kept = statsOf(files, question(filter, shape), UNHURRIED);
+        const counted = statsOf(files, question({ ...filter, ...byRecords }, shape), UNHURRIED);
+        const groups = (answer: typeof kept) => answer.groups.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+        assert.deepEqual(groups(kept), groups(counted));
+        assert.deepEqual([kept.total, kept.buckets], [counted.total, counted.buckets]);
+        assert.ok(kept.source === 'rollup' && counted.source !== 'both');
+        const within = all.filter(({ time, kind }) => kind === 'access' && time >= since && time < until);
+        if (hostname === undefined && confinement === undefined)
+          assert.equal(kept.total.count, within.length);
+      },
+    ),
+    { numRuns: 60 },
+  );
+});
+
+test('percentiles are within a fifth of the true ones', (t) => {
+  const durations = Array.from({ length: 1000 }, (_, index) => 1 + index * 3);
+  const { files } = someFiles(
+    t,
+    durations.map((duration_ms) => aRecord({ duration_ms })),
+  );
+  const { total } = statsOf(files, question(), UNHURRIED);
+  for (const [found, share] of [
+    [total.p50_ms, 0.5],
+    [total.p95_ms, 0.95],
+    [total.p99_ms, 0.99],
+  ] as const) {
+    const real = durations[Math.floor(share * durations.length)] ?? 0;
+    assert.ok(found !== undefined && Math.abs(found - real) <= real / 5, `${found} for ${real}`);
+  }
+  assert.equal(statsOf(someFiles(t, [aRecord()]).files, question(), UNHURRIED).total.p50_ms, undefined);
+});
+
+test('any column can be a group, with what failed, in the order that is asked for', (t) => {
+  const { files } = someFiles(t, [
+    ...Array.from({ length: 3 }, () =>
+      aRecord({ principal: 'tok_1', status: 200, client_address: '192.0.2.1' }),
+    ),
+    ...Array.from({ length: 2 }, () =>
+      aRecord({ principal: 'tok_2', status: 502, client_address: '192.0.2.1' }),
+    ),
+    aRecord({ principal: 'tok_2', status: 403, client_address: '192.0.2.2' }),
+    aRecord({ kind: 'mcp', detail: { tool: 'echo' } }),
+  ]);
+  const keys = (
+    groupBy: StatsQuestion['groupBy'],
+    more: Partial<StatsQuestion> = {},
+    kind: 'access' | 'mcp' = 'access',
+  ) =>
+    statsOf(files, question({ kind }, { groupBy, ...more }), UNHURRIED).groups.map((group) => [
+      group.name,
+      group.count,
+      group.client_errors,
+      group.server_errors,
+    ]);
+  assert.deepEqual(keys('principal'), [
+    ['tok_1', 3, 0, 0],
+    ['tok_2', 3, 1, 2],
+  ]);
+  assert.deepEqual(keys('principal', { sortBy: 'server_errors', top: 1 }), [['tok_2', 3, 1, 2]]);
+  assert.deepEqual(keys('client'), [
+    ['192.0.2.1', 5, 0, 2],
+    ['192.0.2.2', 1, 1, 0],
+  ]);
+  assert.deepEqual(keys('status'), [
+    ['200', 3, 0, 0],
+    ['502', 2, 0, 2],
+    ['403', 1, 1, 0],
+  ]);
+  assert.deepEqual(keys('tool', {}, 'mcp'), [['echo', 1, 0, 0]]);
+});
+
+test('a file of an earlier version gets its counts when it is opened for writing, and is counted by records until then', (t) => {
+  const { directory, store, files } = someFiles(t, [aRecord({ hostname: 'a.example.com' }), aRecord()]);
+  store.close();
+  files.close();
+  const raw = new BetterSqlite3(pathOf(directory, dayOf(NOON)));
+  raw.exec('drop table rollup');
+  raw.close();
+  const before = statsOf(files, question({}, { groupBy: 'host' }), UNHURRIED);
+  assert.deepEqual([before.source, before.total.count], ['records', 2]);
+  store.append(asTexts(aRecord()));
+  const after = statsOf(files, question({}, { groupBy: 'host' }), UNHURRIED);
+  assert.deepEqual([after.source, after.total.count], ['rollup', 3]);
+  assert.deepEqual(
+    after.groups.map(({ name, count }) => [name, count]),
+    [
+      ['', 2],
+      ['a.example.com', 1],
+    ],
+  );
+});
+
+test('hostnames that strangers make up by the hundred are counted as one, and cost a served name nothing', (t) => {
+  const made = Array.from({ length: 300 }, (_, index) => aRecord({ hostname: `x${index}.example.net` }));
+  const served = aRecord({ hostname: 'a.example.com', detail: { proxy: 'px_1' } });
+  const { directory, files } = someFiles(t, [...made, served, served]);
+  const raw = new BetterSqlite3(pathOf(directory, dayOf(NOON)), { readonly: true });
+  const rows = raw.prepare('select count(distinct hostname) as names from rollup').get();
+  raw.close();
+  assert.deepEqual(rows, { names: 202 });
+  const all = statsOf(files, question({}, { groupBy: 'host', top: 1000 }), UNHURRIED);
+  assert.deepEqual(
+    [all.total.count, all.groups.find(({ name }) => name === 'a.example.com')?.count],
+    [302, 2],
+  );
+  // One of them by its name: only the records know it.
+  const one = statsOf(files, question({ hostname: 'x299.example.net' }), UNHURRIED);
+  assert.deepEqual([one.total.count, one.source], [1, 'records']);
+});
+
+test('when the time is up it says how far back it counted', (t) => {
+  const hours = Array.from({ length: 20 }, (_, index) => aRecord({ time: NOON - index * HOUR }));
+  const { files } = someFiles(t, hours);
+  let now = 0;
+  const hurried = { milliseconds: 5, now: () => (now += 1) };
+  const answer = statsOf(files, question({ ...byRecords, until: NOON + 1 }), hurried);
+  assert.ok(answer.countedBackTo !== undefined && answer.countedBackTo > NOON - DAY);
+  assert.equal(answer.total.count, hours.filter(({ time }) => time >= (answer.countedBackTo ?? 0)).length);
+});

@@ -1,0 +1,287 @@
+/**
+ * Counts, rates and percentiles of what is in the log, in all, by group and over time. From the counts by minute and hour
+ * (rollup.ts) where they can tell what is asked, from the records otherwise. Runs in the reader thread only.
+ */
+import type { Database } from 'better-sqlite3';
+import { HOUR, MINUTE } from '../core/clock.ts';
+import { cleanText } from '../core/untrusted.ts';
+import { conditionsOf, type Condition, type LogFilter } from './conditions.ts';
+import type { Budget, LogFiles } from './query.ts';
+import { CLASS_SQL, hasRollup, OVERFLOW, ROUTE_SQL } from './rollup.ts';
+import { percentile, stepSql } from './steps.ts';
+
+const FIRST_WINDOW_MS = HOUR;
+/** Groups that are counted apart; what comes after them is in the sum only. */
+const MAX_GROUPS = 10_000;
+const KEY_LENGTH = 120;
+const CLIENT_ERROR = 4;
+const SERVER_ERROR = 5;
+const SECOND_MS = 1000;
+
+const keySql = {
+  host: `coalesce(hostname, '')`,
+  route: ROUTE_SQL,
+  status: `coalesce(status, '')`,
+  status_class: CLASS_SQL,
+  method: `coalesce(method, '')`,
+  principal: `coalesce(principal, '')`,
+  client: `coalesce(client_address, '')`,
+  operation: `coalesce(operation, '')`,
+  tool: `coalesce(json_extract(detail, '$.tool'), '')`,
+  outcome: `coalesce(outcome, '')`,
+  level: 'level',
+  kind: 'kind',
+} as const;
+export type StatsGroup = keyof typeof keySql;
+export const statsGroups = Object.keys(keySql) as [StatsGroup, ...StatsGroup[]];
+const rollupKeys: Partial<Record<StatsGroup, string>> = {
+  host: 'hostname',
+  route: 'route',
+  status_class: 'class',
+};
+
+export const statsSorts = ['count', 'server_errors', 'p95_ms', 'bytes_out'] as const;
+export type StatsSort = (typeof statsSorts)[number];
+
+export interface StatsQuestion {
+  filter: LogFilter & { since: number; until: number };
+  groupBy: StatsGroup | undefined;
+  sortBy: StatsSort;
+  /** Groups that are told, the first ones of the order. */
+  top: number;
+  /** Milliseconds; undefined: not over time. */
+  interval: number | undefined;
+}
+
+/** Milliseconds with one decimal; absent where no record has a duration. */
+export interface Figures {
+  count: number;
+  per_second: number;
+  client_errors: number;
+  server_errors: number;
+  bytes_in: number;
+  bytes_out: number;
+  p50_ms?: number;
+  p95_ms?: number;
+  p99_ms?: number;
+}
+
+export interface StatsAnswer {
+  total: Figures;
+  groups: ({ name: string } & Figures)[];
+  /** Of all, also of those that are not told. */
+  groupCount: number;
+  /** There were more than could be counted apart. */
+  groupsCut: boolean;
+  buckets: ({ time: number } & Figures)[];
+  source: 'rollup' | 'records' | 'both';
+  /** Set when the time ended before the records did. */
+  countedBackTo: number | undefined;
+}
+
+interface Part {
+  key: string | number | null;
+  slot: number;
+  class: number;
+  step: number;
+  count: number;
+  bytes_in: number;
+  bytes_out: number;
+}
+
+class Sum {
+  count = 0;
+  clientErrors = 0;
+  serverErrors = 0;
+  bytesIn = 0;
+  bytesOut = 0;
+  readonly steps = new Map<number, number>();
+
+  add(part: Part): void {
+    this.count += part.count;
+    if (part.class === CLIENT_ERROR) this.clientErrors += part.count;
+    if (part.class === SERVER_ERROR) this.serverErrors += part.count;
+    this.bytesIn += part.bytes_in;
+    this.bytesOut += part.bytes_out;
+    this.steps.set(part.step, (this.steps.get(part.step) ?? 0) + part.count);
+  }
+
+  figures(milliseconds: number): Figures {
+    const at = (share: number): number | undefined => {
+      const found = percentile(this.steps, share);
+      return found === undefined ? undefined : rounded(found);
+    };
+    const [p50, p95, p99] = [at(0.5), at(0.95), at(0.99)];
+    return {
+      count: this.count,
+      per_second: rounded((this.count * SECOND_MS) / milliseconds, 100),
+      client_errors: this.clientErrors,
+      server_errors: this.serverErrors,
+      bytes_in: this.bytesIn,
+      bytes_out: this.bytesOut,
+      ...(p50 !== undefined && { p50_ms: p50, p95_ms: p95 ?? p50, p99_ms: p99 ?? p50 }),
+    };
+  }
+}
+
+const rounded = (value: number, parts = 10): number => Math.round(value * parts) / parts;
+
+export function statsOf(files: LogFiles, question: StatsQuestion, budget: Budget): StatsAnswer {
+  const counting = new Counting(question);
+  const sources = new Set<'rollup' | 'records'>();
+  const stop = budget.now() + budget.milliseconds;
+  let countedBackTo: number | undefined;
+  for (const { since, until, connection } of files.daysOf(question.filter)) {
+    if (countedBackTo !== undefined) break;
+    if (readsRollup(question) && rollupTells(connection, question, since, until)) {
+      sources.add('rollup');
+      countRollup(connection, counting, since, until);
+    } else {
+      sources.add('records');
+      countedBackTo = countRecords(connection, counting, { since, until, stop, now: budget.now });
+    }
+  }
+  return counting.answer(sources.size > 1 ? 'both' : ([...sources][0] ?? 'rollup'), countedBackTo);
+}
+
+class Counting {
+  readonly question: StatsQuestion;
+  readonly #total = new Sum();
+  readonly #groups = new Map<string, Sum>();
+  readonly #slots = new Map<number, Sum>();
+  #groupsCut = false;
+
+  constructor(question: StatsQuestion) {
+    this.question = question;
+  }
+
+  add(part: Part): void {
+    const { groupBy, interval } = this.question;
+    this.#total.add(part);
+    if (groupBy !== undefined) this.#group(String(part.key ?? ''))?.add(part);
+    if (interval !== undefined) sumAt(this.#slots, part.slot).add(part);
+  }
+
+  answer(source: StatsAnswer['source'], countedBackTo: number | undefined): StatsAnswer {
+    const { filter, interval, sortBy, top } = this.question;
+    const length = filter.until - (countedBackTo ?? filter.since);
+    const groups = [...this.#groups].map(([key, sum]) => ({
+      name: cleanText(key, KEY_LENGTH),
+      ...sum.figures(length),
+    }));
+    groups.sort((a, b) => (b[sortBy] ?? 0) - (a[sortBy] ?? 0) || b.count - a.count);
+    return {
+      total: this.#total.figures(length),
+      groups: groups.slice(0, top),
+      groupCount: groups.length,
+      groupsCut: this.#groupsCut,
+      buckets: [...this.#slots]
+        .sort(([a], [b]) => a - b)
+        .map(([time, sum]) => ({ time, ...sum.figures(interval ?? length) })),
+      source,
+      countedBackTo,
+    };
+  }
+
+  #group(key: string): Sum | undefined {
+    if (this.#groups.has(key) || this.#groups.size < MAX_GROUPS) return sumAt(this.#groups, key);
+    this.#groupsCut = true;
+    return undefined;
+  }
+}
+
+function sumAt<Key>(sums: Map<Key, Sum>, key: Key): Sum {
+  const known = sums.get(key);
+  if (known) return known;
+  const sum = new Sum();
+  sums.set(key, sum);
+  return sum;
+}
+
+/** It tells hosts, routes and classes of requests, by minutes. */
+function readsRollup({ filter, groupBy, interval = MINUTE }: StatsQuestion): boolean {
+  const {
+    kind,
+    since: _since,
+    until: _until,
+    hostname: _name,
+    hostnames: _names,
+    terms = [],
+    ...others
+  } = filter;
+  return (
+    kind === 'access' &&
+    (groupBy === undefined || rollupKeys[groupBy] !== undefined) &&
+    interval % MINUTE === 0 &&
+    terms.every((term) => term.match === 'host') &&
+    Object.values(others).every((value) => value === undefined || value === false)
+  );
+}
+
+const namesHosts = ({ filter }: StatsQuestion): boolean =>
+  filter.hostname !== undefined || filter.hostnames !== undefined || (filter.terms ?? []).length > 0;
+
+/** Where hostnames were too many to be counted apart, the records have to be asked for one of them. */
+function rollupTells(connection: Database, question: StatsQuestion, since: number, until: number): boolean {
+  if (!hasRollup(connection)) return false;
+  if (!namesHosts(question)) return true;
+  const overflow = connection.prepare(
+    'select 1 from rollup where span = ? and start >= ? and start < ? and hostname = ? limit 1',
+  );
+  return overflow.get(HOUR, since - (since % HOUR), until, OVERFLOW) === undefined;
+}
+
+function countRollup(connection: Database, counting: Counting, since: number, until: number): void {
+  const { filter, groupBy, interval } = counting.question;
+  const conditions = conditionsOf({
+    hostname: filter.hostname,
+    hostnames: filter.hostnames,
+    terms: filter.terms,
+  });
+  const slot = interval === undefined ? '0' : `start - start % ${interval}`;
+  const statement = connection.prepare<unknown[], Part>(
+    `select ${(groupBy && rollupKeys[groupBy]) ?? "''"} as key, ${slot} as slot, class, step, sum(count) as count,
+      sum(bytes_in) as bytes_in, sum(bytes_out) as bytes_out
+    from rollup where ${['span = ? and start >= ? and start < ?', ...conditions.map(({ sql }) => sql)].join(' and ')}
+    group by 1, 2, 3, 4`,
+  );
+  const values = conditions.flatMap((condition) => condition.values);
+  for (const [span, from, to] of spansOf(since - (since % MINUTE), until, interval))
+    for (const part of statement.iterate(span, from, to, ...values)) counting.add(part);
+}
+
+/** Whole hours by hours, what is before and after them by minutes. */
+function spansOf(since: number, until: number, interval = HOUR): [span: number, from: number, to: number][] {
+  const [first, last] = [Math.ceil(since / HOUR) * HOUR, Math.floor(until / HOUR) * HOUR];
+  if (first >= last || interval % HOUR !== 0) return [[MINUTE, since, until]];
+  return [
+    [MINUTE, since, first],
+    [HOUR, first, last],
+    [MINUTE, last, until],
+  ];
+}
+
+/** Newest first, in windows; returns how far it came when the time was up. */
+function countRecords(
+  connection: Database,
+  counting: Counting,
+  { since, until, stop, now }: { since: number; until: number; stop: number; now: () => number },
+): number | undefined {
+  const { filter, groupBy, interval } = counting.question;
+  const conditions: Condition[] = conditionsOf(filter);
+  const slot = interval === undefined ? '0' : `time - time % ${interval}`;
+  const statement = connection.prepare<unknown[], Part>(
+    `select ${groupBy ? keySql[groupBy] : "''"} as key, ${slot} as slot, ${CLASS_SQL} as class,
+      ${stepSql('duration_ms')} as step, count(*) as count, coalesce(sum(bytes_in), 0) as bytes_in,
+      coalesce(sum(bytes_out), 0) as bytes_out
+    from records where ${['time >= ? and time < ?', ...conditions.map(({ sql }) => sql)].join(' and ')}
+    group by 1, 2, 3, 4`,
+  );
+  const values = conditions.flatMap((condition) => condition.values);
+  for (let end = until; end > since; end -= FIRST_WINDOW_MS) {
+    if (now() > stop) return end;
+    for (const part of statement.iterate(Math.max(since, end - FIRST_WINDOW_MS), end, ...values))
+      counting.add(part);
+  }
+  return undefined;
+}

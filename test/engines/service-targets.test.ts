@@ -1,0 +1,119 @@
+/** Targets that name services, on a real Docker Engine: visitors get to the container wherever it is, and to no other. */
+import assert from 'node:assert/strict';
+import test, { after, before, suite } from 'node:test';
+import { configFile, generous } from '../support/callers.ts';
+import { IMAGE, startDocker, type TestEngine, withoutDocker } from '../support/docker.ts';
+import { eventually } from '../support/eventually.ts';
+import { startUpstream, type Upstream } from '../support/gateway.ts';
+import { type Product, startProduct } from '../support/product.ts';
+
+const HOST = 'blog.example.com';
+const serving =
+  'mkdir -p /tmp/www; echo "$GREETING" > /tmp/www/index.html; exec httpd -f -p 8080 -h /tmp/www';
+
+if (withoutDocker)
+  test('targets that name services, on a real Docker Engine', { skip: withoutDocker }, () => {});
+else
+  suite('targets that name services, on a real Docker Engine', () => {
+    let docker: TestEngine;
+    let product: Product;
+    let elsewhere: Upstream;
+    before(async () => {
+      docker = await startDocker();
+      await docker.addImage(IMAGE);
+      elsewhere = await startUpstream((request, response) => void response.end(`elsewhere ${request.url}`));
+      product = await startProduct({
+        env: {
+          OHP_CONFIG: configFile({ ...generous, services: { images: ['docker.io/contract/*'] } }),
+          OHP_DOCKER_SOCKET: docker.socket,
+        },
+      });
+    });
+    after(async () => {
+      await product[Symbol.asyncDispose]();
+      await docker[Symbol.asyncDispose]();
+      await elsewhere[Symbol.asyncDispose]();
+    });
+
+    const call = async (method: string, path: string, body?: object, status = 200) => {
+      const reply = await product.api(method, `/v1${path}`, body);
+      assert.equal(reply.status, status, JSON.stringify(reply.body));
+      return reply.body;
+    };
+    const visit = (path = '/') => product.get(HOST, path);
+    const page = async () => (await visit()).body.trim();
+    const soon = (text: string) =>
+      eventually(async () => ((await page()) === text ? true : undefined), `the page ${text}`);
+    const create = (name: string, more: object = {}) =>
+      call(
+        'POST',
+        '/services',
+        {
+          name,
+          image: IMAGE,
+          command: ['sh', '-c', serving],
+          environment: { GREETING: name },
+          temporary_paths: ['/tmp'],
+          stop_timeout_ms: 200,
+          ...more,
+        },
+        201,
+      );
+    const ledTo = async () => (await call('GET', `/proxies/${HOST}`)).leads_to[0];
+    /** By the engine's own API, as somebody else would. */
+    const byHand = async (name: string, verb: string) => {
+      const { status } = await docker.api('POST', `/containers/${name}/${verb}?t=0`);
+      assert.ok(status < 300, `${verb} ${name}: ${status}`);
+    };
+
+    test('a proxy leads to a service by its name, with no port published', async () => {
+      const proxy = { hostname: HOST, target_url: 'service://blog:8080' };
+      const refused = await call('POST', '/proxies', proxy, 400);
+      assert.match(JSON.stringify(refused), /there is no service blog/);
+      await create('blog');
+      await call('POST', '/proxies', proxy, 201);
+      assert.equal((await visit()).body.trim(), 'blog', 'with the first request');
+      const { target, url } = await ledTo();
+      assert.equal(target, proxy.target_url);
+      assert.match(url, /^http:\/\/[\d.]+:8080$/);
+    });
+
+    test('a container that gets another address by somebody else is followed', async () => {
+      const { url } = await ledTo();
+      const old = new URL(url).hostname;
+      await byHand('blog.1', 'stop');
+      await eventually(async () => ((await visit()).status === 503 ? true : undefined), 'the stop');
+      // Another container takes the address: nobody may be sent there.
+      await create('thief');
+      const thief = (await call('GET', '/services/thief')).container.networks[0].address;
+      assert.equal(thief, old);
+      const { status, body } = await visit();
+      assert.equal(status, 503, body);
+      assert.match((await ledTo()).reason, /does not run/);
+      await byHand('blog.1', 'start');
+      await soon('blog');
+      assert.notEqual((await ledTo()).url, url);
+    });
+
+    test('what is done here is followed before it is answered', async () => {
+      await call('PATCH', '/services/blog', { environment: { GREETING: 'second' } });
+      assert.equal(await page(), 'second');
+      await call('POST', '/services/blog/stop', {});
+      const stopped = await visit();
+      assert.equal(stopped.status, 503);
+      assert.equal(stopped.headers['retry-after'], '1');
+      await call('POST', '/services/blog/start', {});
+      await soon('second');
+      await call('PATCH', '/services/blog', { ports: [{ container_port: 8080 }] });
+      await soon('second');
+      assert.match((await ledTo()).url, /^http:\/\/127\.0\.0\.1:\d+$/);
+    });
+
+    test('a start finds services again, and deleting one is refused while something leads to it', async () => {
+      await product.kill();
+      product = await product.restart();
+      assert.equal((await visit()).body.trim(), 'second', 'with the first request');
+      const refused = await call('DELETE', '/services/blog', undefined, 412);
+      assert.match(JSON.stringify(refused), /blog\.example\.com/);
+    });
+  });
