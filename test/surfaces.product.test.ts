@@ -274,6 +274,16 @@ const story: Step[] = [
   { call: 'get_service_stats', input: { name: 'blog' }, fails: 'NOT_FOUND' },
   { call: 'pull_image', input: { image: 'nginx:1' }, fails: 'UNAVAILABLE' },
   { call: 'list_images', fails: 'UNAVAILABLE' },
+  {
+    call: 'set_secret',
+    input: { name: 'db-password', value: 'canary-of-a-secret' },
+    holds: /"used_by":\[\]/,
+  },
+  { call: 'set_secret', as: 'viewer', input: { name: 'x', value: 'y' }, fails: 'FORBIDDEN' },
+  { call: 'list_secrets', holds: /"name":"db-password"/ },
+  { call: 'list_secrets', as: 'nobody', fails: 'UNAUTHENTICATED' },
+  { call: 'delete_secret', input: { name: 'db-password' }, holds: /db-password/ },
+  { call: 'delete_secret', input: { name: 'db-password' }, fails: 'NOT_FOUND' },
   { call: 'clean_up_services', fails: 'UNAVAILABLE' },
   { call: 'delete_service', input: { name: 'Blog' }, fails: 'INVALID_INPUT' },
   {

@@ -8,6 +8,7 @@ import { cursorField, idempotencyKeyField, limitField, versionField } from '../c
 import { limits } from '../core/limits.ts';
 import { defineOperation } from '../core/operation.ts';
 import { cleanUpServices } from './operations.clean-up.ts';
+import { secretOperations } from './operations.secrets.ts';
 import { watchOperations } from './operations.watch.ts';
 import {
   serviceChanges,
@@ -213,5 +214,6 @@ export const serviceOperations = [
   restartService,
   deleteService,
   cleanUpServices,
+  ...secretOperations,
   ...watchOperations,
 ] as const;

@@ -27,6 +27,7 @@ import {
   type ServiceSettings,
   serviceSettings,
 } from './schema.ts';
+import { createSecretKeeper, type SecretKeeper } from './secrets.ts';
 import { detailsOf } from './shown.ts';
 import { type Naming, volumesOf } from './spec.ts';
 import { placesOf, targeting } from './targets.ts';
@@ -55,6 +56,7 @@ export interface Starting {
 export interface ServiceKeeper extends ServiceDirectory {
   readonly engine: ContainerEngine;
   readonly clock: Clock;
+  readonly secrets: SecretKeeper;
   get(name: string, caller: Pick<Caller, 'principal'>): Promise<ServiceDetails>;
   create(
     wanted: Starting & { name: string; start: boolean; settings: ServiceSettings },
@@ -79,7 +81,7 @@ export interface ServiceKeeper extends ServiceDirectory {
   resume(): Promise<void>;
 }
 
-type Parts = KeeperParts & { sealer: Sealer };
+type Parts = KeeperParts;
 type Mark = Partial<Omit<ServiceRecord, 'id' | 'name' | 'owner'>>;
 
 export function createServiceKeeper(options: ServiceOptions): ServiceKeeper {
@@ -97,6 +99,7 @@ export function createServiceKeeper(options: ServiceOptions): ServiceKeeper {
   return {
     engine: parts.engine,
     clock: parts.clock,
+    secrets: createSecretKeeper(parts),
     ...createDirectory(parts),
     get: async (name, { principal }) => shown(parts, await recordOf(parts, name), principal),
     create: (wanted, caller) => inTurn(wanted.name, () => create(parts, wanted, caller)),

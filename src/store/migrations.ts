@@ -4,6 +4,7 @@ import { AppError } from '../core/errors.ts';
 import { accountKeys, certificateOrders, challengeRecords } from './migrations.certificates.ts';
 import { accountContacts, issuanceIndexes, keysOfOrders } from './migrations.issuance.ts';
 import { alerts } from './migrations.alerts.ts';
+import { serviceSecrets } from './migrations.secrets.ts';
 import { externalServices, services } from './migrations.services.ts';
 import { mcpTasks, taskNeeds } from './migrations.tasks.ts';
 import { identityFacts, oauth } from './migrations.oauth.ts';
@@ -141,6 +142,7 @@ export const migrations: readonly Migration[] = [
   taskNeeds,
   services,
   externalServices,
+  serviceSecrets,
 ];
 
 const VERSION_KEY = 'schema_version';

@@ -9,6 +9,8 @@ export interface Tables {
   /** What was asked of the engine; `pending`: not done yet. */
   services: { id: string; name: string; pending: string | null; document: string; version: number };
   external_services: { id: string; name: string; document: string; version: number };
+  /** Values for environments, sealed. */
+  service_secrets: { name: string; sealed: string; updated_at: number };
   certificates: {
     id: string;
     source: string;

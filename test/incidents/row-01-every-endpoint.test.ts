@@ -67,7 +67,8 @@ const refusedToConfined = [
 ];
 /** People, clients and containers belong to all hostnames. */
 const isRefusedToConfined = (call: string): boolean =>
-  refusedToConfined.includes(call) || /^\S+ \/v1\/(?:users|clients|services|images)(?:\/|$)/.test(call);
+  refusedToConfined.includes(call) ||
+  /^\S+ \/v1\/(?:users|clients|services|images|secrets)(?:\/|$)/.test(call);
 
 const endpoints = (await product.api('GET', '/v1/endpoints?limit=200')).body.endpoints as Endpoint[];
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'PROPFIND'];
@@ -123,6 +124,7 @@ test('incident 01: what an endpoint asks for is the permission of what it touche
     'log-stats': 'logs',
     'log-levels': 'system',
     images: 'services',
+    secrets: 'services',
     'image-pulls': 'services',
     'services-clean-up': 'services',
     endpoints: 'system',
