@@ -128,6 +128,27 @@ export const policySchema = z
       .max(MAX_PORT)
       .default(FIRST_FREE_PORT)
       .describe('Lowest port of this machine that may be published'),
+    registries: z
+      .record(
+        z
+          .string()
+          .refine(
+            (host) => parseImageReference(`${host}/any/any`)?.registry === host,
+            'has to be a registry such as ghcr.io',
+          ),
+        z.strictObject({
+          username: z.string().min(1).max(MAX_PATH).describe('Name there'),
+          password_file: z
+            .string()
+            .min(1)
+            .max(MAX_PATH)
+            .describe('File that holds the password or token and nothing else; read at each pull'),
+        }),
+      )
+      .default({})
+      .describe(
+        'Credentials for pulls, by registry: sent to the engine for images of this very registry only',
+      ),
     adopt: names('Containers made elsewhere that may be changed here'),
     adopt_volumes: names('Volumes made elsewhere that may be mounted and removed here'),
     adopt_networks: names('Networks made elsewhere that containers may join'),

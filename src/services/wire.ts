@@ -37,6 +37,7 @@ export interface WireRequest {
   /** With its query; each part that is not ours is encoded. */
   path: string;
   body?: unknown;
+  headers?: Readonly<Record<string, string>> | undefined;
   /** Until the whole answer is here, or its head when it is a stream. */
   timeoutMs?: number;
   signal?: AbortSignal | undefined;
@@ -133,7 +134,7 @@ export function createWire(options: WireOptions): Wire {
 const isAborted = (signal: AbortSignal | undefined): boolean => signal?.aborted === true;
 
 function send({ target }: WireOptions, request: WireRequest, signal: AbortSignal): Promise<IncomingMessage> {
-  const { method, path, body } = request;
+  const { method, path, body, headers } = request;
   const bytes = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
   const common: RequestOptions = {
     method,
@@ -143,6 +144,7 @@ function send({ target }: WireOptions, request: WireRequest, signal: AbortSignal
     maxHeaderSize: MAX_HEADER_BYTES,
     headers: {
       host: 'localhost',
+      ...headers,
       ...(bytes && { 'content-type': 'application/json', 'content-length': bytes.length }),
     },
   };
