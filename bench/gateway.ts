@@ -5,6 +5,7 @@
  * still has to write when the load ends is counted), its ratio to each peer, throughput and p99.
  *
  *   node tools/run.mjs bench/gateway.ts [rounds] [divisor of the numbers of requests, for a smoke run]
+ *   node tools/run.mjs bench/gateway.ts [rounds] [divisor] targets     ours with one target beside ours with several
  *
  * Needs nginx, caddy, h2load and openssl. Loopback only; five rounds take about ten minutes.
  */
@@ -23,6 +24,7 @@ import { LOAD_CORE, MEASURED_CORE, pin, startProduct } from './product.ts';
 const DEFAULT_ROUNDS = 5;
 const ROUNDS = Number(process.argv[2] ?? DEFAULT_ROUNDS);
 const DIVISOR = Number(process.argv[3] ?? 1);
+const IS_OF_TARGETS = process.argv[4] === 'targets';
 const CLIENTS = 32;
 const WARM_UP_REQUESTS = 8000;
 const HOST = 'app.example.com';
@@ -133,14 +135,23 @@ const caddy: Proxy = {
 /** Room for every record, so that none is saved the work by being dropped. */
 const QUEUE_RECORDS = 1_000_000;
 
-const ours: Proxy = {
-  name: 'ours',
+const oursWith = (name: string, load_balancing: (upstream: number) => object | undefined): Proxy => ({
+  name,
   async start(upstream) {
     const product = await startProduct({ log: { queue_records: QUEUE_RECORDS } });
-    await product.ask('POST', '/v1/proxies', { hostname: HOST, target_url: `http://127.0.0.1:${upstream}` });
+    await product.ask('POST', '/v1/proxies', {
+      hostname: HOST,
+      target_url: `http://127.0.0.1:${upstream}`,
+      load_balancing: load_balancing(upstream),
+    });
     return { ...product, port: product.httpsPort };
   },
-};
+});
+const ours = oursWith('ours', () => undefined);
+/** The same server by two names. */
+const targets = (upstream: number) => [{ url: `http://localhost:${upstream}` }];
+const balanced = oursWith('two targets', (upstream) => ({ targets: targets(upstream) }));
+const sticky = oursWith('two, sticky', (upstream) => ({ targets: targets(upstream), sticky: {} }));
 
 async function runningAt(port: number, child: ChildProcess): Promise<Running> {
   await listening(port, child);
@@ -291,12 +302,13 @@ async function main(): Promise<void> {
   const started = performance.now();
   const upstreamPort = await freePort();
   const upstream = await startUpstream(upstreamPort);
-  const proxies = [ours, nginx, caddy];
+  const proxies = IS_OF_TARGETS ? [ours, balanced, sticky] : [ours, nginx, caddy];
+  const measured = IS_OF_TARGETS ? scenarios.slice(0, 2) : scenarios;
   const rows: string[][] = [
     ['scenario', 'proxy', 'CPU µs/request', 'ours ÷ peer', 'req/s', 'p99 ms', 'RSS MB', 'failed'],
   ];
   try {
-    for (const scenario of scenarios) {
+    for (const scenario of measured) {
       const results = new Map<string, Result[]>(proxies.map(({ name }) => [name, []]));
       for (let round = 0; round < ROUNDS; round++) {
         const order = round % 2 === 0 ? proxies : [...proxies].reverse();

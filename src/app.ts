@@ -44,6 +44,7 @@ import { createLogSink } from './logs/sink.ts';
 import { principalIdOf } from './oauth/authenticate.ts';
 import { oauthEndpoints } from './oauth/endpoints.ts';
 import { operations } from './operations.ts';
+import { targetFault } from './proxies/target-policy.ts';
 import type { ProtectionService } from './protection/service.ts';
 import { openEngine } from './services/open-engine.ts';
 import { createServiceKeeper, type ServiceKeeper } from './services/service.ts';
@@ -266,13 +267,14 @@ function openServices(
 
 function openKeeper(
   { services }: Config,
-  parts: Base & Pick<Edge, 'addresses'>,
+  parts: Base & Pick<Edge, 'addresses' | 'gateway'>,
   stack: AsyncDisposableStack,
 ): ServiceKeeper {
   const { installation, adopt_networks, adopt_volumes } = services;
   const naming = { installation, adopted: new Set([...adopt_networks, ...adopt_volumes]) };
   const changed = (name: string) => parts.addresses.changed(name);
-  const keeper = createServiceKeeper({ ...parts, naming, changed });
+  const urlFault = (url: string) => targetFault(url, parts.gateway.own());
+  const keeper = createServiceKeeper({ ...parts, naming, changed, urlFault });
   const resumed = keeper.resume();
   stack.defer(() => resumed);
   return keeper;

@@ -43,7 +43,7 @@ const VERBS = [
   'clean',
 ];
 /** Named by the product's contract, not by the grammar. */
-const OTHER_NAMES = ['echo', 'health_check', 'whoami'];
+const OTHER_NAMES = ['echo', 'health_check', 'whoami', 'why_denied', 'what_changed'];
 /**
  * Everyone may end what is their own; what is somebody else's, the service refuses. What may be run is told to who may run it.
  */

@@ -287,6 +287,29 @@ const story: Step[] = [
   { call: 'clean_up_services', fails: 'UNAVAILABLE' },
   { call: 'delete_service', input: { name: 'Blog' }, fails: 'INVALID_INPUT' },
   {
+    call: 'create_external_service',
+    input: () => ({ name: 'api', url: 'https://api.example.com/v1', ...key() }),
+    holds: /"url":"https:\/\/api\.example\.com\/v1"/,
+  },
+  {
+    call: 'create_external_service',
+    input: { name: 'meta', url: 'http://169.254.169.254/' },
+    fails: 'INVALID_INPUT',
+  },
+  { call: 'get_service', as: 'viewer', input: { name: 'api' }, holds: /"version":1/ },
+  {
+    call: 'update_external_service',
+    input: { name: 'api', url: 'https://b.example.com' },
+    holds: /"version":2/,
+  },
+  {
+    call: 'update_external_service',
+    input: { name: 'blog', url: 'https://b.example.com' },
+    fails: 'NOT_FOUND',
+  },
+  { call: 'stop_service', input: { name: 'api' }, fails: 'INVALID_INPUT' },
+  { call: 'delete_service', input: { name: 'api', version: 2 }, holds: /"name":"api"/ },
+  {
     call: 'get_logs',
     input: { lines: 5, kind: 'access', path_prefix: '/hello', status_min: 200, verbose: true },
     holds: /"path":"\/hello"/,
@@ -307,7 +330,7 @@ const story: Step[] = [
   { call: 'run_command', as: 'viewer', input: { command: 'uptime' }, fails: 'FORBIDDEN' },
 ];
 
-const IDS = /\b(?:prx|rte|crt|tok)_[0-9a-f]{24}\b/g;
+const IDS = /\b(?:prx|rte|crt|tok|svc)_[0-9a-f]{24}\b/g;
 const TIMES = /\d{4}-\d\d-\d\dT[\d:.]+Z/g;
 const SECRETS = /ohp_[0-9A-Za-z]{49}/g;
 /** Operations that tell how things are at this moment: the form is compared, not the figures. */
@@ -343,13 +366,11 @@ function sameError(actual: Outcome, expected: Outcome): boolean {
 const NOT_HERE: ReadonlySet<Name> = new Set([
   'list_services',
   'list_images',
-  'get_service',
   'create_service',
   'update_service',
   'start_service',
   'stop_service',
   'restart_service',
-  'delete_service',
   'clean_up_services',
   'get_service_logs',
   'get_service_stats',

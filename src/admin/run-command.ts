@@ -200,7 +200,7 @@ export const runCommand = defineOperation({
   name: 'run_command',
   title: 'Run a command',
   description:
-    'Runs one program on this machine and returns its output, for diagnosis: uptime, df -h, free -m, docker ps, ss -tln, openssl s_client -connect HOST:443, dig NAME; or a command of the settings. No shell: no pipes or redirection. list_commands lists both.',
+    'Runs one program on this machine and returns its output, for diagnosis: uptime, df -h, free -m, docker ps, ss -tln, openssl s_client -connect HOST:443, dig NAME; or a command of the settings. No shell: no pipes. list_commands lists both.',
   effect: 'update',
   mcp: 'listed',
   http: { method: 'POST', path: '/v1/commands' },
@@ -209,9 +209,7 @@ export const runCommand = defineOperation({
       .string()
       .min(1)
       .max(MAX_COMMAND)
-      .describe(
-        'Program and arguments on one line, quotes and backslashes as in a shell; or the name of a command of the settings',
-      ),
+      .describe('Program and arguments, quoted as in a shell; or the name of a command of the settings'),
     parameters: z
       .record(z.string().max(MAX_KEY), z.union([z.string().max(MAX_COMMAND), z.number(), z.boolean()]))
       .optional()

@@ -1,7 +1,7 @@
 /**
  * Sees to it that every hostname that is served has a certificate of a CA, and keeps it: has orders planned
- * (`planning.ts`) and so many driven at once, the most urgent first. A coarse timer and the news
- * of proxies wake it. Knows no protocol (`issuing.ts`), no dates (`renewal.ts`) and no rows (`orders.ts`).
+ * (`planning.ts`) and so many driven at once, the most urgent first. A coarse timer and the news of proxies wake it.
+ * Knows no protocol (`issuing.ts`), no dates (`renewal.ts`) and no rows (`orders.ts`).
  */
 import { type Clock, DAY, HOUR, MINUTE, SECOND, type Timer } from '../core/clock.ts';
 import { AppError, messageOf } from '../core/errors.ts';
@@ -152,7 +152,7 @@ export class Issuance implements AsyncDisposable {
     if (isAlone) await this.orders.takeOver();
     this.#timers = [
       clock.every(EVERY_MS, () => this.#run(this.tick())),
-      clock.every(SWEEP_EVERY_MS, () => this.#run(this.#sweep())),
+      clock.every(SWEEP_EVERY_MS, () => this.#run(this.sweep())),
     ];
     this.#unsubscribe = [events.on('proxy.changed', ({ hostnames }) => this.lookAt(hostnames))];
     this.#run(this.tick());
@@ -461,15 +461,15 @@ export class Issuance implements AsyncDisposable {
     this.#options.events.emit('certificate.failed', { order: order.id, names: order.document.names });
   }
 
-  async #sweep(): Promise<void> {
+  /** Forgets what is over and what nobody got. */
+  async sweep(): Promise<void> {
     await this.orders.sweep();
-    const now = this.#options.clock.now();
+    const { clock, shelf } = this.#options;
+    const now = clock.now();
     await this.#planning.giveUp(now - REQUESTED_MS);
-    const over = [...this.#options.shelf.entries()].filter(
-      ({ source, notAfter }) => source === 'acme' && notAfter + KEPT_AFTER_END_MS < now,
-    );
-    await this.#options.shelf.drop(over);
-    this.#planning.forget(new Set([...this.#options.shelf.entries()].map(({ id }) => id)));
+    const isOver = ({ source, notAfter }: Entry) => source === 'acme' && notAfter + KEPT_AFTER_END_MS < now;
+    await shelf.drop([...shelf.entries()].filter(isOver));
+    this.#planning.forget(new Set([...shelf.entries()].map(({ id }) => id)));
   }
 
   /** In the background, awaited at the end; a failure is reported, and tried again at the next chance. */

@@ -3,8 +3,7 @@
  * CA says of the order decides what comes next. So it makes no difference whether it is the first try, or one after a
  * crash at any point. Called by `issuance.ts`, which holds the lease; when to try again is `renewal.ts`.
  */
-import type { Clock } from '../core/clock.ts';
-import { SECOND } from '../core/clock.ts';
+import { type Clock, SECOND } from '../core/clock.ts';
 import type { Database } from '../store/database.ts';
 import type { Account, Accounts } from './accounts.ts';
 import { type Authorization, type Challenge, isNewError } from './acme/authorization.ts';
@@ -195,7 +194,7 @@ export class Issuing {
   #sent(order: StoredOrder, url: string, text: string): Promise<StoredOrder> {
     return this.#options.orders.step(order, {
       state: 'ordered',
-      document: { order_url: url },
+      document: { order_url: url, sent_at: this.#options.clock.now() },
       event: { kind: 'ordered', text },
     });
   }
@@ -368,11 +367,13 @@ export class Issuing {
   }
 
   async #finalize(order: StoredOrder, remote: Order, work: Work): Promise<StoredOrder> {
-    const key = await this.#options.orders.keyOf(order.id);
-    const csr = writeCsr(identifiersOf(order.document.names), key);
+    const { orders, clock } = this.#options;
+    const csr = writeCsr(identifiersOf(order.document.names), await orders.keyOf(order.id));
     const { client, account, call, deadline } = work;
+    // Before the CA hears of it: whatever becomes of the reply, what it signs is waited for from now on.
+    const asked = await orders.step(order, { document: { sent_at: clock.now(), denials: 0 } });
     await client.finalize(account, { ...remote, csr }, call);
-    const signed = await this.#signed(order);
+    const signed = await this.#signed(asked);
     await told(client.pollOrder(account, remote.url, { ...call, deadline, while: ['processing'] }));
     return signed;
   }

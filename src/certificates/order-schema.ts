@@ -59,7 +59,7 @@ export const orderDocumentSchema = z.object({
   replaces: z.string().optional(),
   /** At the CA, once it is known. */
   order_url: z.string().optional(),
-  /** When it was sent: what the CA has made since may be ours. */
+  /** When the CA was last sent a part of it, or told of it: what it has made since may be ours. */
   sent_at: z.number().optional(),
   /** Nobody has it tried sooner: the CA said so, a limit is reached, or it was tried a moment ago. */
   not_before: z.number().optional(),
@@ -72,7 +72,7 @@ export const orderDocumentSchema = z.object({
   /** At this CA, in a row. */
   failures_at_issuer: z.int().default(0),
   attempts: z.int().default(0),
-  /** How often the CA refused to tell of what it has at `order_url`, or to give it out. */
+  /** How often the CA refused to tell of what it has at `order_url`, or to give it out; from the signing on anew. */
   denials: z.int().default(0),
   /** Somebody wants it no more: it ends, unless the CA has signed already. */
   cancelled: z.boolean().default(false),

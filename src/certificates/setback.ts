@@ -38,13 +38,16 @@ interface Fault {
 /** The step that is written after a failed attempt. */
 export function setbackOf(cause: unknown, situation: Situation): Step {
   if (!(cause instanceof Denied)) return setbackBy(cause, situation);
-  return situation.order.document.denials < MAX_DENIALS
-    ? denied(cause, situation)
-    : setbackBy(cause.refusal, situation);
+  const { order } = situation;
+  const { denials, failures } = order.document;
+  if (denials < MAX_DENIALS) return denied(cause, situation);
+  // All of them were one failure: what is ordered anew has not waited for long.
+  const document = { ...order.document, failures: Math.max(0, failures - denials) };
+  return setbackBy(cause.refusal, { ...situation, order: { ...order, document } });
 }
 
 /** A second order may be a second certificate, which CAs count: a CA that denies what it made is asked again so often. */
-const MAX_DENIALS = 2;
+const MAX_DENIALS = 4;
 
 function denied({ refusal }: Denied, { order, now, restMs }: Situation): Step {
   const denials = order.document.denials + 1;

@@ -40,7 +40,7 @@ export async function loadConfig(env: Environment, readFile: (path: string) => s
   return withAlertFile(withAcmeFiles(withSecrets(config, locate, readFile), files), files);
 }
 
-/** They are read again when the engine is asked: keys change, and a start needs none of them. */
+/** They are read again for each connection to the engine: keys are replaced while this runs. */
 function checkDockerFiles({ docker }: Config, files: Files): void {
   for (const key of ['ca_file', 'cert_file', 'key_file'] as const) {
     const path = docker[key];

@@ -14,7 +14,19 @@ export const flowCookiePrefix = (isSecure: boolean): string => (isSecure ? '__Ho
 /** The `Cookie` field without them; undefined when nothing is left. */
 export function withoutSiteCookies(cookie: string | undefined): string | undefined {
   if (cookie === undefined || !/ohp/i.test(cookie)) return cookie;
-  const kept = cookie.split(';').filter((pair) => !OWN.test(pair));
+  return keptOf(cookie, (pair) => !OWN.test(pair));
+}
+
+export const isSiteCookie = (name: string): boolean => OWN.test(name);
+
+/** The `Cookie` field without those of that name; undefined when nothing is left. */
+export function withoutCookie(cookie: string | undefined, name: string): string | undefined {
+  if (cookie === undefined || !cookie.includes(name)) return cookie;
+  return keptOf(cookie, (pair) => pair.split('=', 1)[0]?.trim() !== name);
+}
+
+function keptOf(cookie: string, isKept: (pair: string) => boolean): string | undefined {
+  const kept = cookie.split(';').filter(isKept);
   return kept.length === 0 ? undefined : kept.join(';').trim();
 }
 
@@ -32,7 +44,13 @@ export function pairsIn(cookie: string | undefined): [name: string, value: strin
   });
 }
 
-/** Value of `Set-Cookie`. 0 seconds takes it away. */
-export function cookieLine(name: string, value: string, seconds: number, isSecure: boolean): string {
-  return `${name}=${value}; Path=/; Max-Age=${seconds}; HttpOnly; SameSite=Lax${isSecure ? '; Secure' : ''}`;
+/** Value of `Set-Cookie`. 0 seconds takes it away; undefined: until the browser is closed. */
+export function cookieLine(
+  name: string,
+  value: string,
+  seconds: number | undefined,
+  isSecure: boolean,
+): string {
+  const age = seconds === undefined ? '' : ` Max-Age=${seconds};`;
+  return `${name}=${value}; Path=/;${age} HttpOnly; SameSite=Lax${isSecure ? '; Secure' : ''}`;
 }

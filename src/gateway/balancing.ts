@@ -10,15 +10,18 @@ import { cleanText } from '../core/untrusted.ts';
 import {
   type BalancedTarget,
   type HealthCheck,
+  isSameTarget,
+  type Sticky,
   type TargetState,
   targetsOf,
 } from '../proxies/load-balancing.ts';
 import type { Proxy } from '../proxies/schema.ts';
 import type { Whereabouts } from '../proxies/target-url.ts';
 import type { RoutingChange } from '../routes/schema.ts';
-import { choose, NONE, type Slot, type Standing } from './choose.ts';
-import { type Checks, startChecks } from './health-checks.ts';
+import { choose, isIn, NONE, type Slot, type Standing } from './choose.ts';
+import { type Checks, startChecks, type UnderWay } from './health-checks.ts';
 import { gatewayLimits } from './settings.ts';
+import { type Mark, markOf } from './sticky.ts';
 import type { Upstreams } from './upstream.ts';
 
 export interface BalancersOptions {
@@ -27,6 +30,7 @@ export interface BalancersOptions {
   /** Whom health checks ask. */
   readonly upstreams: Pick<Upstreams, 'of'>;
   readonly services: Pick<Whereabouts, 'placeOf'>;
+  readonly mark: Mark;
 }
 
 /** One target of one proxy. A request that has it is known by itself: any object. */
@@ -173,14 +177,19 @@ export class Group {
   readonly proxy: Proxy;
   readonly slots: readonly BalancedSlot[];
   readonly tries: number;
+  readonly sticky: Sticky | undefined;
   readonly #isLeast: boolean;
   readonly #earned: number;
+  readonly #markOf: (url: string) => string;
+  #marks: readonly string[] | undefined;
   /** Requests that may be sent a second time. */
   #budget: number;
 
-  constructor(proxy: Proxy, endpointOf: (url: string) => Endpoint) {
-    const { policy, retries } = proxy.load_balancing ?? {};
+  constructor(proxy: Proxy, endpointOf: (url: string) => Endpoint, mark: Mark) {
+    const { policy, retries, sticky } = proxy.load_balancing ?? {};
     this.proxy = proxy;
+    this.sticky = sticky;
+    this.#markOf = (url) => markOf(mark, proxy.id, url);
     this.#isLeast = policy === 'least_connections';
     this.tries = retries?.tries ?? 1;
     this.#earned = (retries?.budget_percent ?? 0) / 100;
@@ -206,11 +215,31 @@ export class Group {
     return true;
   }
 
+  /** Place of the target that opened a session; below 0: it is none of ours. */
+  placeOf(mark: string | undefined): number {
+    if (mark !== undefined) return this.marks.indexOf(mark);
+    return this.slots.findIndex(({ target }) => isSameTarget(target.url, this.proxy.target_url));
+  }
+
+  /** Of the targets, in their order. */
+  get marks(): readonly string[] {
+    this.#marks ??= this.slots.map(({ target }) => this.#markOf(target.url));
+    return this.#marks;
+  }
+
   /** Place of the target for `holder`, which has it from now on; undefined: none may get it. */
   take(holder: object, tried: number, now: number): number | undefined {
     const at = choose(this.slots, this.#isLeast, tried, now);
     if (at === NONE) return undefined;
     this.slots[at]?.endpoint.take(holder);
+    return at;
+  }
+
+  /** The same for a target that `holder` is pinned to, which may be drained. */
+  takePinned(holder: object, at: number, now: number): number | undefined {
+    const endpoint = this.slots[at]?.endpoint;
+    if (!endpoint || !isIn(endpoint, now)) return undefined;
+    endpoint.take(holder);
     return at;
   }
 }
@@ -220,6 +249,7 @@ export class Balancers {
   /** By id of the proxy: those with several targets. */
   readonly #groups = new Map<string, Group>();
   readonly #checks = new Map<string, Checks>();
+  readonly #underWay: UnderWay = { count: 0 };
 
   constructor(options: BalancersOptions) {
     this.#options = options;
@@ -250,6 +280,10 @@ export class Balancers {
     return known?.proxy === proxy ? known : this.#make(proxy);
   }
 
+  mark(proxyId: string, url: string): string {
+    return markOf(this.#options.mark, proxyId, url);
+  }
+
   /** Undefined: there are not several. */
   states(proxyId: string): TargetState[] | undefined {
     return this.#groups.get(proxyId)?.slots.map(({ endpoint, target }) => endpoint.state(target));
@@ -260,7 +294,7 @@ export class Balancers {
     this.#remove(proxy.id);
     if (!group) return;
     this.#groups.set(proxy.id, group);
-    const checks = startChecks(group, this.#options);
+    const checks = startChecks(group, { ...this.#options, underWay: this.#underWay });
     if (checks) this.#checks.set(proxy.id, checks);
   }
 
@@ -274,6 +308,7 @@ export class Balancers {
     const known = new Map(
       this.#groups.get(proxy.id)?.slots.map(({ endpoint }) => [endpoint.url, endpoint]) ?? [],
     );
-    return new Group(proxy, (url) => known.get(url) ?? new Endpoint(url, proxy.hostname, this.#options));
+    const endpointOf = (url: string) => known.get(url) ?? new Endpoint(url, proxy.hostname, this.#options);
+    return new Group(proxy, endpointOf, this.#options.mark);
   }
 }

@@ -50,9 +50,12 @@ function pick(slots: readonly Slot[], isLeast: boolean, tried: number, now: numb
   return at;
 }
 
-function isAvailable({ isDrained, endpoint }: Slot, now: number): boolean {
-  if (isDrained || endpoint.isSick) return false;
-  return endpoint.outUntil === 0 || (now >= endpoint.outUntil && !endpoint.isOnTrial);
+const isAvailable = ({ isDrained, endpoint }: Slot, now: number): boolean =>
+  !isDrained && isIn(endpoint, now);
+
+/** Whether it gets requests, if only the one that decides. What began there goes on while it is drained. */
+export function isIn({ isSick, outUntil, isOnTrial }: Standing, now: number): boolean {
+  return !isSick && (outUntil === 0 || (now >= outUntil && !isOnTrial));
 }
 
 /** The least connections are counted by weight; among equals, and in turn, whoever is owed more. */

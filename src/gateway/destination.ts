@@ -3,9 +3,12 @@ import { upstreamPath } from '../routes/match.ts';
 import type { Group } from './balancing.ts';
 import { TargetAway } from './dialer.ts';
 import { type Balance, isLed, type Plan } from './snapshot.ts';
+import { SESSION_FIELD, sessionIn } from './sessions.ts';
+import { pinnedPlace } from './sticky.ts';
+import { refuseSession } from './tools/refuse-calls.ts';
 import type { Transit } from './transit.ts';
 import { isLate, isStaleConnection, refusalOf, serviceAway } from './upstream-failure.ts';
-import type { Upstream } from './upstream.ts';
+import type { Unpooled, Upstream } from './upstream.ts';
 
 /** Without effect or with the same effect when sent twice. @see RFC 9110 §9.2.2 */
 export const idempotent: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE']);
@@ -13,9 +16,14 @@ export const idempotent: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS'
 /** The plan for the target that gets the request; undefined: none may, and the client has been told. */
 export function chosenPlan(transit: Transit, plan: Plan): Plan | undefined {
   const { balance } = plan;
-  if (!balance) return isLed(plan) ? plan : refuseAway(transit, plan);
+  const session = transit.tools ? transit.tools.session : transit.headers[SESSION_FIELD];
+  if (!balance) {
+    if (typeof session === 'string') unmark(transit, plan, session);
+    return isLed(plan) ? plan : refuseAway(transit, plan);
+  }
   balance.group.earn();
-  const chosen = take(transit, balance);
+  if (typeof session === 'string') return planOfSession(transit, balance, session);
+  const chosen = takePinned(transit, balance) ?? takeAny(transit, balance);
   if (!chosen)
     transit.refuse({
       status: 503,
@@ -27,19 +35,53 @@ export function chosenPlan(transit: Transit, plan: Plan): Plan | undefined {
   return chosen;
 }
 
-/** A service that is nowhere is passed over, and counts as no try. */
-function take(transit: Transit, { group, plans }: Balance): Plan | undefined {
+/** It was opened when there were several targets. */
+function unmark(transit: Transit, { match }: Plan, text: string): void {
+  const { id, mark } = sessionIn(text);
+  if (mark === undefined) return;
+  if (mark === transit.core.balancers.mark(match.proxy.id, match.targetUrl)) transit.session = id;
+}
+
+/** No other target knows the session: where its own gets nothing, its client has to begin another. */
+function planOfSession(transit: Transit, balance: Balance, text: string): Plan | undefined {
+  const { group } = balance;
+  const { id, mark } = sessionIn(text);
+  const at = group.takePinned(transit, group.placeOf(mark), transit.core.clock.now());
+  transit.isHeld = true;
+  transit.session = id;
+  const plan = take(transit, balance, at);
+  if (plan) return plan;
+  refuseSession(transit, 'its target is out, sick or gone; get_proxy tells how each stands');
+  return undefined;
+}
+
+function takePinned(transit: Transit, balance: Balance): Plan | undefined {
+  const { group } = balance;
+  if (!group.sticky) return undefined;
+  transit.pinned = pinnedPlace(transit.headers.cookie, group.sticky, group.marks);
+  return take(transit, balance, group.takePinned(transit, transit.pinned, transit.core.clock.now()));
+}
+
+function takeAny(transit: Transit, balance: Balance): Plan | undefined {
+  const now = transit.core.clock.now();
   for (;;) {
-    const at = group.take(transit, transit.tried, transit.core.clock.now());
+    const at = balance.group.take(transit, transit.tried, now);
     if (at === undefined) return undefined;
-    transit.endpoint?.release(transit);
-    transit.endpoint = group.slots[at]?.endpoint;
-    transit.tried |= 1 << at;
-    const plan = plans[at];
-    if (plan && !isLed(plan)) continue;
-    transit.tries++;
-    return plan;
+    const plan = take(transit, balance, at);
+    if (plan) return plan;
   }
+}
+
+/** A service that is nowhere is passed over, and counts as no try. */
+function take(transit: Transit, { group, plans }: Balance, at: number | undefined): Plan | undefined {
+  if (at === undefined) return undefined;
+  transit.endpoint?.release(transit);
+  transit.endpoint = group.slots[at]?.endpoint;
+  transit.tried |= 1 << at;
+  const plan = plans[at];
+  if (plan && !isLed(plan)) return undefined;
+  transit.tries++;
+  return plan;
 }
 
 function refuseAway(transit: Transit, { place }: Plan): undefined {
@@ -64,8 +106,8 @@ function planElsewhere(transit: Transit, plan: Plan, error: Error, isSent: boole
   if (!isSent || isStaleConnection(error) || isLate(error))
     endpoint.failed(transit, refusalOf(error).reason ?? error.name);
   const { group } = balance;
-  if (transit.response.headersSent || transit.tries >= group.tries) return undefined;
-  return !isSent || maySendAgain(transit, group, error) ? take(transit, balance) : undefined;
+  if (transit.isHeld || transit.response.headersSent || transit.tries >= group.tries) return undefined;
+  return !isSent || maySendAgain(transit, group, error) ? takeAny(transit, balance) : undefined;
 }
 
 /** Nobody waits for an answer any more, or it is the client that failed. */
@@ -88,6 +130,26 @@ export function upstreamTarget({ path, query }: Transit, { match }: Plan): strin
   const target = upstreamPath(match, path);
   return query === '' ? target : `${target}?${query}`;
 }
+
+const tooMany = {
+  request: 'requests',
+  single: 'requests over connections of their own',
+  tunnel: 'tunnels',
+} as const satisfies Record<'request' | Unpooled, string>;
+
+/**
+ * The plan for a target that has room for it, which is another one where the chosen one is full: nothing was sent, so
+ * that any request may go there. Undefined: none has, and the client has been told.
+ */
+export function planWithRoom(transit: Transit, chosen: Plan, what: 'request' | Unpooled): Plan | undefined {
+  let plan: Plan | undefined = chosen;
+  while (plan && upstreamOf(transit, plan).isFullOf(what)) plan = planBeside(transit, plan);
+  if (!plan) refuseFull(transit, tooMany[what]);
+  return plan;
+}
+
+const planBeside = (transit: Transit, { balance }: Plan): Plan | undefined =>
+  balance && !transit.isHeld && transit.tries < balance.group.tries ? takeAny(transit, balance) : undefined;
 
 /** For an upstream that has as much to do as it may have at once; `what` there is too much of is for the log. */
 export function refuseFull(transit: Transit, what: string): void {

@@ -5,7 +5,7 @@
 import { type ClientRequest as UpstreamRequest, type IncomingMessage, request as send } from 'node:http';
 import type { Timer } from '../core/clock.ts';
 import type { ClientBody } from './client-body.ts';
-import { planAfter, refuseFull, upstreamOf, upstreamTarget } from './destination.ts';
+import { planAfter, planWithRoom, upstreamOf, upstreamTarget } from './destination.ts';
 import { fieldRecord, requestHeaders, trailersOf } from './headers.ts';
 import { Relay } from './relay.ts';
 import { relayMessage } from './relay-message.ts';
@@ -52,10 +52,9 @@ export function openRequest(
   return request;
 }
 
-export function forwardSingle(transit: Transit, plan: Plan, body: ClientBody): void {
-  const upstream = upstreamOf(transit, plan);
-  if (upstream.isFullOf('single')) refuseFull(transit, 'requests over connections of their own');
-  else transit.activity = new Single(transit, { plan, body, upstream });
+export function forwardSingle(transit: Transit, chosen: Plan, body: ClientBody): void {
+  const plan = planWithRoom(transit, chosen, 'single');
+  if (plan) transit.activity = new Single(transit, { plan, body, upstream: upstreamOf(transit, plan) });
 }
 
 interface SingleParts {

@@ -6,7 +6,7 @@
 import type { Dispatcher } from 'undici';
 import { gatewayLimits } from './settings.ts';
 import { ClientBody } from './client-body.ts';
-import { chosenPlan, mayRepeat, planAfter, refuseFull, upstreamOf, upstreamTarget } from './destination.ts';
+import { chosenPlan, mayRepeat, planAfter, planWithRoom, upstreamOf, upstreamTarget } from './destination.ts';
 import { forwardSingle } from './forward-single.ts';
 import { requestHeaders } from './headers.ts';
 import { Relay } from './relay.ts';
@@ -60,12 +60,10 @@ function sendWhenBegun(transit: Transit, plan: Plan, body: ClientBody): void {
   });
 }
 
-function sendPooled(transit: Transit, plan: Plan, payload?: Buffer): void {
+function sendPooled(transit: Transit, chosen: Plan, payload?: Buffer): void {
+  const plan = planWithRoom(transit, chosen, 'request');
+  if (!plan) return;
   const upstream = upstreamOf(transit, plan);
-  if (upstream.isFullOf('request')) {
-    refuseFull(transit, 'requests');
-    return;
-  }
   const forwarding = new Forwarding(transit, { plan, upstream, payload });
   transit.activity = forwarding;
   forwarding.send();

@@ -3,6 +3,9 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { ManualClock } from '../core/clock.ts';
 import { loadBalancing } from '../proxies/load-balancing.ts';
+import type { Lookup } from './dialer.ts';
+import { gatewayLimits } from './settings.ts';
+import type { Proxy } from '../proxies/schema.ts';
 import {
   ask,
   type Fixture,
@@ -134,3 +137,45 @@ test('checks end with their proxy and with the gateway', async () => {
   await new Promise(setImmediate);
   assert.equal(one.state.asked, before + 1);
 });
+
+test('a target that has not answered yet is not asked again', async () => {
+  const clock = new ManualClock();
+  await using one = await startChecked('one');
+  await using two = await startChecked('two');
+  const proxies = [checkedProxy(one, two, { timeout_ms: 60_000 })];
+  await using _gateway = await startGateway({ clock, proxies });
+  one.state.status = 0;
+  for (let i = 0; i < 3; i++) await interval(clock, [two]);
+  assert.deepEqual([one.state.asked, two.state.asked], [1, 3]);
+});
+
+test('all checks together have a limit, and those that are over make room', async () => {
+  const clock = new ManualClock();
+  await using upstream = await startChecked('all');
+  upstream.state.status = 0;
+  const { port } = new URL(upstream.url);
+  const urls = Array.from({ length: gatewayLimits.healthChecks + 4 }, (_, i) => `http://t${i}.test:${port}`);
+  const health_check = { timeout_ms: 60_000, unhealthy_after: 1 };
+  const proxies: Proxy[] = [];
+  for (let i = 0; i < urls.length; i += 4) {
+    const [first = '', ...others] = urls.slice(i, i + 4);
+    const load_balancing = loadBalancing.parse({ targets: others.map((url) => ({ url })), health_check });
+    proxies.push(proxyOf(`h${i}.example.com`, first, { load_balancing }));
+  }
+  await using gateway = await startGateway({ clock, proxies, lookup: loopback });
+  const sick = () =>
+    proxies
+      .flatMap(({ id }) => gateway.gateway.targets(id) ?? [])
+      .filter(({ state }) => state === 'unhealthy').length;
+  clock.advance(INTERVAL_MS);
+  await until(() => upstream.state.asked === gatewayLimits.healthChecks);
+  clock.advance(INTERVAL_MS);
+  assert.equal(await settled(() => upstream.state.asked), gatewayLimits.healthChecks);
+  upstream.server.closeAllConnections();
+  await until(() => sick() === gatewayLimits.healthChecks);
+  upstream.state.status = 204;
+  clock.advance(INTERVAL_MS);
+  await until(() => upstream.state.asked === 2 * gatewayLimits.healthChecks);
+});
+
+const loopback: Lookup = (_hostname, _options, done) => done(null, [{ address: '127.0.0.1', family: 4 }]);

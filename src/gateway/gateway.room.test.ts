@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import test from 'node:test';
 import { ManualClock, SECOND } from '../core/clock.ts';
+import { loadBalancing } from '../proxies/load-balancing.ts';
 import {
   type Fixture,
   http2Session,
@@ -178,6 +179,36 @@ for (const [kind, textOf] of Object.entries(kinds)) {
     assert.match(answer, /^HTTP\/1\.1 502 /);
   });
 }
+
+const post = (path: string) =>
+  `POST ${path} HTTP/1.1\r\nHost: ${app}\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx`;
+
+for (const [kind, textOf] of Object.entries({ ...kinds, post }))
+  test(`of several targets one that is full hands on to the next: ${kind}, as often as is set`, async () => {
+    await using one = await startVaried();
+    await using two = await startVaried();
+    const upstreamLimits = { requestsPerUpstream: 1, singlesPerUpstream: 1, tunnelsPerUpstream: 1 };
+    const targets = [{ url: one.url, weight: 100 }, { url: two.url }];
+    const of = (hostname: string, tries: number) =>
+      proxyOf(hostname, one.url, {
+        ...plain,
+        load_balancing: loadBalancing.parse({ targets, retries: { tries } }),
+      });
+    const proxies = [of(app, 2), of('once.example.com', 1)];
+    await using gateway = await startGateway({ proxies, upstreamLimits });
+    const asked = kind === 'handshake' ? 'upgrade' : 'request';
+    const held = [open(gateway, textOf('/held'))];
+    await once(one.server, asked);
+    assert.match(await readUntil(open(gateway, textOf('/').replace(app, 'once.example.com')), full), full);
+    held.push(open(gateway, textOf('/held')));
+    await once(two.server, asked);
+    assert.match(await readUntil(open(gateway, textOf('/')), full), full, 'all are');
+    const { detail } = await gateway.record(({ hostname, status }) => hostname === app && status === 503);
+    assert.deepEqual([detail?.tries, String(detail?.reason).slice(0, 22)], [2, 'limit of the upstream:']);
+    const [first, second] = gateway.gateway.targets(proxies[0]?.id ?? '') ?? [];
+    assert.deepEqual([first?.state, second?.state], ['healthy', 'healthy'], 'full is not broken');
+    for (const socket of held) socket.destroy();
+  });
 
 test('a request for which no connection becomes free is 503, and one that is given up costs no connection', async () => {
   const clock = new ManualClock();

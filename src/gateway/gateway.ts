@@ -147,7 +147,9 @@ function makeCore(options: GatewayOptions, own: () => readonly OwnAddress[]): Ga
   const loopToken = `ohp-${randomBytes(LOOP_TOKEN_BYTES).toString('hex')}`;
   const { rateEntries } = gatewayLimits;
   const upstreams = new Upstreams({ clock, own, lookup, limits: upstreamLimits });
-  const balancers = new Balancers({ clock, log, upstreams, services });
+  const protection = options.protection ?? closed;
+  const mark = (text: string) => protection.mark(text);
+  const balancers = new Balancers({ clock, log, upstreams, services, mark });
   return {
     settings,
     clock,
@@ -155,7 +157,7 @@ function makeCore(options: GatewayOptions, own: () => readonly OwnAddress[]): Ga
     authenticate,
     acmeChallenge,
     handlers,
-    protection: options.protection ?? closed,
+    protection,
     live,
     loopToken,
     snapshots: new Snapshots({ loopToken, own, balancers, services }),

@@ -5,9 +5,10 @@
  */
 import type { IncomingHttpHeaders } from 'node:http';
 import { canonicalName, isIdentityName } from '../core/identity-headers.ts';
-import { withoutSiteCookies } from '../core/site-cookies.ts';
+import { withoutCookie, withoutSiteCookies } from '../core/site-cookies.ts';
 import type { HeaderRules } from '../proxies/schema.ts';
 import type { Peer } from './client-address.ts';
+import { SESSION_FIELD } from './sessions.ts';
 import { gatewayLimits } from './settings.ts';
 import { nextTraceparent } from './trace.ts';
 
@@ -163,6 +164,8 @@ export interface RequestFacts {
   readonly passesCredential: boolean;
   /** Name, value, name, value: who it is, where the policy says that the upstream is told. */
   readonly identity: readonly string[];
+  /** Of MCP, in place of the one that came. */
+  readonly session?: string | undefined;
 }
 
 /** The same for every request to one target. */
@@ -172,11 +175,13 @@ export interface HeaderPlan {
   readonly rules: CompiledRules;
   /** Name of this process in CDN-Loop. */
   readonly loopToken: string;
+  /** For us, besides those of sign-in. */
+  readonly ownCookie?: string | undefined;
 }
 
 /** Name, value, name, value: the header of the request to the upstream, without what frames it. */
 export function requestHeaders(request: RequestFacts, plan: HeaderPlan): string[] {
-  const { rawHeaders, headers, peer } = request;
+  const { rawHeaders, headers, peer, session } = request;
   const { removed, added } = plan.rules;
   const named = namedByConnection(headers.connection);
   const result = ['host', plan.host ?? request.authority];
@@ -188,19 +193,27 @@ export function requestHeaders(request: RequestFacts, plan: HeaderPlan): string[
     if (removed.has(canonical) || named?.has(lowerCase)) continue;
     result.push(name, rawHeaders[i + 1] ?? '');
   }
+  if (session !== undefined) putSession(result, session);
   addWritten(result, request, plan);
   for (const part of added) result.push(part);
   return result;
 }
 
-function addWritten(result: string[], request: RequestFacts, { rules, loopToken }: HeaderPlan): void {
+function putSession(result: string[], session: string): void {
+  for (let i = 0; i < result.length; i += 2)
+    if (result[i]?.toLowerCase() === SESSION_FIELD) result[i + 1] = session;
+}
+
+function addWritten(result: string[], request: RequestFacts, plan: HeaderPlan): void {
+  const { rules, loopToken, ownCookie } = plan;
   const { headers, traceId } = request;
   const add = (name: string, value: string | undefined) => {
     if (value !== undefined && !rules.removed.has(name)) result.push(name, value);
   };
   add('content-length', headers['content-length']);
   // Node joins the cookie fields of HTTP/2 with "; " (RFC 9113 §8.2.3).
-  add('cookie', withoutSiteCookies(headers.cookie));
+  const cookie = withoutSiteCookies(headers.cookie);
+  add('cookie', ownCookie === undefined ? cookie : withoutCookie(cookie, ownCookie));
   if (request.passesCredential) {
     add('authorization', headers.authorization);
     add('dpop', textOf(headers['dpop']));

@@ -30,6 +30,12 @@ export interface ChecksOptions {
   readonly clock: Clock;
   readonly upstreams: Pick<Upstreams, 'of'>;
   readonly services: Pick<Whereabouts, 'placeOf'>;
+  /** Of all checks of their owner. */
+  readonly underWay: UnderWay;
+}
+
+export interface UnderWay {
+  count: number;
 }
 
 export interface Checks {
@@ -87,9 +93,6 @@ function questionsFor(text: string, { proxy, settings, services }: Asking): () =
   };
 }
 
-/** Questions that are under way, of all targets of this process. */
-let running = 0;
-
 class Check implements Checks {
   readonly #endpoint: Checked;
   readonly #asked: Asked;
@@ -112,16 +115,17 @@ class Check implements Checks {
 
   /** Never rejects. One that is still under way, or too many of them, is one left out. */
   async #check(): Promise<void> {
-    if (this.#asking || running >= gatewayLimits.healthChecks) return;
+    const { underWay } = this.#options;
+    if (this.#asking || underWay.count >= gatewayLimits.healthChecks) return;
     const asking = new AbortController();
     this.#asking = asking;
-    running++;
+    underWay.count++;
     const { settings } = this.#asked;
     const late = this.#options.clock.after(settings.timeout_ms, () =>
       asking.abort(new Error(`no answer within ${settings.timeout_ms} ms`)),
     );
     const fault = await this.#ask(asking.signal);
-    running--;
+    underWay.count--;
     late.cancel();
     // Stopped meanwhile: what it found is nobody's.
     if (this.#asking !== asking) return;

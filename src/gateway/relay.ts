@@ -4,6 +4,8 @@ import type { HeldHead } from './head-flusher.ts';
 import { type FieldRecord, fieldRecord, responseHeaders, trailersOf } from './headers.ts';
 import { gatewayLimits } from './settings.ts';
 import type { Plan } from './snapshot.ts';
+import { withMarkedSession } from './sessions.ts';
+import { tellTarget } from './sticky.ts';
 import type { Transit } from './transit.ts';
 
 const CONTINUE = 100;
@@ -45,6 +47,10 @@ export class Relay implements HeldHead {
 
   /** @throws when the status or a field could not be written as HTTP: nothing has been sent then. */
   head(status: number, reasonPhrase: string | undefined, fields: FieldRecord): void {
+    this.begin(status, reasonPhrase, withMarkedSession(fields, this.#plan));
+  }
+
+  protected begin(status: number, reasonPhrase: string | undefined, fields: FieldRecord): void {
     if (!(status >= FIRST_FINAL && status <= LAST_STATUS)) throw new Error(`status ${status} is not HTTP's`);
     const transit = this.#transit;
     const { response } = transit;
@@ -52,6 +58,7 @@ export class Relay implements HeldHead {
     const isBodiless = transit.isHead || status === NO_CONTENT || status === NOT_MODIFIED;
     const isChunked = !isBodiless && fields['content-length'] === undefined;
     const list = responseHeaders(fields, this.#plan.responseRules, isChunked);
+    tellTarget(list, transit, this.#plan);
     if (isHttp2Response(response)) response.writeHead(status, list);
     else {
       if (transit.isLastReply) list.push('connection', 'close');

@@ -15,6 +15,7 @@ const balancers = () =>
     log: { enabled: () => false, write: () => {} },
     upstreams: { of: () => assert.fail('nothing is asked here') },
     services: noServices,
+    mark: () => assert.fail('nothing is pinned here'),
   });
 const make = () =>
   new Snapshots({

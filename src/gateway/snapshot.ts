@@ -186,6 +186,7 @@ function planFor(match: Match, { loopToken, services }: SnapshotOptions, balance
       host: proxy.preserve_host ? undefined : url.host,
       rules: isOwn ? rules : withoutValues(rules),
       loopToken,
+      ownCookie: proxy.load_balancing?.sticky?.cookie,
     },
     responseRules: compileRules(proxy.response_headers),
     place: service && services.placeOf(service),

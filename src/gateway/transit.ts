@@ -13,6 +13,7 @@ import type { Match } from '../routes/match.ts';
 import { type Member, NOWHERE } from '../core/roster.ts';
 import { writeAccessRecord } from './access-record.ts';
 import type { Endpoint } from './balancing.ts';
+import { NONE } from './choose.ts';
 import {
   type ArrivedRequest,
   closeGently,
@@ -115,6 +116,11 @@ export class Transit implements RequestFacts, Member {
   /** Of several targets, those that have had it: one bit for each. */
   tried = 0;
   tries = 0;
+  /** Of several targets, the one that its cookie names. */
+  pinned = NONE;
+  /** No other target may have it: it is of a session that one opened. */
+  isHeld = false;
+  session: string | undefined = undefined;
   /** Takes it off the list of streams that end with their credential. */
   release: (() => void) | undefined = undefined;
 
@@ -183,7 +189,7 @@ export class Transit implements RequestFacts, Member {
     this.isRefused = true;
     this.status = refusal.status;
     this.outcome = refusal.code;
-    this.reason = refusal.reason;
+    this.reason = refusal.reason ?? refusal.message;
     if (this.response.headersSent) this.cut();
     else this.#sendPage(refusal);
     return true;

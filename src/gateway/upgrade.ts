@@ -9,12 +9,13 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Timer } from '../core/clock.ts';
 import { isHttp2Response, leaveHttp } from './client.ts';
-import { chosenPlan, planAfter, refuseFull, upstreamOf } from './destination.ts';
+import { chosenPlan, planAfter, planWithRoom, upstreamOf } from './destination.ts';
 import { openRequest, ResponseTimeout } from './forward-single.ts';
 import { fieldRecord, requestHeaders, responseHeaders } from './headers.ts';
 import { Relay } from './relay.ts';
 import { relayMessage } from './relay-message.ts';
 import type { Plan } from './snapshot.ts';
+import { tellTarget } from './sticky.ts';
 import type { Activity, Transit, UpgradeRequest } from './transit.ts';
 import { refusalOf } from './upstream-failure.ts';
 import type { Upstream } from './upstream.ts';
@@ -29,10 +30,9 @@ export function forwardUpgrade(transit: Transit, whole: Plan, client: UpgradeReq
   if (plan) upgradeAt(transit, plan, client);
 }
 
-function upgradeAt(transit: Transit, plan: Plan, client: UpgradeRequest): void {
-  const upstream = upstreamOf(transit, plan);
-  if (upstream.isFullOf('tunnel')) refuseFull(transit, 'tunnels');
-  else transit.activity = new Upgrading(transit, { plan, client, upstream });
+function upgradeAt(transit: Transit, chosen: Plan, client: UpgradeRequest): void {
+  const plan = planWithRoom(transit, chosen, 'tunnel');
+  if (plan) transit.activity = new Upgrading(transit, { plan, client, upstream: upstreamOf(transit, plan) });
 }
 
 interface UpgradeParts {
@@ -137,14 +137,16 @@ class Upgrading implements Activity {
     this.#transit.endpoint?.succeeded(this.#transit);
     const fields = { ...fieldRecord(reply.rawHeaders) };
     delete fields['content-length'];
-    if (isHttp2Response(response)) {
-      delete fields['sec-websocket-accept'];
+    const isHttp2 = isHttp2Response(response);
+    if (isHttp2) delete fields['sec-websocket-accept'];
+    const list = responseHeaders(fields, this.#plan.responseRules, false);
+    tellTarget(list, this.#transit, this.#plan);
+    if (isHttp2) {
       this.#transit.status = 200;
-      response.writeHead(200, responseHeaders(fields, this.#plan.responseRules, false));
+      response.writeHead(200, list);
       return;
     }
     this.#transit.status = SWITCHING_PROTOCOLS;
-    const list = responseHeaders(fields, this.#plan.responseRules, false);
     list.push('connection', 'upgrade', 'upgrade', reply.headers.upgrade ?? this.#client.protocol);
     response.writeHead(SWITCHING_PROTOCOLS, list);
     response.flushHeaders();

@@ -67,9 +67,7 @@ export const filterField = z
   .max(MAX_FILTER)
   .refine((value) => !value.includes('\0'), 'has a zero byte in it')
   .optional()
-  .describe(
-    'Such as: status>=500 host:*.example.com since:1h -path:/health "text". Commas: or; -: not. Fields: level kind host method path status duration client principal agent operation outcome trace message',
-  );
+  .describe('Such as: status>=500 host:*.example.com since:1h -path:/health "text". Commas: or; -: not');
 
 /**
  * Milliseconds since 1970 in `since` and `until`; times like 15m count back from `now`.

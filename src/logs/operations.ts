@@ -6,6 +6,7 @@ import { defineOperation } from '../core/operation.ts';
 import { recordKinds } from '../core/record.ts';
 import { filterField } from './filter.ts';
 import { adjustableComponents } from './levels.ts';
+import { explainRequest, whatChanged, whyDenied } from './operations.explain.ts';
 import { logLevelListSchema, logLevelSchema, logPageSchema, logStatsSchema } from './schema.ts';
 import type { LogService } from './service.ts';
 import { statsGroups, statsSorts } from './stats.ts';
@@ -144,4 +145,12 @@ export const listLogLevels = defineOperation({
   handler: async (_input, _context, { logs }: { logs: LogService }) => ({ levels: logs.listLevels() }),
 });
 
-export const logsOperations = [getLogs, getLogStats, setLogLevel, listLogLevels] as const;
+export const logsOperations = [
+  getLogs,
+  getLogStats,
+  explainRequest,
+  whyDenied,
+  whatChanged,
+  setLogLevel,
+  listLogLevels,
+] as const;

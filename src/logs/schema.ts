@@ -81,6 +81,58 @@ export const logStatsSchema = z.object({
 });
 export type LogStats = z.output<typeof logStatsSchema>;
 
+const storyLine = z.object({
+  time: timestamp,
+  id: z.string().describe('The record that says so'),
+  text: z.string(),
+});
+export type StoryLine = z.output<typeof storyLine>;
+
+export const requestStorySchema = z.object({
+  verdict: z.string().describe('In one sentence'),
+  request: logEntrySchema.optional(),
+  steps: z.array(storyLine).describe('In their order'),
+  changes_before: z.array(storyLine).describe('Operations in the hour before, newest first'),
+  trouble_before: z.array(storyLine).describe('Of TLS and certificates in the hour before, newest first'),
+});
+export type RequestStory = z.output<typeof requestStorySchema>;
+
+export const refusalsSchema = z.object({
+  since: timestamp,
+  until: timestamp,
+  refusals: z
+    .array(
+      z.object({
+        count,
+        hostname: z.string().optional(),
+        path: z.string().optional(),
+        status: z.int().optional(),
+        operation: z.string().optional(),
+        principal: z.string().optional(),
+        client_address: z.string().optional(),
+        outcome: z.string(),
+        reason: z.string(),
+        last: timestamp,
+        trace_id: z.string().optional(),
+        ids: z.array(z.string()).describe('Records that prove it, three at most'),
+      }),
+    )
+    .describe('Alike ones together, newest first; the other facts are of the last one'),
+  changes_before: z.array(storyLine).describe('Operations since an hour before, newest first'),
+  hint: z.string().optional(),
+});
+export type Refusals = z.output<typeof refusalsSchema>;
+
+export const changesSchema = z.object({
+  since: timestamp,
+  until: timestamp,
+  changes: z.array(storyLine).describe('Operations that went well, reads left out; newest first'),
+  trouble: z.array(storyLine).describe('Warnings and errors of the system itself, newest first'),
+  truncated: z.boolean().optional(),
+  hint: z.string().optional(),
+});
+export type Changes = z.output<typeof changesSchema>;
+
 export const logLevelSchema = z.object({
   component: z.enum(components),
   level: z.enum(logLevels).describe('Least level that is kept'),

@@ -13,14 +13,33 @@ import { type LogLevel, logLevels, type RecordKind } from '../core/record.ts';
 import type { LogArchive } from './archive.ts';
 import { type AdjustableComponent, levelNamed, levelRank } from './levels.ts';
 import type { LogFilter, Position } from './conditions.ts';
+import {
+  type ChangesArguments,
+  type DeniedArguments,
+  explainRequest,
+  type Find,
+  type RequestArguments,
+  whatChanged,
+  whyDenied,
+} from './explain-service.ts';
 import { hostOf, parseFilter, type Term } from './filter.ts';
 import type { Answer, Presentation } from './present.ts';
 
-import type { ComponentLevel, LogEntry, LogPage, LogStats } from './schema.ts';
+import type {
+  Changes,
+  ComponentLevel,
+  LogEntry,
+  LogPage,
+  LogStats,
+  Refusals,
+  RequestStory,
+} from './schema.ts';
 import type { LogSink } from './sink.ts';
 import { type StatsArguments, statsOfAnswer, statsQuestionOf, timeOf } from './stats-service.ts';
 
 const LIST = 'logs';
+/** For what is told in fewer words afterwards. */
+const WHOLE: Presentation = { verbose: true, maxCharacters: 1_000_000 };
 const FIRST_FAILED_STATUS = 400;
 const DEFAULT_LINES = 100;
 /** For the cursor, the hint and the brackets around the records. */
@@ -49,10 +68,15 @@ export interface LogQuestion {
   cursor?: string | undefined;
 }
 
+type Asking = Pick<OperationContext, 'principal' | 'signal'>;
+
 export interface LogService {
   /** What the principal may not touch is not there; records without a hostname belong to nobody who is confined. */
-  get(question: LogQuestion, context: Pick<OperationContext, 'principal' | 'signal'>): Promise<LogPage>;
-  stats(asked: StatsArguments, context: Pick<OperationContext, 'principal' | 'signal'>): Promise<LogStats>;
+  get(question: LogQuestion, context: Asking): Promise<LogPage>;
+  stats(asked: StatsArguments, context: Asking): Promise<LogStats>;
+  explainRequest(asked: RequestArguments, context: Asking): Promise<RequestStory>;
+  whyDenied(asked: DeniedArguments, context: Asking): Promise<Refusals>;
+  whatChanged(asked: ChangesArguments, context: Asking): Promise<Changes>;
   setLevel(component: AdjustableComponent, level: string): ComponentLevel;
   listLevels(): ComponentLevel[];
 }
@@ -64,7 +88,20 @@ export interface LogServiceOptions {
 }
 
 export function createLogService({ sink, archive, clock }: LogServiceOptions): LogService {
+  /** What an explanation needs to look for, after what was written just before is in the files. */
+  async function finding({ principal, signal }: Asking) {
+    await sink.flush(FLUSH_MS);
+    const find: Find = async (filter, limit) => {
+      const search = { filter: { ...filter, hostnames: principal.hostnames }, limit, after: undefined };
+      const { records } = await archive.query({ search, presentation: WHOLE }, signal);
+      return records.filter((record) => maySee(principal, record));
+    };
+    return { find, principal, now: clock.now() };
+  }
   return {
+    explainRequest: async (asked, context) => explainRequest(asked, await finding(context)),
+    whyDenied: async (asked, context) => whyDenied(asked, await finding(context)),
+    whatChanged: async (asked, context) => whatChanged(asked, await finding(context)),
     async get(question, { principal, signal }) {
       const filter = filterOf(question, principal, clock.now());
       const search = { filter, limit: question.lines ?? DEFAULT_LINES, after: positionOf(question.cursor) };

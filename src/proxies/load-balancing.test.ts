@@ -49,6 +49,24 @@ test('a target twice, and none that is left, are refused with what to do', () =>
   assert.match(targetsFault(parse(drained)) ?? '', /every target is drained.*enabled: false/);
 });
 
+test('a sticky cookie needs no more than to be asked for; its name is none of ours, and no other text', () => {
+  assert.deepEqual(parse([{ url: second }], { sticky: {} }).load_balancing?.sticky, { cookie: 'ohp-target' });
+  for (const cookie of [
+    'ohp-session',
+    '__Host-ohp',
+    '__Host-x',
+    'OHP',
+    '',
+    'a b',
+    'a;b',
+    'ä',
+    'a'.repeat(65),
+  ])
+    assert.throws(() => parse([{ url: second }], { sticky: { cookie } }), /cookie/, cookie);
+  for (const max_age_seconds of [0, 400 * 86_400 + 1, 1.5])
+    assert.throws(() => parse([{ url: second }], { sticky: { max_age_seconds } }), /max_age_seconds/);
+});
+
 test('what is no target, too many of them and unknown settings are refused', () => {
   for (const targets of [
     [],

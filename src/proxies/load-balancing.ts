@@ -1,7 +1,8 @@
 /** Several targets of one proxy: how that is written, and which they are. Choosing among them is the gateway's. */
 import { z } from 'zod';
-import { HOUR, MINUTE, SECOND } from '../core/clock.ts';
+import { DAY, HOUR, MINUTE, SECOND } from '../core/clock.ts';
 import { timestamp } from '../core/collection.ts';
+import { isSiteCookie } from '../core/site-cookies.ts';
 import { normalTarget, targetUrl } from './target-url.ts';
 
 /** Which of them a request has tried is kept in the bits of one number. */
@@ -20,6 +21,12 @@ const MAX_CHECKS = 10;
 const UNHEALTHY_AFTER = 3;
 const HEALTHY_AFTER = 2;
 const ALL_PERCENT = 100;
+/** No upstream sees it, as none of our own. */
+const STICKY_COOKIE = 'ohp-target';
+const MAX_COOKIE = 64;
+const COOKIE_NAME = /^[a-z0-9][a-z0-9_-]{0,63}$/i;
+/** Browsers keep none for longer. @see RFC 6265bis §5.5 */
+const LONGEST_COOKIE_DAYS = 400;
 
 // Refinements, as in `schema.ts`: every limit would be repeated in two schemas that a model reads.
 const whole = (least: number, most: number) =>
@@ -50,6 +57,18 @@ const healthCheck = z.strictObject({
 });
 export type HealthCheck = z.output<typeof healthCheck>;
 
+const sticky = z.strictObject({
+  cookie: z
+    .string()
+    .max(MAX_COOKIE)
+    .refine((name) => COOKIE_NAME.test(name), 'has to be 1 to 64 letters, digits, _ and -')
+    .refine((name) => name === STICKY_COOKIE || !isSiteCookie(name), 'is the name of a cookie of this system')
+    .default(STICKY_COOKIE),
+  /** Absent: until the browser closes. */
+  max_age_seconds: whole(1, (LONGEST_COOKIE_DAYS * DAY) / SECOND).optional(),
+});
+export type Sticky = z.output<typeof sticky>;
+
 export const loadBalancing = z.strictObject({
   targets: z
     .array(
@@ -64,6 +83,7 @@ export const loadBalancing = z.strictObject({
     .describe('Besides target_url, which may be listed too'),
   policy: z.enum(['round_robin', 'least_connections']).default('round_robin'),
   retries: retries.prefault({}),
+  sticky: sticky.optional().describe('{}: browsers stay with a target, by a cookie'),
   health_check: healthCheck.optional().describe('Absent: only requests tell'),
 });
 export type LoadBalancing = z.output<typeof loadBalancing>;
@@ -93,7 +113,8 @@ export function targetsFault(proxy: Balanced): string | undefined {
     : undefined;
 }
 
-const isSameTarget = (one: string, other: string): boolean => normalTarget(one) === normalTarget(other);
+export const isSameTarget = (one: string, other: string): boolean =>
+  normalTarget(one) === normalTarget(other);
 
 /** How one of several targets stands. */
 export const targetState = z.object({

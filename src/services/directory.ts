@@ -3,6 +3,7 @@ import { decodeCursor, encodeCursor, pageOf } from '../core/collection.ts';
 import { cleanText } from '../core/untrusted.ts';
 import type { Database } from '../store/database.ts';
 import type { Container, ContainerEngine } from './engine.ts';
+import { externalStore } from './external.ts';
 import type { RecordStore, ServiceRecord } from './record.ts';
 import type { Service, ServiceList } from './schema.ts';
 import { shownId, shownPorts, shownTime } from './shown.ts';
@@ -35,7 +36,8 @@ export function createDirectory({ engine, database, records }: DirectoryParts): 
       const after = cursor === undefined ? undefined : decodeCursor(LIST, ['string', 'string'], cursor);
       const containers = await engine.list({ all: true });
       const { kept, unreadable } = await records.all(database.read);
-      const found = [...together(kept, containers), ...unreadable.map(withoutRecord)];
+      const external = (await externalStore.all(database.read)).map(externalOf);
+      const found = [...together(kept, containers), ...unreadable.map(withoutRecord), ...external];
       const wanted = found
         .filter((service) => managed === undefined || service.managed === managed)
         .filter((service) => matches(service, filter?.toLowerCase()))
@@ -72,12 +74,13 @@ function order(a: readonly [string, string], b: readonly [string, string]): numb
   return a[1] < b[1] ? -1 : 1;
 }
 
-function matches({ name, image, state }: Service, filter: string | undefined): boolean {
+function matches({ name, image, state, url = '' }: Service, filter: string | undefined): boolean {
   return (
     filter === undefined ||
     state.toLowerCase() === filter ||
     name.toLowerCase().includes(filter) ||
-    image.toLowerCase().includes(filter)
+    image.toLowerCase().includes(filter) ||
+    url.toLowerCase().includes(filter)
   );
 }
 
@@ -88,6 +91,25 @@ const withoutContainer = ({ name, settings, pending, created_at }: ServiceRecord
   status: pending === null ? 'It has no container' : `Unfinished: ${pending}`,
   managed: true,
   ports: [],
+  created_at,
+});
+
+const externalOf = ({
+  name,
+  url,
+  created_at,
+}: {
+  name: string;
+  url: string;
+  created_at: string;
+}): Service => ({
+  name,
+  image: '',
+  state: 'external',
+  status: 'A URL elsewhere',
+  managed: true,
+  ports: [],
+  url,
   created_at,
 });
 

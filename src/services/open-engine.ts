@@ -4,6 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import type { Clock } from '../core/clock.ts';
+import { AppError, messageOf } from '../core/errors.ts';
 import { lazy } from '../core/lazy.ts';
 import type { Log } from '../core/record.ts';
 import type { ContainerEngine } from './engine.ts';
@@ -47,7 +48,7 @@ async function localEngine(settings: EngineSettings, parts: EngineParts): Promis
   const { guard } = await import('./guard.ts');
   const { createRegistryAuth } = await import('./registry-auth.ts');
   const { docker, policy, further = [] } = settings;
-  const target = await targetOf(docker);
+  const target = targetOf(docker);
   return guard(createDockerDriver({ target, registryAuth: createRegistryAuth(policy), ...parts }), {
     policy,
     sockets: [docker.socket, ...further],
@@ -55,18 +56,27 @@ async function localEngine(settings: EngineSettings, parts: EngineParts): Promis
   });
 }
 
-async function targetOf(docker: EngineSettings['docker']): Promise<WireTarget> {
-  const { socket, host, ca_file: ca, cert_file: cert, key_file: key } = docker;
+function targetOf({ socket, host, ...files }: EngineSettings['docker']): WireTarget {
+  const { ca_file: ca, cert_file: cert, key_file: key } = files;
   if (host === undefined || ca === undefined || cert === undefined || key === undefined) return { socket };
-  const read = (path: string) => readFile(path, 'utf8');
   const colon = host.lastIndexOf(':');
   return {
     host: host.slice(0, colon).replace(/^\[|\]$/g, ''),
     port: Number(host.slice(colon + 1)),
-    ca: await read(ca),
-    cert: await read(cert),
-    key: await read(key),
+    credentials: async () => ({
+      ca: await pemOf('ca_file', ca),
+      cert: await pemOf('cert_file', cert),
+      key: await pemOf('key_file', key),
+    }),
   };
+}
+
+async function pemOf(setting: string, path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (cause) {
+    throw new AppError('UNAVAILABLE', `docker: ${setting} can't be read: ${messageOf(cause)}`, { cause });
+  }
 }
 
 function whenAsked(open: () => Promise<ContainerEngine>): ContainerEngine {

@@ -8,9 +8,11 @@ import { cursorField, idempotencyKeyField, limitField, versionField } from '../c
 import { limits } from '../core/limits.ts';
 import { defineOperation } from '../core/operation.ts';
 import { cleanUpServices } from './operations.clean-up.ts';
+import { externalOperations } from './operations.external.ts';
 import { secretOperations } from './operations.secrets.ts';
 import { watchOperations } from './operations.watch.ts';
 import {
+  anyServiceSchema,
   serviceChanges,
   serviceDetailsSchema,
   serviceListSchema,
@@ -76,8 +78,9 @@ export const getService = defineOperation({
   toolset: 'services',
   http: { method: 'GET', path: '/v1/services/{name}' },
   input: z.object({ name }),
-  output: serviceDetailsSchema,
-  handler: (input, context, { services }: Services) => services.get(input.name, context),
+  output: anyServiceSchema,
+  handler: async (input, context, { services }: Services) =>
+    (await services.external.find(input.name)) ?? services.get(input.name, context),
 });
 
 export const createService = defineOperation({
@@ -154,7 +157,7 @@ export const stopService = defineOperation({
   ...onOff,
   name: 'stop_service',
   title: 'Stop a service',
-  description: 'Stops a service, until it is started again. Proxies that lead to it then answer 502.',
+  description: 'Stops a service, until it is started again. Proxies that lead to it then answer 502 or 503.',
   idempotent: true,
   http: { method: 'POST', path: '/v1/services/{name}/stop' },
   confirm: (input) => `Stop the service ${input.name}? What leads to it then fails.`,
@@ -200,8 +203,10 @@ export const deleteService = defineOperation({
     ]
       .filter((sentence) => sentence !== false)
       .join(' '),
-  handler: ({ name, version, force, delete_volumes }, _context, { services }: Services) =>
-    services.delete(name, { version, force, deleteVolumes: delete_volumes }),
+  handler: async ({ name, version, force, delete_volumes }, _context, { services }: Services) =>
+    (await services.external.find(name))
+      ? services.external.delete(name, { version, force })
+      : services.delete(name, { version, force, deleteVolumes: delete_volumes }),
 });
 
 export const serviceOperations = [
@@ -214,6 +219,7 @@ export const serviceOperations = [
   restartService,
   deleteService,
   cleanUpServices,
+  ...externalOperations,
   ...secretOperations,
   ...watchOperations,
 ] as const;

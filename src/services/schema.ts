@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { changesOf, nextCursorField, timestamp } from '../core/collection.ts';
 import { limits } from '../core/limits.ts';
 import { serviceName } from '../core/service-name.ts';
+import { serviceOf, targetUrl } from '../proxies/target-url.ts';
 
 const SECOND_MS = 1000;
 const MAX_IMAGE = 512;
@@ -174,6 +175,7 @@ export const serviceSchema = z.object({
   status: z.string(),
   managed: z.boolean().describe('Made here, so that it can be changed'),
   ports: z.array(portSchema),
+  url: z.string().optional().describe('Of an external one'),
   created_at: timestamp,
 });
 export type Service = z.output<typeof serviceSchema>;
@@ -214,6 +216,34 @@ export const serviceDetailsSchema = z.object({
   updated_at: timestamp,
 });
 export type ServiceDetails = z.output<typeof serviceDetailsSchema>;
+
+const { name, id, owner, version, created_at, updated_at, ...ofContainer } = serviceDetailsSchema.shape;
+const url = z.string().describe('Where an external service is; it has no container and no settings of one');
+export const externalDetails = z.object({ name, id, url, owner, version, created_at, updated_at });
+export type ExternalDetails = z.output<typeof externalDetails>;
+
+type Left<Shape extends z.ZodRawShape> = {
+  [Key in keyof Shape]: z.ZodOptional<Shape[Key] extends z.ZodDefault<infer Inner> ? Inner : Shape[Key]>;
+};
+
+/** As an output, where a default would be told of what is not there. */
+function leftOut<Shape extends z.ZodRawShape>(shape: Shape): Left<Shape> {
+  const fields = Object.entries(shape).map(([key, field]) => [
+    key,
+    z.optional(field instanceof z.ZodDefault ? field.unwrap() : field),
+  ]);
+  // The same keys: `fromEntries` does not know them.
+  return Object.fromEntries(fields) as Left<Shape>;
+}
+
+/** Of either kind. */
+export const anyServiceSchema = externalDetails.extend({ url: url.optional(), ...leftOut(ofContainer) });
+
+/** Judged as targets are, by who knows the addresses of this process. */
+export const externalUrl = targetUrl.refine(
+  (text) => serviceOf(text) === undefined,
+  'has to be an http:// or https:// URL, not another service',
+);
 
 export const logLinesSchema = z.object({
   lines: z.array(

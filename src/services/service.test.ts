@@ -376,3 +376,113 @@ test('a record that can’t be read stops no other service, takes nothing away, 
   await call('delete_service', { name: 'blog' });
   assert.deepEqual(await world(), { ...nothing, volumes: ['ohp-blog-data'] });
 });
+
+test('an external service is a name for a URL: listed, shown, led elsewhere and deleted as others are', async () => {
+  const { call, changed, database } = await setUpServices();
+  const url = 'https://api.example.com/v1';
+  const made = await call('create_external_service', { name: 'api', url });
+  assert.deepEqual(Object.keys(made).sort(), [
+    'created_at',
+    'id',
+    'name',
+    'owner',
+    'updated_at',
+    'url',
+    'version',
+  ]);
+  assert.deepEqual(await call('get_service', { name: 'api' }), made);
+  const { services } = await call('list_services', { filter: 'API.example' });
+  assert.deepEqual(
+    services.map((row: any) => [row.name, row.state, row.managed, row.url]),
+    [['api', 'external', true, url]],
+  );
+  const next = await call('update_external_service', { name: 'api', url: 'http://10.0.0.9', version: 1 });
+  assert.deepEqual([next.url, next.version], ['http://10.0.0.9', 2]);
+  const proxy = {
+    id: 'prx_1',
+    hostname: 'a.example.com',
+    document: '{"target_url":"service://api/x"}',
+    version: 1,
+  };
+  await database.change({}, async (tx) => void (await tx.insertInto('proxies').values(proxy).execute()));
+  await assert.rejects(
+    call('delete_service', { name: 'api' }),
+    refusedAs('PRECONDITION_FAILED', /a\.example\.com/),
+  );
+  await call('delete_service', { name: 'api', force: true });
+  await assert.rejects(call('get_service', { name: 'api' }), refusedAs('NOT_FOUND'));
+  assert.deepEqual(changed, ['api', 'api', 'api']);
+});
+
+test('an external service has nothing to start, stop or look into, and a URL that may be a target', async () => {
+  const { call } = await setUpServices();
+  await call('create_external_service', { name: 'api', url: 'https://api.example.com' });
+  const name = 'api';
+  for (const verb of [
+    'start_service',
+    'stop_service',
+    'restart_service',
+    'get_service_logs',
+    'get_service_stats',
+  ])
+    await assert.rejects(call(verb, { name }), refusedAs('INVALID_INPUT', /is external/), verb);
+  await assert.rejects(call('update_service', { name, cpus: 1 }), refusedAs('INVALID_INPUT', /is external/));
+  for (const url of [
+    'http://169.254.169.254/',
+    'service://blog:80',
+    'ftp://x.example.com',
+    'http://u:p@x.example.com',
+  ])
+    for (const [verb, of] of [
+      ['create_external_service', 'other'],
+      ['update_external_service', name],
+    ] as const)
+      await assert.rejects(call(verb, { name: of, url }), refusedAs('INVALID_INPUT'), `${verb} ${url}`);
+  await assert.rejects(
+    call('update_external_service', { name: 'blog', url: 'http://10.0.0.1' }),
+    refusedAs('NOT_FOUND'),
+  );
+});
+
+test('one name is one service, container or not', async () => {
+  const { call, world } = await setUpServices();
+  const url = 'https://api.example.com';
+  await call('create_external_service', { name: 'api', url });
+  await assert.rejects(
+    call('create_external_service', { name: 'api', url }),
+    refusedAs('CONFLICT', /external/),
+  );
+  await assert.rejects(call('create_service', { ...blog, name: 'api' }), refusedAs('CONFLICT', /external/));
+  assert.deepEqual(await world(), nothing);
+  await call('create_service', blog);
+  await assert.rejects(
+    call('create_external_service', { name: 'blog', url }),
+    refusedAs('CONFLICT', /container/),
+  );
+});
+
+test('who follows a service is told of every change, also of one that failed', async () => {
+  const { call, changed, faults } = await setUpServices();
+  await call('create_service', blog);
+  faults.calls = 0;
+  faults.fails = (_call, verb) => verb === 'stop';
+  await assert.rejects(call('stop_service', { name: 'blog' }));
+  assert.deepEqual(changed, ['blog', 'blog']);
+});
+
+test('a service that a target names by service:// is not deleted from under it', async () => {
+  const { call, database } = await setUpServices();
+  await call('create_service', blog);
+  const add = (id: string, target_url: string) =>
+    database.change({}, async (tx) => {
+      const document = JSON.stringify({ target_url });
+      await tx.insertInto('routes').values({ id, hostname: null, document, version: 1 }).execute();
+    });
+  await add('rte_other', 'service://blog-2:80');
+  await add('rte_blog', 'service://blog:80');
+  await assert.rejects(
+    call('delete_service', { name: 'blog' }),
+    refusedAs('PRECONDITION_FAILED', /of rte_blog go/),
+  );
+  await call('delete_service', { name: 'blog', force: true });
+});

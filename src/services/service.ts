@@ -16,6 +16,12 @@ import type { Database } from '../store/database.ts';
 import { cleanUp } from './clean-up.ts';
 import { createDirectory, type ServiceDirectory } from './directory.ts';
 import type { ContainerDetails, ContainerEngine } from './engine.ts';
+import {
+  createExternalServices,
+  type ExternalServices,
+  externalStore,
+  requireNotExternal,
+} from './external.ts';
 import { currentOf, type KeeperParts, makeContainer, missingVolumes, settle } from './keeping.ts';
 import { ensureImage, type Telling, tellingOf } from './pull.ts';
 import { requireEngine } from './require-engine.ts';
@@ -30,7 +36,7 @@ import {
 import { createSecretKeeper, type SecretKeeper } from './secrets.ts';
 import { detailsOf } from './shown.ts';
 import { type Naming, volumesOf } from './spec.ts';
-import { placesOf, targeting } from './targets.ts';
+import { placesOf, requireNoneLed } from './targets.ts';
 import { untilUp } from './until-up.ts';
 
 const MAX_SERVICES = 5000;
@@ -42,6 +48,8 @@ export interface ServiceOptions {
   naming: Naming;
   clock: Clock;
   log: Log;
+  /** Why the URL of an external service may not be a target. */
+  urlFault: (url: string) => string | undefined;
   /** For who follows where a service is: it was changed, whatever came of that. Never rejects. */
   changed?: ((name: string) => Promise<void>) | undefined;
 }
@@ -56,6 +64,7 @@ export interface Starting {
 export interface ServiceKeeper extends ServiceDirectory {
   readonly engine: ContainerEngine;
   readonly clock: Clock;
+  readonly external: ExternalServices;
   readonly secrets: SecretKeeper;
   get(name: string, caller: Pick<Caller, 'principal'>): Promise<ServiceDetails>;
   create(
@@ -99,6 +108,7 @@ export function createServiceKeeper(options: ServiceOptions): ServiceKeeper {
   return {
     engine: parts.engine,
     clock: parts.clock,
+    external: createExternalServices(options),
     secrets: createSecretKeeper(parts),
     ...createDirectory(parts),
     get: async (name, { principal }) => shown(parts, await recordOf(parts, name), principal),
@@ -153,8 +163,13 @@ const noService = (name: string): AppError =>
 
 async function recordOf({ records, database }: Parts, name: string): Promise<ServiceRecord> {
   const record = await records.find(database.read, name);
-  if (!record) throw noService(name);
-  return record;
+  if (record) return record;
+  if (await externalStore.find(database.read, name))
+    throw new AppError(
+      'INVALID_INPUT',
+      `the service ${name} is external, a URL: there is nothing here to start, stop or look into; update_external_service leads it elsewhere`,
+    );
+  throw noService(name);
 }
 
 async function shown(
@@ -188,6 +203,7 @@ async function create(
   const earlier = await records.find(database.read, name);
   if (earlier && earlier.pending !== 'create' && earlier.pending !== 'delete')
     throw new AppError('CONFLICT', `there is a service ${name} already, ${earlier.id}; use update_service`);
+  await requireNotExternal(database.read, name);
   await requireEngine(parts);
   if (earlier) await settle(parts, earlier);
   const telling = tellingOf(caller);
@@ -223,6 +239,7 @@ async function create(
 
 async function insert({ database, records }: Parts, record: ServiceRecord): Promise<void> {
   await database.change({}, async (tx) => {
+    await requireNotExternal(tx, record.name);
     const { count } = await tx
       .selectFrom('services')
       .select((query) => query.fn.countAll<number>().as('count'))
@@ -360,13 +377,7 @@ async function remove(
   requireVersion(name, version, record.version);
   await requireEngine(parts);
   const places = placesOf(settings, await containerDetails(parts, record));
-  const users = force ? [] : await targeting(parts.database.read, name, places);
-  if (users.length > 0)
-    throw new AppError(
-      'PRECONDITION_FAILED',
-      `requests of ${users.map((user) => cleanText(user)).join(', ')} go to the service ${name}; change these first, or pass force: true`,
-      { details: { users } },
-    );
+  if (!force) await requireNoneLed(parts.database.read, name, places);
   const doomed = await mark(parts, record, {
     pending: 'delete',
     doomed_volumes: [...record.doomed_volumes, ...(deleteVolumes ? volumesOf(settings) : [])],

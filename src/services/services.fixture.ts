@@ -62,6 +62,8 @@ export async function setUpServices({ policy = {}, clock = eagerClock() } = {}) 
   });
   const sealer = createSealer(Buffer.alloc(32, 1));
   const naming = { installation: 'ohp', adopted: new Set<string>() };
+  /** Names, as who follows services is told. */
+  const changed: string[] = [];
   const open = (over: object = {}) =>
     createServiceKeeper({
       database,
@@ -70,6 +72,8 @@ export async function setUpServices({ policy = {}, clock = eagerClock() } = {}) 
       naming,
       clock,
       log: silentLog,
+      urlFault: (url) => (url.includes('169.254.') ? 'it is link-local' : undefined),
+      changed: async (name) => void changed.push(name),
     });
   const services = open();
   const idempotency = createIdempotencyStore(database, clock, sealer);
@@ -104,7 +108,7 @@ export async function setUpServices({ policy = {}, clock = eagerClock() } = {}) 
       services: rows.map(({ name, pending, version }) => `${name} ${pending ?? 'done'} ${version}`).sort(),
     };
   }
-  return { call, world, faults, driver, database, open, services, progress };
+  return { call, world, faults, driver, database, open, services, progress, changed };
 }
 
 export const nothing = { containers: [], networks: [], volumes: [], services: [] };

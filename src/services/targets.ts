@@ -1,5 +1,7 @@
 /** Which proxies and routes send their requests to a service, by its name or its addresses. */
 import { z } from 'zod';
+import { AppError } from '../core/errors.ts';
+import { cleanText } from '../core/untrusted.ts';
 import { loadBalancing, targetsOf } from '../proxies/load-balancing.ts';
 import { serviceOf } from '../proxies/target-url.ts';
 import type { Reader } from '../store/database.ts';
@@ -48,7 +50,7 @@ function published(address: string, port: number): Place[] {
 const documentSchema = z.looseObject({ target_url: z.string(), load_balancing: loadBalancing.optional() });
 
 /** @param service its name, as targets say it */
-export async function targeting(db: Reader, service: string, places: readonly Place[]): Promise<string[]> {
+async function targeting(db: Reader, service: string, places: readonly Place[]): Promise<string[]> {
   const [proxies, routes] = await Promise.all([
     db.selectFrom('proxies').select(['hostname', 'document']).execute(),
     db.selectFrom('routes').select(['id', 'document']).execute(),
@@ -61,6 +63,17 @@ export async function targeting(db: Reader, service: string, places: readonly Pl
     .filter(({ document }) => leadsTo(document, service, places))
     .slice(0, MAX_TOLD)
     .map(({ name }) => name);
+}
+
+/** @throws AppError PRECONDITION_FAILED with who leads to it. */
+export async function requireNoneLed(db: Reader, service: string, places: readonly Place[]): Promise<void> {
+  const users = await targeting(db, service, places);
+  if (users.length === 0) return;
+  throw new AppError(
+    'PRECONDITION_FAILED',
+    `requests of ${users.map((user) => cleanText(user)).join(', ')} go to the service ${service}; change these first, or pass force: true`,
+    { details: { users } },
+  );
 }
 
 function leadsTo(document: string, service: string, places: readonly Place[]): boolean {

@@ -6,6 +6,7 @@ import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { type IncomingMessage, request as httpRequest, type RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import { isIP } from 'node:net';
 import { type Clock, SECOND } from '../core/clock.ts';
 import { AppError, messageOf } from '../core/errors.ts';
 import { type Log, writeDebug } from '../core/record.ts';
@@ -19,11 +20,16 @@ export type WireTarget =
   | {
       readonly host: string;
       readonly port: number;
-      /** PEM */
-      readonly ca: string;
-      readonly cert: string;
-      readonly key: string;
+      /** Asked for each connection: keys are replaced while this runs. */
+      readonly credentials: () => Promise<Credentials>;
     };
+
+/** PEM */
+export interface Credentials {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
+}
 
 export interface WireOptions {
   target: WireTarget;
@@ -133,7 +139,12 @@ export function createWire(options: WireOptions): Wire {
 
 const isAborted = (signal: AbortSignal | undefined): boolean => signal?.aborted === true;
 
-function send({ target }: WireOptions, request: WireRequest, signal: AbortSignal): Promise<IncomingMessage> {
+async function send(
+  { target }: WireOptions,
+  request: WireRequest,
+  signal: AbortSignal,
+): Promise<IncomingMessage> {
+  const way = await wayTo(target);
   const { method, path, body, headers } = request;
   const bytes = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
   const common: RequestOptions = {
@@ -150,15 +161,22 @@ function send({ target }: WireOptions, request: WireRequest, signal: AbortSignal
   };
   return new Promise((resolve, reject) => {
     const sent =
-      'socket' in target
-        ? httpRequest({ ...common, socketPath: target.socket })
-        : httpsRequest({ ...common, ...target, rejectUnauthorized: true, minVersion: 'TLSv1.2' });
+      'socketPath' in way
+        ? httpRequest({ ...common, ...way })
+        : httpsRequest({ ...common, ...way, rejectUnauthorized: true, minVersion: 'TLSv1.2' });
     sent.once('response', resolve);
     sent.once('error', reject);
     // After the answer has begun, its own error is what is told.
     sent.once('response', () => sent.on('error', () => undefined));
     sent.end(bytes);
   });
+}
+
+async function wayTo(target: WireTarget) {
+  if ('socket' in target) return { socketPath: target.socket };
+  const { host, port, credentials } = target;
+  // Node would take the name to check from the field Host; an address has none (RFC 6066 §3) and is checked itself.
+  return { host, port, servername: isIP(host) === 0 ? host : '', ...(await credentials()) };
 }
 
 async function textOf(response: IncomingMessage, name: string): Promise<string> {

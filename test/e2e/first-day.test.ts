@@ -109,7 +109,13 @@ test('the generated administrator token is printed once and works; a second star
 test('a second start on the same data directory is refused with the pid of the first', async () => {
   await using product = await startProduct();
   const child = spawn(process.execPath, [join(import.meta.dirname, '../../src/main.ts')], {
-    env: { PATH: process.env.PATH, OHP_DATA_DIR: product.dataDir, OHP_HTTP_PORT: '0', OHP_HTTPS_PORT: '0' },
+    env: {
+      PATH: process.env.PATH,
+      NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
+      OHP_DATA_DIR: product.dataDir,
+      OHP_HTTP_PORT: '0',
+      OHP_HTTPS_PORT: '0',
+    },
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   const [printed, [code]] = await Promise.all([text(child.stderr), once(child, 'exit')]);

@@ -21,7 +21,7 @@ function ohp(
     execFile(
       process.execPath,
       ['--disable-warning=ExperimentalWarning', cli, ...args],
-      { env: { PATH: process.env.PATH, ...env }, cwd },
+      { env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE, ...env }, cwd },
       (error, out, err) => resolve({ code: Number(error?.code ?? 0), out, err }),
     );
   });

@@ -46,7 +46,14 @@ async function start(dataDir: string, { env = {}, uid, before }: Setting = {}) {
   const [command = '', ...args] =
     before === undefined ? program : ['unshare', '-m', 'sh', '-ec', `${before}; exec "$@"`, 'sh', ...program];
   const child = spawn(command, args, {
-    env: { PATH: process.env.PATH, OHP_DATA_DIR: dataDir, OHP_HTTP_PORT: '0', OHP_HTTPS_PORT: '0', ...env },
+    env: {
+      PATH: process.env.PATH,
+      NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
+      OHP_DATA_DIR: dataDir,
+      OHP_HTTP_PORT: '0',
+      OHP_HTTPS_PORT: '0',
+      ...env,
+    },
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: PATIENCE_MS,
     killSignal: 'SIGKILL',

@@ -57,7 +57,13 @@ async function start(path: string, env: Record<string, string> = {}) {
       process.execPath,
       ['--disable-warning=ExperimentalWarning', join(root, 'src/main.ts')],
       {
-        env: { PATH: process.env['PATH'], OHP_DATA_DIR: dataDir, OHP_CONFIG: path, ...env },
+        env: {
+          PATH: process.env['PATH'],
+          NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'],
+          OHP_DATA_DIR: dataDir,
+          OHP_CONFIG: path,
+          ...env,
+        },
         stdio: ['ignore', 'ignore', 'pipe'],
         timeout: PATIENCE_MS,
         killSignal: 'SIGKILL',

@@ -109,6 +109,16 @@ else
       assert.match((await ledTo()).url, /^http:\/\/127\.0\.0\.1:\d+$/);
     });
 
+    test('an external service is led elsewhere, and a route to it with it', async () => {
+      await call('POST', '/external-services', { name: 'api', url: `${elsewhere.url}/v1` }, 201);
+      await call('POST', '/routes', { hostname: HOST, path: '/api', target_url: 'service://api' }, 201);
+      assert.equal((await visit('/api/x')).body, 'elsewhere /v1/api/x');
+      await call('PATCH', '/external-services/api', { url: `${elsewhere.url}/v2` });
+      assert.equal((await visit('/api/x')).body, 'elsewhere /v2/api/x');
+      const refused = await call('DELETE', '/services/api', undefined, 412);
+      assert.match(JSON.stringify(refused), /rte_/);
+    });
+
     test('a start finds services again, and deleting one is refused while something leads to it', async () => {
       await product.kill();
       product = await product.restart();

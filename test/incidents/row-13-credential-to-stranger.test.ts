@@ -302,7 +302,12 @@ test('incident 13: the command line sends a stored token to the origin it was gi
     const cli = join(import.meta.dirname, '../../src/cli.ts');
     const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', cli, ...args], {
       cwd: folder,
-      env: { PATH: process.env.PATH, HOME: folder, XDG_CONFIG_HOME: folder },
+      env: {
+        PATH: process.env.PATH,
+        NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
+        HOME: folder,
+        XDG_CONFIG_HOME: folder,
+      },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     const [out, err, [code]] = await Promise.all([

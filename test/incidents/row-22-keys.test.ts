@@ -75,6 +75,7 @@ async function mcp(name: string, args: object, token = product.adminToken) {
 function ohp(...args: string[]): Promise<void> {
   const env = {
     PATH: process.env.PATH,
+    NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
     HOME: tmpdir(),
     OHP_URL: `http://localhost:${product.httpPort}`,
     OHP_TOKEN: product.adminToken,

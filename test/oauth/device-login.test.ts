@@ -21,7 +21,12 @@ test('a person signs the command line in without giving it a token; it renews it
     spawn(process.execPath, ['--disable-warning=ExperimentalWarning', program, ...args], {
       cwd: home,
       timeout: TIMEOUT_MS,
-      env: { PATH: process.env['PATH'], HOME: home, OHP_DATA_DIR: product.dataDir },
+      env: {
+        PATH: process.env['PATH'],
+        NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'],
+        HOME: home,
+        OHP_DATA_DIR: product.dataDir,
+      },
     });
   const done = async (child: ChildProcess) => {
     const [out, err, [code]] = await Promise.all([

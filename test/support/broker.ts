@@ -21,7 +21,12 @@ export async function startBroker(docker: string, services: object): Promise<Bro
   const root = join(import.meta.dirname, '../..');
   const child = spawn(process.execPath, ['src/cli.ts', 'broker'], {
     cwd: root,
-    env: { PATH: process.env.PATH, OHP_CONFIG: settings, OHP_BROKER_SOCKET: socket },
+    env: {
+      PATH: process.env.PATH,
+      NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
+      OHP_CONFIG: settings,
+      OHP_BROKER_SOCKET: socket,
+    },
     stdio: ['ignore', 'inherit', 'pipe'],
   });
   let printed = '';

@@ -61,6 +61,7 @@ export async function runShell(
     timeout: PATIENCE_MS,
     env: {
       PATH: process.env['PATH'],
+      NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'],
       NODE: process.execPath,
       CLI: join(root, 'src/cli.ts'),
       ...env,

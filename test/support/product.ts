@@ -79,6 +79,8 @@ async function startIn(dataDir: string, options: ProductOptions): Promise<Produc
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', main], {
     env: {
       PATH: process.env.PATH,
+      // As `npm start` has it: what one process has compiled is there for the next.
+      NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
       OHP_DATA_DIR: dataDir,
       OHP_HTTP_PORT: '0',
       OHP_HTTPS_PORT: '0',

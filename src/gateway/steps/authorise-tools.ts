@@ -10,12 +10,13 @@ import { ClientBody } from '../client-body.ts';
 import { recordFault } from '../fault-record.ts';
 import { forward } from '../forward.ts';
 import { methodOverrides } from '../headers.ts';
+import { SESSION_FIELD } from '../sessions.ts';
 import { Gathered } from '../tools/gathered.ts';
 import { toolLimits } from '../tools/limits.ts';
 import { readMessages, RPC } from '../tools/messages.ts';
-import { refuse, refuseCalls, refuseDisagreement } from '../tools/refuse-calls.ts';
+import { refuse, refuseCalls, refuseDisagreement, refuseSession } from '../tools/refuse-calls.ts';
 import { type RefusedMessages, withoutId } from '../tools/rpc-refusal.ts';
-import { SESSION_FIELD, ToolGate } from '../tools/tool-gate.ts';
+import { ToolGate } from '../tools/tool-gate.ts';
 import type { Transit } from '../transit.ts';
 import { refusalOf } from '../upstream-failure.ts';
 
@@ -54,16 +55,7 @@ export function authoriseTools(transit: Transit): boolean {
     const { message, ...refusal } = fault;
     return refuse(transit, { ...refusal, ...withoutId({ code: RPC.invalidRequest, message }) });
   }
-  if (!gate.takeSession())
-    return refuse(transit, {
-      status: 404,
-      code: 'NOT_FOUND',
-      reason: 'the session is of another principal, or of none',
-      ...withoutId({
-        code: RPC.sessionNotFound,
-        message: 'Session not found: start a new one with an initialize request without a session id',
-      }),
-    });
+  if (!gate.takeSession()) return refuseSession(transit, 'the session is of another principal, or of none');
   if (method !== 'POST') return false;
   readBody(transit, (bytes) => authorise(transit, gate, bytes));
   return true;

@@ -24,6 +24,18 @@ export function refuseDisagreement(transit: Transit, messages: Messages): boolea
   });
 }
 
+/** As a server answers that has ended it: the client has to begin another. */
+export const refuseSession = (transit: Transit, reason: string): true =>
+  refuse(transit, {
+    status: 404,
+    code: 'NOT_FOUND',
+    reason,
+    ...withoutId({
+      code: RPC.sessionNotFound,
+      message: 'Session not found: start a new one with an initialize request without a session id',
+    }),
+  });
+
 /** Whether the rules are against it, which was answered then. A batch passes whole or not at all. What can't be had at all is told first, then what more scopes would open. */
 export function refuseCalls(transit: Transit, gate: ToolGate, messages: Messages): boolean {
   const decided = messages.calls.map((call) => ({ name: call.name, decision: gate.decide(call.name) }));

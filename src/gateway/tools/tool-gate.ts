@@ -6,12 +6,12 @@ import type { ErrorCode } from '../../core/errors.ts';
 import type { McpPolicy, OAuthPolicy } from '../../proxies/auth-policy.ts';
 import { decideTool, type ToolDecision } from '../../proxies/mcp-policy.ts';
 import type { FieldRecord } from '../headers.ts';
+import { SESSION_FIELD } from '../sessions.ts';
 import type { Transit } from '../transit.ts';
 import { recordCall } from './call-record.ts';
 import { isRecord, type Messages, type ToolCall } from './messages.ts';
 import { markedSession, unmarkedSession } from './session-mark.ts';
 
-export const SESSION_FIELD = 'mcp-session-id';
 /** A part of a stream, or one that is compressed, could not be looked into. */
 const NOT_FORWARDED: ReadonlySet<string> = new Set([SESSION_FIELD, 'accept-encoding', 'range', 'if-range']);
 const FIRST_ERROR = 400;
@@ -37,6 +37,11 @@ export class ToolGate {
 
   get auth(): OAuthPolicy {
     return this.#auth;
+  }
+
+  /** As the target gave it, but for the mark of which target that is. */
+  get session(): string | undefined {
+    return this.#session;
   }
 
   decide(name: unknown): ToolDecision {
@@ -73,7 +78,8 @@ export class ToolGate {
       if (!NOT_FORWARDED.has(name.toLowerCase())) result.push(name, headers[i + 1] ?? '');
     }
     result.push('accept-encoding', 'identity');
-    if (this.#session !== undefined) result.push(SESSION_FIELD, this.#session);
+    const session = this.#transit.session ?? this.#session;
+    if (session !== undefined) result.push(SESSION_FIELD, session);
     return result;
   }
 

@@ -53,12 +53,12 @@ export class ToolRelay extends Relay {
     this.#gate = gate;
   }
 
-  override head(status: number, reasonPhrase: string | undefined, fields: FieldRecord): void {
+  protected override begin(status: number, reasonPhrase: string | undefined, fields: FieldRecord): void {
     try {
       const told = this.#gate.toClient(fields);
       this.#mode = this.#modeOf([status, reasonPhrase, told]);
       if (this.#mode.kind === 'list') this.#transit.status = status;
-      else super.head(status, reasonPhrase, isWrittenAnew(this.#mode) ? withoutSums(told) : told);
+      else super.begin(status, reasonPhrase, isWrittenAnew(this.#mode) ? withoutSums(told) : told);
     } catch (cause) {
       this.#fail(cause);
     }
@@ -128,7 +128,7 @@ export class ToolRelay extends Relay {
     const [status, reasonPhrase, fields] = mode.head;
     const text = mode.bytes.bytes.toString('utf8');
     const body = text === '' ? '' : this.#list(text);
-    super.head(status, reasonPhrase, withoutSums(fields));
+    super.begin(status, reasonPhrase, withoutSums(fields));
     if (body !== '') super.data(Buffer.from(body));
   }
 
