@@ -17,7 +17,7 @@ import { createHealthService } from './admin/health.ts';
 import { listenersProbe } from './admin/listener-probe.ts';
 import { AlertService } from './alerts/service.ts';
 import { gatewaySettings, logSettings, mcpSettings, webhookOf } from './app.settings.ts';
-import { createCommandService } from './admin/run-command.ts';
+import { type CommandOptions, type CommandService, createCommandService } from './admin/run-command.ts';
 import { openConnectors } from './app.connectors.ts';
 import { openEdge } from './app.edge.ts';
 import { openOAuth } from './app.oauth.ts';
@@ -102,7 +102,8 @@ async function construct(
   );
   const { sites, protection } = await openProtection({ ...base, ...edge, ...identity }, stack);
   const parts = { ...base, ...edge, ...identity, protection, version };
-  const { services, endpoints } = openServices(config, parts, stack);
+  const operate = operating(() => dispatch);
+  const { services, endpoints } = openServices(config, { ...parts, operate }, stack);
   const idempotency = createIdempotencyStore(base.database, clock, base.sealer);
   const { access } = config.mcp;
   const dispatch = createDispatch({ services, access, log: base.log, clock, idempotency });
@@ -214,7 +215,9 @@ type Services = ServicesFor<typeof operations>;
 
 function openServices(
   config: Config,
-  parts: Base & Edge & Identity & { protection: ProtectionService; version: string },
+  parts: Base &
+    Edge &
+    Identity & { protection: ProtectionService; version: string; operate: CommandOptions['operate'] },
   stack: AsyncDisposableStack,
 ) {
   const {
@@ -236,18 +239,7 @@ function openServices(
     protection,
   } = parts;
   const endpoints = createEndpointRegistry();
-  const commands = stack.use(
-    createCommandService({
-      mode: config.commands.mode,
-      allow: config.commands.allow,
-      templates: config.commands.templates,
-      timeoutMs: config.commands.timeout_ms,
-      maxOutputBytes: config.commands.max_output_bytes,
-      scratchDir: join(dataDir, 'scratch'),
-      clock,
-      log,
-    }),
-  );
+  const commands = stack.use(openCommands(config, parts));
   const eventLoop = stack.use(eventLoopProbe(clock));
   const probes = {
     store: storeProbe((text) => roundTrip(database, text)),
@@ -314,6 +306,32 @@ const portsOf = (
     guardable: { addresses: policy.bind_addresses, minPort: policy.min_port },
   }),
 });
+
+function openCommands(
+  { commands }: Config,
+  { dataDir, clock, log, operate }: Base & Pick<CommandOptions, 'operate'>,
+): CommandService {
+  return createCommandService({
+    mode: commands.mode,
+    allow: commands.allow,
+    templates: commands.templates,
+    operate,
+    timeoutMs: commands.timeout_ms,
+    maxOutputBytes: commands.max_output_bytes,
+    scratchDir: join(dataDir, 'scratch'),
+    clock,
+    log,
+  });
+}
+
+/** An operation that another asks for, in the name of the same caller. */
+const operating =
+  (dispatch: () => Dispatch): CommandOptions['operate'] =>
+  async (name, input, { audit: _audit, idempotency: _idempotency, ...context }) => {
+    const operation = operations.find((one) => one.name === name);
+    if (!operation) throw new Error(`there is no operation ${name}`);
+    return dispatch()(operation, input, context);
+  };
 
 const PROBE_KEY = 'health_probe';
 

@@ -64,6 +64,9 @@ const TOLD = [
   'rotate_token secret',
   'export_certificate chain_pem',
   'export_certificate private_key_pem',
+  // Names of secrets, not what they are.
+  'list_secrets secrets',
+  ' environment_secrets',
   ' upstream_ca_pem',
   ' ca_pem',
   ' crl_pem',

@@ -273,6 +273,17 @@ const story: Step[] = [
   { call: 'get_service_logs', input: { name: 'blog', tail: 5 }, fails: 'NOT_FOUND' },
   { call: 'get_service_stats', input: { name: 'blog' }, fails: 'NOT_FOUND' },
   { call: 'pull_image', input: { image: 'nginx:1' }, fails: 'UNAVAILABLE' },
+  { call: 'list_images', fails: 'UNAVAILABLE' },
+  {
+    call: 'set_secret',
+    input: { name: 'db-password', value: 'canary-of-a-secret' },
+    holds: /"used_by":\[\]/,
+  },
+  { call: 'set_secret', as: 'viewer', input: { name: 'x', value: 'y' }, fails: 'FORBIDDEN' },
+  { call: 'list_secrets', holds: /"name":"db-password"/ },
+  { call: 'list_secrets', as: 'nobody', fails: 'UNAUTHENTICATED' },
+  { call: 'delete_secret', input: { name: 'db-password' }, holds: /db-password/ },
+  { call: 'delete_secret', input: { name: 'db-password' }, fails: 'NOT_FOUND' },
   { call: 'clean_up_services', fails: 'UNAVAILABLE' },
   { call: 'delete_service', input: { name: 'Blog' }, fails: 'INVALID_INPUT' },
   {
@@ -328,6 +339,8 @@ const story: Step[] = [
   { call: 'list_commands', as: 'viewer', fails: 'FORBIDDEN' },
   { call: 'run_command', input: { command: 'uptime' }, holds: /load average/ },
   { call: 'run_command', input: { command: 'uptime', parameters: { a: 1 } }, fails: 'FORBIDDEN' },
+  { call: 'run_command', input: { command: 'docker rm web' }, fails: 'FORBIDDEN' },
+  { call: 'run_command', input: { command: 'docker ps' }, fails: 'UNAVAILABLE' },
   { call: 'run_command', input: { command: 'rm -rf /' }, fails: 'FORBIDDEN' },
   { call: 'run_command', as: 'viewer', input: { command: 'uptime' }, fails: 'FORBIDDEN' },
 ];
@@ -367,6 +380,7 @@ function sameError(actual: Outcome, expected: Outcome): boolean {
  */
 const NOT_HERE: ReadonlySet<Name> = new Set([
   'list_services',
+  'list_images',
   'create_service',
   'update_service',
   'start_service',

@@ -15,9 +15,6 @@ suite('the built-in rules allow what a diagnosis needs', () => {
     'ps -e',
     'ps -eo pid,comm,rss --sort=-rss',
     'uname -a',
-    'docker ps',
-    'docker ps -a',
-    'docker version',
     'ss -tln',
     'ss -tulnp',
     'openssl version',
@@ -83,9 +80,8 @@ suite('the built-in rules refuse what reads, writes, runs, ends or reveals more'
 });
 
 test('a refusal says what is allowed: of the program when it is known, else of all', () => {
-  assert.throws(() => builtIn.require(['docker', 'rm']), {
-    message:
-      'command: docker is not allowed with these arguments; allowed: docker ps [-aqs] | docker version',
+  assert.throws(() => builtIn.require(['uname', '--help']), {
+    message: 'command: uname is not allowed with these arguments; allowed: uname [-a]',
   });
   assert.throws(() => builtIn.require(['reboot']), /reboot is not allowed; allowed: uptime \[-p\] \| date/);
   assert.throws(
@@ -121,6 +117,10 @@ test('a rule that can not be used stops the start with its place', () => {
     /commands\.allow\[0\]\.arguments\[0\]: "\(" has to be a regular expr/,
   );
   assert.throws(create({ rest: 'a)|(b' }), /commands\.allow\[0\]\.rest: "a\)\|\(b" has to be/);
+  assert.throws(
+    create({ program: 'docker' }),
+    /commands\.allow\[0\]\.program: "docker" is answered by operations/,
+  );
   assert.throws(
     create({ program: '/bin/df' }),
     /commands\.allow\[0\]\.program: "\/bin\/df" has to be a name/,

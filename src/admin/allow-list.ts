@@ -5,6 +5,7 @@
  * environments and command lines of other processes.
  */
 import { AppError, messageOf } from '../core/errors.ts';
+import { DOCKER } from './docker-command.ts';
 
 export interface CommandRule {
   /** A name without a path. */
@@ -93,8 +94,11 @@ export function patternFault(pattern: string): string | undefined {
 }
 
 /** Why a text can't be the program of a rule; undefined when it can. */
-export const programFault = (program: string): string | undefined =>
-  isPlainName(program) ? undefined : 'has to be a name without a path, such as uptime';
+export function programFault(program: string): string | undefined {
+  if (program === DOCKER)
+    return 'is answered by operations, within the policy of services, and no rule can start the program';
+  return isPlainName(program) ? undefined : 'has to be a name without a path, such as uptime';
+}
 
 /** A program is looked up in fixed folders, so its name has no path and can't be taken for an option. */
 export const isPlainName = (program: string): boolean => /^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}$/.test(program);
@@ -128,13 +132,6 @@ export const readOnlyDiagnostics: readonly CommandRule[] = [
     usage: 'ps -eo pid,ppid,user,stat,comm,etime,time,pcpu,pmem,rss,vsz,nlwp [--sort=-rss]',
   },
   { program: 'ss', arguments: [], rest: '-[tulnaHspeimo46]{1,10}', usage: 'ss [-tulnaps46]' },
-  {
-    program: 'docker',
-    arguments: ['ps'],
-    rest: '-[aqsl]{1,4}|--all|--quiet|--size|--latest',
-    usage: 'docker ps [-aqs]',
-  },
-  { program: 'docker', arguments: ['version'], usage: 'docker version' },
   {
     program: 'openssl',
     arguments: ['s_client'],

@@ -45,6 +45,7 @@ async function setUp(t: TestContext) {
   const folder = mkdtempSync(join(tmpdir(), 'command-templates-'));
   const commands = createCommandService({
     mode: 'allow-list',
+    operate: async () => undefined,
     templates: config.templates,
     clock: systemClock,
     log: silentLog,

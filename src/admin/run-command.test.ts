@@ -35,6 +35,9 @@ function setUp(t: TestContext, setup: Setup = {}) {
   const { mode = 'any', clock = systemClock, timeoutMs = 60 * SECOND, maxOutputBytes = 64 * 1024 } = setup;
   const commands = createCommandService({
     mode,
+    operate: async (name) => {
+      throw new AppError('UNAVAILABLE', `no engine for ${name}`);
+    },
     clock,
     log: silentLog,
     timeoutMs,

@@ -1,9 +1,10 @@
 /**
  * `run_command`: one program, never a shell: for a diagnosis (the rules are in `allow-list`, the text in `argv`), or a
- * command of the settings by its name (`command-templates`).
+ * command of the settings by its name (`command-templates`). `docker …` is operations (`docker-command`), in every mode.
  */
 import { createHash } from 'node:crypto';
 import { resolve } from 'node:path';
+import { StringDecoder } from 'node:string_decoder';
 import { z } from 'zod';
 import type { Clock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
@@ -11,6 +12,7 @@ import { defineOperation, type OperationContext } from '../core/operation.ts';
 import { holds } from '../core/permissions.ts';
 import type { Principal } from '../core/principal.ts';
 import { type Log, writeDebug } from '../core/record.ts';
+import { cleanLines } from '../core/untrusted.ts';
 import { type AllowList, createAllowList, type CommandRule, isPlainName } from './allow-list.ts';
 import { MAX_COMMAND, parseArgv } from './argv.ts';
 import {
@@ -20,6 +22,7 @@ import {
   type TemplateRules,
   type Value,
 } from './command-templates.ts';
+import { DOCKER, dockerUsages, type Operate, runDocker } from './docker-command.ts';
 import { shortReport } from './run-command-output.ts';
 import { findProgram, prepareScratch, type ProgramResult, runProgram } from './run-command-process.ts';
 
@@ -30,7 +33,6 @@ const MAX_RUNNING = 4;
 
 export type CommandMode = 'off' | 'allow-list' | 'any';
 type Argv = [program: string, ...args: string[]];
-type RunContext = Pick<OperationContext, 'signal' | 'progress'>;
 type Holder = Pick<Principal, 'permissions'>;
 
 interface Called {
@@ -52,7 +54,7 @@ export interface CommandService extends AsyncDisposable {
   /** Whether a person is asked first. */
   isAsked(command: string): boolean;
   /** @throws AppError RATE_LIMITED at once, UNAVAILABLE when the program is not installed. */
-  run(command: FilledCommand, context: RunContext): Promise<ProgramResult>;
+  run(command: FilledCommand, context: OperationContext): Promise<ProgramResult>;
 }
 
 export interface CommandOptions {
@@ -60,6 +62,8 @@ export interface CommandOptions {
   /** Replaces the built-in rules. */
   allow?: readonly CommandRule[] | undefined;
   templates?: TemplateRules | undefined;
+  /** For `docker …`: an operation, by the gate. */
+  operate: (...call: [...Parameters<Operate>, context: OperationContext]) => Promise<unknown>;
   timeoutMs: number;
   maxOutputBytes: number;
   /** Made with mode 0700 when it is first needed. */
@@ -90,7 +94,7 @@ export function createCommandService(options: CommandOptions): CommandService {
 
   async function start(
     { argv, timeoutMs = options.timeoutMs }: FilledCommand,
-    { signal, progress }: RunContext,
+    { signal, progress }: OperationContext,
   ): Promise<ProgramResult> {
     const file = await findProgram(argv[0]);
     await prepareFolder();
@@ -107,7 +111,7 @@ export function createCommandService(options: CommandOptions): CommandService {
     templates.filter(({ permission }) => holds(permissions, permission));
   return {
     mode,
-    usages: mode === 'allow-list' ? allowList.usages : [],
+    usages: mode === 'allow-list' ? [...allowList.usages, ...dockerUsages] : [],
     templates: allowedTo,
     prepare({ command, parameters }, principal) {
       const mine = allowedTo(principal);
@@ -117,8 +121,11 @@ export function createCommandService(options: CommandOptions): CommandService {
       const argv = parseAllowed(command, mode, allowList);
       return { argv, shown: argv };
     },
-    isAsked: (command) => named(command)?.confirm ?? mode === 'any',
+    // What an operation asks, it asks itself.
+    isAsked: (command) => named(command)?.confirm ?? (mode === 'any' && !/^docker(?: |$)/.test(command)),
     async run(command, context) {
+      const [program, ...args] = command.argv;
+      if (program === DOCKER) return docker(options, args, context);
       if (running.size >= MAX_RUNNING)
         throw new AppError('RATE_LIMITED', `${MAX_RUNNING} commands are running; wait until one has ended`);
       const run = start(command, context).finally(() => running.delete(run));
@@ -129,6 +136,26 @@ export function createCommandService(options: CommandOptions): CommandService {
       closing.abort();
       await Promise.allSettled(running);
     },
+  };
+}
+
+async function docker(
+  { clock, maxOutputBytes, operate }: CommandOptions,
+  args: readonly string[],
+  context: OperationContext,
+): Promise<ProgramResult> {
+  const started = clock.now();
+  const text = await runDocker(args, (name, input) => operate(name, input, context));
+  const bytes = Buffer.from(cleanLines(text, text.length));
+  return {
+    exitCode: 0,
+    signal: null,
+    ended: undefined,
+    stdout: new StringDecoder().write(bytes.subarray(0, maxOutputBytes)),
+    stderr: '',
+    truncated: bytes.length > maxOutputBytes,
+    outputBytes: bytes.length,
+    durationMs: Math.max(0, clock.now() - started),
   };
 }
 
@@ -144,7 +171,7 @@ function notAmong(templates: readonly CommandTemplate[]): AppError {
 function parseAllowed(command: string, mode: CommandMode, allowList: AllowList): Argv {
   const argv = parseArgv(command);
   requirePlainName(argv[0]);
-  if (mode === 'allow-list') allowList.require(argv);
+  if (mode === 'allow-list' && argv[0] !== DOCKER) allowList.require(argv);
   return argv;
 }
 
@@ -173,7 +200,7 @@ export const runCommand = defineOperation({
   name: 'run_command',
   title: 'Run a command',
   description:
-    'Runs one program on this machine and returns its output, for diagnosis: uptime, df -h, free -m, docker ps, ss -tln, openssl s_client -connect HOST:443, dig NAME; or a command of the settings. No shell: no pipes, no variables. list_commands lists all.',
+    'Runs one program on this machine and returns its output, for diagnosis: uptime, df -h, free -m, docker ps, ss -tln, openssl s_client -connect HOST:443, dig NAME; or a command of the settings. No shell: no pipes. list_commands lists both.',
   effect: 'update',
   mcp: 'listed',
   http: { method: 'POST', path: '/v1/commands' },
@@ -182,9 +209,7 @@ export const runCommand = defineOperation({
       .string()
       .min(1)
       .max(MAX_COMMAND)
-      .describe(
-        'Program and arguments on one line, quotes and backslashes as in a shell; or the name of a command of the settings',
-      ),
+      .describe('Program and arguments, quoted as in a shell; or the name of a command of the settings'),
     parameters: z
       .record(z.string().max(MAX_KEY), z.union([z.string().max(MAX_COMMAND), z.number(), z.boolean()]))
       .optional()

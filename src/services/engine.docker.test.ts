@@ -10,6 +10,8 @@ import { ManualClock, SECOND } from '../core/clock.ts';
 import { silentLog } from '../core/record.ts';
 import { refusedAs } from './engine.contract.ts';
 import { createDockerDriver } from './engine.docker.ts';
+import { policySchema } from './policy.ts';
+import { createRegistryAuth } from './registry-auth.ts';
 
 const container = {
   Id: 'f'.repeat(64),
@@ -176,4 +178,54 @@ test('the engine is asked for a bounded number, in words that Docker and Podman 
     { all: 'true', limit: '5000' },
     { all: 'true', limit: '5000' },
   ]);
+});
+
+test('credentials of a registry go with images of that very registry and no other, and are read at each pull', async (t) => {
+  const sent: (string | string[] | undefined)[] = [];
+  const { socket, clock } = await setUp(t, (request, response) => {
+    if (request.url?.includes('/images/create')) sent.push(request.headers['x-registry-auth']);
+    json({ status: 'Pull complete', ApiVersion: '1.45', Version: '1' })(request, response);
+  });
+  const folder = mkdtempSync(join(tmpdir(), 'ohp-registry-auth-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const file = join(folder, 'password');
+  const { registries } = policySchema.parse({
+    registries: { 'registry.example.com': { username: 'ann', password_file: file } },
+  });
+  const registryAuth = createRegistryAuth({ registries });
+  const engine = createDockerDriver({ target: { socket }, registryAuth, clock, log: silentLog });
+  const pull = async (reference: string) => {
+    for await (const _ of engine.pullImage(reference, {}));
+    return sent.at(-1);
+  };
+  const decoded = (header: unknown) => JSON.parse(Buffer.from(String(header), 'base64url').toString());
+  for (const password of ['canary-one', 'canary-two']) {
+    writeFileSync(file, `${password}\n`);
+    assert.deepEqual(decoded(await pull('registry.example.com/team/app:1')), {
+      username: 'ann',
+      password,
+      serveraddress: 'registry.example.com',
+    });
+  }
+  for (const other of [
+    'docker.io/library/registry.example.com:1',
+    'registry.example.com.evil.test/team/app:1',
+    'registry.example.com:5000/team/app:1',
+    'evil.test/registry.example.com/app:1',
+    'docker.io/constructor/x:1',
+  ])
+    assert.equal(await pull(other), undefined, other);
+  rmSync(file);
+  const pulls = sent.length;
+  await assert.rejects(
+    pull('registry.example.com/team/app:1'),
+    refusedAs('PRECONDITION_FAILED', /registry\.example\.com .*password_file\) can't be read/),
+  );
+  assert.equal(sent.length, pulls, 'the engine was not asked');
+});
+
+test('a registry of the settings is written as images name it', () => {
+  const entry = { username: 'ann', password_file: '/x' };
+  for (const host of ['https://ghcr.io', 'ghcr.io/owner', 'GHCR.io', 'index.docker.io', 'ghcr', ''])
+    assert.equal(policySchema.safeParse({ registries: { [host]: entry } }).success, false, host);
 });

@@ -24,6 +24,7 @@ import {
   type WireRequest,
   type WireTarget,
 } from './wire.ts';
+import type { RegistryAuth } from './registry-auth.ts';
 
 const NAME = 'the container engine';
 /** For what the engine does meanwhile: making, removing, starting. */
@@ -43,6 +44,8 @@ const NOT_MODIFIED = 304;
 export interface DockerEngineOptions {
   /** A Unix socket, or an engine elsewhere by TLS with both certificates. */
   target: WireTarget;
+  /** Absent: none is known. */
+  registryAuth?: RegistryAuth | undefined;
   clock: Clock;
   log: Log;
 }
@@ -58,7 +61,7 @@ export function createDockerDriver(options: DockerEngineOptions): ContainerDrive
     },
     ...containerVerbs(asker),
     ...logVerbs(asker),
-    ...imageVerbs(asker),
+    ...imageVerbs(asker, options.registryAuth),
     ...networkVerbs(asker),
     ...volumeVerbs(asker),
   };
@@ -172,16 +175,19 @@ const MAX_WAIT_MS = 2_147_483_647;
 
 function imageVerbs(
   asker: Asker,
+  registryAuth: RegistryAuth | undefined,
 ): Pick<ContainerDriver, 'pullImage' | 'listImages' | 'inspectImage' | 'removeImage'> {
   const path = (reference: string, rest = '') => `/images/${encodeURIComponent(reference)}${rest}`;
   return {
     async *pullImage(reference, { signal }) {
       const { name, tag } = partsOf(reference);
+      const auth = await registryAuth?.(reference);
       const chunks = asker.stream(
         {
           method: 'POST',
           path: query('/images/create', { fromImage: name, tag }),
           signal,
+          headers: auth === undefined ? {} : { 'x-registry-auth': auth },
           timeoutMs: PULL_SILENCE_MS,
         },
         { what: `image ${reference}`, silenceMs: PULL_SILENCE_MS },

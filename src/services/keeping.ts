@@ -6,10 +6,12 @@
 import { AppError } from '../core/errors.ts';
 import { writeDebug, type Log } from '../core/record.ts';
 import type { Clock } from '../core/clock.ts';
+import type { Sealer } from '../core/sealer.ts';
 import type { Database } from '../store/database.ts';
 import type { Container, ContainerEngine } from './engine.ts';
 import { openGuards, type PortGuards } from './guarded.ts';
 import { nothingLeft, type RecordStore, type ServiceRecord } from './record.ts';
+import { resolveEnvironment } from './secrets.ts';
 import {
   engineName,
   forServices,
@@ -26,6 +28,7 @@ export interface KeeperParts {
   database: Database;
   records: RecordStore;
   engine: ContainerEngine;
+  sealer: Sealer;
   naming: Naming;
   guards: PortGuards;
   clock: Clock;
@@ -51,12 +54,13 @@ export async function missingVolumes({ engine, naming }: KeeperParts, wanted: st
 export async function makeContainer(parts: KeeperParts, record: ServiceRecord): Promise<string> {
   const { engine, naming } = parts;
   const { networks } = record.settings;
+  const environment = await resolveEnvironment(parts, record);
   for (const name of await missingVolumes(parts, volumesOf(record.settings)))
     await engine.createVolume({ name: engineName(naming, name), labels: forServices });
   const there = new Set(networks.length === 0 ? [] : (await engine.listNetworks()).map(({ name }) => name));
   for (const name of networks)
     if (!there.has(engineName(naming, name))) await makeNetwork(parts, engineName(naming, name));
-  const { id } = await engine.create(specOf(record, naming));
+  const { id } = await engine.create(specOf(record, naming, environment));
   return id;
 }
 

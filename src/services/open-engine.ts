@@ -46,9 +46,10 @@ async function brokerEngine(socket: string, parts: EngineParts): Promise<Contain
 async function localEngine(settings: EngineSettings, parts: EngineParts): Promise<ContainerEngine> {
   const { createDockerDriver } = await import('./engine.docker.ts');
   const { guard } = await import('./guard.ts');
+  const { createRegistryAuth } = await import('./registry-auth.ts');
   const { docker, policy, further = [] } = settings;
   const target = targetOf(docker);
-  return guard(createDockerDriver({ target, ...parts }), {
+  return guard(createDockerDriver({ target, registryAuth: createRegistryAuth(policy), ...parts }), {
     policy,
     sockets: [docker.socket, ...further],
     local: 'socket' in target,

@@ -9,6 +9,7 @@ import { limits } from '../core/limits.ts';
 import { defineOperation } from '../core/operation.ts';
 import { cleanUpServices } from './operations.clean-up.ts';
 import { externalOperations } from './operations.external.ts';
+import { secretOperations } from './operations.secrets.ts';
 import { watchOperations } from './operations.watch.ts';
 import {
   anyServiceSchema,
@@ -219,5 +220,6 @@ export const serviceOperations = [
   deleteService,
   cleanUpServices,
   ...externalOperations,
+  ...secretOperations,
   ...watchOperations,
 ] as const;

@@ -5,9 +5,9 @@ import { cleanText } from '../core/untrusted.ts';
 import { readLines } from './lines.ts';
 import { pull, tellingOf } from './pull.ts';
 import { requireEngine } from './require-engine.ts';
-import { logLinesSchema, pulledSchema, serviceName, statsResult } from './schema.ts';
+import { imagesSchema, logLinesSchema, pulledSchema, serviceName, statsResult } from './schema.ts';
 import type { ServiceKeeper } from './service.ts';
-import { shownTime } from './shown.ts';
+import { shownId, shownTime } from './shown.ts';
 
 type Services = { services: ServiceKeeper };
 
@@ -15,6 +15,8 @@ const MAX_TAIL = 1000;
 const MAX_FOLLOW_MS = 600_000;
 const MAX_TIME = 40;
 const MAX_IMAGE = 512;
+const MAX_IMAGES = 200;
+const MAX_REFERENCES = 10;
 const NS_PER_MS = 1_000_000;
 
 const name = serviceName.describe('Its name');
@@ -108,4 +110,34 @@ export const pullImage = defineOperation({
   },
 });
 
-export const watchOperations = [getServiceLogs, getServiceStats, pullImage] as const;
+export const listImages = defineOperation({
+  name: 'list_images',
+  title: 'List images',
+  description: 'Lists the images that the container engine of this machine has: references, id and size.',
+  permission: 'services:read',
+  confinement: 'refused',
+  effect: 'read',
+  untrusted: true,
+  mcp: 'searchable',
+  toolset: 'services',
+  http: { method: 'GET', path: '/v1/images' },
+  input: z.object({
+    filter: z.string().min(1).max(MAX_IMAGE).optional().describe('Part of a reference'),
+  }),
+  output: imagesSchema,
+  async handler({ filter }, _context, { services }: Services) {
+    await requireEngine(services);
+    const found = (await services.engine.listImages())
+      .map(({ id, references, sizeBytes, createdAt }) => ({
+        id: shownId(id.replace(/^sha256:/, '')),
+        references: references.slice(0, MAX_REFERENCES).map((one) => cleanText(one, MAX_IMAGE)),
+        size_bytes: sizeBytes,
+        created_at: shownTime(createdAt),
+      }))
+      .filter(({ references }) => filter === undefined || references.some((one) => one.includes(filter)))
+      .sort((a, b) => (a.references[0] ?? '').localeCompare(b.references[0] ?? ''));
+    return { images: found.slice(0, MAX_IMAGES), left_out: Math.max(0, found.length - MAX_IMAGES) };
+  },
+});
+
+export const watchOperations = [listImages, getServiceLogs, getServiceStats, pullImage] as const;

@@ -137,6 +137,27 @@ export const policySchema = z
       )
       .default('20000-29999')
       .describe('Ports of this machine that services get which name none, each for as long as it is there'),
+    registries: z
+      .record(
+        z
+          .string()
+          .refine(
+            (host) => parseImageReference(`${host}/any/any`)?.registry === host,
+            'has to be a registry such as ghcr.io',
+          ),
+        z.strictObject({
+          username: z.string().min(1).max(MAX_PATH).describe('Name there'),
+          password_file: z
+            .string()
+            .min(1)
+            .max(MAX_PATH)
+            .describe('File that holds the password or token and nothing else; read at each pull'),
+        }),
+      )
+      .default({})
+      .describe(
+        'Credentials for pulls, by registry: sent to the engine for images of this very registry only',
+      ),
     adopt: names('Containers made elsewhere that may be changed here'),
     adopt_volumes: names('Volumes made elsewhere that may be mounted and removed here'),
     adopt_networks: names('Networks made elsewhere that containers may join'),

@@ -6,6 +6,7 @@ import { externalStore } from './external.ts';
 import { type KeeperParts, missingVolumes } from './keeping.ts';
 import { nothingLeft, type ServiceRecord } from './record.ts';
 import type { ServiceSettings } from './schema.ts';
+import { resolveEnvironment } from './secrets.ts';
 import { engineName, specOf, volumesOf } from './spec.ts';
 
 export interface Prospect {
@@ -45,17 +46,18 @@ async function faultOf(
     await parts.engine.check(await specToBe(parts, name, { settings, newVolumes }));
     return undefined;
   } catch (cause) {
-    if (cause instanceof AppError && cause.code === 'INVALID_INPUT') return cause.message;
+    if (cause instanceof AppError && FAULTS.has(cause.code)) return cause.message;
     throw cause;
   }
 }
 
 /** Without what is made before its container, which nothing can be said against yet. */
 async function specToBe(
-  { engine, naming, clock }: KeeperParts,
+  parts: KeeperParts,
   name: string,
   { settings, newVolumes }: { settings: ServiceSettings; newVolumes: readonly string[] },
 ): Promise<ContainerSpec> {
+  const { engine, naming, clock } = parts;
   const now = toTimestamp(clock.now());
   const record: ServiceRecord = {
     ...nothingLeft,
@@ -69,7 +71,7 @@ async function specToBe(
     updated_at: now,
     settings,
   };
-  const spec = specOf(record, naming);
+  const spec = specOf(record, naming, await resolveEnvironment(parts, record));
   const there = new Set(spec.networks?.length ? (await engine.listNetworks()).map((one) => one.name) : []);
   const made = new Set(newVolumes.map((volume) => engineName(naming, volume)));
   return {
@@ -79,6 +81,8 @@ async function specToBe(
   };
 }
 
+/** Against the settings, or a secret that is not there. */
+const FAULTS: ReadonlySet<string> = new Set(['INVALID_INPUT', 'PRECONDITION_FAILED']);
 const TCP_PORT = /^(\d{1,5})(?:\/tcp)?$/;
 
 async function portsOf({ engine }: KeeperParts, image: string): Promise<number[] | undefined> {

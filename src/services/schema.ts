@@ -41,7 +41,25 @@ const environmentName = z
     'has to be the name of a variable, such as DATABASE_URL',
   );
 const fitsIn = (record: object) => Object.keys(record).length <= MAX_WORDS;
-const environment = z.record(environmentName, word).refine(fitsIn, `at most ${MAX_WORDS} variables`);
+/** Of a value that is kept apart, in an environment. */
+export const secretName = z
+  .string()
+  .max(MAX_NAME)
+  .regex(/^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/, 'has to be lower-case letters, digits and -');
+export const secretValue = z.string().min(1).max(MAX_VALUE).refine(withoutNul, 'may have no NUL');
+export const secretSchema = z.object({
+  name: secretName,
+  updated_at: timestamp,
+  used_by: z.array(z.string()).describe('Services'),
+  with_old_value: z
+    .array(z.string())
+    .describe('Of these, those that were not changed since: update_service gives them the new value'),
+});
+export type Secret = z.output<typeof secretSchema>;
+const environmentValue = z.union([word, z.strictObject({ secret: secretName })]);
+const environment = z
+  .record(environmentName, environmentValue)
+  .refine(fitsIn, `at most ${MAX_WORDS} variables`);
 
 const portShape = z.strictObject({
   container_port: z.int().min(1).max(MAX_PORT),
@@ -113,7 +131,9 @@ export const serviceSettings = z.strictObject({
     .describe('Such as docker.io/library/nginx:1; services.images says which'),
   entrypoint: words.min(1).optional().meta(secret("In the place of the image's own")),
   command: words.optional().meta(secret("Program and arguments; absent: the image's own")),
-  environment: environment.default({}).meta(secret('Variables; their values are never shown again')),
+  environment: environment
+    .default({})
+    .meta(secret('Variables; their values are never shown again. {"secret": NAME}: a value of set_secret')),
   ports: z
     .array(port)
     .max(MAX_ITEMS)
@@ -167,7 +187,7 @@ export const serviceChanges = z.strictObject({
   command: shape.command.nullable().meta(secret("Program and arguments; null: the image's own")),
   entrypoint: shape.entrypoint.nullable().meta(secret("In the place of the image's own; null: that")),
   environment: z
-    .record(environmentName, word.nullable())
+    .record(environmentName, environmentValue.nullable())
     .refine(fitsIn, `at most ${MAX_WORDS} variables`)
     .optional()
     .meta(secret('Variables to set, or with null to take off; the others stay')),
@@ -226,6 +246,7 @@ export const serviceDetailsSchema = z.object({
   container: containerState.optional().describe('Absent when there is none'),
   ...shown,
   environment_names: z.array(z.string()),
+  environment_secrets: z.record(z.string(), z.string()).describe('Variables with a secret, and its name'),
   owner: z.string(),
   version: z.int(),
   created_at: timestamp,
@@ -280,6 +301,18 @@ export const statsResult = z.object({
   network_out_bytes: z.number(),
   disk_read_bytes: z.number(),
   disk_write_bytes: z.number(),
+});
+
+export const imagesSchema = z.object({
+  images: z.array(
+    z.object({
+      id: z.string(),
+      references: z.array(z.string()),
+      size_bytes: z.number(),
+      created_at: timestamp,
+    }),
+  ),
+  left_out: z.int().describe('Those that there is no room for: filter'),
 });
 
 export const pulledSchema = z.object({

@@ -37,6 +37,7 @@ import {
   keptSettings,
   type ServiceSettings,
 } from './schema.ts';
+import { createSecretKeeper, type SecretKeeper } from './secrets.ts';
 import { detailsOf } from './shown.ts';
 import { type Naming, volumesOf } from './spec.ts';
 import { placesOf, requireNoneLed, targeting } from './targets.ts';
@@ -80,6 +81,7 @@ export interface ServiceKeeper extends ServiceDirectory {
   readonly engine: ContainerEngine;
   readonly clock: Clock;
   readonly external: ExternalServices;
+  readonly secrets: SecretKeeper;
   get(name: string, caller: Pick<Caller, 'principal'>): Promise<ServiceDetails>;
   /** What `create` would find and do. @throws AppError UNAVAILABLE without an engine. */
   prospect(name: string, settings: ServiceSettings): Promise<Prospect>;
@@ -110,7 +112,7 @@ export interface ServiceKeeper extends ServiceDirectory {
   resume(): Promise<void>;
 }
 
-type Parts = KeeperParts & Pick<ServiceOptions, 'sealer' | 'changed' | 'ports'>;
+type Parts = KeeperParts & Pick<ServiceOptions, 'changed' | 'ports'>;
 type Mark = Partial<Omit<ServiceRecord, 'id' | 'name' | 'owner'>>;
 
 export function createServiceKeeper(options: ServiceOptions): ServiceKeeper {
@@ -129,6 +131,7 @@ export function createServiceKeeper(options: ServiceOptions): ServiceKeeper {
     engine: parts.engine,
     clock: parts.clock,
     external: createExternalServices(options),
+    secrets: createSecretKeeper(parts),
     ...createDirectory({ ...parts, external: externalStore }),
     get: async (name, { principal }) => shown(parts, await recordOf(parts, name), principal),
     async prospect(name, settings) {

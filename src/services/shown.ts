@@ -5,6 +5,7 @@ import { cleanText } from '../core/untrusted.ts';
 import type { Container, ContainerDetails } from './engine.ts';
 import type { ServiceRecord } from './record.ts';
 import type { KeptPort, Service, ServiceDetails } from './schema.ts';
+import { secretsOf } from './secrets.ts';
 
 /** Of 64 hexadecimal digits, as people know it. */
 const ID_LENGTH = 12;
@@ -45,6 +46,7 @@ export function detailsOf(
     ports: ports.map(toldPort),
     ...(permissions.has('services:write') && { command, entrypoint, health_check }),
     environment_names: Object.keys(environment),
+    environment_secrets: secretsOf({ environment }),
     owner,
     version,
     created_at,

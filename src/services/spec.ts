@@ -32,15 +32,20 @@ export const isOf = ({ id }: ServiceRecord, { managed, labels }: Container): boo
 export const isCurrent = ({ generation }: ServiceRecord, { labels }: Container): boolean =>
   labels[GENERATION_LABEL] === String(generation);
 
-export function specOf(record: ServiceRecord, naming: Naming): ContainerSpec {
+/** @param environment with the values of secrets in it */
+export function specOf(
+  record: ServiceRecord,
+  naming: Naming,
+  environment: Readonly<Record<string, string>>,
+): ContainerSpec {
   const { id, name, generation, settings } = record;
-  const { image, entrypoint, command, environment, cpus, pids, user } = settings;
+  const { image, entrypoint, command, cpus, pids, user } = settings;
   return {
     name: containerName(record),
     image,
     entrypoint,
     command,
-    environment,
+    environment: { ...environment },
     cpus,
     pids,
     user,

@@ -43,6 +43,7 @@ export interface WireRequest {
   /** With its query; each part that is not ours is encoded. */
   path: string;
   body?: unknown;
+  headers?: Readonly<Record<string, string>> | undefined;
   /** Until the whole answer is here, or its head when it is a stream. */
   timeoutMs?: number;
   signal?: AbortSignal | undefined;
@@ -144,7 +145,7 @@ async function send(
   signal: AbortSignal,
 ): Promise<IncomingMessage> {
   const way = await wayTo(target);
-  const { method, path, body } = request;
+  const { method, path, body, headers } = request;
   const bytes = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
   const common: RequestOptions = {
     method,
@@ -154,6 +155,7 @@ async function send(
     maxHeaderSize: MAX_HEADER_BYTES,
     headers: {
       host: 'localhost',
+      ...headers,
       ...(bytes && { 'content-type': 'application/json', 'content-length': bytes.length }),
     },
   };

@@ -5,6 +5,7 @@ import { accountKeys, certificateOrders, challengeRecords } from './migrations.c
 import { accountContacts, issuanceIndexes, keysOfOrders } from './migrations.issuance.ts';
 import { alerts } from './migrations.alerts.ts';
 import { servicePorts } from './migrations.service-ports.ts';
+import { serviceSecrets } from './migrations.secrets.ts';
 import { externalServices, services } from './migrations.services.ts';
 import { publications } from './migrations.publications.ts';
 import { mcpTasks, taskNeeds } from './migrations.tasks.ts';
@@ -145,6 +146,7 @@ export const migrations: readonly Migration[] = [
   externalServices,
   servicePorts,
   publications,
+  serviceSecrets,
 ];
 
 const VERSION_KEY = 'schema_version';

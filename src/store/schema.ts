@@ -12,6 +12,8 @@ export interface Tables {
   external_services: { id: string; name: string; document: string; version: number };
   /** Ports of this machine that services have. `address` in its canonical form. */
   service_ports: { port: number; protocol: string; address: string; kind: string; service_id: string };
+  /** Values for environments, sealed. */
+  service_secrets: { name: string; sealed: string; updated_at: number };
   certificates: {
     id: string;
     source: string;

@@ -128,6 +128,14 @@ else
         async () => ((await page()) === 'second' ? true : undefined),
         'the page after the restart',
       );
+      const run = async (command: string) => {
+        const { status, body } = await product.api('POST', '/v1/commands', { command });
+        assert.equal(status, 200, JSON.stringify(body));
+        return body.stdout;
+      };
+      assert.match(await run('docker ps'), new RegExp(`:${port}->8080/tcp +blog\n`));
+      assert.match(await run('docker logs --tail 1 blog'), /^said second\n$/);
+      assert.match(await run('docker images'), /contract\/image:test/);
     });
 
     test('services in one network reach each other by name, and no other network', async () => {

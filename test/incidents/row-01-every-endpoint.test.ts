@@ -69,7 +69,8 @@ const refusedToConfined = [
 ];
 /** People, clients and containers belong to all hostnames. */
 const isRefusedToConfined = (call: string): boolean =>
-  refusedToConfined.includes(call) || /^\S+ \/v1\/(?:users|clients|services|publications)(?:\/|$)/.test(call);
+  refusedToConfined.includes(call) ||
+  /^\S+ \/v1\/(?:users|clients|services|publications|images|secrets)(?:\/|$)/.test(call);
 
 const endpoints = (await product.api('GET', '/v1/endpoints?limit=200')).body.endpoints as Endpoint[];
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'PROPFIND'];
@@ -127,6 +128,8 @@ test('incident 01: what an endpoint asks for is the permission of what it touche
     refusals: 'logs',
     changes: 'logs',
     'log-levels': 'system',
+    images: 'services',
+    secrets: 'services',
     'image-pulls': 'services',
     'services-clean-up': 'services',
     'external-services': 'services',
@@ -166,7 +169,10 @@ for (const who of everyone)
         const wanted = isMetaPath(path) ? 'pass' : expected(who, gate, call);
         const seen = status === 401 || status === 403 ? status : 'pass';
         if (wanted !== undefined) assert.equal(seen, wanted, `${call} as ${who}: ${status} ${text}`);
-        assert.ok(status < 500 || path.startsWith('/v1/services'), `${call} as ${who}: ${status} ${text}`);
+        assert.ok(
+          status < 500 || /^\/v1\/(?:services|images)/.test(path),
+          `${call} as ${who}: ${status} ${text}`,
+        );
       }
   });
 
