@@ -34,7 +34,7 @@ export function detailsOf(
   { permissions }: Principal,
 ): ServiceDetails {
   const { settings, pending, name, id, desired, owner, version, created_at, updated_at } = record;
-  const { environment, command, entrypoint, health_check, ports, ...shown } = settings;
+  const { environment, secret_files = {}, command, entrypoint, health_check, ports, ...shown } = settings;
   return {
     name,
     id,
@@ -45,6 +45,7 @@ export function detailsOf(
     ports: ports.map(toldPort),
     ...(permissions.has('services:write') && { command, entrypoint, health_check }),
     environment_names: Object.keys(environment),
+    secret_names: Object.keys(secret_files),
     owner,
     version,
     created_at,
@@ -58,7 +59,7 @@ function toldPort(port: KeptPort): ServiceDetails['ports'][number] {
 }
 
 function stateOf(found: ContainerDetails): NonNullable<ServiceDetails['container']> {
-  const { healthOutput, fault, startedAt } = found;
+  const { healthOutput, fault, startedAt, replicas } = found;
   return {
     id: shownId(found.id),
     state: cleanText(found.state, MAX_WORD),
@@ -70,6 +71,7 @@ function stateOf(found: ContainerDetails): NonNullable<ServiceDetails['container
     restarts: found.restarts,
     ...(startedAt !== undefined && { started_at: shownTime(startedAt) }),
     ports: shownPorts(found.ports),
+    ...(replicas && { replicas }),
     networks: found.networks.slice(0, MAX_NETWORKS).map(({ name, address }) => ({
       name: cleanText(name, MAX_NAME),
       ...(address !== undefined && { address: cleanText(address, MAX_WORD) }),
