@@ -73,6 +73,20 @@ export const rawServiceSchema = z.looseObject({
     }),
     Mode: z.looseObject({ Replicated: z.looseObject({ Replicas: number }) }),
   }),
+  PreviousSpec: z
+    .object({
+      Labels: labels,
+      TaskTemplate: z.object({
+        ContainerSpec: z.object({
+          Labels: labels,
+          Secrets: list(
+            z.object({ SecretID: z.string(), SecretName: z.string(), File: z.object({ Name: z.string() }) }),
+          ),
+        }),
+      }),
+    })
+    .nullish()
+    .catch(undefined),
 });
 export type RawService = z.output<typeof rawServiceSchema>;
 

@@ -192,15 +192,16 @@ function stateDetails(service: FoundService, situation: Situation) {
   const { current, told, serving, wanted } = situation;
   const { startedAt, finishedAt } = scaleOf(service.Spec.Labels, wanted);
   const last = current.find(hasEnded);
-  const failed = told.find(({ Status }) => Status.Err !== undefined)?.Status;
+  const { Err: why, ContainerStatus } =
+    (told.find(({ Status }) => Status.Err !== undefined) ?? last)?.Status ?? {};
   const ended = serving.length === 0 ? (last?.Status.Timestamp ?? finishedAt) : undefined;
   return {
     health: healthOf(service, situation),
-    healthOutput: failed?.Err,
-    fault: failed?.Err,
+    healthOutput: why,
+    fault: why,
     startedAt: serving[0]?.Status.Timestamp ?? startedAt,
     finishedAt: wanted === 0 ? (finishedAt ?? ended) : ended,
-    exitCode: (failed ?? last?.Status)?.ContainerStatus?.ExitCode ?? 0,
+    exitCode: ContainerStatus?.ExitCode ?? 0,
   };
 }
 

@@ -22,7 +22,8 @@ import * as answers from './engine.swarm.answers.ts';
 import { createSwarm, pause, servicePath, type Swarm } from './engine.swarm.asking.ts';
 import { swarmEvents } from './engine.swarm.events.ts';
 import { serviceLogs, serviceStats } from './engine.swarm.logs.ts';
-import { SCALE_LABEL, type SecretRef, serviceBodyOf } from './engine.swarm.request.ts';
+import { type Placed, SCALE_LABEL, serviceBodyOf } from './engine.swarm.request.ts';
+import { LABELS_LABEL } from './policy.ts';
 import { createSecrets } from './engine.swarm.secrets.ts';
 import { containerOf, detailsOf, type ScaleLabel, scaleOf, situationOf } from './engine.swarm.shown.ts';
 
@@ -109,10 +110,11 @@ function changingVerbs(
       }),
     roll: (id, plan) =>
       secrets.with(plan, (made) =>
-        change(swarm, id, async ({ Spec }) => {
+        change(swarm, id, async (found) => {
+          const { Spec } = found;
           const isStopped = Spec.Mode.Replicated.Replicas === 0;
           const replicas = isStopped ? 0 : replicasOf(plan);
-          const body = await bodyOf(swarm, docker, plan, { secrets: made, replicas });
+          const body = await bodyOf(swarm, docker, plan, { secrets: made, replicas, ...backTo(found, plan) });
           const label = { ...scaleOf(Spec.Labels, 0), replicas: replicasOf(plan) };
           return { ...body, Name: Spec.Name, Labels: { ...body.Labels, ...scaleLabel(label) } };
         }),
@@ -162,7 +164,7 @@ async function bodyOf(
   { asker }: Swarm,
   docker: ContainerDriver,
   plan: ContainerPlan,
-  { secrets, replicas }: { secrets: readonly SecretRef[]; replicas: number },
+  given: Pick<Placed, 'secrets' | 'replicas'> & Partial<Pick<Placed, 'version'>>,
 ) {
   const { digests } = await docker.inspectImage(plan.image);
   const repository = repositoryOf(plan.image);
@@ -172,10 +174,22 @@ async function bodyOf(
   const placed = {
     image: pinned ?? plan.image,
     node: isOnlyHere ? found.NodeID : undefined,
-    secrets,
-    replicas,
+    ...given,
   };
-  return serviceBodyOf(plan, { ...placed, version: versionOf(plan, placed) });
+  return serviceBodyOf(plan, { ...placed, version: given.version ?? versionOf(plan, placed) });
+}
+
+/** Of the version before, when it is that one again: its tasks that still run are not ended. */
+function backTo({ PreviousSpec: before }: answers.RawService, { labels }: ContainerPlan) {
+  const container = before?.TaskTemplate.ContainerSpec;
+  const version = container?.Labels[answers.VERSION_LABEL];
+  if (!container || version === undefined || before?.Labels[LABELS_LABEL] !== labels[LABELS_LABEL]) return {};
+  const secrets = container.Secrets.map(({ SecretID, SecretName, File }) => ({
+    id: SecretID,
+    name: SecretName,
+    file: File.Name,
+  }));
+  return { version, secrets };
 }
 
 /**

@@ -267,7 +267,7 @@ export const serviceDetailsSchema = z.object({
   container: containerState.optional().describe('Absent when there is none'),
   ...shown,
   environment_names: z.array(z.string()),
-  secret_names: z.array(z.string()),
+  file_names: z.array(z.string()).describe('In /run/secrets'),
   owner: z.string(),
   version: z.int(),
   created_at: timestamp,

@@ -45,7 +45,7 @@ export function detailsOf(
     ports: ports.map(toldPort),
     ...(permissions.has('services:write') && { command, entrypoint, health_check }),
     environment_names: Object.keys(environment),
-    secret_names: Object.keys(secret_files),
+    file_names: Object.keys(secret_files),
     owner,
     version,
     created_at,

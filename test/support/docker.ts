@@ -68,13 +68,16 @@ export async function startSwarm(): Promise<TestEngine> {
     ...docker,
     async [Symbol.asyncDispose]() {
       for (const { ID } of (await api('GET', '/services')).body) await api('DELETE', `/services/${ID}`);
-      await eventually(
-        async () => ((await api('GET', '/containers/json?all=true')).body.length === 0 ? true : undefined),
-        'the end of the tasks',
-      );
-      await api('POST', '/swarm/leave?force=true');
-      await api('DELETE', '/networks/docker_gwbridge');
-      await docker[Symbol.asyncDispose]();
+      try {
+        await eventually(
+          async () => ((await api('GET', '/containers/json?all=true')).body.length === 0 ? true : undefined),
+          'the end of the tasks',
+        );
+      } finally {
+        await api('POST', '/swarm/leave?force=true');
+        await api('DELETE', '/networks/docker_gwbridge');
+        await docker[Symbol.asyncDispose]();
+      }
     },
   };
 }
