@@ -300,6 +300,7 @@ const portsOf = (
   { gateway }: Pick<Edge, 'gateway'>,
 ): PortParts => ({
   range: portRangeOf(policy),
+  isSwarm: policy.orchestrator === 'swarm',
   own: () => gateway.own(),
   ...(host === undefined && {
     probe: isPortFree,

@@ -202,9 +202,10 @@ const NOWHERE = 'http://closed.invalid';
 /** Whether there is somewhere to go. What names a service goes where that is now. */
 export function isLed(plan: Plan): boolean {
   const { place, stay } = plan;
-  if (!place || (stay && stay === place.stay)) return true;
-  if (!place.stay) return false;
-  move(plan, place.stay);
+  if (!place) return true;
+  const next = place.next ? place.next() : place.stay;
+  if (!next) return false;
+  if (next !== stay) move(plan, next);
   return true;
 }
 

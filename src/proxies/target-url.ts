@@ -84,6 +84,8 @@ export interface Stay {
 export interface Place {
   /** Undefined: nowhere. */
   readonly stay: Stay | undefined;
+  /** Of a service with replicas: where the next request goes, in turn. */
+  next?(): Stay | undefined;
   /** Why it is nowhere. */
   readonly reason: string;
 }

@@ -213,7 +213,9 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
     const current = currentById(await engine.list({ all: false }));
     const asked: [ContainerEntry, string][] = [];
     for (const entry of entries) {
-      const id = current.get(currentKey(entry.led.id, String(entry.led.generation)));
+      const id =
+        current.get(currentKey(entry.led.id, String(entry.led.generation))) ??
+        current.get(currentKey(entry.led.id));
       if (id === undefined) forget(entry);
       else if (all || ids.has(id) || entry.found?.id !== id) asked.push([entry, id]);
     }
@@ -276,8 +278,10 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
     const isBegin = kind === 'container' ? BEGINS.has(action) : entry !== undefined;
     if (!isEnd && !isBegin) return;
     this.#doubts.ids.add(containerId);
-    if (isEnd && entry) forget(entry);
-    if (isBegin) void this.#look();
+    // Of replicas the others go on.
+    const isOneOfSeveral = entry?.found?.replicas !== undefined;
+    if (isEnd && entry && !isOneOfSeveral) forget(entry);
+    if (isBegin || isOneOfSeveral) void this.#look();
   }
 
   #heard(): void {
@@ -349,7 +353,11 @@ const currentById = (containers: readonly Container[]): Map<string, string> =>
   new Map(
     containers
       .filter(({ managed, state }) => managed && state === 'running')
-      .map(({ id, labels }) => [currentKey(labels[SERVICE_LABEL], labels[GENERATION_LABEL]), id]),
+      .map(({ id, labels, replicas }) => [
+        // In a swarm one goes over into the next in its place: of whatever generation, it is the one.
+        currentKey(labels[SERVICE_LABEL], replicas ? '' : labels[GENERATION_LABEL]),
+        id,
+      ]),
   );
 
 async function unlessGone<Found>(asked: Promise<Found>): Promise<Found | undefined> {

@@ -29,6 +29,7 @@ export const verbs = {
   inspect: { takes: ref, answers: schema.containerDetailsSchema },
   check: { takes: z.tuple([schema.containerSpecSchema]), answers: nothing },
   create: { takes: z.tuple([schema.containerSpecSchema]), answers: schema.createdSchema },
+  roll: { takes: refAnd(schema.containerSpecSchema), answers: nothing },
   start: { takes: ref, answers: nothing },
   stop: { takes: refAnd(schema.stopOptionsSchema), answers: nothing },
   restart: { takes: refAnd(schema.stopOptionsSchema), answers: nothing },

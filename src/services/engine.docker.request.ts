@@ -6,12 +6,12 @@
  */
 import type { ContainerPlan } from './engine.ts';
 
-const NS_PER_MS = 1_000_000;
-const NANO_CPUS = 1_000_000_000;
+export const NS_PER_MS = 1_000_000;
+export const NANO_CPUS = 1_000_000_000;
 const MS_PER_SECOND = 1000;
-const MIB = 1024 * 1024;
+export const MIB = 1024 * 1024;
 const SHM_BYTES = 64 * MIB;
-const TEMPORARY_MIB = 64;
+export const TEMPORARY_MIB = 64;
 /** Logs of one container on the disk are this many files of this size at most. */
 const LOG_FILES = '3';
 const LOG_FILE_SIZE = '10m';
@@ -66,7 +66,7 @@ export function createBodyOf(plan: ContainerPlan) {
   };
 }
 
-const FIXED = {
+export const FIXED = {
   Privileged: false,
   PublishAllPorts: false,
   AutoRemove: false,
@@ -97,7 +97,7 @@ const FIXED = {
 } as const;
 
 /** `NONE` takes away that of the image, which nobody here asked for. */
-function healthCheckOf(check: ContainerPlan['healthCheck']) {
+export function healthCheckOf(check: ContainerPlan['healthCheck']) {
   if (!check || 'disabled' in check) return { Test: ['NONE'] };
   return {
     Test: ['CMD', ...check.command],

@@ -28,9 +28,9 @@ import type { RegistryAuth } from './registry-auth.ts';
 
 const NAME = 'the container engine';
 /** For what the engine does meanwhile: making, removing, starting. */
-const WORK_MS = MINUTE;
+export const WORK_MS = MINUTE;
 /** Beyond the time that a container has to end. */
-const STOP_MARGIN_MS = 30 * SECOND;
+export const STOP_MARGIN_MS = 30 * SECOND;
 /** A large layer is unpacked without a word. */
 const PULL_SILENCE_MS = 5 * MINUTE;
 /** The engine returns the newest this many; who has more needs another tool. */
@@ -67,12 +67,12 @@ export function createDockerDriver(options: DockerEngineOptions): ContainerDrive
   };
 }
 
-const query = (path: string, fields: Readonly<Record<string, string>>): string =>
+export const query = (path: string, fields: Readonly<Record<string, string>>): string =>
   `${path}?${new URLSearchParams(fields).toString()}`;
 const containerPath = (ref: string, rest = ''): string => `/containers/${encodeURIComponent(ref)}${rest}`;
 const seconds = (ms: number): string => String(Math.ceil(ms / SECOND));
 
-type Asker = ReturnType<typeof createAsker>;
+export type Asker = ReturnType<typeof createAsker>;
 
 function containerVerbs(
   asker: Asker,
@@ -171,7 +171,7 @@ function logVerbs(asker: Asker): Pick<ContainerDriver, 'logs' | 'events'> {
 }
 
 /** A stream begins with its first byte, which may be long in coming; who waits cancels it. */
-const MAX_WAIT_MS = 2_147_483_647;
+export const MAX_WAIT_MS = 2_147_483_647;
 
 function imageVerbs(
   asker: Asker,
@@ -282,7 +282,7 @@ interface Words {
   inUse?: number;
 }
 
-function createAsker(options: DockerEngineOptions) {
+export function createAsker(options: DockerEngineOptions) {
   const { target, clock } = options;
   const wire: Wire = createWire({ target, name: NAME, clock });
   const place = 'socket' in target ? target.socket : `${target.host}:${target.port}`;

@@ -45,6 +45,8 @@ export interface ContainerDriver extends Pick<ContainerEngine, Kept> {
   list(options: { all: boolean }): Promise<readonly DriverContainer[]>;
   inspect(ref: string): Promise<DriverDetails>;
   create(plan: ContainerPlan): Promise<Created>;
+  /** Absent: it keeps single containers. */
+  roll?(id: string, plan: ContainerPlan): Promise<void>;
   remove(ref: string, options: RemovePlan): Promise<void>;
   logs(ref: string, options: LogPlan): ReturnType<ContainerEngine['logs']>;
   /** @param reference canonical: `registry/repository:tag` or `registry/repository@digest` */

@@ -334,6 +334,7 @@ function foreign(name: string, image: string, labels: Record<string, string>): C
     networks: [],
     aliases: [],
     readOnlyRoot: false,
+    secrets: {},
     addCapabilities: [],
     stopTimeoutMs: 0,
   };

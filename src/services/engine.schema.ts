@@ -17,6 +17,8 @@ const DAY_MS = 86_400_000;
 /** As Docker: less is no container that could start. */
 const MIN_MEMORY_BYTES = 6_291_456;
 const MAX_TAIL = 10_000;
+const MAX_REPLICAS = 1000;
+const MAX_SECRET_NAME = 64;
 
 const text = z.string().max(MAX_TEXT);
 const anyText = z.string();
@@ -102,6 +104,38 @@ export const restartSchema = z.discriminatedUnion('policy', [
   z.strictObject({ policy: z.literal('on-failure'), maxRetries: z.int().min(1).max(1000).default(5) }),
 ]);
 
+/** `node.role==worker`, `node.labels.zone!=a`: where the parts of a service may run. */
+const PLACEMENT =
+  /^node\.(?:id|hostname|role|platform\.(?:os|arch)|labels\.[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?)\s*[=!]=\s*[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$/;
+
+export const placementSchema = z
+  .string()
+  .regex(PLACEMENT, 'has to be such as node.role==worker or node.labels.zone!=a');
+
+/** How many of it there are, and where: for an engine that is a swarm. */
+export const scaleSchema = z.strictObject({
+  replicas: z.int().min(1).max(MAX_REPLICAS).default(1),
+  placement: z.array(placementSchema).max(20).default([]),
+  update: z
+    .strictObject({
+      /** Replaced at the same time. */
+      parallelism: z.int().min(1).max(MAX_REPLICAS).default(1),
+      delayMs: z.int().min(0).max(DAY_MS).default(0),
+      order: z.enum(['stop-first', 'start-first']).default('stop-first'),
+      onFailure: z.enum(['rollback', 'pause']).default('rollback'),
+    })
+    .prefault({}),
+});
+
+/** Files in /run/secrets, by name. */
+const secrets = z.record(
+  z
+    .string()
+    .max(MAX_SECRET_NAME)
+    .regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]*$/),
+  z.string().min(1).max(MAX_VALUE),
+);
+
 /** What somebody wishes; the policy makes a `ContainerPlan` of it, or says why not. */
 export const containerSpecSchema = z.strictObject({
   name: nameSchema,
@@ -144,6 +178,8 @@ export const containerSpecSchema = z.strictObject({
     .max(50)
     .default([]),
   stopTimeoutMs: duration.default(10_000),
+  scale: scaleSchema.optional(),
+  secrets: secrets.default({}),
 });
 
 /** What exactly is created: every decision is made, nothing is left to the engine or the image. */
@@ -170,6 +206,8 @@ export const containerPlanSchema = z.strictObject({
   readOnlyRoot: z.boolean(),
   addCapabilities: z.array(anyText),
   stopTimeoutMs: z.int(),
+  scale: scaleSchema.optional(),
+  secrets,
 });
 
 const listed = <Item extends z.ZodType>(item: Item) => z.array(item).max(MAX_ITEMS);
@@ -202,6 +240,8 @@ export const containerSchema = z.object({
   labels: z.record(anyText, anyText),
   /** Labels `ohp.…` that who made it gave it, in hope of being found: data, never configuration. */
   proposals: z.record(anyText, anyText),
+  /** Of a swarm: how many of it there are to be, and how many run. `ports` then names those of each that runs. */
+  replicas: z.object({ wanted: z.int(), running: z.int() }).optional(),
 });
 
 export const containerDetailsSchema = containerSchema.extend({
@@ -243,6 +283,8 @@ export const containerDetailsSchema = containerSchema.extend({
   restart: anyText,
   user: anyText.optional(),
   readOnlyRoot: z.boolean(),
+  /** Of a swarm: how its last change of version goes. */
+  roll: z.enum(['running', 'done', 'paused', 'rolled-back']).optional(),
 });
 
 export const createdSchema = z.object({ id: anyText, warnings: listed(anyText) });
@@ -330,7 +372,12 @@ export const eventSchema = z.object({
 });
 
 export const stateSchema = z.discriminatedUnion('connected', [
-  z.object({ connected: z.literal(true), version: anyText }),
+  z.object({
+    connected: z.literal(true),
+    version: anyText,
+    /** Several machines: it keeps replicas, and takes `roll`. */
+    swarm: z.boolean().optional(),
+  }),
   z.object({ connected: z.literal(false), reason: anyText }),
 ]);
 

@@ -61,6 +61,11 @@ export interface ContainerEngine {
   check(spec: ContainerSpec): Promise<void>;
   /** Made, not started. NOT_FOUND when the image is not here: pull it first. */
   create(spec: ContainerSpec): Promise<Created>;
+  /**
+   * Of a swarm: what is there becomes what the specification says, one part after the other; its name stays. Done when it is begun:
+   * `inspect` says how it goes. CONFLICT where the engine is none.
+   */
+  roll(ref: string, spec: ContainerSpec): Promise<void>;
   /** Nothing happens to one that runs. */
   start(ref: string): Promise<void>;
   /** Asks it to end, and ends it after the time; nothing happens to one that does not run. */

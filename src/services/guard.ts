@@ -76,6 +76,11 @@ export function guard(driver: ContainerDriver, options: GuardOptions): Container
       );
       return made;
     },
+    roll(ref, given) {
+      const rolled = last.then(() => roll(driver, gate, options, { ref, given }));
+      last = rolled.catch(() => undefined);
+      return rolled;
+    },
     async start(ref) {
       const found = await gate.changeable(ref);
       await checkMountsAgain(found, options);
@@ -194,6 +199,29 @@ async function create(
   options: GuardOptions,
   given: unknown,
 ): ReturnType<ContainerEngine['create']> {
+  return driver.create(await planFor(driver, gate, options, { given }));
+}
+
+async function roll(
+  driver: ContainerDriver,
+  gate: Gate,
+  options: GuardOptions,
+  { ref, given }: { ref: string; given: unknown },
+): Promise<void> {
+  if (!driver.roll) throw new AppError('CONFLICT', 'only a swarm changes what runs in its place');
+  const { id, labels } = await gate.changeable(ref);
+  if (labels[MANAGED_LABEL] !== options.policy.installation)
+    throw new AppError('FORBIDDEN', `${cleanText(ref)} was not made here, so it is not made anew here`);
+  await driver.roll(id, await planFor(driver, gate, options, { given, inPlaceOf: id }));
+}
+
+/** @param wanted.inPlaceOf id of what it replaces, which then does not count */
+async function planFor(
+  driver: ContainerDriver,
+  gate: Gate,
+  options: GuardOptions,
+  { given, inPlaceOf }: { given: unknown; inPlaceOf?: string },
+): Promise<ContainerPlan> {
   const { policy } = options;
   const plan = await allowed(driver, options, given);
   const [image, containers, disguised] = await Promise.all([
@@ -205,13 +233,16 @@ async function create(
     throw refused([
       { where: 'image', what: `an image with the label ${MANAGED_LABEL}`, allowed: 'an image without it' },
     ]);
-  const own = containers.filter((container) => gate.standing(container, disguised).managed);
-  if (own.length >= policy.max_containers)
+  const others = containers.filter(({ id }) => id !== inPlaceOf);
+  const own = others
+    .filter((container) => gate.standing(container, disguised).managed)
+    .reduce((sum, { replicas }) => sum + (replicas?.wanted ?? 1), 0);
+  if (own + (plan.scale?.replicas ?? 1) > policy.max_containers)
     throw new AppError(
       'CONFLICT',
-      `there are ${own.length} containers of this installation, and services.max_containers is ${policy.max_containers}`,
+      `there are ${own} containers of this installation, and services.max_containers is ${policy.max_containers}`,
     );
-  return driver.create(plan);
+  return plan;
 }
 
 /** @throws AppError INVALID_INPUT with all that the policy does not let through. */

@@ -8,7 +8,7 @@ import { writeDebug, type Log } from '../core/record.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Sealer } from '../core/sealer.ts';
 import type { Database } from '../store/database.ts';
-import type { Container, ContainerEngine } from './engine.ts';
+import type { Container, ContainerEngine, ContainerSpec } from './engine.ts';
 import { openGuards, type PortGuards } from './guarded.ts';
 import { nothingLeft, type RecordStore, type ServiceRecord } from './record.ts';
 import { resolveEnvironment } from './secrets.ts';
@@ -52,16 +52,34 @@ export async function missingVolumes({ engine, naming }: KeeperParts, wanted: st
 
 /** The container of this generation, not started, and what it needs. */
 export async function makeContainer(parts: KeeperParts, record: ServiceRecord): Promise<string> {
+  const spec = await specFor(parts, record);
+  await makeNeeds(parts, record);
+  const { id } = await parts.engine.create(spec);
+  return id;
+}
+
+/** What there is of a service, whatever its generation, becomes this one; undefined where only a new one can. */
+export async function rollContainer(parts: KeeperParts, record: ServiceRecord): Promise<string | undefined> {
+  const state = await parts.engine.ping();
+  const [found] = await containersOf(parts, record);
+  if (!found || !state.connected || state.swarm !== true) return undefined;
+  const spec = await specFor(parts, record);
+  await makeNeeds(parts, record);
+  await parts.engine.roll(found.id, spec);
+  return found.id;
+}
+
+const specFor = async (parts: KeeperParts, record: ServiceRecord): Promise<ContainerSpec> =>
+  specOf(record, parts.naming, await resolveEnvironment(parts, record));
+
+async function makeNeeds(parts: KeeperParts, record: ServiceRecord): Promise<void> {
   const { engine, naming } = parts;
   const { networks } = record.settings;
-  const environment = await resolveEnvironment(parts, record);
   for (const name of await missingVolumes(parts, volumesOf(record.settings)))
     await engine.createVolume({ name: engineName(naming, name), labels: forServices });
   const there = new Set(networks.length === 0 ? [] : (await engine.listNetworks()).map(({ name }) => name));
   for (const name of networks)
     if (!there.has(engineName(naming, name))) await makeNetwork(parts, engineName(naming, name));
-  const { id } = await engine.create(specOf(record, naming, environment));
-  return id;
 }
 
 async function makeNetwork({ engine }: KeeperParts, name: string): Promise<void> {
@@ -78,8 +96,10 @@ export async function settle(parts: KeeperParts, record: ServiceRecord): Promise
   const { pending } = record;
   if (pending === null) return record;
   if (pending !== 'apply') parts.guards.close(record.id);
-  const found = await containersOf(parts, record);
   const isKept = (container: Container) => pending === 'apply' && isCurrent(record, container);
+  let found = await containersOf(parts, record);
+  const isRolled = pending === 'apply' && !found.some(isKept) && (await rollContainer(parts, record));
+  if (isRolled) found = await containersOf(parts, record);
   for (const container of found) if (!isKept(container)) await removeContainer(parts, container.id);
   const settled = pending === 'apply' ? await apply(parts, record, found.find(isKept)) : undefined;
   await removeVolumes(parts, record);

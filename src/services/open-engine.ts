@@ -7,6 +7,8 @@ import type { Clock } from '../core/clock.ts';
 import { AppError, messageOf } from '../core/errors.ts';
 import { lazy } from '../core/lazy.ts';
 import type { Log } from '../core/record.ts';
+import type { DockerEngineOptions } from './engine.docker.ts';
+import type { ContainerDriver } from './engine.driver.ts';
 import type { ContainerEngine } from './engine.ts';
 import type { Policy } from './policy.ts';
 import type { WireTarget } from './wire.ts';
@@ -44,16 +46,24 @@ async function brokerEngine(socket: string, parts: EngineParts): Promise<Contain
 
 /** With the power over the engine in this very process. */
 async function localEngine(settings: EngineSettings, parts: EngineParts): Promise<ContainerEngine> {
-  const { createDockerDriver } = await import('./engine.docker.ts');
   const { guard } = await import('./guard.ts');
   const { createRegistryAuth } = await import('./registry-auth.ts');
   const { docker, policy, further = [] } = settings;
   const target = targetOf(docker);
-  return guard(createDockerDriver({ target, registryAuth: createRegistryAuth(policy), ...parts }), {
+  return guard(await driverOf(policy, { target, registryAuth: createRegistryAuth(policy), ...parts }), {
     policy,
     sockets: [docker.socket, ...further],
     local: 'socket' in target,
   });
+}
+
+async function driverOf(
+  { orchestrator, installation }: Policy,
+  options: DockerEngineOptions,
+): Promise<ContainerDriver> {
+  if (orchestrator === 'swarm')
+    return (await import('./engine.swarm.ts')).createSwarmDriver({ ...options, installation });
+  return (await import('./engine.docker.ts')).createDockerDriver(options);
 }
 
 function targetOf({ socket, host, ...files }: EngineSettings['docker']): WireTarget {
@@ -87,6 +97,7 @@ function whenAsked(open: () => Promise<ContainerEngine>): ContainerEngine {
     inspect: async (ref) => (await engine()).inspect(ref),
     check: async (spec) => (await engine()).check(spec),
     create: async (spec) => (await engine()).create(spec),
+    roll: async (ref, spec) => (await engine()).roll(ref, spec),
     start: async (ref) => (await engine()).start(ref),
     stop: async (ref, options) => (await engine()).stop(ref, options),
     restart: async (ref, options) => (await engine()).restart(ref, options),

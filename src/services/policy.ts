@@ -6,6 +6,7 @@
 import { z } from 'zod';
 import type { PortRange } from './claims.ts';
 import type { ContainerPlan, ParsedSpec, PolicyFault } from './engine.ts';
+import { orchestratorFaults } from './policy.swarm.ts';
 import { imagePatternFault, matchesImage, parseImageReference } from './image-reference.ts';
 
 const MIB = 1024 * 1024;
@@ -54,6 +55,18 @@ export const policySchema = z
       .default('ohp')
       .describe(
         'What this installation makes carries the label ohp.managed with this name; give each its own where several share an engine',
+      ),
+    orchestrator: z
+      .enum(['engine', 'swarm'])
+      .default('engine')
+      .describe(
+        'engine: containers of one machine; swarm: services of a Docker Swarm, whose manager the engine has to be',
+      ),
+    nodes_hardened: z
+      .boolean()
+      .default(false)
+      .describe(
+        'The word of who runs the swarm that every node of it has no-new-privileges and default-cgroupns-mode private in its daemon.json: a service can not ask for them. swarm needs it',
       ),
     images: z
       .array(
@@ -163,6 +176,14 @@ export const policySchema = z
     adopt_networks: names('Networks made elsewhere that containers may join'),
   })
   .check(({ value, issues }) => {
+    if (value.orchestrator === 'swarm' && !value.nodes_hardened)
+      issues.push({
+        code: 'custom',
+        input: value,
+        path: ['nodes_hardened'],
+        message:
+          'has to be true with orchestrator swarm: set no-new-privileges to true and default-cgroupns-mode to private in the daemon.json of every node first',
+      });
     for (const key of ['memory_bytes', 'cpus', 'pids'] as const)
       if (value[key] > value[`max_${key}`])
         issues.push({
@@ -221,6 +242,7 @@ export function decide(policy: Policy, spec: ParsedSpec, facts: Facts): Decision
     ...mountFaults(policy, spec, facts),
     ...networkFaults(policy, spec, facts),
     ...rootFaults(policy, spec),
+    ...orchestratorFaults(policy, spec),
   ];
   if (faults.length > 0 || 'faults' in image) return { faults };
   return { plan: planOf(policy, spec, { image: image.canonical, folders: facts.folders }) };
@@ -323,6 +345,14 @@ function sourceFaults(
             allowed: 'a volume that was made here (make it first), or of services.adopt_volumes',
           },
         ];
+  if (policy.orchestrator === 'swarm')
+    return [
+      {
+        where: `mounts[${index}].source`,
+        what: `${mount.source}, which only one machine of a swarm has`,
+        allowed: 'a volume',
+      },
+    ];
   const found = facts.folders[index];
   if (policy.folder !== undefined && found && 'path' in found) return [];
   const allowed =
@@ -398,6 +428,8 @@ function planOf(policy: Policy, spec: ParsedSpec, { image, folders }: Decided): 
     readOnlyRoot: policy.read_only_root === 'always' || spec.readOnlyRoot === true,
     addCapabilities: [...new Set(spec.addCapabilities)],
     stopTimeoutMs: spec.stopTimeoutMs,
+    scale: spec.scale,
+    secrets: spec.secrets,
   };
 }
 

@@ -23,6 +23,8 @@ const MAX_TAKEN = 20;
 
 export interface PortParts {
   readonly range: PortRange;
+  /** Each replica has a port of its own then, which its node chooses. */
+  readonly isSwarm?: boolean | undefined;
   /** Where this system listens itself. */
   readonly own: () => readonly { address: string; port: number }[];
   /** Absent where the engine is on another machine: then only it can tell. */
@@ -50,6 +52,7 @@ export async function withPorts<Result>(
   settings: KeptSettings,
   work: (settings: KeptSettings) => Promise<Result>,
 ): Promise<Result> {
+  if (choosing.ports.isSwarm === true) return work(settings);
   const taken = new Set<number>();
   for (;;) {
     const { ports, given } = await numbered(choosing, settings.ports, taken);

@@ -19,6 +19,7 @@ const MAX_WORDS = 100;
 const MAX_VALUE = 32_768;
 const MAX_PATH = 1024;
 const MAX_NAME = 63;
+const MAX_REPLICAS = 1000;
 const MAX_PORT = 65_535;
 const MAX_ADDRESS = 45;
 const MAX_CHECK_MS = 3600 * SECOND_MS;
@@ -119,6 +120,26 @@ const healthCheck = z.strictObject({
   retries: z.int().min(1).max(100).default(3),
 });
 
+const secretFiles = z
+  .record(
+    z
+      .string()
+      .max(MAX_NAME)
+      .refine(
+        (file) => /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/.test(file),
+        'has to be the name of a file, such as database-password',
+      ),
+    z.string().min(1).max(MAX_VALUE),
+  )
+  .refine((record) => Object.keys(record).length <= MAX_ITEMS, `at most ${MAX_ITEMS} secrets`);
+
+const rollingUpdate = z.strictObject({
+  parallelism: z.int().min(1).max(MAX_REPLICAS).default(1),
+  delay_ms: z.int().min(0).max(MAX_CHECK_MS).default(0),
+  order: z.enum(['stop-first', 'start-first']).default('stop-first'),
+  on_failure: z.enum(['rollback', 'pause']).default('rollback'),
+});
+
 /** May carry a credential: never in an audit record. */
 const secret = (description: string) => ({ description, secret: true });
 
@@ -173,6 +194,16 @@ export const serviceSettings = z.strictObject({
     .default([])
     .describe('Of services.capabilities, such as CHOWN; by itself it has none'),
   stop_timeout_ms: checkMs.default(10 * SECOND_MS).describe('To end by itself when it is stopped'),
+  replicas: z.int().min(1).max(MAX_REPLICAS).optional().describe('Of a swarm: how many run'),
+  placement: z
+    .array(z.string().max(MAX_PATH))
+    .max(MAX_ITEMS)
+    .optional()
+    .describe('Of a swarm: which nodes may run it, such as node.role==worker or node.labels.zone!=a'),
+  rolling_update: rollingUpdate.optional().describe('Of a swarm: how an update replaces one after the other'),
+  secret_files: secretFiles
+    .optional()
+    .meta(secret('Of a swarm: files in /run/secrets; their values are never shown again')),
 });
 export type ServiceSettings = z.output<typeof serviceSettings>;
 
@@ -192,6 +223,12 @@ export const serviceChanges = z.strictObject({
     .optional()
     .meta(secret('Variables to set, or with null to take off; the others stay')),
   health_check: shape.health_check.nullable().meta(secret("Replaced as a whole; null: the image's own")),
+  secret_files: shape.secret_files.nullable().meta(secret('Replaced as a whole; null: none')),
+  replicas: shape.replicas.nullable().describe('Of a swarm: how many run; null: one'),
+  placement: shape.placement.nullable().describe('Of a swarm: which nodes may run it; null: any'),
+  rolling_update: shape.rolling_update
+    .nullable()
+    .describe('Of a swarm: how an update replaces one after the other; null: one at a time'),
   user: shape.user.nullable().describe("User, or user:group, inside; null: the image's own"),
 });
 export type ServiceChanges = z.output<typeof serviceChanges>;
@@ -232,9 +269,13 @@ const containerState = z.object({
   started_at: timestamp.optional(),
   ports: z.array(portSchema),
   networks: z.array(z.object({ name: z.string(), address: z.string().optional() })),
+  replicas: z
+    .object({ wanted: z.int(), running: z.int() })
+    .optional()
+    .describe('Of a swarm; ports are those of each that runs'),
 });
 
-const { environment: _environment, ...shown } = shape;
+const { environment: _environment, secret_files: _secrets, ...shown } = shape;
 export const serviceDetailsSchema = z.object({
   name: serviceName,
   id: z.string(),
@@ -247,6 +288,7 @@ export const serviceDetailsSchema = z.object({
   ...shown,
   environment_names: z.array(z.string()),
   environment_secrets: z.record(z.string(), z.string()).describe('Variables with a secret, and its name'),
+  file_names: z.array(z.string()).describe('In /run/secrets'),
   owner: z.string(),
   version: z.int(),
   created_at: timestamp,

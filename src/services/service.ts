@@ -23,7 +23,14 @@ import {
   requireNotExternal,
 } from './external.ts';
 import { openGuards, type PortGuards } from './guarded.ts';
-import { currentOf, type KeeperParts, makeContainer, missingVolumes, settle } from './keeping.ts';
+import {
+  currentOf,
+  type KeeperParts,
+  makeContainer,
+  missingVolumes,
+  rollContainer,
+  settle,
+} from './keeping.ts';
 import { type PortParts, withPorts } from './port-choice.ts';
 import { type Prospect, prospectOf } from './prospect.ts';
 import { ensureImage, type Telling, tellingOf } from './pull.ts';
@@ -41,7 +48,7 @@ import { createSecretKeeper, type SecretKeeper } from './secrets.ts';
 import { detailsOf } from './shown.ts';
 import { type Naming, volumesOf } from './spec.ts';
 import { placesOf, requireNoneLed, targeting } from './targets.ts';
-import { untilUp } from './until-up.ts';
+import { untilUp, whyDown } from './until-up.ts';
 
 const MAX_SERVICES = 5000;
 
@@ -313,6 +320,24 @@ async function bringUp(
   await openGuards(parts.guards, record);
 }
 
+/** In its place, where the engine is a swarm. Answers whether it is. */
+async function roll(
+  parts: Parts,
+  next: ServiceRecord,
+  { start, healthy_within_ms }: { start: boolean; healthy_within_ms: number },
+  { tell, signal }: Telling,
+): Promise<boolean> {
+  const { engine, clock } = parts;
+  const id = await rollContainer(parts, next);
+  if (id === undefined) return false;
+  if (!start) return true;
+  tell('the swarm replaces one after the other; waiting until all are up');
+  await untilUp(engine, id, { clock, signal, withinMs: healthy_within_ms });
+  if (await currentOf(parts, next)) return true;
+  const why = await whyDown(engine, id, await engine.inspect(id));
+  throw new AppError('UPSTREAM_FAILED', `the swarm went back to the version before: ${why}`);
+}
+
 /** Undoes it at once; where that fails too, the record says so, and the next call or start does it. */
 async function undone(parts: Parts, record: ServiceRecord, cause: unknown, then: string): Promise<AppError> {
   const { code, message, details } = toAppError(cause);
@@ -411,12 +436,15 @@ async function replace(
     claimed_ports: claimsOf(next),
   });
   try {
-    // Two can't have the same port, and few programs share their files.
-    const old = await currentOf(parts, before);
-    if (old) await parts.engine.stop(old.id, { timeoutMs: record.settings.stop_timeout_ms });
-    // The engine may have to listen where this process does.
-    parts.guards.close(record.id);
-    await bringUp(parts, next, { healthy_within_ms, start: record.desired === 'running' }, telling);
+    const starting = { healthy_within_ms, start: record.desired === 'running' };
+    if (!(await roll(parts, next, starting, telling))) {
+      // Two can't have the same port, and few programs share their files.
+      const old = await currentOf(parts, before);
+      if (old) await parts.engine.stop(old.id, { timeoutMs: record.settings.stop_timeout_ms });
+      // The engine may have to listen where this process does.
+      parts.guards.close(record.id);
+      await bringUp(parts, next, starting, telling);
+    }
     const done = await mark(parts, next, { ...nothingLeft, pending: 'apply' });
     // Not only when the old one is cleared away.
     await parts.changed?.(record.name);

@@ -35,7 +35,7 @@ export function detailsOf(
   { permissions }: Principal,
 ): ServiceDetails {
   const { settings, pending, name, id, desired, owner, version, created_at, updated_at } = record;
-  const { environment, command, entrypoint, health_check, ports, ...shown } = settings;
+  const { environment, secret_files = {}, command, entrypoint, health_check, ports, ...shown } = settings;
   return {
     name,
     id,
@@ -47,6 +47,7 @@ export function detailsOf(
     ...(permissions.has('services:write') && { command, entrypoint, health_check }),
     environment_names: Object.keys(environment),
     environment_secrets: secretsOf({ environment }),
+    file_names: Object.keys(secret_files),
     owner,
     version,
     created_at,
@@ -60,7 +61,7 @@ function toldPort(port: KeptPort): ServiceDetails['ports'][number] {
 }
 
 function stateOf(found: ContainerDetails): NonNullable<ServiceDetails['container']> {
-  const { healthOutput, fault, startedAt } = found;
+  const { healthOutput, fault, startedAt, replicas } = found;
   return {
     id: shownId(found.id),
     state: cleanText(found.state, MAX_WORD),
@@ -72,6 +73,7 @@ function stateOf(found: ContainerDetails): NonNullable<ServiceDetails['container
     restarts: found.restarts,
     ...(startedAt !== undefined && { started_at: shownTime(startedAt) }),
     ports: shownPorts(found.ports),
+    ...(replicas && { replicas }),
     networks: found.networks.slice(0, MAX_NETWORKS).map(({ name, address }) => ({
       name: cleanText(name, MAX_NAME),
       ...(address !== undefined && { address: cleanText(address, MAX_WORD) }),

@@ -62,6 +62,23 @@ export function specOf(
     readOnlyRoot: settings.read_only_root,
     addCapabilities: settings.capabilities,
     stopTimeoutMs: settings.stop_timeout_ms,
+    scale: scaleOf(settings),
+    secrets: settings.secret_files ?? {},
+  };
+}
+
+/** Only where something of it is asked for: an engine of one machine refuses it. */
+function scaleOf({ replicas, placement, rolling_update: update }: ServiceSettings): ContainerSpec['scale'] {
+  if (replicas === undefined && placement === undefined && update === undefined) return undefined;
+  return {
+    replicas,
+    placement,
+    update: update && {
+      parallelism: update.parallelism,
+      delayMs: update.delay_ms,
+      order: update.order,
+      onFailure: update.on_failure,
+    },
   };
 }
 

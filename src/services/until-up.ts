@@ -36,7 +36,8 @@ export async function untilUp(engine: ContainerEngine, id: string, wait: Wait): 
 const pause = (clock: Clock, ms: number): Promise<void> =>
   new Promise((resolve) => void clock.after(ms, resolve));
 
-async function whyDown(engine: ContainerEngine, id: string, found: ContainerDetails): Promise<string> {
+/** In words for who asked for it, with the last that it said. */
+export async function whyDown(engine: ContainerEngine, id: string, found: ContainerDetails): Promise<string> {
   const { exitCode, outOfMemory, fault, running, restarts } = found;
   const what =
     running && restarts === 0

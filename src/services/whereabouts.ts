@@ -6,10 +6,20 @@ import type { ContainerDetails } from './engine.ts';
 /** What a service is by its record: a container that is found by its labels, or a URL elsewhere. */
 export type Led = { readonly id: string; readonly generation: number } | { readonly url: string };
 
-export type Found = Pick<ContainerDetails, 'id' | 'ports' | 'networks'>;
+export type Found = Pick<ContainerDetails, 'id' | 'ports' | 'networks' | 'replicas'>;
 
 const EVERY_ADDRESS: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
 const LOOPBACK = /^(?:127\.|::1$)/;
+
+/** Of each replica, where there are some; else the one address. */
+export function addressesOf(found: Found, port: number, machine?: string): string[] {
+  if (!found.replicas) return [addressOf(found, port, machine) ?? []].flat();
+  const hosts = found.ports.flatMap(({ containerPort, protocol, hostAddress, hostPort }) => {
+    if (containerPort !== port || protocol !== 'tcp' || hostAddress === undefined || !hostPort) return [];
+    return machine !== undefined && LOOPBACK.test(hostAddress) ? [] : written(hostAddress, hostPort);
+  });
+  return [...new Set(hosts)].sort();
+}
 
 /**
  * `host:port`: of the port that is published, else of the container in one of its networks.
@@ -49,7 +59,8 @@ let stays = 0;
 export class LedPlace implements Place {
   readonly #target: ServiceTarget;
   readonly #machine: string | undefined;
-  stay: MutableStay | undefined;
+  #stays: readonly MutableStay[] = [];
+  #turn = 0;
   reason = 'where the service is, is not known yet';
 
   constructor(target: ServiceTarget, machine: string | undefined) {
@@ -57,25 +68,36 @@ export class LedPlace implements Place {
     this.#machine = machine;
   }
 
+  get stay(): MutableStay | undefined {
+    return this.#stays[0];
+  }
+
+  next(): MutableStay | undefined {
+    const stays = this.#stays;
+    if (stays.length < 2) return stays[0];
+    this.#turn = (this.#turn + 1) % stays.length;
+    return stays[this.#turn];
+  }
+
   leadTo(led: Led | undefined, found: Found | undefined, reason: string): void {
     const fault = targetFault(this.#target, led);
     if (fault !== undefined || !led) this.leave(fault ?? reason);
-    else if ('url' in led) this.#arrive(led.url, new URL(led.url).host, led.url);
+    else if ('url' in led) this.#arrive([led.url], new URL(led.url).host, led.url);
     else if (!found) this.leave(reason);
     else this.#leadInto(found);
   }
 
   /** Whoever waits to connect is told. */
   leave(reason: string): void {
-    if (this.stay) this.stay.isOver = true;
-    this.stay = undefined;
+    for (const stay of this.#stays) stay.isOver = true;
+    this.#stays = [];
     this.reason = reason;
   }
 
   #leadInto(found: Found): void {
     const { name, port = 0 } = this.#target;
-    const address = addressOf(found, port, this.#machine);
-    if (address !== undefined) this.#arrive(`http://${address}`, `${name}:${port}`, found.id);
+    const urls = addressesOf(found, port, this.#machine).map((address) => `http://${address}`);
+    if (urls.length > 0) this.#arrive(urls, `${name}:${port}`, found.id);
     else
       this.leave(
         this.#machine === undefined
@@ -85,9 +107,18 @@ export class LedPlace implements Place {
   }
 
   /** @param whose what it is there, so that another one at the same address is a move too */
-  #arrive(url: string, host: string, whose: string): void {
-    if (this.stay?.url === url && this.stay.key.startsWith(`${whose} `)) return;
-    this.leave('');
-    this.stay = { url, host, key: `${whose} ${++stays}`, isOver: false };
+  #arrive(urls: readonly string[], host: string, whose: string): void {
+    const before = this.#stays;
+    this.#stays = urls.map(
+      (url) =>
+        before.find((stay) => stay.url === url && stay.key.startsWith(`${whose} `)) ?? {
+          url,
+          host,
+          key: `${whose} ${++stays}`,
+          isOver: false,
+        },
+    );
+    for (const stay of before) if (!this.#stays.includes(stay)) stay.isOver = true;
+    this.reason = '';
   }
 }

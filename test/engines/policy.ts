@@ -9,6 +9,25 @@ export const policyOf = (registry: string | undefined, changes: object = {}): Po
     ...changes,
   });
 
+/** The same, of a swarm. */
+export const foreignService =
+  ({ api }: TestEngine) =>
+  async (name: string): Promise<void> => {
+    const { status, body } = await api('POST', '/services/create', {
+      Name: name,
+      Labels: { secret: 'canary-label' },
+      TaskTemplate: {
+        ContainerSpec: {
+          Image: IMAGE,
+          Env: ['SECRET=canary-environment'],
+          Args: ['/bin/echo', 'canary-command'],
+        },
+      },
+      Mode: { Replicated: { Replicas: 0 } },
+    });
+    assert.equal(status, 201, JSON.stringify(body));
+  };
+
 /** A container with secrets everywhere, by the engine's own API. */
 export const foreigner =
   ({ api }: TestEngine) =>

@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { gzipSync } from 'node:zlib';
+import { eventually } from './eventually.ts';
 import { freePort } from './free-port.ts';
 import { isInstalled, isListening, startProgram } from './program.ts';
 
@@ -51,6 +52,34 @@ export async function startDocker(options: { args?: readonly string[] } = {}): P
     options.args ?? [],
   ].flat();
   return startEngine({ folder, socket, command, signal: 'SIGTERM' });
+}
+
+/** What a node has to be set to; see `services.nodes_hardened`. */
+const HARDENED = ['--no-new-privileges', '--default-cgroupns-mode', 'private'];
+
+/** A swarm of one node. Its ports are fixed: one at a time on a machine. */
+export async function startSwarm(): Promise<TestEngine> {
+  const docker = await startDocker({ args: HARDENED });
+  const { api } = docker;
+  const listen = { ListenAddr: `127.0.0.1:${await freePort()}`, AdvertiseAddr: '127.0.0.1' };
+  const { status, body } = await api('POST', '/swarm/init', listen);
+  if (status !== 200) throw new Error(`no swarm: ${JSON.stringify(body)}`);
+  return {
+    ...docker,
+    async [Symbol.asyncDispose]() {
+      for (const { ID } of (await api('GET', '/services')).body) await api('DELETE', `/services/${ID}`);
+      try {
+        await eventually(
+          async () => ((await api('GET', '/containers/json?all=true')).body.length === 0 ? true : undefined),
+          'the end of the tasks',
+        );
+      } finally {
+        await api('POST', '/swarm/leave?force=true');
+        await api('DELETE', '/networks/docker_gwbridge');
+        await docker[Symbol.asyncDispose]();
+      }
+    },
+  };
 }
 
 export async function startPodman(options: { insecureRegistry?: string } = {}): Promise<TestEngine> {
