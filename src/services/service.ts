@@ -5,7 +5,7 @@
  * composition root for `resume`.
  */
 import type { Clock } from '../core/clock.ts';
-import { changesIn, requireVersion, toTimestamp } from '../core/collection.ts';
+import { requireVersion, toTimestamp } from '../core/collection.ts';
 import { AppError, messageOf, toAppError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
 import type { OperationContext } from '../core/operation.ts';
@@ -48,6 +48,8 @@ import { createSecretKeeper, type SecretKeeper } from './secrets.ts';
 import { detailsOf } from './shown.ts';
 import { type Naming, volumesOf } from './spec.ts';
 import { placesOf, requireNoneLed, targeting } from './targets.ts';
+import { changedSettings } from './changed-settings.ts';
+import { createTurns } from './turns.ts';
 import { untilUp, whyDown } from './until-up.ts';
 
 const MAX_SERVICES = 5000;
@@ -180,23 +182,6 @@ export function createServiceKeeper(options: ServiceOptions): ServiceKeeper {
         );
     },
   };
-}
-
-/** Each waits for the one before it of the same name. `changed` is told after each, and waited for. */
-function createTurns(changed: ServiceOptions['changed']) {
-  const last = new Map<string, Promise<unknown>>();
-  async function inTurn<Result>(name: string, work: () => Promise<Result>): Promise<Result> {
-    const before = last.get(name) ?? Promise.resolve();
-    const mine = before.then(work, work);
-    last.set(name, mine);
-    try {
-      return await mine;
-    } finally {
-      if (last.get(name) === mine) last.delete(name);
-      await changed?.(name);
-    }
-  }
-  return Object.assign(inTurn, { isBusy: (name: string): boolean => last.has(name) });
 }
 
 const noService = (name: string): AppError =>
@@ -398,7 +383,7 @@ async function update(
   change: Parameters<ServiceKeeper['update']>[1],
   caller: Caller,
 ): Promise<ServiceDetails> {
-  const settings = changed(record.settings, change.changes);
+  const settings = changedSettings(record.settings, change.changes);
   requireSense(settings);
   const telling = tellingOf(caller);
   const { ports, engine, database } = parts;
@@ -452,17 +437,6 @@ async function replace(
   } catch (cause) {
     throw await undone(parts, before, cause, `version ${record.version} is back as it was`);
   }
-}
-
-function changed(settings: KeptSettings, { environment, ...changes }: ServiceChanges): KeptSettings {
-  const merged = Object.entries({ ...settings.environment, ...environment }).filter(
-    ([, value]) => value !== null,
-  );
-  return keptSettings.parse({
-    ...settings,
-    ...changesIn('update_service', { ...changes, ...(environment && { environment: {} }) }),
-    environment: Object.fromEntries(merged),
-  });
 }
 
 async function remove(

@@ -14,8 +14,8 @@ const FOUND_DEFAULT = 5;
 const FOUND_MAX = 20;
 /** So few are shown whole: the next call can be the operation itself. */
 const WHOLE_MAX = 2;
-/** Of one answer as JSON; about 1,500 tokens. The largest schema there is fits. */
-export const MAX_ANSWER_CHARACTERS = 6000;
+/** Of one answer as JSON; about 1,600 tokens. The largest schema there is fits. */
+export const MAX_ANSWER_CHARACTERS = 6400;
 /** Of the names that are told when nothing matches. */
 const MAX_NAMES_CHARACTERS = 2000;
 
