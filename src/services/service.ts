@@ -41,7 +41,6 @@ import {
   type ServiceChanges,
   type ServiceDetails,
   type KeptSettings,
-  keptSettings,
   type ServiceSettings,
 } from './schema.ts';
 import { createSecretKeeper, type SecretKeeper } from './secrets.ts';
