@@ -9,7 +9,7 @@ import { Denied } from './issuing.ts';
 import type { Issuer } from './issuers.ts';
 import { type OrderDocument, orderDocumentSchema } from './order-schema.ts';
 import type { StoredOrder } from './order-rows.ts';
-import { setbackOf } from './setback.ts';
+import { MAX_DENIALS, setbackOf } from './setback.ts';
 
 const NOW = 400 * DAY;
 const issuer = (name: string): Issuer => ({
@@ -66,7 +66,7 @@ test('one that somebody cancelled is asked for at its CA only, however long that
 test('one that somebody cancelled ends as soon as its CA knows nothing of it, and with the week in which a CA lets it be open', () => {
   const unknown = new Denied(problem('malformed', 404));
   assert.equal(after(unknown, { cancelled: true }).state, undefined, 'it is asked again');
-  assert.equal(after(unknown, { cancelled: true, denials: 2 }).state, 'abandoned');
+  assert.equal(after(unknown, { cancelled: true, denials: MAX_DENIALS }).state, 'abandoned');
   assert.equal(after(unreachable(), { cancelled: true, sent_at: NOW - 9 * DAY }).state, 'abandoned');
 });
 

@@ -47,7 +47,7 @@ export function setbackOf(cause: unknown, situation: Situation): Step {
 }
 
 /** A second order may be a second certificate, which CAs count: a CA that denies what it made is asked again so often. */
-const MAX_DENIALS = 4;
+export const MAX_DENIALS = 4;
 
 function denied({ refusal }: Denied, { order, now, restMs }: Situation): Step {
   const denials = order.document.denials + 1;
