@@ -329,7 +329,7 @@ const story: Step[] = [
   { call: 'explain_request', input: { hostname: 'new.example.com', time: '0s' }, holds: /"verdict":/ },
   { call: 'why_denied', input: { hostname: 'new.example.com' }, holds: /"refusals":/ },
   { call: 'why_denied', input: { time: 'noon' }, fails: 'INVALID_INPUT' },
-  { call: 'what_changed', input: { since: '1h' }, holds: /operation create_proxy by/ },
+  { call: 'what_changed', input: { since: '1h' }, holds: /operation create_proxy for app\.example\.com by/ },
   { call: 'what_changed', input: { since: 'noon' }, fails: 'INVALID_INPUT' },
   { call: 'list_log_levels', holds: /"component":"mcp"/ },
   { call: 'list_log_levels', as: 'nobody', fails: 'UNAUTHENTICATED' },

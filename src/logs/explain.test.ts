@@ -155,7 +155,7 @@ test('explain_request tells a request in its order, each line with its record, a
   assert.ok(story.steps.every(({ id }) => /^20260310\.\d+$/.test(id)));
   assert.deepEqual(texts(story.changes_before), [
     'operation create_user by tok_admin: OK',
-    'operation protect_proxy by tok_admin: OK',
+    `operation protect_proxy for ${HOST} by tok_admin: OK`,
   ]);
   assert.deepEqual(texts(story.trouble_before), ['certificates (warn): no certificate']);
 });
@@ -201,7 +201,7 @@ test('why_denied gives the reason, the records that prove it and the change befo
     ],
   );
   assert.equal(refusals[0]?.trace_id, traceOf('a'));
-  assert.ok(texts(changes_before).includes('operation protect_proxy by tok_admin: OK'));
+  assert.ok(texts(changes_before).includes(`operation protect_proxy for ${HOST} by tok_admin: OK`));
   assert.match(hint ?? '', /^FORBIDDEN: known, and not let in by the policy/);
 });
 
@@ -234,18 +234,27 @@ test('what_changed leaves reads and refused calls out, and shows the trouble of 
   };
   assert.deepEqual(await of({ since: '1h' }), [
     [
-      'operation update_proxy by tok_admin: OK',
+      'operation update_proxy for other.example.org by tok_admin: OK',
       'operation create_user by tok_admin: OK',
-      'operation protect_proxy by tok_admin: OK',
+      `operation protect_proxy for ${HOST} by tok_admin: OK`,
     ],
     ['certificates (warn): no certificate'],
   ]);
-  assert.deepEqual(await of({ since: '4h', until: '2h' }), [['operation delete_proxy by tok_admin: OK'], []]);
-  assert.deepEqual(await of({ since: '1h', hostname: 'other.example.org' }), [
-    ['operation update_proxy by tok_admin: OK', 'operation create_user by tok_admin: OK'],
+  assert.deepEqual(await of({ since: '4h', until: '2h' }), [
+    [`operation delete_proxy for ${HOST} by tok_admin: OK`],
     [],
   ]);
-  assert.deepEqual(await of({ since: '1h' }, confined), [['operation update_proxy by tok_admin: OK'], []]);
+  assert.deepEqual(await of({ since: '1h', hostname: 'other.example.org' }), [
+    [
+      'operation update_proxy for other.example.org by tok_admin: OK',
+      'operation create_user by tok_admin: OK',
+    ],
+    [],
+  ]);
+  assert.deepEqual(await of({ since: '1h' }, confined), [
+    ['operation update_proxy for other.example.org by tok_admin: OK'],
+    [],
+  ]);
 });
 
 test('who is confined to other hostnames is told nothing of a request', async (t) => {

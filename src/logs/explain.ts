@@ -32,9 +32,10 @@ function factsOf({ detail = {} }: LogEntry): Facts {
 const lineOf = (entry: LogEntry, text: string): StoryLine => ({ time: entry.time, id: entry.id, text });
 
 /** Of everything but requests, which are told by their parts. */
-function textOf({ level, kind, component, message, operation, outcome, principal }: LogEntry): string {
-  const who = principal === undefined ? '' : ` by ${principal}`;
-  if (kind === 'audit') return `operation ${operation ?? message}${who}: ${outcome ?? 'OK'}`;
+function textOf({ level, kind, component, message, operation, outcome, ...entry }: LogEntry): string {
+  const of = entry.hostname === undefined ? '' : ` for ${entry.hostname}`;
+  const who = entry.principal === undefined ? '' : ` by ${entry.principal}`;
+  if (kind === 'audit') return `operation ${operation ?? message}${of}${who}: ${outcome ?? 'OK'}`;
   return `${component ?? kind} (${level}): ${message}`;
 }
 

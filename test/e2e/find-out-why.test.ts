@@ -45,7 +45,7 @@ describe('where somebody was refused and a target is away', () => {
       out,
       /Refused by this system with 403 \(FORBIDDEN\): This credential does not open this hostname/,
     );
-    assert.match(out, /operation update_proxy by .*: OK/);
+    assert.match(out, /operation update_proxy for app\.example\.com by .*: OK/);
     assert.match(out, new RegExp(`known as ${strangerId}`));
   });
 
@@ -57,7 +57,11 @@ describe('where somebody was refused and a target is away', () => {
 
   test('what was changed is told, and by whom', async () => {
     const out = await run('npx ohp what changed');
-    for (const operation of ['create_proxy', 'update_proxy', 'create_token'])
+    for (const operation of [
+      'create_proxy for app.example.com',
+      'update_proxy for app.example.com',
+      'create_token',
+    ])
       assert.match(out, new RegExp(`operation ${operation} by`));
   });
 
