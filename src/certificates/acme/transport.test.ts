@@ -2,33 +2,47 @@
 import assert from 'node:assert/strict';
 import dns, { type LookupAddress } from 'node:dns';
 import { syncBuiltinESMExports } from 'node:module';
-import test from 'node:test';
+import test, { type TestContext } from 'node:test';
 import { systemClock } from '../../core/clock.ts';
 import { openTransport, requireFetchable } from './transport.ts';
 
 const { signal } = new AbortController();
 type Answer = (error: Error | null, addresses: LookupAddress[]) => void;
 
-test('a name at a link-local address, even at one among others, is not connected to', async (t) => {
-  const other = { address: '127.0.0.1', family: 4 };
-  for (const [address, isFirst] of [
-    ['169.254.169.254', true],
-    ['fe80::1', false],
-    ['::ffff:169.254.0.1', false],
-    ['0.0.0.0', true],
-  ] as const) {
-    const family = address.includes(':') ? 6 : 4;
-    t.mock.method(dns, 'lookup', (_name: string, _options: object, answer: Answer) =>
-      answer(null, isFirst ? [{ address, family }, other] : [other, { address, family }]),
-    );
-    syncBuiltinESMExports();
-    const transport = openTransport({ clock: systemClock, extraTrustPem: undefined });
-    const request = { method: 'GET', url: 'https://metadata.test/', accept: '*/*', signal } as const;
-    await assert.rejects(transport.send(request), { code: 'unsafe_url', message: new RegExp(address) });
+/** What comes of asking a CA whose name has these addresses. */
+async function askAt(t: TestContext, addresses: readonly string[]): Promise<unknown> {
+  const found = addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 }));
+  t.mock.method(dns, 'lookup', (_name: string, _options: object, answer: Answer) => answer(null, found));
+  syncBuiltinESMExports();
+  const transport = openTransport({ clock: systemClock, extraTrustPem: undefined });
+  const request = { method: 'GET', url: 'https://metadata.test:1/', accept: '*/*', signal } as const;
+  try {
+    return await transport.send(request);
+  } finally {
     await transport.close();
     t.mock.restoreAll();
     syncBuiltinESMExports();
   }
+}
+
+const METADATA = ['169.254.169.254', 'fe80::1', '::ffff:a9fe:1', '0.0.0.0', '64:ff9b::a9fe:a9fe'];
+
+test('a name at link-local addresses only is not connected to, and the refusal says where it leads', async (t) => {
+  for (const address of METADATA)
+    await assert.rejects(askAt(t, [address]), { code: 'unsafe_url', message: new RegExp(address) });
+  await assert.rejects(askAt(t, METADATA), { code: 'unsafe_url' });
+});
+
+test('a name that has other addresses too is connected to at those, and at no link-local one', async (t) => {
+  for (const address of METADATA)
+    for (const addresses of [
+      [address, '127.0.0.1'],
+      ['127.0.0.1', address],
+    ])
+      await assert.rejects(askAt(t, addresses), {
+        code: 'unreachable',
+        message: /connect ECONNREFUSED 127\.0\.0\.1:1$/,
+      });
 });
 
 test('a server that is not there is a fault of the network', async () => {
