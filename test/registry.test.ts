@@ -33,6 +33,7 @@ const VERBS = [
   'set',
   'test',
   'diagnose',
+  'tail',
   'run',
   'protect',
   'unprotect',

@@ -325,6 +325,8 @@ const story: Step[] = [
   { call: 'get_logs', input: { filter: 'status>=x' }, fails: 'INVALID_INPUT' },
   { call: 'get_log_stats', input: { group_by: 'host', since: '1h' }, holds: /"source":"rollup"/ },
   { call: 'get_log_stats', input: { filter: 'foo:1' }, fails: 'INVALID_INPUT' },
+  { call: 'tail_logs', input: { filter: 'kind:all', follow_ms: 2000, lines: 1 }, holds: /"left_out":0/ },
+  { call: 'tail_logs', input: { filter: 'since:1h' }, fails: 'INVALID_INPUT' },
   { call: 'explain_request', input: { trace_id: '0'.repeat(32) }, fails: 'NOT_FOUND' },
   { call: 'explain_request', input: { hostname: 'new.example.com', time: '0s' }, holds: /"verdict":/ },
   { call: 'why_denied', input: { hostname: 'new.example.com' }, holds: /"refusals":/ },

@@ -1,5 +1,5 @@
 /** `explain_request`, `why_denied` and `what_changed`: a few searches each, joined by explain.ts. Called by service.ts. */
-import { HOUR, MINUTE } from '../core/clock.ts';
+import { HOUR, MINUTE, SECOND } from '../core/clock.ts';
 import { toTimestamp } from '../core/collection.ts';
 import { AppError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
@@ -7,6 +7,7 @@ import type { Principal } from '../core/principal.ts';
 import type { LogFilter } from './conditions.ts';
 import { changeLines, refusalsOf, requestIn, storyOf } from './explain.ts';
 import { hostOf, type Term } from './filter.ts';
+import { firstThatFit } from './fit.ts';
 import type { Changes, LogEntry, Refusals, RequestStory } from './schema.ts';
 import { parseTime } from './time-range.ts';
 
@@ -17,9 +18,12 @@ const CHANGES = 50;
 const BEFORE_MS = HOUR;
 /** Around a time that somebody remembers. */
 const NEAR_MS = 10 * MINUTE;
-const NEAREST_MS = MINUTE;
+/** Wider and wider, so that the nearest of very many is among those that are looked at. */
+const NEAREST_MS = [SECOND / 10, SECOND, 10 * SECOND, MINUTE] as const;
 const DENIED_SINCE_MS = 24 * HOUR;
 const [UNAUTHORIZED, FORBIDDEN] = [401, 403];
+const CHANGES_TOLD = 10;
+const ENVELOPE_CHARACTERS = 1000;
 const CONTROL_NOTE = 'changes of things without a hostname are not shown to who is confined to hostnames';
 
 /** Newest first, confined by who asks; with all that a record says. */
@@ -27,6 +31,8 @@ export type Find = (filter: LogFilter, limit: number) => Promise<LogEntry[]>;
 
 interface Asked {
   find: Find;
+  /** How far back a search came that the time was too short for; undefined: all came to their end. */
+  unfinished: () => number | undefined;
   principal: Principal;
   now: number;
 }
@@ -38,38 +44,62 @@ export interface RequestArguments {
 }
 
 export async function explainRequest(asked: RequestArguments, parts: Asked): Promise<RequestStory> {
-  const trace = asked.trace_id?.toLowerCase() ?? (await nearestTrace(asked, parts));
-  const entries = (await parts.find({ traceId: trace }, TRACE_LINES)).reverse();
+  const nearest = asked.trace_id === undefined ? await nearestRequest(asked, parts) : undefined;
+  const trace = asked.trace_id?.toLowerCase() ?? nearest?.trace_id ?? '';
+  const around = nearest && {
+    since: Date.parse(nearest.time) - NEAR_MS,
+    until: Date.parse(nearest.time) + NEAR_MS,
+  };
+  const entries = (await parts.find({ traceId: trace, ...around }, TRACE_LINES)).reverse();
   const [first] = entries;
   if (!first)
     throw new AppError(
       'NOT_FOUND',
       `no record has the trace ${JSON.stringify(trace)}; it may be older than the log is kept, or of a hostname that this credential may not see`,
     );
-  const { hostname, time } = requestIn(entries) ?? first;
+  const request = entries.find(({ id }) => id === nearest?.id) ?? requestIn(entries);
+  const { hostname, time } = request ?? first;
   const end = Date.parse(time) + 1;
   const range = { since: end - BEFORE_MS, until: end };
   const [changes, trouble] = await Promise.all([
     changesIn(parts, range, hostname),
     parts.find({ ...range, level: 'warn', kind: 'tls', hostname }, CHANGES),
   ]);
-  return storyOf(entries, { changes: changes.filter(({ trace_id }) => trace_id !== trace), trouble });
+  const story = storyOf(entries, request, {
+    changes: changes.filter(({ trace_id }) => trace_id !== trace),
+    trouble,
+  });
+  return { ...story, ...hintOf(parts) };
 }
 
-async function nearestTrace({ hostname, time }: RequestArguments, { find, now }: Asked): Promise<string> {
+/** An answer that is not whole says so. */
+function hintOf({ unfinished }: Asked, ...more: (string | false)[]): { truncated?: true; hint?: string } {
+  const backTo = unfinished();
+  const late =
+    backTo !== undefined && `The time allowed was up: nothing before ${toTimestamp(backTo)} was looked at`;
+  const hints = [late, ...more].filter((hint) => hint !== false);
+  return {
+    ...(late !== false && { truncated: true as const }),
+    ...(hints.length > 0 && { hint: hints.join('. ') }),
+  };
+}
+
+async function nearestRequest({ hostname, time }: RequestArguments, { find, now }: Asked): Promise<LogEntry> {
   if (hostname === undefined || time === undefined)
     throw new AppError('INVALID_INPUT', 'trace_id is needed, or hostname and time together');
   const host = hostIn(hostname);
   const at = parseTime('time', time, now);
-  const found = await find(
-    { hostname: host, kind: 'access', since: at - NEAREST_MS, until: at + NEAREST_MS },
-    CANDIDATES,
-  );
   const distance = (entry: LogEntry): number => Math.abs(Date.parse(entry.time) - at);
-  const nearest = found
-    .filter((entry) => entry.trace_id !== undefined)
-    .sort((a, b) => distance(a) - distance(b))[0];
-  if (nearest?.trace_id !== undefined) return nearest.trace_id;
+  for (const span of NEAREST_MS) {
+    const found = await find(
+      { hostname: host, kind: 'access', since: at - span, until: at + span + 1 },
+      CANDIDATES,
+    );
+    const [nearest] = found
+      .filter((entry) => entry.trace_id !== undefined)
+      .sort((a, b) => distance(a) - distance(b));
+    if (nearest) return nearest;
+  }
   throw new AppError(
     'NOT_FOUND',
     `no request for ${host} within a minute of ${toTimestamp(at)}; get_logs with filter "host:${host}" shows when there were some`,
@@ -86,18 +116,12 @@ function hostIn(text: string): string {
 }
 
 /** What was done and went well, but reads: of the hostname and of nothing in particular, or of everything. */
-async function changesIn(
-  { find, principal }: Asked,
+const changesIn = (
+  { find }: Asked,
   range: { since: number; until: number },
-  hostname?: string,
-): Promise<LogEntry[]> {
-  const done = { ...range, kind: 'audit', terms: [OK], withoutRoutine: true } as const;
-  const found = await find(done, CHANGES);
-  if (hostname === undefined) return found;
-  return found.filter(
-    (entry) => entry.hostname === hostname || (entry.hostname === undefined && !principal.hostnames),
-  );
-}
+  hostnameOrNone?: string,
+): Promise<LogEntry[]> =>
+  find({ ...range, kind: 'audit', terms: [OK], withoutRoutine: true, hostnameOrNone }, CHANGES);
 
 const OK: Term = { negated: false, present: false, match: 'is', column: 'outcome', values: ['OK'] };
 const REFUSED_STATUS: Term = {
@@ -129,23 +153,40 @@ export async function whyDenied(asked: DeniedArguments, parts: Asked): Promise<R
       ? { since: parts.now - DENIED_SINCE_MS, until: parts.now + 1 }
       : { since: at - NEAR_MS, until: at + NEAR_MS };
   const who = { ...range, ...whoOf(asked) };
-  const [requests, operations] = await Promise.all([
+  const [byStatus, byOutcome] = await Promise.all([
     parts.find({ ...who, terms: [REFUSED_STATUS] }, REFUSALS),
-    parts.find({ ...who, kind: 'audit', terms: [REFUSED_OUTCOME] }, REFUSALS),
+    parts.find({ ...who, terms: [REFUSED_OUTCOME] }, REFUSALS),
   ]);
-  const refusals = refusalsOf([...requests, ...operations]);
-  const changes = await changesIn(
-    parts,
-    { since: range.since - BEFORE_MS, until: range.until },
-    who.hostname,
-  );
+  const refused = together(byStatus, byOutcome);
+  const refusals = refusalsOf(refused);
+  const oldest = refused.at(-1);
+  const before = oldest === undefined ? range.until : Date.parse(oldest.time);
+  const changes = await changesIn(parts, { since: before - BEFORE_MS, until: before + 1 }, who.hostname);
+  const isFull = byStatus.length === REFUSALS || byOutcome.length === REFUSALS;
+  const advice = refusals[0] ? adviceOf(refusals[0]) : await nothingFound(asked, who, parts);
   return {
     since: toTimestamp(range.since),
     until: toTimestamp(range.until),
     refusals,
-    changes_before: changeLines(changes).slice(0, 10),
-    ...(refusals.length === 0 ? { hint: await nothingFound(asked, who, parts) } : adviceOf(refusals)),
+    changes_before: changeLines(changes).slice(0, CHANGES_TOLD),
+    ...(isFull && { truncated: true }),
+    ...hintOf(
+      parts,
+      advice,
+      isFull && `Of the newest ${REFUSALS} only; narrow with time, hostname or principal`,
+    ),
   };
+}
+
+/** Newest first, each once; a call over MCP is told by its audit record. */
+function together(...found: LogEntry[][]): LogEntry[] {
+  const all = new Map(found.flat().map((entry) => [entry.id, entry]));
+  const audited = new Set(
+    [...all.values()].flatMap(({ kind, trace_id: trace }) => (kind === 'audit' && trace ? [trace] : [])),
+  );
+  return [...all.values()]
+    .filter(({ kind, trace_id: trace }) => kind !== 'mcp' || trace === undefined || !audited.has(trace))
+    .sort((a, b) => Date.parse(b.time) - Date.parse(a.time));
 }
 
 const whoOf = ({ principal, hostname, client_address: address }: DeniedArguments): LogFilter => ({
@@ -170,19 +211,18 @@ async function nothingFound(asked: DeniedArguments, who: LogFilter, { find }: As
   return `${JSON.stringify(asked.principal.slice(0, limits.shortText))} ${seen}, and not refused${unknown}`;
 }
 
-function adviceOf(refusals: Refusals['refusals']): Pick<Refusals, 'hint'> {
-  const [{ outcome, operation } = { outcome: '', operation: undefined }] = refusals;
+function adviceOf({ outcome, operation, principal = 'anonymous' }: Refusals['refusals'][number]): string {
+  if (outcome === 'OK')
+    return 'The target refused it, not this system: its own log tells why. explain_request(trace_id) tells the whole request';
   if (outcome === 'UNAUTHENTICATED')
-    return {
-      hint: 'UNAUTHENTICATED: no credential, or one that is unknown, expired or revoked. diagnose_connector tells what a client does; list_tokens which tokens there are',
-    };
+    return 'UNAUTHENTICATED: no credential, or one that is unknown, expired or revoked. diagnose_connector tells what a client does; list_tokens which tokens there are';
   if (operation !== undefined)
-    return {
-      hint: 'FORBIDDEN: the credential is known and lacks the permission, or is confined to other hostnames',
-    };
-  return {
-    hint: 'FORBIDDEN: known, and not let in by the policy of the hostname. get_proxy shows its auth, explain_request(trace_id) the whole request',
-  };
+    return 'FORBIDDEN: the credential is known and lacks the permission, or is confined to other hostnames';
+  const who =
+    principal === 'anonymous'
+      ? 'refused whoever asks'
+      : 'known, and not let in by the policy of the hostname';
+  return `FORBIDDEN: ${who}. get_proxy shows its auth, explain_request(trace_id) the whole request`;
 }
 
 export interface ChangesArguments {
@@ -196,20 +236,25 @@ export async function whatChanged(asked: ChangesArguments, parts: Asked): Promis
   const until = asked.until === undefined ? parts.now + 1 : parseTime('until', asked.until, parts.now);
   if (since >= until) throw new AppError('INVALID_INPUT', 'since has to be before until');
   const hostname = asked.hostname === undefined ? undefined : hostIn(asked.hostname);
-  const [changes, system] = await Promise.all([
+  const [found, system] = await Promise.all([
     changesIn(parts, { since, until }, hostname),
     parts.find({ since, until, level: 'warn', hostname, terms: [NOT_OF_REQUESTS] }, CHANGES),
   ]);
+  const room = (limits.resultCharactersDefault - ENVELOPE_CHARACTERS) / 2;
+  const changes = firstThatFit(changeLines(found), room);
+  const trouble = firstThatFit(changeLines(system), room);
+  const isCut = found.length === CHANGES || changes.length < found.length || trouble.length < system.length;
   return {
     since: toTimestamp(since),
     until: toTimestamp(until),
-    changes: changeLines(changes),
-    trouble: changeLines(system),
-    ...(changes.length === CHANGES && {
-      truncated: true,
-      hint: 'The newest 50; narrow with until or hostname',
-    }),
-    ...(parts.principal.hostnames && { hint: CONTROL_NOTE }),
+    changes,
+    trouble,
+    ...(isCut && { truncated: true }),
+    ...hintOf(
+      parts,
+      isCut && 'The newest ones only; narrow with until or hostname',
+      parts.principal.hostnames !== undefined && CONTROL_NOTE,
+    ),
   };
 }
 

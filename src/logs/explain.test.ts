@@ -263,3 +263,69 @@ test('who is confined to other hostnames is told nothing of a request', async (t
   const { refusals } = (await ask(whyDenied, { principal: 'usr_1' }, confined)) as unknown as Denied;
   assert.deepEqual(refusals, []);
 });
+
+const refusedBy = (fields: Partial<LogRecord>): LogRecord =>
+  aRecord({ hostname: HOST, status: 403, outcome: 'FORBIDDEN', ...fields });
+
+test('of very many requests the one nearest to a time is found, and of many changes elsewhere none hides one here', async (t) => {
+  const at = NOON - 10 * MINUTE;
+  const crowd = Array.from({ length: 600 }, (_, index) =>
+    aRecord({ time: at + index * 50, trace_id: `${index}`.padStart(32, '0'), hostname: HOST, status: 200 }),
+  );
+  const elsewhere = Array.from({ length: 60 }, (_, index) =>
+    change({ operation: 'update_proxy', hostname: `h${index}.example.org`, time: at + index }),
+  );
+  const here = change({ operation: 'update_proxy', hostname: HOST, time: at - MINUTE });
+  const ask = asker(t, [...crowd, ...elsewhere, here]);
+  const story = (await ask(explainRequest, {
+    hostname: HOST,
+    time: new Date(at + 120).toISOString(),
+  })) as unknown as Story;
+  assert.equal(story.request?.trace_id, '2'.padStart(32, '0'));
+  for (const hostname of [HOST, '*.example.com']) {
+    const { changes } = (await ask(whatChanged, { since: '1h', hostname })) as unknown as { changes: Line[] };
+    assert.deepEqual(texts(changes), [`operation update_proxy for ${HOST} by tok_admin: OK`]);
+  }
+});
+
+test('of several requests with one trace the one that failed is told, or the one of the time that was asked for', async (t) => {
+  const trace_id = traceOf('e');
+  const ask = asker(t, [
+    aRecord({ time: NOON - 9000, trace_id, hostname: HOST, path: '/page', status: 200 }),
+    aRecord({ time: NOON - 5000, trace_id, hostname: HOST, path: '/api', status: 500 }),
+  ]);
+  const byTrace = (await ask(explainRequest, { trace_id })) as unknown as Story & { other_requests: number };
+  assert.deepEqual([byTrace.request?.status, byTrace.other_requests], [500, 1]);
+  const time = new Date(NOON - 9000).toISOString();
+  const byTime = (await ask(explainRequest, { hostname: HOST, time })) as unknown as Story;
+  assert.equal(byTime.request?.status, 200);
+});
+
+test('a refusal by the target, and one without a status, are told as what they are', async (t) => {
+  const advice = async (record: LogRecord) => {
+    const denied = (await asker(t, [record])(whyDenied, {})) as unknown as Denied;
+    assert.equal(denied.refusals.length, 1);
+    return denied.hint ?? '';
+  };
+  assert.match(
+    await advice(refusedBy({ outcome: 'OK', principal: 'usr_1' })),
+    /^The target refused it, not this system/,
+  );
+  assert.match(await advice(refusedBy({ principal: 'anonymous' })), /^FORBIDDEN: refused whoever asks/);
+  assert.match(
+    await advice(refusedBy({ status: undefined, client_address: '192.0.2.1' })),
+    /^FORBIDDEN: refused whoever/,
+  );
+});
+
+test('what was changed after the first refusal is not told as what was before it', async (t) => {
+  const ask = asker(t, [
+    change({ operation: 'protect_proxy', hostname: HOST, time: NOON - 20 * MINUTE }),
+    refusedBy({ time: NOON - 10 * MINUTE }),
+    change({ operation: 'unprotect_proxy', hostname: HOST, time: NOON - 5 * MINUTE }),
+    refusedBy({ time: NOON - MINUTE }),
+  ]);
+  const { refusals, changes_before } = (await ask(whyDenied, { hostname: HOST })) as unknown as Denied;
+  assert.equal(refusals[0]?.count, 2);
+  assert.deepEqual(texts(changes_before), [`operation protect_proxy for ${HOST} by tok_admin: OK`]);
+});

@@ -3,9 +3,11 @@
  * that proves it. From entries as `present.ts` gives them: cleaned and cut. Pure.
  */
 import { SECOND } from '../core/clock.ts';
+import { firstThatFit } from './fit.ts';
 import type { LogEntry, Refusals, RequestStory, StoryLine } from './schema.ts';
 
-const MAX_LINES = 60;
+/** Of the steps together, as JSON. */
+const MAX_CHARACTERS = 5000;
 const MAX_CHANGES = 10;
 const FIRST_FAILED_STATUS = 400;
 const FIRST_SERVER_ERROR = 500;
@@ -42,23 +44,33 @@ function textOf({ level, kind, component, message, operation, outcome, ...entry 
 /** Entries of one trace, oldest first. */
 export function storyOf(
   entries: readonly LogEntry[],
+  request: LogEntry | undefined,
   before: { changes: readonly LogEntry[]; trouble: readonly LogEntry[] },
 ): RequestStory {
-  const request = requestIn(entries);
+  const others = entries.filter((entry) => entry !== request && isRequest(entry)).length;
   const steps = entries.flatMap((entry) =>
     entry === request ? requestLines(entry) : [lineOf(entry, textOf(entry))],
   );
   return {
     ...(request && { request: withoutDetail(request) }),
     verdict: request ? verdictOf(request) : 'No record of a request has this trace; its other records follow',
-    steps: steps.slice(0, MAX_LINES),
+    ...(others > 0 && { other_requests: others }),
+    steps: firstThatFit(steps, MAX_CHARACTERS),
     changes_before: before.changes.slice(0, MAX_CHANGES).map((entry) => lineOf(entry, textOf(entry))),
     trouble_before: before.trouble.slice(0, MAX_CHANGES).map((entry) => lineOf(entry, textOf(entry))),
   };
 }
 
-export const requestIn = (entries: readonly LogEntry[]): LogEntry | undefined =>
-  entries.find(({ kind }) => kind === 'access') ?? entries.find(({ status }) => status !== undefined);
+const isRequest = ({ kind, status }: LogEntry): boolean => kind === 'access' || status !== undefined;
+
+/** Of several with one trace, which a caller may choose, one that failed. */
+export function requestIn(entries: readonly LogEntry[]): LogEntry | undefined {
+  const requests = entries.filter(isRequest);
+  const failed = requests.find(
+    ({ status = 0, outcome = 'OK' }) => outcome !== 'OK' || status >= FIRST_FAILED_STATUS,
+  );
+  return failed ?? requests[0];
+}
 
 function withoutDetail({ detail: _detail, ...entry }: LogEntry): LogEntry {
   return entry;

@@ -396,6 +396,7 @@ test('every operation of the log says who may run it', () => {
     [
       ['get_logs', 'logs:read', 'filters', 'listed'],
       ['get_log_stats', 'logs:read', 'filters', 'searchable'],
+      ['tail_logs', 'logs:read', 'filters', 'searchable'],
       ['explain_request', 'logs:read', 'filters', 'searchable'],
       ['why_denied', 'logs:read', 'filters', 'searchable'],
       ['what_changed', 'logs:read', 'filters', 'searchable'],

@@ -8,7 +8,7 @@ import type { RecordKind } from '../core/record.ts';
 import { type LogFilter, type Position, statementOf } from './conditions.ts';
 import { pathOf, readableDays, SCHEMA_VERSION } from './store.ts';
 
-const FIRST_WINDOW_MS = MINUTE;
+export const FIRST_WINDOW_MS = MINUTE;
 const MIN_WINDOW_MS = SECOND;
 const WINDOW_FACTOR = 4;
 const SHORT_STEP_MS = 20;
@@ -158,7 +158,7 @@ function pageOf(rows: readonly LogRow[], limit: number): Found {
   return { rows: page, next: last && { time: last.time, id: last.id }, searchedBackTo: undefined };
 }
 
-function nextSpan(span: number, tookMs: number): number {
+export function nextSpan(span: number, tookMs: number): number {
   if (tookMs < SHORT_STEP_MS) return Math.min(span * WINDOW_FACTOR, DAY);
   return tookMs > LONG_STEP_MS ? Math.max(span / WINDOW_FACTOR, MIN_WINDOW_MS) : span;
 }

@@ -8,12 +8,15 @@ import { columns } from './row.ts';
 import { NO_STEP, stepOf, stepSql } from './steps.ts';
 
 export const SPANS = [MINUTE, HOUR] as const;
-/** In the place of the hostnames beyond the limit: no request has it. */
-export const OVERFLOW = '*';
+/** In the place of the hostnames beyond the limits: no request has them. */
+export const OTHERS = '*';
+export const OTHER_STRANGERS = '?';
 /** Of hostnames that somebody was served for, and of those that strangers made up, in one hour. */
 const MAX_SERVED = 5000;
 const MAX_STRANGE = 200;
 const CLASS_WIDTH = 100;
+/** What the gateway says of a request that nobody took. */
+const REFUSED = 'refused';
 
 export const ROLLUP_SCHEMA = `
   create table rollup (
@@ -34,11 +37,13 @@ export const hasRollup = (connection: Database): boolean =>
 
 /** Fills it from the records of a file that had none. */
 export function fillRollup(connection: Database): void {
-  for (const span of SPANS)
-    connection.exec(`insert into rollup
-      select ${span}, time - time % ${span}, coalesce(hostname, ''), ${ROUTE_SQL} as route, ${CLASS_SQL} as class,
-        ${stepSql('duration_ms')} as step, count(*), coalesce(sum(bytes_in), 0), coalesce(sum(bytes_out), 0)
-      from records where kind = 'access' group by 1, 2, 3, 4, 5, 6`);
+  connection.exec(`insert into rollup
+    select ${MINUTE}, time - time % ${MINUTE}, coalesce(hostname, ''), ${ROUTE_SQL} as route, ${CLASS_SQL} as class,
+      ${stepSql('duration_ms')} as step, count(*), coalesce(sum(bytes_in), 0), coalesce(sum(bytes_out), 0)
+    from records where kind = 'access' group by 1, 2, 3, 4, 5, 6`);
+  connection.exec(`insert into rollup
+    select ${HOUR}, start - start % ${HOUR}, hostname, route, class, step, sum(count), sum(bytes_in), sum(bytes_out)
+    from rollup where span = ${MINUTE} group by 1, 2, 3, 4, 5, 6`);
 }
 
 interface Sum {
@@ -123,10 +128,14 @@ export class Rollup {
     };
   }
 
+  /** A name that somebody was served for counts by itself, whatever strangers make up. */
   #nameOf(hostname: unknown, detail: unknown, time: number): string {
     if (typeof hostname !== 'string') return '';
-    const names = memberOf(detail, 'proxy') === '' ? this.#strange : this.#served;
-    return names.admits(hostname, time - (time % HOUR)) ? hostname : OVERFLOW;
+    const hour = time - (time % HOUR);
+    if (this.#served.has(hostname, hour)) return hostname;
+    if (memberOf(detail, 'request') === REFUSED)
+      return this.#strange.admits(hostname, hour) ? hostname : OTHER_STRANGERS;
+    return this.#served.admits(hostname, hour) ? hostname : OTHERS;
   }
 }
 
@@ -140,10 +149,14 @@ class NamesOfAnHour {
     this.#max = max;
   }
 
-  admits(name: string, hour: number): boolean {
+  has(name: string, hour: number): boolean {
     if (hour !== this.#hour) this.#names.clear();
     this.#hour = hour;
-    if (this.#names.has(name)) return true;
+    return this.#names.has(name);
+  }
+
+  admits(name: string, hour: number): boolean {
+    if (this.has(name, hour)) return true;
     if (this.#names.size >= this.#max) return false;
     this.#names.add(name);
     return true;

@@ -39,6 +39,12 @@ export const logPageSchema = z.object({
 });
 export type LogPage = z.output<typeof logPageSchema>;
 
+export const logTailSchema = z.object({
+  records: z.array(logEntrySchema).describe('Oldest first; the newest that fit'),
+  left_out: z.int().describe('Told as progress only'),
+});
+export type LogTail = z.output<typeof logTailSchema>;
+
 const count = z.int();
 const figures = {
   count,
@@ -47,7 +53,7 @@ const figures = {
   server_errors: count.describe('Status 5xx'),
   bytes_in: count,
   bytes_out: count,
-  p50_ms: z.number().optional().describe('Half took less; percentiles are within a fifth of the true ones'),
+  p50_ms: z.number().optional().describe('Half took less; within a fifth or a millisecond'),
   p95_ms: z.number().optional(),
   p99_ms: z.number().optional(),
 };
@@ -94,6 +100,9 @@ export const requestStorySchema = z.object({
   steps: z.array(storyLine).describe('In their order'),
   changes_before: z.array(storyLine).describe('Operations in the hour before, newest first'),
   trouble_before: z.array(storyLine).describe('Of TLS and certificates in the hour before, newest first'),
+  other_requests: z.int().optional().describe('With the same trace'),
+  truncated: z.boolean().optional(),
+  hint: z.string().optional(),
 });
 export type RequestStory = z.output<typeof requestStorySchema>;
 
@@ -118,7 +127,10 @@ export const refusalsSchema = z.object({
       }),
     )
     .describe('Alike ones together, newest first; the other facts are of the last one'),
-  changes_before: z.array(storyLine).describe('Operations since an hour before, newest first'),
+  changes_before: z
+    .array(storyLine)
+    .describe('Operations in the hour before the first of them, newest first'),
+  truncated: z.boolean().optional(),
   hint: z.string().optional(),
 });
 export type Refusals = z.output<typeof refusalsSchema>;

@@ -31,14 +31,17 @@ import type {
   LogEntry,
   LogPage,
   LogStats,
+  LogTail,
   Refusals,
   RequestStory,
 } from './schema.ts';
 import type { LogSink } from './sink.ts';
+import { MAX_TAIL, tail } from './tail.ts';
 import { type StatsArguments, statsOfAnswer, statsQuestionOf, timeOf } from './stats-service.ts';
 
 const LIST = 'logs';
 /** For what is told in fewer words afterwards. */
+const IN_FULL: Presentation = { verbose: false, maxCharacters: 1_000_000 };
 const WHOLE: Presentation = { verbose: true, maxCharacters: 1_000_000 };
 const FIRST_FAILED_STATUS = 400;
 const DEFAULT_LINES = 100;
@@ -70,9 +73,17 @@ export interface LogQuestion {
 
 type Asking = Pick<OperationContext, 'principal' | 'signal'>;
 
+export interface TailArguments {
+  filter?: string | undefined;
+  follow_ms: number;
+  lines: number;
+}
+
 export interface LogService {
   /** What the principal may not touch is not there; records without a hostname belong to nobody who is confined. */
   get(question: LogQuestion, context: Asking): Promise<LogPage>;
+  /** What is written from now on. */
+  tail(asked: TailArguments, context: Asking & Pick<OperationContext, 'progress'>): Promise<LogTail>;
   stats(asked: StatsArguments, context: Asking): Promise<LogStats>;
   explainRequest(asked: RequestArguments, context: Asking): Promise<RequestStory>;
   whyDenied(asked: DeniedArguments, context: Asking): Promise<Refusals>;
@@ -91,12 +102,15 @@ export function createLogService({ sink, archive, clock }: LogServiceOptions): L
   /** What an explanation needs to look for, after what was written just before is in the files. */
   async function finding({ principal, signal }: Asking) {
     await sink.flush(FLUSH_MS);
+    let searchedBackTo: number | undefined;
     const find: Find = async (filter, limit) => {
       const search = { filter: { ...filter, hostnames: principal.hostnames }, limit, after: undefined };
-      const { records } = await archive.query({ search, presentation: WHOLE }, signal);
-      return records.filter((record) => maySee(principal, record));
+      const answer = await archive.query({ search, presentation: WHOLE }, signal);
+      searchedBackTo = Math.max(answer.searchedBackTo ?? 0, searchedBackTo ?? 0) || undefined;
+      return answer.records.filter((record) => maySee(principal, record));
     };
-    return { find, principal, now: clock.now() };
+    const unfinished = () => searchedBackTo;
+    return { find, unfinished, principal, now: clock.now() };
   }
   return {
     explainRequest: async (asked, context) => explainRequest(asked, await finding(context)),
@@ -111,10 +125,26 @@ export function createLogService({ sink, archive, clock }: LogServiceOptions): L
       const isBare = page.records.length === 0 && page.hint === undefined;
       return isBare && filter.withoutRoutine ? { ...page, hint: HINT_ROUTINE } : page;
     },
+    async tail({ filter: text, follow_ms: followMs, lines }, context) {
+      const { principal, signal } = context;
+      const { since, until, ...filter } = filterOf({ filter: text }, principal, clock.now());
+      if (since !== undefined || until !== undefined)
+        throw new AppError(
+          'INVALID_INPUT',
+          'filter: since and until are not for tail_logs, which begins now',
+        );
+      const look = async (from: number) => {
+        await sink.flush(FLUSH_MS);
+        const search = { filter: { ...filter, since: from }, limit: MAX_TAIL, after: undefined };
+        const { records } = await archive.query({ search, presentation: IN_FULL }, signal);
+        return records.filter((record) => maySee(principal, record));
+      };
+      return tail({ followMs, lines }, { look, clock, context });
+    },
     async stats(asked, { principal, signal }) {
       const question = statsQuestionOf(asked, principal, clock.now());
       await sink.flush(FLUSH_MS);
-      return statsOfAnswer(question, await archive.stats(question, signal));
+      return statsOfAnswer(asked, question, await archive.stats(question, signal));
     },
     setLevel(component, text) {
       const level = parseLevel(text);

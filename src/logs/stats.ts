@@ -6,11 +6,11 @@ import type { Database } from 'better-sqlite3';
 import { HOUR, MINUTE } from '../core/clock.ts';
 import { cleanText } from '../core/untrusted.ts';
 import { conditionsOf, type Condition, type LogFilter } from './conditions.ts';
-import type { Budget, LogFiles } from './query.ts';
-import { CLASS_SQL, hasRollup, OVERFLOW, ROUTE_SQL } from './rollup.ts';
+import { logLevels } from '../core/record.ts';
+import { type Budget, FIRST_WINDOW_MS, type LogFiles, nextSpan } from './query.ts';
+import { CLASS_SQL, hasRollup, OTHER_STRANGERS, OTHERS, ROUTE_SQL } from './rollup.ts';
 import { percentile, stepSql } from './steps.ts';
 
-const FIRST_WINDOW_MS = HOUR;
 /** Groups that are counted apart; what comes after them is in the sum only. */
 const MAX_GROUPS = 10_000;
 const KEY_LENGTH = 120;
@@ -132,6 +132,7 @@ export function statsOf(files: LogFiles, question: StatsQuestion, budget: Budget
   const stop = budget.now() + budget.milliseconds;
   let countedBackTo: number | undefined;
   for (const { since, until, connection } of files.daysOf(question.filter)) {
+    if (countedBackTo === undefined && budget.now() > stop) countedBackTo = until;
     if (countedBackTo !== undefined) break;
     if (readsRollup(question) && rollupTells(connection, question, since, until)) {
       sources.add('rollup');
@@ -163,10 +164,10 @@ class Counting {
   }
 
   answer(source: StatsAnswer['source'], countedBackTo: number | undefined): StatsAnswer {
-    const { filter, interval, sortBy, top } = this.question;
+    const { filter, groupBy, interval, sortBy, top } = this.question;
     const length = filter.until - (countedBackTo ?? filter.since);
     const groups = [...this.#groups].map(([key, sum]) => ({
-      name: cleanText(key, KEY_LENGTH),
+      name: nameOf(groupBy, key),
       ...sum.figures(length),
     }));
     groups.sort((a, b) => (b[sortBy] ?? 0) - (a[sortBy] ?? 0) || b.count - a.count);
@@ -188,6 +189,15 @@ class Counting {
     this.#groupsCut = true;
     return undefined;
   }
+}
+
+/** As people say it. */
+function nameOf(group: StatsGroup | undefined, key: string): string {
+  if (group === 'level') return logLevels[Number(key)] ?? key;
+  if (group === 'status_class') return key === '0' ? '' : `${key}xx`;
+  if (group === 'host' && key === OTHERS) return '(others)';
+  if (group === 'host' && key === OTHER_STRANGERS) return '(others, not served)';
+  return cleanText(key, KEY_LENGTH);
 }
 
 function sumAt<Key>(sums: Map<Key, Sum>, key: Key): Sum {
@@ -213,7 +223,7 @@ function readsRollup({ filter, groupBy, interval = MINUTE }: StatsQuestion): boo
     kind === 'access' &&
     (groupBy === undefined || rollupKeys[groupBy] !== undefined) &&
     interval % MINUTE === 0 &&
-    terms.every((term) => term.match === 'host') &&
+    terms.every((term) => term.match === 'host' && !term.present) &&
     Object.values(others).every((value) => value === undefined || value === false)
   );
 }
@@ -221,31 +231,41 @@ function readsRollup({ filter, groupBy, interval = MINUTE }: StatsQuestion): boo
 const namesHosts = ({ filter }: StatsQuestion): boolean =>
   filter.hostname !== undefined || filter.hostnames !== undefined || (filter.terms ?? []).length > 0;
 
-/** Where hostnames were too many to be counted apart, the records have to be asked for one of them. */
+/** Where hostnames were too many to be counted apart, the records have to be asked for one that is not among them. */
 function rollupTells(connection: Database, question: StatsQuestion, since: number, until: number): boolean {
   if (!hasRollup(connection)) return false;
   if (!namesHosts(question)) return true;
-  const overflow = connection.prepare(
-    'select 1 from rollup where span = ? and start >= ? and start < ? and hostname = ? limit 1',
+  const range = [HOUR, since - (since % HOUR), until] as const;
+  const others = connection
+    .prepare<unknown[], { hostname: string }>(
+      'select distinct hostname from rollup where span = ? and start >= ? and start < ? and hostname in (?, ?)',
+    )
+    .all(...range, OTHERS, OTHER_STRANGERS);
+  if (others.length === 0) return true;
+  if (others.some(({ hostname }) => hostname === OTHERS)) return false;
+  const { sql, values } = hostsOf(question);
+  const known = connection.prepare(
+    `select 1 from rollup where ${['span = ? and start >= ? and start < ?', ...sql].join(' and ')} limit 1`,
   );
-  return overflow.get(HOUR, since - (since % HOUR), until, OVERFLOW) === undefined;
+  return known.get(...range, ...values) !== undefined;
+}
+
+function hostsOf({ filter }: StatsQuestion): { sql: string[]; values: unknown[] } {
+  const { hostname, hostnames, terms } = filter;
+  const conditions = conditionsOf({ hostname, hostnames, terms });
+  return { sql: conditions.map(({ sql }) => sql), values: conditions.flatMap(({ values }) => [...values]) };
 }
 
 function countRollup(connection: Database, counting: Counting, since: number, until: number): void {
-  const { filter, groupBy, interval } = counting.question;
-  const conditions = conditionsOf({
-    hostname: filter.hostname,
-    hostnames: filter.hostnames,
-    terms: filter.terms,
-  });
+  const { groupBy, interval } = counting.question;
+  const { sql, values } = hostsOf(counting.question);
   const slot = interval === undefined ? '0' : `start - start % ${interval}`;
   const statement = connection.prepare<unknown[], Part>(
     `select ${(groupBy && rollupKeys[groupBy]) ?? "''"} as key, ${slot} as slot, class, step, sum(count) as count,
       sum(bytes_in) as bytes_in, sum(bytes_out) as bytes_out
-    from rollup where ${['span = ? and start >= ? and start < ?', ...conditions.map(({ sql }) => sql)].join(' and ')}
+    from rollup where ${['span = ? and start >= ? and start < ?', ...sql].join(' and ')}
     group by 1, 2, 3, 4`,
   );
-  const values = conditions.flatMap((condition) => condition.values);
   for (const [span, from, to] of spansOf(since - (since % MINUTE), until, interval))
     for (const part of statement.iterate(span, from, to, ...values)) counting.add(part);
 }
@@ -278,10 +298,14 @@ function countRecords(
     group by 1, 2, 3, 4`,
   );
   const values = conditions.flatMap((condition) => condition.values);
-  for (let end = until; end > since; end -= FIRST_WINDOW_MS) {
-    if (now() > stop) return end;
-    for (const part of statement.iterate(Math.max(since, end - FIRST_WINDOW_MS), end, ...values))
-      counting.add(part);
+  let span = FIRST_WINDOW_MS;
+  for (let end = until; end > since; ) {
+    const started = now();
+    if (started > stop) return end;
+    const begin = Math.max(since, end - span);
+    for (const part of statement.iterate(begin, end, ...values)) counting.add(part);
+    end = begin;
+    span = nextSpan(span, now() - started);
   }
   return undefined;
 }

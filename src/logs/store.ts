@@ -56,6 +56,12 @@ const SCHEMA = `
   create index records_failed on records (time) where status >= 400;
   pragma user_version = ${SCHEMA_VERSION};`;
 
+/** What an earlier version of this system did not have. */
+const LATER_SCHEMA = `
+  create index records_audit on records (time) where kind = 'audit';
+  ${ROLLUP_SCHEMA}`;
+const MAX_RECORDS_FILLED = 200_000;
+
 const COLUMNS = [...columns, 'detail'];
 const INSERT = `insert into records (${COLUMNS.join(', ')}) values (${COLUMNS.map(() => '?').join(', ')})`;
 
@@ -83,7 +89,8 @@ export interface Swept {
 interface OpenDay {
   connection: Database;
   insert: Statement;
-  rollup: Rollup;
+  /** Undefined in a large file of an earlier version. */
+  rollup: Rollup | undefined;
 }
 
 /** `2026-11-22`: names the file, and sorts as time does. */
@@ -157,7 +164,8 @@ export class LogStore {
     const faults: string[] = [];
     connection.exec('begin immediate');
     try {
-      rollup.add(rows.filter((values) => insertOne(insert, values, faults)));
+      const written = rows.filter((values) => insertOne(insert, values, faults));
+      rollup?.add(written);
       connection.exec('commit');
     } catch (cause) {
       if (connection.inTransaction) connection.exec('rollback');
@@ -185,7 +193,11 @@ export class LogStore {
     const known = this.#open.get(day);
     if (known) return known;
     const connection = openDayFile(this.#directory, day);
-    const opened = { connection, insert: connection.prepare(INSERT), rollup: new Rollup(connection) };
+    const opened = {
+      connection,
+      insert: connection.prepare(INSERT),
+      rollup: hasRollup(connection) ? new Rollup(connection) : undefined,
+    };
     this.#open.set(day, opened);
     for (const other of [...this.#open.keys()].sort().slice(0, -MAX_OPEN_DAYS)) {
       if (other !== day) this.#close(other);
@@ -258,13 +270,19 @@ function createSchema(connection: Database, path: string): void {
   const version = connection.pragma('user_version', { simple: true });
   if (version !== 0 && version !== SCHEMA_VERSION)
     throw new Error(`${path} has log format ${String(version)}, not ${SCHEMA_VERSION}`);
-  if (version === SCHEMA_VERSION && hasRollup(connection)) return;
+  if (version === SCHEMA_VERSION && (hasRollup(connection) || isLarge(connection))) return;
   const create = connection.transaction(() => {
     if (version === 0) connection.exec(SCHEMA);
-    connection.exec(ROLLUP_SCHEMA);
+    connection.exec(LATER_SCHEMA);
     fillRollup(connection);
   });
   create.immediate();
+}
+
+/** Its records would hold up those that come; until the day is over they are counted when somebody asks. */
+function isLarge(connection: Database): boolean {
+  const found = connection.prepare<[], { last: number | null }>('select max(id) as last from records').get();
+  return (found?.last ?? 0) > MAX_RECORDS_FILLED;
 }
 
 /** A record that breaks the schema is a fault of who wrote it, and costs no other record. */

@@ -124,6 +124,7 @@ test('incident 01: what an endpoint asks for is the permission of what it touche
     'certificate-orders': 'certificates',
     'certificate-issuers': 'certificates',
     'log-stats': 'logs',
+    'log-tail': 'logs',
     'request-explanation': 'logs',
     refusals: 'logs',
     changes: 'logs',
