@@ -3,7 +3,10 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { AppError, type ErrorCode } from '../core/errors.ts';
 import type { PortGuards } from './guarded.ts';
+import type { ServiceRecord } from './record.ts';
+import { serviceSettings } from './schema.ts';
 import { IMAGE, setUpServices } from './services.fixture.ts';
+import { specOf } from './spec.ts';
 
 const refusedAs =
   (code: ErrorCode, message = /./) =>
@@ -183,3 +186,35 @@ test('what can not be kept is refused', async () => {
     refusedAs('PRECONDITION_FAILED', /need an engine on this machine/),
   );
 });
+
+test('in a swarm, which publishes to everybody, a guarded port is refused: created, updated and started', async () => {
+  const { call, engine, world, isOpen } = await setUp({
+    policy: {
+      orchestrator: 'swarm',
+      nodes_hardened: true,
+      bind_addresses: ['0.0.0.0'],
+    },
+    ports: { isSwarm: true, guardable: { addresses: ['0.0.0.0'], minPort: 1024 } },
+  });
+  const open = { container_port: 80, host_address: '0.0.0.0', host_port: 18_080 };
+  const refused = refusedAs('PRECONDITION_FAILED', /allow_sources and require_token are not for a swarm/);
+  for (const guardedBy of [{ allow_sources: ['10.0.0.0/8'] }, { require_token: 'services:read' }]) {
+    const ports = [{ ...open, ...guardedBy }];
+    for (const start of [true, false])
+      await assert.rejects(call('create_service', { ...guarded, start, ports }), refused);
+    await call('create_service', { ...guarded, ports: [open] });
+    const before = await world();
+    await assert.rejects(call('update_service', { name: 'blog', ports }), refused);
+    assert.deepEqual(await world(), before);
+    await call('delete_service', { name: 'blog' });
+  }
+  assert.deepEqual(isOpen(), []);
+  const record = { id: 'svc_1', name: 'blog', generation: 1 };
+  const settings = serviceSettings.parse({
+    image: IMAGE,
+    ports: [{ ...open, allow_sources: ['10.0.0.0/8'] }],
+  });
+  const spec = specOf({ ...record, settings } as ServiceRecord, naming, {});
+  await assert.rejects(engine.check(spec), /ports\[0\]\.hostAddress: 127\.0\.0\.1/, 'by the policy too');
+});
+const naming = { installation: 'ohp', adopted: new Set<string>() };
