@@ -151,6 +151,32 @@ test('where the listener can not be opened a creation leaves nothing, and an upd
   assert.deepEqual(isOpen(), []);
 });
 
+test('a start whose listener can not be opened leaves the service stopped, as its record says', async () => {
+  const { call, world, isOpen, state, faults, open } = await setUp();
+  await call('create_service', { ...guarded, start: false });
+  const stopped = { containers: ['blog.1 created'], services: ['blog done 1'] };
+  const seen = async () => {
+    const { containers, services } = await world();
+    return { containers, services };
+  };
+  assert.deepEqual(await seen(), stopped);
+  state.fault = () => inUse(18_080);
+  for (const verb of ['start_service', 'restart_service']) {
+    await assert.rejects(
+      call(verb, { name: 'blog' }),
+      refusedAs('CONFLICT', /used by something else.*stopped/),
+    );
+    assert.deepEqual(await seen(), { ...stopped, containers: ['blog.1 exited'] }, verb);
+  }
+  faults.fails = (_, verb) => verb === 'stop';
+  await assert.rejects(call('start_service', { name: 'blog' }), refusedAs('CONFLICT', /next call or start/));
+  assert.deepEqual(await seen(), { containers: ['blog.1 running'], services: ['blog apply 1'] });
+  state.fault = undefined;
+  await open().resume();
+  assert.deepEqual(await seen(), { ...stopped, containers: ['blog.1 exited'] });
+  assert.deepEqual(isOpen(), []);
+});
+
 test('a number that was given out and turns out to be taken at this process is passed over', async () => {
   const { call, isOpen, state, claims } = await setUp();
   state.fault = ({ ports }) => (ports[0]?.port === 20_000 ? inUse(20_000) : undefined);
