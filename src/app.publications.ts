@@ -44,6 +44,7 @@ export interface PublicationParts {
   readonly issuance: Pick<Issuance, 'cancel'> & { readonly orders: Pick<Issuance['orders'], 'openOfNames'> };
   readonly ordering: Pick<OrderingService, 'prospect' | 'request'>;
   readonly addresses: Pick<ServiceAddresses, 'fault'>;
+  readonly publishing: Publishing;
   readonly listeners: () => readonly {
     readonly name: string;
     readonly at: { readonly address: string; readonly port: number } | undefined;
@@ -70,7 +71,36 @@ async function unlessGone(work: Promise<unknown>): Promise<void> {
   }
 }
 
-const servicesPort = ({ database }: PublicationParts, keeper: ServiceKeeper): ServicesPort => ({
+/** What this process knows of where services of publications can be published. */
+export interface Publishing {
+  /** Where the engine is; undefined: here. */
+  readonly machine: string | undefined;
+  /** Of `services.bind_addresses`. */
+  readonly addresses: readonly string[];
+}
+
+const EVERY_ADDRESS = '0.0.0.0';
+const LOOPBACK = /^(?:127\.|::1$)/;
+
+async function addressFor(
+  { machine, addresses }: Publishing,
+  { engine }: Pick<ServiceKeeper, 'engine'>,
+): Promise<string> {
+  const state = await engine.ping();
+  // It has one answer; whether that is allowed the policy says, which a broker may have.
+  if (state.connected && state.swarm === true) return EVERY_ADDRESS;
+  if (machine === undefined) return '127.0.0.1';
+  const reached = addresses.filter((address) => !LOOPBACK.test(address));
+  const [address] = reached.includes(machine) ? [machine] : reached;
+  if (address !== undefined) return address;
+  throw new AppError(
+    'PRECONDITION_FAILED',
+    `the engine is on another machine, ${machine}: what is published at its loopback is out of reach; list an address of it in services.bind_addresses, such as ${EVERY_ADDRESS}, and let its firewall keep others away`,
+  );
+}
+
+const servicesPort = ({ database, publishing }: PublicationParts, keeper: ServiceKeeper): ServicesPort => ({
+  address: () => addressFor(publishing, keeper),
   async idOf(name) {
     const query = database.read.selectFrom('services').select('id').where('name', '=', name);
     return (await query.executeTakeFirst())?.id;

@@ -24,6 +24,8 @@ export interface ServiceProspect {
 }
 
 export interface ServicesPort {
+  /** Where its port is published, so that the gateway reaches it. @throws AppError PRECONDITION_FAILED when that is nowhere */
+  address(): Promise<string>;
   /** @throws AppError UNAVAILABLE without an engine */
   prospect(name: string, settings: ServiceSettings): Promise<ServiceProspect>;
   fetchImage(image: string, mode: PullMode, caller: Caller): Promise<void>;

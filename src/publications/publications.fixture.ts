@@ -22,6 +22,7 @@ import type { RoutingChange } from '../routes/schema.ts';
 import { ProtectionService } from '../protection/service.ts';
 import { type Proxy, proxySettings } from '../proxies/schema.ts';
 import { ProxyService } from '../proxies/service.ts';
+import { policySchema } from '../services/policy.ts';
 import { admin, eagerClock, setUpServices } from '../services/services.fixture.ts';
 import type { Database } from '../store/database.ts';
 import { createIdempotencyStore } from '../store/idempotency.ts';
@@ -53,10 +54,17 @@ export interface Faults {
   calls: number;
 }
 
-export async function setUpPublications() {
+interface SetUp {
+  policy?: object;
+  /** Where the engine is. */
+  machine?: string;
+  isSwarm?: boolean;
+}
+
+export async function setUpPublications({ policy = {}, machine, isSwarm = false }: SetUp = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'ohp-publications-'));
   const clock = eagerClock();
-  const services = await setUpServices({ clock });
+  const services = await setUpServices({ clock, policy, ports: { isSwarm } });
   const sealer = createSealer(Buffer.alloc(32, 1));
   const base = { database: services.database, sealer, clock, events: createEvents(), log: silentLog };
   const served = new Served();
@@ -73,9 +81,13 @@ export async function setUpPublications() {
       ...(await services.engine.inspectImage(image)),
       exposedPorts: exposed,
     });
-    const keeper = services.open({ inspectImage });
+    const keeper = services.open({
+      inspectImage,
+      ...(isSwarm && { ping: async () => ({ connected: true, version: '1', swarm: true }) }),
+    });
     const failing = failingBy(faults);
-    const ports: PublishingPorts = { ...publishingPorts(nouns.parts, keeper), edge };
+    const publishing = { machine, addresses: policySchema.parse(policy).bind_addresses };
+    const ports: PublishingPorts = { ...publishingPorts({ ...nouns.parts, publishing }, keeper), edge };
     const publications = new PublicationService({
       ...base,
       database: failingChanges(base.database, failing),
@@ -164,7 +176,7 @@ async function openNouns(
     return (await base.database.change({}, (tx, afterCommit) => keep(tx, afterCommit, material))).id;
   };
   const ca = createCa(keepCertificate);
-  const parts: PublicationParts = {
+  const parts: Omit<PublicationParts, 'publishing'> = {
     ...base,
     ...ca,
     proxies,

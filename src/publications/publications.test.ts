@@ -32,6 +32,52 @@ test('a dry run tells what would be fetched, made, ordered and open, and changes
   assert.deepEqual(await world.there(), before);
 });
 
+const swarm = { orchestrator: 'swarm', nodes_hardened: true, bind_addresses: ['0.0.0.0'] };
+
+test('a service is published where the gateway reaches it: in a swarm and on another machine not at loopback, which is told', async () => {
+  const engineElsewhere = { bind_addresses: ['127.0.0.1', '0.0.0.0', '192.0.2.7'] };
+  for (const [how, address] of [
+    [{}, '127.0.0.1'],
+    [{ policy: swarm, isSwarm: true }, '0.0.0.0'],
+    [{ policy: engineElsewhere, machine: 'engine.example.com' }, '0.0.0.0'],
+    [{ policy: engineElsewhere, machine: '192.0.2.7' }, '192.0.2.7'],
+  ] as const) {
+    await using world = await setUpPublications(how);
+    const plan = await world.call('publish_service', { ...blog, dry_run: true });
+    assert.equal(plan.possible, true, JSON.stringify(plan.steps));
+    const isTold = effectOf(plan, 'service')?.effect.includes(
+      `publishes that port at ${address} of the machine`,
+    );
+    assert.equal(isTold, address !== '127.0.0.1');
+    await world.call('publish_service', blog);
+    const { ports } = await world.services.call('get_service', { name: 'blog' });
+    assert.equal(ports[0].host_address, address);
+  }
+});
+
+test('where it can be published at no address that the gateway reaches, a dry run says so and a call begins nothing, whatever is known of its port', async () => {
+  const { port: _, ...portless } = blog;
+  for (const [how, why] of [
+    [
+      { policy: { ...swarm, bind_addresses: ['127.0.0.1'] }, isSwarm: true },
+      /ports\[0\]\.hostAddress: 0\.0\.0\.0; allowed: /,
+    ],
+    [
+      { machine: 'engine.example.com' },
+      /engine is on another machine, engine\.example\.com.*services\.bind_addresses/,
+    ],
+  ] as const)
+    for (const wanted of [blog, portless]) {
+      await using world = await setUpPublications(how);
+      const before = await world.there();
+      const plan = await world.call('publish_service', { ...wanted, dry_run: true });
+      assert.equal(plan.possible, false);
+      assert.match(JSON.stringify(plan.steps), why);
+      await assert.rejects(world.call('publish_service', wanted), /nothing was begun/);
+      assert.deepEqual(await world.there(), before);
+    }
+});
+
 test('all that stands against it is told at once, by a dry run and by a call that begins nothing', async () => {
   await using world = await setUpPublications();
   await world.call('publish_service', { ...blog, protection });
