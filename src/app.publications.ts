@@ -1,9 +1,10 @@
 /** The part of the composition root that gives publications what they ask of the others. */
+import { pause } from './certificates/acme/poll.ts';
 import type { CertificateService } from './certificates/service.ts';
 import type { Issuance } from './certificates/issuance.ts';
 import type { OrderingService } from './certificates/ordering.ts';
 import { hasEnded } from './certificates/cancelling.ts';
-import { type Clock, MINUTE } from './core/clock.ts';
+import { type Clock, MINUTE, SECOND } from './core/clock.ts';
 import { AppError } from './core/errors.ts';
 import { system } from './core/principal.ts';
 import type { Log } from './core/record.ts';
@@ -29,6 +30,7 @@ import type { Database } from './store/database.ts';
 
 /** For the order of a publication, which may take several attempts. */
 const CERTIFICATE_MS = 5 * MINUTE;
+const ASK_AGAIN_MS = SECOND;
 /** For the CA to say whether it has signed what is not wanted any more. */
 const CANCEL_MS = MINUTE;
 
@@ -180,8 +182,14 @@ function certificatesPort({ certificates, ordering, issuance, clock }: Publicati
           .filter((part) => part !== undefined)
           .join(': ');
         if (isRefused) throw new AppError('UPSTREAM_FAILED', `the order ${id} failed: ${words}`);
-        if (clock.now() >= until)
-          throw new AppError('TIMEOUT', `the order ${id} is not done after ${CERTIFICATE_MS} ms: ${words}`);
+        // Asked again before that, it would answer the same at once.
+        const nextAt = next_attempt_at === undefined ? 0 : Date.parse(next_attempt_at);
+        if (clock.now() >= until || nextAt >= until)
+          throw new AppError(
+            'TIMEOUT',
+            `the order ${id} is not done within ${CERTIFICATE_MS} ms${next_attempt_at === undefined ? '' : `, its next attempt is at ${next_attempt_at}`}: ${words}`,
+          );
+        await pause(clock, Math.max(ASK_AGAIN_MS, nextAt - clock.now()), signal);
       }
     },
     async discard(hostname, kept) {

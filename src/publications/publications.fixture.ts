@@ -10,6 +10,7 @@ import { openAuthority } from '../certificates/authority.ts';
 import { openCertificates } from '../certificates/service.ts';
 import { createSealer } from '../config/secrets.ts';
 import { createDispatch } from '../core/dispatch.ts';
+import { toTimestamp } from '../core/collection.ts';
 import { AppError } from '../core/errors.ts';
 import type { Clock } from '../core/clock.ts';
 import { createEvents, type Events } from '../core/events.ts';
@@ -106,6 +107,7 @@ export async function setUpPublications({ policy = {}, machine, isSwarm = false 
     progress,
     call: callerOf(base, { publications: start().publications, progress }),
     there: () => thereOf(base.database, { services, served, nouns, faults }),
+    clock,
     onServed: (listen: (proxy: Proxy) => void) => void served.listeners.push(listen),
     makeProxy: (hostname: string, target_url: string) =>
       nouns.proxies.create({ ...proxySettings.parse({ target_url }), hostname }, { principal: admin }),
@@ -175,7 +177,7 @@ async function openNouns(
     const keep = certificates.keep;
     return (await base.database.change({}, (tx, afterCommit) => keep(tx, afterCommit, material))).id;
   };
-  const ca = createCa(keepCertificate);
+  const ca = createCa(base.clock, keepCertificate);
   const parts: Omit<PublicationParts, 'publishing'> = {
     ...base,
     ...ca,
@@ -273,15 +275,29 @@ function createEdge(served: ReadonlyMap<string, Proxy>) {
 }
 
 /** Gives each hostname that it is asked for a certificate, at once, or keeps its order open. */
-function createCa(keepCertificate: (hostname: string) => Promise<string>) {
+const MAX_REQUESTS = 1000;
+
+function createCa(clock: Clock, keepCertificate: (hostname: string) => Promise<string>) {
   const open: { id: string; document: { names: string[] } }[] = [];
   const ca = {
     open,
     isRefusing: false,
+    /** Until then it says when the next attempt is, and nothing else. */
+    nextAttemptAt: 0,
+    requests: 0,
     ordering: {
       prospect: () => ({ issuer: 'ca' }),
       async request({ names }: { names: readonly string[] }) {
         const order = { id: newId('ord'), document: { names: [...names] } };
+        ca.requests++;
+        if (ca.requests > MAX_REQUESTS) throw new Error('asked without a pause');
+        if (clock.now() < ca.nextAttemptAt)
+          return {
+            id: order.id,
+            state: 'waiting',
+            next_attempt_at: toTimestamp(ca.nextAttemptAt),
+            timeline: [{ event: 'waiting', text: 'the limit of the CA is reached' }],
+          };
         open.push(order);
         const timeline = [{ event: 'failed', text: 'the CA said no', ca_words: 'CAA forbids it' }];
         if (ca.isRefusing) return { id: order.id, state: 'waiting', next_attempt_at: 'later', timeline };

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { MINUTE } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import type { Permission } from '../core/permissions.ts';
 import { admin, blog, HOST, setUpPublications } from './publications.fixture.ts';
@@ -192,6 +193,21 @@ test('a CA that says no undoes it all, and its words and the order are told', as
   );
   const found = await world.there();
   assert.deepEqual([found.orders, found.certificates, found.proxies], [[], [], []]);
+});
+
+test('an order whose next attempt is later is asked for then and not before; one that is too late undoes it all', async () => {
+  await using world = await setUpPublications();
+  world.ca.nextAttemptAt = world.clock.now() + 2 * MINUTE;
+  await world.call('publish_service', blog);
+  assert.equal(world.ca.requests, 2);
+  await world.call('unpublish_service', { name: HOST, delete_volumes: true });
+  world.ca.requests = 0;
+  world.ca.nextAttemptAt = world.clock.now() + 60 * MINUTE;
+  await assert.rejects(
+    world.call('publish_service', blog),
+    failsWith('TIMEOUT', /certificate failed: .*limit of the CA.*undone: proxy, certificate, service/),
+  );
+  assert.equal(world.ca.requests, 1);
 });
 
 test('a service that never answers below 500 is told with its status', async () => {
