@@ -196,12 +196,15 @@ function certificatesPort({ certificates, ordering, issuance, clock }: Publicati
       // One that was being made while its proxy went would stay.
       await certificates.settled();
       for (const { id, document } of await issuance.orders.openOfNames([hostname])) {
-        if (document.names.length !== 1) continue;
+        const isRenewal = kept.length > 0 && document.replaces !== undefined;
+        if (document.names.length !== 1 || isRenewal) continue;
         const ended = await issuance.cancel(id, AbortSignal.timeout(CANCEL_MS));
         if (ended && !hasEnded(ended))
           throw new AppError('CONFLICT', `the CA is asked whether it has signed the order ${id} already`);
       }
-      for (const id of of(hostname).filter((one) => !kept.includes(one)))
+      // Any of these may have come in the place of one that was there before.
+      if (kept.length > 0) return;
+      for (const id of of(hostname))
         await unlessGone(certificates.remove({ id, version: undefined, force: true }, { principal: system }));
     },
   };

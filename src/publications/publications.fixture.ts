@@ -278,7 +278,7 @@ function createEdge(served: ReadonlyMap<string, Proxy>) {
 const MAX_REQUESTS = 1000;
 
 function createCa(clock: Clock, keepCertificate: (hostname: string) => Promise<string>) {
-  const open: { id: string; document: { names: string[] } }[] = [];
+  const open: { id: string; document: { names: string[]; replaces?: string } }[] = [];
   const ca = {
     open,
     isRefusing: false,

@@ -237,6 +237,20 @@ test('what was there before stays: volumes, and certificates for the hostname', 
   assert.deepEqual([found.volumes, found.certificates], [['ohp-blog-data'], [`${HOST} acme`]]);
 });
 
+test('a certificate that came in the place of one from before stays too, and its renewal goes on', async () => {
+  await using world = await setUpPublications();
+  const kept = await world.keepCertificate(HOST);
+  await world.call('publish_service', blog);
+  const renewed = await world.keepCertificate(HOST);
+  await world.certificates.remove({ id: kept, version: undefined, force: true }, { principal: admin });
+  world.ca.open.push({ id: 'ord_renewal', document: { names: [HOST], replaces: renewed } });
+  const told = await world.call('unpublish_service', { name: HOST, dry_run: true });
+  assert.match(effectOf(told, 'certificate')?.effect ?? '', /none was made/);
+  await world.call('unpublish_service', { name: HOST });
+  const found = await world.there();
+  assert.deepEqual([found.certificates, found.orders], [[`${HOST} acme`], [HOST]]);
+});
+
 test('a cancelled call undoes what it did', async () => {
   await using world = await setUpPublications();
   const cancelling = new AbortController();
