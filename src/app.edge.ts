@@ -117,12 +117,16 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
 
 const THIS_MACHINE = /^(?:localhost|127\..*|::1)$/;
 
-/** Asks nobody before a target names a service. */
-function openAddresses(config: Config, base: EdgeParts, stack: AsyncDisposableStack): ServiceAddresses {
-  const { docker, broker } = config;
+/** Where the engine is; undefined: here, as a broker is. */
+export function engineMachine({ docker, broker }: Config): string | undefined {
   const host = docker.host?.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
   const isHere = host === undefined || broker.socket !== undefined || THIS_MACHINE.test(host);
-  const machine = isHere ? undefined : host;
+  return isHere ? undefined : host;
+}
+
+/** Asks nobody before a target names a service. */
+function openAddresses(config: Config, base: EdgeParts, stack: AsyncDisposableStack): ServiceAddresses {
+  const machine = engineMachine(config);
   return stack.use(new ServiceAddresses({ ...base, machine, find: createFinder(base) }));
 }
 

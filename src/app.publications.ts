@@ -1,9 +1,10 @@
 /** The part of the composition root that gives publications what they ask of the others. */
+import { pause } from './certificates/acme/poll.ts';
 import type { CertificateService } from './certificates/service.ts';
 import type { Issuance } from './certificates/issuance.ts';
 import type { OrderingService } from './certificates/ordering.ts';
 import { hasEnded } from './certificates/cancelling.ts';
-import { type Clock, MINUTE } from './core/clock.ts';
+import { type Clock, MINUTE, SECOND } from './core/clock.ts';
 import { AppError } from './core/errors.ts';
 import { system } from './core/principal.ts';
 import type { Log } from './core/record.ts';
@@ -29,6 +30,7 @@ import type { Database } from './store/database.ts';
 
 /** For the order of a publication, which may take several attempts. */
 const CERTIFICATE_MS = 5 * MINUTE;
+const ASK_AGAIN_MS = SECOND;
 /** For the CA to say whether it has signed what is not wanted any more. */
 const CANCEL_MS = MINUTE;
 
@@ -44,6 +46,7 @@ export interface PublicationParts {
   readonly issuance: Pick<Issuance, 'cancel'> & { readonly orders: Pick<Issuance['orders'], 'openOfNames'> };
   readonly ordering: Pick<OrderingService, 'prospect' | 'request'>;
   readonly addresses: Pick<ServiceAddresses, 'fault'>;
+  readonly publishing: Publishing;
   readonly listeners: () => readonly {
     readonly name: string;
     readonly at: { readonly address: string; readonly port: number } | undefined;
@@ -70,7 +73,36 @@ async function unlessGone(work: Promise<unknown>): Promise<void> {
   }
 }
 
-const servicesPort = ({ database }: PublicationParts, keeper: ServiceKeeper): ServicesPort => ({
+/** What this process knows of where services of publications can be published. */
+export interface Publishing {
+  /** Where the engine is; undefined: here. */
+  readonly machine: string | undefined;
+  /** Of `services.bind_addresses`. */
+  readonly addresses: readonly string[];
+}
+
+const EVERY_ADDRESS = '0.0.0.0';
+const LOOPBACK = /^(?:127\.|::1$)/;
+
+async function addressFor(
+  { machine, addresses }: Publishing,
+  { engine }: Pick<ServiceKeeper, 'engine'>,
+): Promise<string> {
+  const state = await engine.ping();
+  // It has one answer; whether that is allowed the policy says, which a broker may have.
+  if (state.connected && state.swarm === true) return EVERY_ADDRESS;
+  if (machine === undefined) return '127.0.0.1';
+  const reached = addresses.filter((address) => !LOOPBACK.test(address));
+  const [address] = reached.includes(machine) ? [machine] : reached;
+  if (address !== undefined) return address;
+  throw new AppError(
+    'PRECONDITION_FAILED',
+    `the engine is on another machine, ${machine}: what is published at its loopback is out of reach; list an address of it in services.bind_addresses, such as ${EVERY_ADDRESS}, and let its firewall keep others away`,
+  );
+}
+
+const servicesPort = ({ database, publishing }: PublicationParts, keeper: ServiceKeeper): ServicesPort => ({
+  address: () => addressFor(publishing, keeper),
   async idOf(name) {
     const query = database.read.selectFrom('services').select('id').where('name', '=', name);
     return (await query.executeTakeFirst())?.id;
@@ -150,20 +182,29 @@ function certificatesPort({ certificates, ordering, issuance, clock }: Publicati
           .filter((part) => part !== undefined)
           .join(': ');
         if (isRefused) throw new AppError('UPSTREAM_FAILED', `the order ${id} failed: ${words}`);
-        if (clock.now() >= until)
-          throw new AppError('TIMEOUT', `the order ${id} is not done after ${CERTIFICATE_MS} ms: ${words}`);
+        // Asked again before that, it would answer the same at once.
+        const nextAt = next_attempt_at === undefined ? 0 : Date.parse(next_attempt_at);
+        if (clock.now() >= until || nextAt >= until)
+          throw new AppError(
+            'TIMEOUT',
+            `the order ${id} is not done within ${CERTIFICATE_MS} ms${next_attempt_at === undefined ? '' : `, its next attempt is at ${next_attempt_at}`}: ${words}`,
+          );
+        await pause(clock, Math.max(ASK_AGAIN_MS, nextAt - clock.now()), signal);
       }
     },
     async discard(hostname, kept) {
       // One that was being made while its proxy went would stay.
       await certificates.settled();
       for (const { id, document } of await issuance.orders.openOfNames([hostname])) {
-        if (document.names.length !== 1) continue;
+        const isRenewal = kept.length > 0 && document.replaces !== undefined;
+        if (document.names.length !== 1 || isRenewal) continue;
         const ended = await issuance.cancel(id, AbortSignal.timeout(CANCEL_MS));
         if (ended && !hasEnded(ended))
           throw new AppError('CONFLICT', `the CA is asked whether it has signed the order ${id} already`);
       }
-      for (const id of of(hostname).filter((one) => !kept.includes(one)))
+      // Any of these may have come in the place of one that was there before.
+      if (kept.length > 0) return;
+      for (const id of of(hostname))
         await unlessGone(certificates.remove({ id, version: undefined, force: true }, { principal: system }));
     },
   };

@@ -19,7 +19,7 @@ import { AlertService } from './alerts/service.ts';
 import { gatewaySettings, logSettings, mcpSettings, webhookOf } from './app.settings.ts';
 import { type CommandOptions, type CommandService, createCommandService } from './admin/run-command.ts';
 import { openConnectors } from './app.connectors.ts';
-import { openEdge } from './app.edge.ts';
+import { engineMachine, openEdge } from './app.edge.ts';
 import { openOAuth } from './app.oauth.ts';
 import { openPublications } from './app.publications.ts';
 import { openProtection } from './app.protection.ts';
@@ -260,7 +260,7 @@ function openServices(
     ordering,
     tokens,
     services: keeper,
-    publications: openPublications(parts, keeper),
+    publications: openPublications({ ...parts, publishing: publishingOf(config) }, keeper),
     logs,
     connectors: openConnectors(config, { ...parts, logs }, stack),
     health: createHealthService({ probes, clock, log, version, startedAt: clock.now() }),
@@ -293,6 +293,11 @@ function openKeeper(
   stack.defer(() => resumed);
   return keeper;
 }
+
+const publishingOf = (config: Config) => ({
+  machine: engineMachine(config),
+  addresses: config.services.bind_addresses,
+});
 
 const portsOf = (
   policy: Config['services'],

@@ -11,6 +11,8 @@ export interface Plan {
   readonly service: string;
   readonly settings: ServiceSettings;
   readonly proxy: Omit<NewProxy, 'target_url'>;
+  /** Where its port is published. */
+  readonly address: string;
   /** Undefined: what the image says is known when it is here. */
   readonly port: number | undefined;
   readonly newVolumes: readonly string[];
@@ -30,7 +32,11 @@ export async function planOf(
   if (input.hostname.startsWith('*.'))
     throw new AppError('INVALID_INPUT', 'hostname: one hostname, not a wildcard; create_proxy serves those');
   const service = nameFor(input);
-  const asked = settingsOf(input, input.port);
+  const address = await addressFor(ports);
+  const asked = settingsOf(
+    input,
+    address instanceof AppError ? undefined : { port: input.port ?? ANY_PORT, address },
+  );
   const found = await ports.services.prospect(service, asked);
   const port = portFor(input, found.imagePorts);
   const proxy = proxyOf(input);
@@ -44,7 +50,9 @@ export async function planOf(
             'CONFLICT',
             `name: there is a service ${service} already, ${found.takenBy}; give another name`,
           )
-        : port instanceof AppError && port,
+        : address instanceof AppError
+          ? address
+          : port instanceof AppError && port,
     },
     { step: 'proxy', why: conflict ?? (await refusalOf(() => ports.proxies.check(proxy, by))) },
     {
@@ -52,11 +60,12 @@ export async function planOf(
       why: await refusalOf(async () => input.protection && ports.protection.check(input.protection)),
     },
   ].flatMap(({ step, why }) => (why instanceof AppError ? [{ step, why }] : []));
-  const effects = effectsOf(input, { service, found, port, certificate });
+  const effects = effectsOf(input, { service, found, port, address, certificate });
   return {
     service,
     settings: asked,
     proxy,
+    address: address instanceof AppError ? '' : address,
     port: port instanceof AppError ? undefined : port,
     newVolumes: found.newVolumes,
     certificate,
@@ -114,10 +123,27 @@ export function portFor(
   );
 }
 
-export const settingsOf = (input: PublishInput, port: number | undefined): ServiceSettings =>
+/** For what the policy says of an image that is not here yet: it asks where a port is published, not which. */
+const ANY_PORT = 80;
+const LOOPBACK = '127.0.0.1';
+
+async function addressFor({ services }: PublishingPorts): Promise<string | AppError> {
+  try {
+    return await services.address();
+  } catch (cause) {
+    if (cause instanceof AppError) return cause;
+    throw cause;
+  }
+}
+
+/** @param at undefined: it can be published nowhere, and all else is asked about */
+export const settingsOf = (
+  input: PublishInput,
+  at: { port: number; address: string } | undefined,
+): ServiceSettings =>
   serviceSettings.parse({
     ...containerInput.parse(input),
-    ports: port === undefined ? [] : portsFor(port),
+    ports: at ? portsFor(at.port, at.address) : [],
   });
 
 /** Disabled: it is enabled when its protection stands and its target answers. */
@@ -134,6 +160,7 @@ interface Found {
   service: string;
   found: ServiceProspect;
   port: number | undefined | AppError;
+  address: string | AppError;
   certificate: CertificateProspect;
 }
 
@@ -169,12 +196,15 @@ function imageEffect({ image, pull }: PublishInput, { imagePorts }: ServiceProsp
     : `fetches ${image} from its registry; it stays, whatever comes of this`;
 }
 
-function serviceEffect({ volumes }: PublishInput, { service, found, port }: Found): string {
+function serviceEffect({ volumes }: PublishInput, { service, found, port, address }: Found): string {
   const at = typeof port === 'number' ? `port ${port}` : 'the port that its image names';
   const named = volumes.flatMap(({ name }) => (name === undefined ? [] : [name]));
   const kept = named.filter((name) => !found.newVolumes.includes(name));
   return [
     `makes the service ${service}, listening inside at ${at}, and waits until it is up`,
+    typeof address === 'string' &&
+      address !== LOOPBACK &&
+      `publishes that port at ${address} of the machine that it runs on, past this proxy: a firewall has to keep others away`,
     found.newVolumes.length > 0 && `makes the volumes ${found.newVolumes.join(', ')}`,
     kept.length > 0 && `mounts ${kept.join(', ')}, which are there and stay`,
   ]

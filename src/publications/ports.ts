@@ -24,6 +24,8 @@ export interface ServiceProspect {
 }
 
 export interface ServicesPort {
+  /** Where its port is published, so that the gateway reaches it. @throws AppError PRECONDITION_FAILED when that is nowhere */
+  address(): Promise<string>;
   /** @throws AppError UNAVAILABLE without an engine */
   prospect(name: string, settings: ServiceSettings): Promise<ServiceProspect>;
   fetchImage(image: string, mode: PullMode, caller: Caller): Promise<void>;
@@ -73,7 +75,10 @@ export interface CertificatesPort {
   of(hostname: string): string[];
   /** Until it is served. @throws AppError UPSTREAM_FAILED with the words of the CA, TIMEOUT */
   obtain(hostname: string, choice: CertificateChoice, caller: Caller): Promise<void>;
-  /** Orders for this hostname alone end, certificates for it go unless they are in `kept` or were imported. */
+  /**
+   * Orders for this hostname alone end, certificates for it go unless they were imported.
+   * @param kept that were there before; where there are some, all certificates stay, and renewals go on
+   */
   discard(hostname: string, kept: readonly string[]): Promise<void>;
 }
 

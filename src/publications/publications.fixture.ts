@@ -10,6 +10,7 @@ import { openAuthority } from '../certificates/authority.ts';
 import { openCertificates } from '../certificates/service.ts';
 import { createSealer } from '../config/secrets.ts';
 import { createDispatch } from '../core/dispatch.ts';
+import { toTimestamp } from '../core/collection.ts';
 import { AppError } from '../core/errors.ts';
 import type { Clock } from '../core/clock.ts';
 import { createEvents, type Events } from '../core/events.ts';
@@ -22,6 +23,7 @@ import type { RoutingChange } from '../routes/schema.ts';
 import { ProtectionService } from '../protection/service.ts';
 import { type Proxy, proxySettings } from '../proxies/schema.ts';
 import { ProxyService } from '../proxies/service.ts';
+import { policySchema } from '../services/policy.ts';
 import { admin, eagerClock, setUpServices } from '../services/services.fixture.ts';
 import type { Database } from '../store/database.ts';
 import { createIdempotencyStore } from '../store/idempotency.ts';
@@ -53,10 +55,17 @@ export interface Faults {
   calls: number;
 }
 
-export async function setUpPublications() {
+interface SetUp {
+  policy?: object;
+  /** Where the engine is. */
+  machine?: string;
+  isSwarm?: boolean;
+}
+
+export async function setUpPublications({ policy = {}, machine, isSwarm = false }: SetUp = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'ohp-publications-'));
   const clock = eagerClock();
-  const services = await setUpServices({ clock });
+  const services = await setUpServices({ clock, policy, ports: { isSwarm } });
   const sealer = createSealer(Buffer.alloc(32, 1));
   const base = { database: services.database, sealer, clock, events: createEvents(), log: silentLog };
   const served = new Served();
@@ -73,9 +82,13 @@ export async function setUpPublications() {
       ...(await services.engine.inspectImage(image)),
       exposedPorts: exposed,
     });
-    const keeper = services.open({ inspectImage });
+    const keeper = services.open({
+      inspectImage,
+      ...(isSwarm && { ping: async () => ({ connected: true, version: '1', swarm: true }) }),
+    });
     const failing = failingBy(faults);
-    const ports: PublishingPorts = { ...publishingPorts(nouns.parts, keeper), edge };
+    const publishing = { machine, addresses: policySchema.parse(policy).bind_addresses };
+    const ports: PublishingPorts = { ...publishingPorts({ ...nouns.parts, publishing }, keeper), edge };
     const publications = new PublicationService({
       ...base,
       database: failingChanges(base.database, failing),
@@ -94,6 +107,7 @@ export async function setUpPublications() {
     progress,
     call: callerOf(base, { publications: start().publications, progress }),
     there: () => thereOf(base.database, { services, served, nouns, faults }),
+    clock,
     onServed: (listen: (proxy: Proxy) => void) => void served.listeners.push(listen),
     makeProxy: (hostname: string, target_url: string) =>
       nouns.proxies.create({ ...proxySettings.parse({ target_url }), hostname }, { principal: admin }),
@@ -163,8 +177,8 @@ async function openNouns(
     const keep = certificates.keep;
     return (await base.database.change({}, (tx, afterCommit) => keep(tx, afterCommit, material))).id;
   };
-  const ca = createCa(keepCertificate);
-  const parts: PublicationParts = {
+  const ca = createCa(base.clock, keepCertificate);
+  const parts: Omit<PublicationParts, 'publishing'> = {
     ...base,
     ...ca,
     proxies,
@@ -261,15 +275,29 @@ function createEdge(served: ReadonlyMap<string, Proxy>) {
 }
 
 /** Gives each hostname that it is asked for a certificate, at once, or keeps its order open. */
-function createCa(keepCertificate: (hostname: string) => Promise<string>) {
-  const open: { id: string; document: { names: string[] } }[] = [];
+const MAX_REQUESTS = 1000;
+
+function createCa(clock: Clock, keepCertificate: (hostname: string) => Promise<string>) {
+  const open: { id: string; document: { names: string[]; replaces?: string } }[] = [];
   const ca = {
     open,
     isRefusing: false,
+    /** Until then it says when the next attempt is, and nothing else. */
+    nextAttemptAt: 0,
+    requests: 0,
     ordering: {
       prospect: () => ({ issuer: 'ca' }),
       async request({ names }: { names: readonly string[] }) {
         const order = { id: newId('ord'), document: { names: [...names] } };
+        ca.requests++;
+        if (ca.requests > MAX_REQUESTS) throw new Error('asked without a pause');
+        if (clock.now() < ca.nextAttemptAt)
+          return {
+            id: order.id,
+            state: 'waiting',
+            next_attempt_at: toTimestamp(ca.nextAttemptAt),
+            timeline: [{ event: 'waiting', text: 'the limit of the CA is reached' }],
+          };
         open.push(order);
         const timeline = [{ event: 'failed', text: 'the CA said no', ca_words: 'CAA forbids it' }];
         if (ca.isRefusing) return { id: order.id, state: 'waiting', next_attempt_at: 'later', timeline };

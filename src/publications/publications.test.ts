@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { MINUTE } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import type { Permission } from '../core/permissions.ts';
 import { admin, blog, HOST, setUpPublications } from './publications.fixture.ts';
@@ -30,6 +31,52 @@ test('a dry run tells what would be fetched, made, ordered and open, and changes
   assert.match(effectOf(plan, 'protection')?.effect ?? '', /open to anyone/);
   assert.match(effectOf(plan, 'certificate')?.effect ?? '', /orders one from ca/);
   assert.deepEqual(await world.there(), before);
+});
+
+const swarm = { orchestrator: 'swarm', nodes_hardened: true, bind_addresses: ['0.0.0.0'] };
+
+test('a service is published where the gateway reaches it: in a swarm and on another machine not at loopback, which is told', async () => {
+  const engineElsewhere = { bind_addresses: ['127.0.0.1', '0.0.0.0', '192.0.2.7'] };
+  for (const [how, address] of [
+    [{}, '127.0.0.1'],
+    [{ policy: swarm, isSwarm: true }, '0.0.0.0'],
+    [{ policy: engineElsewhere, machine: 'engine.example.com' }, '0.0.0.0'],
+    [{ policy: engineElsewhere, machine: '192.0.2.7' }, '192.0.2.7'],
+  ] as const) {
+    await using world = await setUpPublications(how);
+    const plan = await world.call('publish_service', { ...blog, dry_run: true });
+    assert.equal(plan.possible, true, JSON.stringify(plan.steps));
+    const isTold = effectOf(plan, 'service')?.effect.includes(
+      `publishes that port at ${address} of the machine`,
+    );
+    assert.equal(isTold, address !== '127.0.0.1');
+    await world.call('publish_service', blog);
+    const { ports } = await world.services.call('get_service', { name: 'blog' });
+    assert.equal(ports[0].host_address, address);
+  }
+});
+
+test('where it can be published at no address that the gateway reaches, a dry run says so and a call begins nothing, whatever is known of its port', async () => {
+  const { port: _, ...portless } = blog;
+  for (const [how, why] of [
+    [
+      { policy: { ...swarm, bind_addresses: ['127.0.0.1'] }, isSwarm: true },
+      /ports\[0\]\.hostAddress: 0\.0\.0\.0; allowed: /,
+    ],
+    [
+      { machine: 'engine.example.com' },
+      /engine is on another machine, engine\.example\.com.*services\.bind_addresses/,
+    ],
+  ] as const)
+    for (const wanted of [blog, portless]) {
+      await using world = await setUpPublications(how);
+      const before = await world.there();
+      const plan = await world.call('publish_service', { ...wanted, dry_run: true });
+      assert.equal(plan.possible, false);
+      assert.match(JSON.stringify(plan.steps), why);
+      await assert.rejects(world.call('publish_service', wanted), /nothing was begun/);
+      assert.deepEqual(await world.there(), before);
+    }
 });
 
 test('all that stands against it is told at once, by a dry run and by a call that begins nothing', async () => {
@@ -148,6 +195,21 @@ test('a CA that says no undoes it all, and its words and the order are told', as
   assert.deepEqual([found.orders, found.certificates, found.proxies], [[], [], []]);
 });
 
+test('an order whose next attempt is later is asked for then and not before; one that is too late undoes it all', async () => {
+  await using world = await setUpPublications();
+  world.ca.nextAttemptAt = world.clock.now() + 2 * MINUTE;
+  await world.call('publish_service', blog);
+  assert.equal(world.ca.requests, 2);
+  await world.call('unpublish_service', { name: HOST, delete_volumes: true });
+  world.ca.requests = 0;
+  world.ca.nextAttemptAt = world.clock.now() + 60 * MINUTE;
+  await assert.rejects(
+    world.call('publish_service', blog),
+    failsWith('TIMEOUT', /certificate failed: .*limit of the CA.*undone: proxy, certificate, service/),
+  );
+  assert.equal(world.ca.requests, 1);
+});
+
 test('a service that never answers below 500 is told with its status', async () => {
   await using world = await setUpPublications();
   world.edge.status = 503;
@@ -173,6 +235,20 @@ test('what was there before stays: volumes, and certificates for the hostname', 
   await world.call('unpublish_service', { name: HOST, delete_volumes: true });
   const found = await world.there();
   assert.deepEqual([found.volumes, found.certificates], [['ohp-blog-data'], [`${HOST} acme`]]);
+});
+
+test('a certificate that came in the place of one from before stays too, and its renewal goes on', async () => {
+  await using world = await setUpPublications();
+  const kept = await world.keepCertificate(HOST);
+  await world.call('publish_service', blog);
+  const renewed = await world.keepCertificate(HOST);
+  await world.certificates.remove({ id: kept, version: undefined, force: true }, { principal: admin });
+  world.ca.open.push({ id: 'ord_renewal', document: { names: [HOST], replaces: renewed } });
+  const told = await world.call('unpublish_service', { name: HOST, dry_run: true });
+  assert.match(effectOf(told, 'certificate')?.effect ?? '', /none was made/);
+  await world.call('unpublish_service', { name: HOST });
+  const found = await world.there();
+  assert.deepEqual([found.certificates, found.orders], [[`${HOST} acme`], [HOST]]);
 });
 
 test('a cancelled call undoes what it did', async () => {

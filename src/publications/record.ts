@@ -20,7 +20,7 @@ const documentSchema = z.strictObject({
   proxy_id: z.string(),
   /** That were not there before it. */
   made_volumes: z.array(z.string()),
-  /** Certificates for this hostname alone that were there before it: they stay. */
+  /** Certificates for this hostname alone that were there before it: where there are some, all stay. */
   certificates_before: z.array(z.string()),
   keep_service: z.boolean(),
   delete_volumes: z.boolean(),

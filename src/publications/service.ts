@@ -233,7 +233,7 @@ export class PublicationService {
     const { proxies, certificates } = this.#parts.ports;
     const found = await proxies.idOf(hostname);
     const isOurs = found === proxy_id;
-    const ids = certificates.of(hostname).filter((id) => !certificates_before.includes(id));
+    const ids = certificates_before.length > 0 ? [] : certificates.of(hostname);
     const isNone = (found !== undefined && !isOurs) || ids.length === 0;
     return [
       {

@@ -39,7 +39,7 @@ export async function carryOut(work: Work): Promise<PlannedStep[]> {
   const wanted = {
     id: work.record.service_id,
     name: plan.service,
-    settings: settingsOf(input, port),
+    settings: settingsOf(input, { port, address: plan.address }),
     healthyWithinMs: input.healthy_within_ms,
   };
   await ports.services.create(wanted, caller);

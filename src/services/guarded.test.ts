@@ -3,7 +3,10 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { AppError, type ErrorCode } from '../core/errors.ts';
 import type { PortGuards } from './guarded.ts';
+import type { ServiceRecord } from './record.ts';
+import { serviceSettings } from './schema.ts';
 import { IMAGE, setUpServices } from './services.fixture.ts';
+import { specOf } from './spec.ts';
 
 const refusedAs =
   (code: ErrorCode, message = /./) =>
@@ -148,6 +151,32 @@ test('where the listener can not be opened a creation leaves nothing, and an upd
   assert.deepEqual(isOpen(), []);
 });
 
+test('a start whose listener can not be opened leaves the service stopped, as its record says', async () => {
+  const { call, world, isOpen, state, faults, open } = await setUp();
+  await call('create_service', { ...guarded, start: false });
+  const stopped = { containers: ['blog.1 created'], services: ['blog done 1'] };
+  const seen = async () => {
+    const { containers, services } = await world();
+    return { containers, services };
+  };
+  assert.deepEqual(await seen(), stopped);
+  state.fault = () => inUse(18_080);
+  for (const verb of ['start_service', 'restart_service']) {
+    await assert.rejects(
+      call(verb, { name: 'blog' }),
+      refusedAs('CONFLICT', /used by something else.*stopped/),
+    );
+    assert.deepEqual(await seen(), { ...stopped, containers: ['blog.1 exited'] }, verb);
+  }
+  faults.fails = (_, verb) => verb === 'stop';
+  await assert.rejects(call('start_service', { name: 'blog' }), refusedAs('CONFLICT', /next call or start/));
+  assert.deepEqual(await seen(), { containers: ['blog.1 running'], services: ['blog apply 1'] });
+  state.fault = undefined;
+  await open().resume();
+  assert.deepEqual(await seen(), { ...stopped, containers: ['blog.1 exited'] });
+  assert.deepEqual(isOpen(), []);
+});
+
 test('a number that was given out and turns out to be taken at this process is passed over', async () => {
   const { call, isOpen, state, claims } = await setUp();
   state.fault = ({ ports }) => (ports[0]?.port === 20_000 ? inUse(20_000) : undefined);
@@ -183,3 +212,35 @@ test('what can not be kept is refused', async () => {
     refusedAs('PRECONDITION_FAILED', /need an engine on this machine/),
   );
 });
+
+test('in a swarm, which publishes to everybody, a guarded port is refused: created, updated and started', async () => {
+  const { call, engine, world, isOpen } = await setUp({
+    policy: {
+      orchestrator: 'swarm',
+      nodes_hardened: true,
+      bind_addresses: ['0.0.0.0'],
+    },
+    ports: { isSwarm: true, guardable: { addresses: ['0.0.0.0'], minPort: 1024 } },
+  });
+  const open = { container_port: 80, host_address: '0.0.0.0', host_port: 18_080 };
+  const refused = refusedAs('PRECONDITION_FAILED', /allow_sources and require_token are not for a swarm/);
+  for (const guardedBy of [{ allow_sources: ['10.0.0.0/8'] }, { require_token: 'services:read' }]) {
+    const ports = [{ ...open, ...guardedBy }];
+    for (const start of [true, false])
+      await assert.rejects(call('create_service', { ...guarded, start, ports }), refused);
+    await call('create_service', { ...guarded, ports: [open] });
+    const before = await world();
+    await assert.rejects(call('update_service', { name: 'blog', ports }), refused);
+    assert.deepEqual(await world(), before);
+    await call('delete_service', { name: 'blog' });
+  }
+  assert.deepEqual(isOpen(), []);
+  const record = { id: 'svc_1', name: 'blog', generation: 1 };
+  const settings = serviceSettings.parse({
+    image: IMAGE,
+    ports: [{ ...open, allow_sources: ['10.0.0.0/8'] }],
+  });
+  const spec = specOf({ ...record, settings } as ServiceRecord, naming, {});
+  await assert.rejects(engine.check(spec), /ports\[0\]\.hostAddress: 127\.0\.0\.1/, 'by the policy too');
+});
+const naming = { installation: 'ohp', adopted: new Set<string>() };

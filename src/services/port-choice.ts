@@ -52,6 +52,7 @@ export async function withPorts<Result>(
   settings: KeptSettings,
   work: (settings: KeptSettings) => Promise<Result>,
 ): Promise<Result> {
+  refuseGuards(choosing.ports, settings.ports);
   if (choosing.ports.isSwarm === true) return work(settings);
   const taken = new Set<number>();
   for (;;) {
@@ -76,7 +77,6 @@ async function numbered(
   const kept = wanted.map((port) => withNumbersOf(left, port));
   refuseTwice(kept);
   refuseOwn(parts, kept);
-  refuseGuards(parts, kept);
   const given: number[] = [];
   if (kept.every(isNumbered)) return { ports: kept, given };
   const used = new Set(await claimedIn(db, parts.range));
@@ -172,8 +172,13 @@ function refuseOwn({ own }: PortParts, ports: readonly KeptPort[]): void {
     );
 }
 
-function refuseGuards({ guardable }: PortParts, ports: readonly KeptPort[]): void {
+function refuseGuards({ guardable, isSwarm }: PortParts, ports: readonly KeptPort[]): void {
   for (const port of ports.filter(isGuarded)) {
+    if (isSwarm === true)
+      throw new AppError(
+        'PRECONDITION_FAILED',
+        'ports: allow_sources and require_token are not for a swarm (services.orchestrator), which publishes at all addresses of its nodes',
+      );
     if (!guardable)
       throw new AppError(
         'PRECONDITION_FAILED',

@@ -1,4 +1,5 @@
 /** What a creation would find and do, without changing anything. Called by the service of this folder only. */
+import { z } from 'zod';
 import { toTimestamp } from '../core/collection.ts';
 import { AppError } from '../core/errors.ts';
 import type { ContainerSpec } from './engine.ts';
@@ -46,8 +47,8 @@ async function faultOf(
     await parts.engine.check(await specToBe(parts, name, { settings, newVolumes }));
     return undefined;
   } catch (cause) {
-    if (cause instanceof AppError && FAULTS.has(cause.code)) return cause.message;
-    throw cause;
+    if (!(cause instanceof AppError && FAULTS.has(cause.code))) throw cause;
+    return isOfNetworksToBe(cause, settings) ? undefined : cause.message;
   }
 }
 
@@ -79,6 +80,14 @@ async function specToBe(
     networks: spec.networks?.filter((network) => there.has(network)),
     mounts: spec.mounts?.filter((mount) => mount.kind !== 'volume' || !made.has(mount.name)),
   };
+}
+
+const refusalSchema = z.object({ faults: z.array(z.object({ where: z.string() })) });
+
+/** A swarm asks for a network; those of the service are made before it. */
+function isOfNetworksToBe({ details }: AppError, { networks }: ServiceSettings): boolean {
+  const { faults = [] } = refusalSchema.safeParse(details).data ?? {};
+  return networks.length > 0 && faults.length > 0 && faults.every(({ where }) => where === 'networks');
 }
 
 /** Against the settings, or a secret that is not there. */

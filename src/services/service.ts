@@ -357,7 +357,8 @@ async function run(
     await openGuards(parts.guards, started);
   } catch (cause) {
     // It is as it was, as far as that can be told; what could not be started is not tried again behind anybody's back.
-    await mark(parts, record, nothingLeft);
+    if (record.desired === 'running') await mark(parts, record, nothingLeft);
+    else throw await undone(parts, await mark(parts, record, { pending: 'apply' }), cause, 'it is stopped');
     throw cause;
   }
   return shown(parts, await mark(parts, started, nothingLeft), principal);

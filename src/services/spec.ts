@@ -1,6 +1,6 @@
 /** What is asked of the engine for a service. What is made there carries the service's id, by which it is found again. */
 import type { Container, ContainerSpec } from './engine.ts';
-import { INNER_ADDRESS } from './guarded.ts';
+import { INNER_ADDRESS, isGuarded } from './guarded.ts';
 import type { ServiceRecord } from './record.ts';
 import type { KeptPort, ServiceSettings } from './schema.ts';
 
@@ -82,11 +82,12 @@ function scaleOf({ replicas, placement, rolling_update: update }: ServiceSetting
   };
 }
 
+/** A guarded one never anywhere else, with a number or without: a policy or an engine that can't do that refuses it. */
 function publishedAt(port: KeptPort): NonNullable<ContainerSpec['ports']>[number] {
-  const { container_port: containerPort, protocol, inner_port } = port;
-  return inner_port === undefined
-    ? { containerPort, protocol, hostAddress: port.host_address, hostPort: port.host_port }
-    : { containerPort, protocol, hostAddress: INNER_ADDRESS, hostPort: inner_port };
+  const { container_port: containerPort, protocol, inner_port = 0 } = port;
+  return isGuarded(port)
+    ? { containerPort, protocol, hostAddress: INNER_ADDRESS, hostPort: inner_port }
+    : { containerPort, protocol, hostAddress: port.host_address, hostPort: port.host_port };
 }
 
 function mountOf(

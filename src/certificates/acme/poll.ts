@@ -48,7 +48,8 @@ export function pollWait(retryAfterMs: number | undefined, asked: number): numbe
   return Math.min(Math.max(retryAfterMs, MIN_POLL_MS), MAX_POLL_MS);
 }
 
-async function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+/** @throws the reason of the signal when it ends it */
+export async function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
   signal.throwIfAborted();
   const { promise, resolve } = Promise.withResolvers<void>();
   const timer = clock.after(ms, resolve);
