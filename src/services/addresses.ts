@@ -19,6 +19,8 @@ export const addressLimits = {
   /** Until the engine is asked again, twice as long each time. */
   againMs: 100,
   longestAgainMs: SECOND,
+  /** Events that can be had for so long are not refused; until then they are asked for less and less often. */
+  steadyMs: 2 * SECOND,
   /** In case an event was lost. */
   everyMs: MINUTE,
   /** Whoever waits for an answer of the engine waits no longer. */
@@ -79,8 +81,10 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
     | undefined;
   /** Runs while the engine is not heard of. */
   #lost: Timer | undefined;
+  #isToldLost = false;
   #again: Timer | undefined;
-  #failures = 0;
+  /** One after the other, of the looks and of the events: an engine may answer and refuse its events. */
+  readonly #failures = { looks: 0, events: 0 };
   #isClosed = false;
 
   constructor(options: AddressesOptions) {
@@ -184,12 +188,14 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
       }
       this.#startFollowing();
       await this.#ask(contained, doubts);
-      this.#heard();
+      this.#lost?.cancel();
+      this.#lost = undefined;
+      this.#heard('looks');
     } catch (cause) {
       this.#doubts.all ||= doubts.all;
       for (const id of doubts.ids) this.#doubts.ids.add(id);
       this.#lose(cause);
-      this.#again ??= this.#options.clock.after(this.#backOff(), () => {
+      this.#again ??= this.#options.clock.after(this.#backOff('looks'), () => {
         this.#again = undefined;
         void this.#look();
       });
@@ -260,14 +266,17 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
   async #followEngine(signal: AbortSignal): Promise<void> {
     const { engine, clock } = this.#options;
     while (!signal.aborted) {
+      const steady = clock.after(addressLimits.steadyMs, () => this.#heard('events'));
       try {
         for await (const event of engine.events({ since: clock.now(), signal })) this.#seen(event);
         if (!signal.aborted) this.#lose(new Error('its events ended'));
       } catch (cause) {
         if (!signal.aborted) this.#lose(cause);
+      } finally {
+        steady.cancel();
       }
       if (signal.aborted) return;
-      await pause(clock, this.#backOff(), signal);
+      await pause(clock, this.#backOff('events'), signal);
       if (!signal.aborted) this.#lookAtAll();
     }
   }
@@ -284,11 +293,10 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
     if (isBegin || isOneOfSeveral) void this.#look();
   }
 
-  #heard(): void {
-    this.#failures = 0;
-    if (!this.#lost) return;
-    this.#lost.cancel();
-    this.#lost = undefined;
+  #heard(what: 'looks' | 'events'): void {
+    this.#failures[what] = 0;
+    if (!this.#isToldLost || this.#failures.looks + this.#failures.events > 0) return;
+    this.#isToldLost = false;
     this.#tell('info', 'the container engine answers again; services are where it says');
   }
 
@@ -297,16 +305,17 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
     const why = `the container engine does not answer: ${cleanText(messageOf(cause))}`;
     const contained = () => [...this.#entries.values()].filter(isContainer);
     for (const entry of contained()) if (!entry.found) forget(entry, why);
-    if (this.#lost) return;
-    this.#lost = this.#options.clock.after(addressLimits.keepMs, () => {
+    this.#lost ??= this.#options.clock.after(addressLimits.keepMs, () => {
       for (const entry of contained()) forget(entry, why);
     });
+    if (this.#isToldLost) return;
+    this.#isToldLost = true;
     this.#tell('warn', `${why}; after ${addressLimits.keepMs} ms nothing is sent to services until it does`);
   }
 
-  #backOff(): number {
+  #backOff(what: 'looks' | 'events'): number {
     const { againMs, longestAgainMs } = addressLimits;
-    return Math.min(longestAgainMs, againMs * 2 ** this.#failures++);
+    return Math.min(longestAgainMs, againMs * 2 ** this.#failures[what]++);
   }
 
   #within(work: Promise<void>): Promise<void> {
