@@ -248,6 +248,31 @@ test('an engine that answers and refuses its events is asked for them less and l
   );
 });
 
+test('what was prepared for a change that never came is let go, and of many ports the first make room', async (t) => {
+  const { addresses, clock, world, run } = await setUp(t);
+  await run('blog');
+  const ports = Array.from({ length: addressLimits.places + 1 }, (_, index) => 8000 + index);
+  for (const port of ports) assert.equal(await addresses.fault({ name: 'blog', port }), undefined);
+  const isKnown = (port: number) => addresses.placeOf({ name: 'blog', port }).stay !== undefined;
+  assert.deepEqual(
+    ports.filter((port) => !isKnown(port)),
+    [8000],
+  );
+  assert.equal(world.streams, 1);
+  clock.advance(addressLimits.preparedMs / 2);
+  await addresses.fault(target);
+  clock.advance(addressLimits.preparedMs - 1);
+  assert.ok(isKnown(target.port));
+  clock.advance(1);
+  assert.ok(!isKnown(target.port));
+  await eventually(async () => (world.streams === 0 ? true : undefined), 'nobody listens any more');
+  addresses.follow([target]);
+  await addresses.settled();
+  await addresses.fault({ name: 'blog', port: 8001 });
+  clock.advance(addressLimits.preparedMs);
+  assert.ok(isKnown(target.port) && !isKnown(8001));
+});
+
 test('where a port is published comes before where the container is; at another machine only what others reach', () => {
   const networks = [{ name: 'own', address: '10.0.0.2', address6: 'fd00::2', aliases: [] }];
   const at = (hostAddress: string, hostPort = 32_768, protocol = 'tcp') => ({

@@ -27,6 +27,8 @@ export const addressLimits = {
   waitMs: 2 * SECOND,
   /** Before what was prepared for a change is let go. */
   preparedMs: MINUTE,
+  /** Ports of a service, before those that nothing leads to make room. */
+  places: 32,
   /** Containers that are asked about at a time. */
   atOnce: 8,
 } as const;
@@ -73,6 +75,10 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
   readonly #options: AddressesOptions;
   /** By name of the service. */
   readonly #entries = new Map<string, Entry>();
+  /** Keys of the targets that are led to. */
+  #wanted: ReadonlySet<string> = new Set();
+  /** Runs while something is prepared. */
+  #prepared: Timer | undefined;
   #doubts: Doubts = { all: true, ids: new Set() };
   #current: Promise<void> = Promise.resolve();
   #next: Promise<void> | undefined;
@@ -96,13 +102,8 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
   }
 
   follow(targets: readonly ServiceTarget[]): void {
-    const wanted = new Set(targets.map(keyOf));
-    const now = this.#options.clock.now();
-    for (const [name, { places, preparedUntil }] of this.#entries) {
-      if (preparedUntil > now) continue;
-      for (const port of places.keys()) if (!wanted.has(keyOf({ name, port }))) places.delete(port);
-      if (places.size === 0) this.#entries.delete(name);
-    }
+    this.#wanted = new Set(targets.map(keyOf));
+    this.#prune();
     const unknown = targets.filter((target) => this.#add(target));
     if (unknown.length > 0) void this.#look();
     else if (this.#entries.size === 0) void this.#unfollow();
@@ -115,7 +116,7 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
     if (fault !== undefined) return fault;
     const isUnknown = this.#add(target);
     const entry = this.#entries.get(target.name);
-    if (entry) entry.preparedUntil = this.#options.clock.now() + addressLimits.preparedMs;
+    if (entry) this.#prepare(entry);
     if (isUnknown) await this.#within(this.#known());
     return undefined;
   }
@@ -138,6 +139,7 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
     this.#isClosed = true;
     this.#again?.cancel();
     this.#lost?.cancel();
+    this.#prepared?.cancel();
     await Promise.all([this.#unfollow(), this.#current]);
   }
 
@@ -148,9 +150,42 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
     const entry = known ?? newEntry(name);
     this.#entries.set(name, entry);
     if (entry.places.has(port)) return false;
+    this.#makeRoom(entry);
     entry.places.set(port, new LedPlace(target, this.#options.machine));
     if (known && !known.isStale) lead(entry, notRunning(name));
     return !known;
+  }
+
+  #prepare(entry: Entry): void {
+    const { clock } = this.#options;
+    entry.preparedUntil = clock.now() + addressLimits.preparedMs;
+    if (!this.#isClosed) this.#prepared ??= clock.after(addressLimits.preparedMs, () => this.#letGo());
+  }
+
+  /** What was prepared and never came. */
+  #letGo(): void {
+    this.#prepared = undefined;
+    this.#prune();
+    if (this.#entries.size === 0) void this.#unfollow();
+    const until = Math.max(...[...this.#entries.values()].map(({ preparedUntil }) => preparedUntil));
+    const { clock } = this.#options;
+    const leftMs = until - clock.now();
+    if (leftMs > 0) this.#prepared = clock.after(leftMs, () => this.#letGo());
+  }
+
+  #prune(): void {
+    const now = this.#options.clock.now();
+    for (const [name, { places, preparedUntil }] of this.#entries) {
+      if (preparedUntil > now) continue;
+      for (const port of places.keys()) if (!this.#wanted.has(keyOf({ name, port }))) places.delete(port);
+      if (places.size === 0) this.#entries.delete(name);
+    }
+  }
+
+  #makeRoom({ name, places }: Entry): void {
+    if (places.size < addressLimits.places) return;
+    const surplus = [...places.keys()].find((port) => !this.#wanted.has(keyOf({ name, port })));
+    if (surplus !== undefined) places.delete(surplus);
   }
 
   /** Looks again where something happened in the middle of the look. */
