@@ -8,6 +8,7 @@ import { gatewaySettings } from './app.settings.ts';
 import { describeClientTrust, requireClientTrust } from './certificates/client-trust.ts';
 import { openTicketKeys } from './certificates/ticket-keys.ts';
 import type { Config } from './config/config.ts';
+import { engineMachine } from './config/docker.ts';
 import type { Clock } from './core/clock.ts';
 import type { Events } from './core/events.ts';
 import type { Authenticate, ExchangeHandler } from './core/exchange.ts';
@@ -115,14 +116,9 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
   };
 }
 
-const THIS_MACHINE = /^(?:localhost|127\..*|::1)$/;
-
 /** Asks nobody before a target names a service. */
 function openAddresses(config: Config, base: EdgeParts, stack: AsyncDisposableStack): ServiceAddresses {
-  const { docker, broker } = config;
-  const host = docker.host?.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
-  const isHere = host === undefined || broker.socket !== undefined || THIS_MACHINE.test(host);
-  const machine = isHere ? undefined : host;
+  const machine = engineMachine(config);
   return stack.use(new ServiceAddresses({ ...base, machine, find: createFinder(base) }));
 }
 
