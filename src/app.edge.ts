@@ -8,6 +8,7 @@ import { gatewaySettings } from './app.settings.ts';
 import { describeClientTrust, requireClientTrust } from './certificates/client-trust.ts';
 import { openTicketKeys } from './certificates/ticket-keys.ts';
 import type { Config } from './config/config.ts';
+import { engineMachine } from './config/docker.ts';
 import type { Clock } from './core/clock.ts';
 import type { Events } from './core/events.ts';
 import type { Authenticate, ExchangeHandler } from './core/exchange.ts';
@@ -113,15 +114,6 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
       return { ...bound, proxies: loaded.length };
     },
   };
-}
-
-const THIS_MACHINE = /^(?:localhost|127\..*|::1)$/;
-
-/** Where the engine is; undefined: here, as a broker is. */
-export function engineMachine({ docker, broker }: Config): string | undefined {
-  const host = docker.host?.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
-  const isHere = host === undefined || broker.socket !== undefined || THIS_MACHINE.test(host);
-  return isHere ? undefined : host;
 }
 
 /** Asks nobody before a target names a service. */

@@ -19,12 +19,13 @@ import { AlertService } from './alerts/service.ts';
 import { gatewaySettings, logSettings, mcpSettings, webhookOf } from './app.settings.ts';
 import { type CommandOptions, type CommandService, createCommandService } from './admin/run-command.ts';
 import { openConnectors } from './app.connectors.ts';
-import { engineMachine, openEdge } from './app.edge.ts';
+import { openEdge } from './app.edge.ts';
 import { openOAuth } from './app.oauth.ts';
 import { openPublications } from './app.publications.ts';
 import { openProtection } from './app.protection.ts';
 import type { StartFacts } from './banner.ts';
 import type { Config } from './config/config.ts';
+import { engineMachine } from './config/docker.ts';
 import { createSealer, deriveKey, loadMasterKey } from './config/secrets.ts';
 import { createOutbound } from './outbound.ts';
 import { type Clock, HOUR, systemClock } from './core/clock.ts';
@@ -275,17 +276,17 @@ function openServices(
 }
 
 function openKeeper(
-  { services, docker }: Config,
+  config: Config,
   parts: Base & Pick<Edge, 'addresses' | 'gateway'>,
   stack: AsyncDisposableStack,
 ): ServiceKeeper {
-  const { installation, adopt_networks, adopt_volumes } = services;
+  const { installation, adopt_networks, adopt_volumes } = config.services;
   const naming = { installation, adopted: new Set([...adopt_networks, ...adopt_volumes]) };
   const keeper = createServiceKeeper({
     ...parts,
     naming,
     guards: parts.gateway.guardedPorts,
-    ports: portsOf(services, docker, parts),
+    ports: portsOf(config, parts),
     changed: (name) => parts.addresses.changed(name),
     urlFault: (url) => targetFault(url, parts.gateway.own()),
   });
@@ -299,19 +300,18 @@ const publishingOf = (config: Config) => ({
   addresses: config.services.bind_addresses,
 });
 
-const portsOf = (
-  policy: Config['services'],
-  { host }: Config['docker'],
-  { gateway }: Pick<Edge, 'gateway'>,
-): PortParts => ({
-  range: portRangeOf(policy),
-  isSwarm: policy.orchestrator === 'swarm',
-  own: () => gateway.own(),
-  ...(host === undefined && {
-    probe: isPortFree,
-    guardable: { addresses: policy.bind_addresses, minPort: policy.min_port },
-  }),
-});
+function portsOf(config: Config, { gateway }: Pick<Edge, 'gateway'>): PortParts {
+  const policy = config.services;
+  return {
+    range: portRangeOf(policy),
+    isSwarm: policy.orchestrator === 'swarm',
+    own: () => gateway.own(),
+    ...(engineMachine(config) === undefined && {
+      probe: isPortFree,
+      guardable: { addresses: policy.bind_addresses, minPort: policy.min_port },
+    }),
+  };
+}
 
 function openCommands(
   { commands }: Config,

@@ -122,3 +122,8 @@ test('every permission that can be granted is needed for something', () => {
   const unused = permissions.filter((permission) => !needed.has(permission));
   assert.deepEqual(unused, []);
 });
+
+test('a command of the settings is granted by its own name only, whatever the name', () => {
+  assert.deepEqual([...expandPermissions(['commands:run:write'])], ['commands:run:write']);
+  assert.deepEqual([...expandPermissions(['routes:write'])], ['routes:write', 'routes:read']);
+});

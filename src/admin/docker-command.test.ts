@@ -1,9 +1,10 @@
 /** `docker …` over the real operations of services, with an engine in memory behind the policy. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
-import { systemClock } from '../core/clock.ts';
+import { ManualClock, systemClock } from '../core/clock.ts';
 import { createDispatch } from '../core/dispatch.ts';
 import { AppError, type ErrorCode } from '../core/errors.ts';
 import { bundles, expandPermissions, type Permission } from '../core/permissions.ts';
@@ -11,7 +12,7 @@ import { silentLog } from '../core/record.ts';
 import { admin, blog, IMAGE, setUpServices } from '../services/services.fixture.ts';
 import { type CommandMode, createCommandService, listCommands, runCommand } from './run-command.ts';
 
-async function setUp({ mode = 'allow-list' as CommandMode, maxOutputBytes = 64_000 } = {}) {
+async function setUp({ mode = 'allow-list' as CommandMode, maxOutputBytes = 64_000, reached = '' } = {}) {
   const kit = await setUpServices();
   const called: string[] = [];
   const commands = createCommandService({
@@ -46,6 +47,7 @@ async function setUp({ mode = 'allow-list' as CommandMode, maxOutputBytes = 64_0
       traceId: '0'.repeat(32),
       surface: 'internal',
       clientAddress: undefined,
+      ...(reached && { reaches: (name: string) => name === reached }),
     });
   const docker = async (args: string, permissions?: Permission[]) =>
     String((await ask(runCommand, { command: `docker ${args}` }, permissions)).stdout);
@@ -140,6 +142,50 @@ test('incident row 20: everything else of docker is refused in every mode, with 
     await assert.rejects(docker('pull evil/image:1'), refusedAs('INVALID_INPUT', /services\.images|allowed/));
     assert.deepEqual(called, ['pull_image'], 'nothing was asked for what is refused');
   }
+});
+
+test('on a connection that was narrowed, docker asks only the operations that it reaches', async () => {
+  const { call, docker, called } = await setUp({ reached: 'list_services' });
+  await call('create_service', blog);
+  assert.match(await docker('ps'), /blog/);
+  await assert.rejects(docker('stop blog'), refusedAs('FORBIDDEN', /asks stop_service.*toolsets/));
+  assert.deepEqual(called, ['list_services']);
+});
+
+test('docker is ended by the time limit of commands and by the end of the process, and counts as one of them', async () => {
+  const clock = new ManualClock();
+  let begun = 0;
+  const commands = createCommandService({
+    mode: 'allow-list',
+    async operate(_name, _input, { signal }) {
+      begun++;
+      await once(signal, 'abort');
+      throw new AppError('CANCELLED', 'cancelled');
+    },
+    clock,
+    log: silentLog,
+    timeoutMs: 1000,
+    maxOutputBytes: 64_000,
+    scratchDir: join(tmpdir(), 'never-made'),
+  });
+  const docker = () =>
+    commands.run(commands.prepare({ command: 'docker stop blog' }, admin), {
+      principal: admin,
+      signal: new AbortController().signal,
+      traceId: '0'.repeat(32),
+      surface: 'internal',
+      clientAddress: undefined,
+      audit: () => {},
+    });
+  const running = [docker(), docker(), docker(), docker()];
+  await assert.rejects(docker(), refusedAs('RATE_LIMITED'));
+  assert.equal(begun, running.length);
+  clock.advance(1000);
+  for (const { ended, exitCode } of await Promise.all(running))
+    assert.deepEqual([ended, exitCode], ['timeout', null]);
+  const last = assert.rejects(docker(), refusedAs('CANCELLED'));
+  await commands[Symbol.asyncDispose]();
+  await last;
 });
 
 test('what is longer than the output may be is cut and counted, and list_commands names docker', async () => {

@@ -28,7 +28,7 @@ import { findProgram, prepareScratch, type ProgramResult, runProgram } from './r
 
 /** Characters of the name of a parameter. */
 const MAX_KEY = 63;
-/** Programs that may run at once, whoever started them. */
+/** Commands that may run at once, whoever started them. */
 const MAX_RUNNING = 4;
 
 export type CommandMode = 'off' | 'allow-list' | 'any';
@@ -125,10 +125,11 @@ export function createCommandService(options: CommandOptions): CommandService {
     isAsked: (command) => named(command)?.confirm ?? (mode === 'any' && !/^docker(?: |$)/.test(command)),
     async run(command, context) {
       const [program, ...args] = command.argv;
-      if (program === DOCKER) return docker(options, args, context);
       if (running.size >= MAX_RUNNING)
         throw new AppError('RATE_LIMITED', `${MAX_RUNNING} commands are running; wait until one has ended`);
-      const run = start(command, context).finally(() => running.delete(run));
+      const begun =
+        program === DOCKER ? docker(options, args, { ...context, closing }) : start(command, context);
+      const run = begun.finally(() => running.delete(run));
       running.add(run);
       return run;
     },
@@ -139,24 +140,51 @@ export function createCommandService(options: CommandOptions): CommandService {
   };
 }
 
+/** The time limit reaches an operation as the end of its caller does: what it has begun it may finish. */
 async function docker(
-  { clock, maxOutputBytes, operate }: CommandOptions,
+  { clock, timeoutMs, maxOutputBytes, operate }: CommandOptions,
   args: readonly string[],
-  context: OperationContext,
+  { closing, ...context }: OperationContext & { closing: AbortController },
 ): Promise<ProgramResult> {
   const started = clock.now();
-  const text = await runDocker(args, (name, input) => operate(name, input, context));
-  const bytes = Buffer.from(cleanLines(text, text.length));
-  return {
-    exitCode: 0,
-    signal: null,
-    ended: undefined,
-    stdout: new StringDecoder().write(bytes.subarray(0, maxOutputBytes)),
-    stderr: '',
-    truncated: bytes.length > maxOutputBytes,
-    outputBytes: bytes.length,
-    durationMs: Math.max(0, clock.now() - started),
+  const late = new AbortController();
+  const timer = clock.after(timeoutMs, () => late.abort());
+  const signal = AbortSignal.any([context.signal, closing.signal, late.signal]);
+  const ended = (text: string, isLate = false): ProgramResult => {
+    const bytes = Buffer.from(cleanLines(text, text.length));
+    return {
+      exitCode: isLate ? null : 0,
+      signal: null,
+      ended: isLate ? 'timeout' : undefined,
+      stdout: new StringDecoder().write(bytes.subarray(0, maxOutputBytes)),
+      stderr: '',
+      truncated: bytes.length > maxOutputBytes,
+      outputBytes: bytes.length,
+      durationMs: Math.max(0, clock.now() - started),
+    };
   };
+  try {
+    const text = await runDocker(args, async (name, input) => {
+      requireReached(name, context);
+      return operate(name, input, { ...context, signal });
+    });
+    return ended(text);
+  } catch (cause) {
+    if (late.signal.aborted && cause instanceof AppError && cause.code === 'CANCELLED')
+      return ended('', true);
+    throw cause;
+  } finally {
+    timer.cancel();
+  }
+}
+
+/** What a connection was narrowed to holds for what is asked by another spelling. */
+function requireReached(operation: string, { reaches }: OperationContext): void {
+  if (reaches?.(operation) === false)
+    throw new AppError(
+      'FORBIDDEN',
+      `command: it asks ${operation}, which this connection does not reach: it was narrowed by toolsets or read_only`,
+    );
 }
 
 /** The same whether there is one of that name or not. */

@@ -60,3 +60,21 @@ export const brokerSchema = z
       ),
   })
   .prefault({});
+
+const THIS_MACHINE = /^(?:localhost|127\..*|::1)$/;
+
+/**
+ * Where the engine is, when that is not this machine: it has other ports, and its loopback is out of reach. A broker is on
+ * this machine, and has an engine of its own.
+ */
+export function engineMachine({
+  docker,
+  broker,
+}: {
+  docker: { host?: string | undefined };
+  broker: { socket?: string | undefined };
+}): string | undefined {
+  if (docker.host === undefined || broker.socket !== undefined) return undefined;
+  const host = docker.host.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
+  return THIS_MACHINE.test(host) ? undefined : host;
+}

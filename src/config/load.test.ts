@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { engineMachine } from './docker.ts';
 import { loadConfig } from './load.ts';
 import { ConfigError } from './problem.ts';
 
@@ -402,4 +403,15 @@ test('a whsec_ secret of the webhook that is no base64 of 24 to 64 bytes is refu
   }
   const [problem = ''] = await problemsOf({ OHP_CONFIG: 'o.yaml' }, alerts(good, 'ftp://canary@example.com'));
   assert.match(problem, /^alerts\.webhook_url .*found a value that is not shown/);
+});
+
+test('an engine is on another machine when its host is no loopback address and no broker is asked', () => {
+  const machineOf = (host?: string, socket?: string) =>
+    engineMachine({ docker: { host }, broker: { socket } });
+  assert.equal(machineOf(), undefined);
+  for (const here of ['localhost:2376', '127.0.0.1:2376', '127.1.2.3:2376', '[::1]:2376'])
+    assert.equal(machineOf(here), undefined, here);
+  assert.equal(machineOf('engine.example.internal:2376'), 'engine.example.internal');
+  assert.equal(machineOf('[2001:db8::1]:2376'), '2001:db8::1');
+  assert.equal(machineOf('engine.example.internal:2376', '/run/broker.sock'), undefined);
 });

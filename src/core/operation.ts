@@ -110,6 +110,8 @@ export interface OperationContext {
    * surfaces where typing the command is the confirmation.
    */
   readonly confirm?: ((question: ConfirmationQuestion) => Promise<void>) | undefined;
+  /** Whether the connection reaches the operation of that name. Absent where none was narrowed. */
+  readonly reaches?: ((operation: string) => boolean) | undefined;
   /** Set by `dispatch`: the store writes the result in the same transaction as the change. */
   readonly idempotency?: IdempotencyTicket | undefined;
   /** Set by `dispatch`: adds facts to the audit record of this call. Never secrets. */

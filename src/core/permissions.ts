@@ -68,7 +68,8 @@ export const DEFAULT_SCOPE: Bundle = 'viewer';
 export const bundleNames = Object.keys(bundles) as [Bundle, ...Bundle[]];
 
 const known: ReadonlySet<string> = new Set(permissions);
-export const isPermission = (text: string): text is Permission => known.has(text) || COMMAND.test(text);
+const isListed = (text: string): text is (typeof permissions)[number] => known.has(text);
+export const isPermission = (text: string): text is Permission => isListed(text) || COMMAND.test(text);
 
 /** Whether who holds these has it: by itself, or as part of one, as `commands:run` has every command of the settings. */
 export function holds(held: ReadonlySet<Permission>, permission: Permission): boolean {
@@ -90,7 +91,8 @@ export function expandPermissions(granted: readonly Permission[]): ReadonlySet<P
   const all = new Set<Permission>(granted);
   for (const permission of granted) {
     const read = permission.replace(/:write$/, ':read');
-    if (isPermission(read)) all.add(read);
+    // A command may be called `write`; another may be called `read`.
+    if (isListed(read)) all.add(read);
   }
   return all;
 }

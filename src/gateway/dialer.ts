@@ -53,6 +53,8 @@ export class TargetAway extends Error {
   override readonly name = 'TargetAway';
 }
 
+const AWAY = 'the service is there no more';
+
 /** Nobody listens there at this moment, or the name could not be asked for: it may be different in a moment. */
 const passing: ReadonlySet<string> = new Set(['ECONNREFUSED', 'EAI_AGAIN']);
 
@@ -101,17 +103,25 @@ export class Dialer {
   }
 
   #attempt(options: buildConnector.Options, attempt: Attempt): void {
-    if (this.#target.stay?.isOver === true) {
-      attempt.callback(new TargetAway('the service is there no more'), null);
+    if (this.#isOver()) {
+      attempt.callback(new TargetAway(AWAY), null);
       return;
     }
     this.#connect(options, (...[error, socket]) => {
       if (error) this.#failed(error, options, attempt);
-      else {
+      else if (this.#isOver()) {
+        // It may have gone before somebody else answered there.
+        socket.destroy();
+        attempt.callback(new TargetAway(AWAY), null);
+      } else {
         this.#isAway = false;
         attempt.callback(null, socket);
       }
     });
+  }
+
+  #isOver(): boolean {
+    return this.#target.stay?.isOver === true;
   }
 
   #failed(error: Error, options: buildConnector.Options, attempt: Attempt): void {

@@ -1,5 +1,7 @@
 /** Targets that name services: requests go where the service is now, and nowhere else. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import test from 'node:test';
 import { ManualClock } from '../core/clock.ts';
 import { loadBalancing } from '../proxies/load-balancing.ts';
@@ -86,6 +88,29 @@ test('no new connection is made to where a service is no more', async () => {
   }, 'the end of the waiting');
   assert.ok((await waiting) instanceof TargetAway);
   assert.ok((await dial()) instanceof TargetAway);
+});
+
+test('a connection that was made after the service had gone is not used', async (t) => {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  const stay = { url: `http://127.0.0.1:${port}`, host: 'blog', key: '1', isOver: false };
+  const proxy = proxyOf(app, 'service://blog:80');
+  const dialer = new Dialer(targetOf(new URL(stay.url), { proxy, isOneOfSeveral: false, stay }), {
+    clock: new ManualClock(),
+    own: () => [],
+  });
+  const accepted = once(server, 'connection');
+  const { promise, resolve } = Promise.withResolvers<unknown>();
+  dialer.dial({ hostname: '127.0.0.1', protocol: 'http:', port: String(port), host: '' }, (...[error]) =>
+    resolve(error),
+  );
+  stay.isOver = true;
+  assert.ok((await promise) instanceof TargetAway);
+  const [socket] = (await accepted) as [Socket];
+  socket.on('error', () => {}).resume();
+  await once(socket, 'close');
 });
 
 test('one of several targets that is nowhere is passed over, and back with its first address', async (t) => {

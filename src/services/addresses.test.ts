@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { ManualClock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
-import { silentLog } from '../core/record.ts';
+import type { LogRecord } from '../core/record.ts';
 import type { Stay } from '../proxies/target-url.ts';
 import { eventually } from '../../test/support/eventually.ts';
 import { addressLimits, ServiceAddresses } from './addresses.ts';
@@ -18,7 +18,9 @@ const target = { name: 'blog', port: 8080 };
 /** An engine in memory whose stream of events can be cut, and that can be away. */
 async function setUp(t: test.TestContext, options: { machine?: string } = {}) {
   const clock = new ManualClock();
-  const world = { isAway: false, cut: () => {}, calls: [] as string[], streams: 0 };
+  const world = { isAway: false, isDeaf: false, cut: () => {}, calls: [] as string[], streams: 0, opened: 0 };
+  const records: LogRecord[] = [];
+  const log = { enabled: () => true, write: (record: LogRecord) => void records.push(record) };
   const held = { inspect: Promise.resolve() };
   const driver = createMemoryEngine({
     clock,
@@ -41,6 +43,8 @@ async function setUp(t: test.TestContext, options: { machine?: string } = {}) {
       return found;
     },
     async *events({ since, signal }: { since?: number; signal?: AbortSignal } = {}) {
+      world.opened++;
+      if (world.isDeaf) throw new AppError('RATE_LIMITED', 'there are 64 streams already');
       const cut = new AbortController();
       world.cut = () => cut.abort();
       world.streams++;
@@ -54,7 +58,7 @@ async function setUp(t: test.TestContext, options: { machine?: string } = {}) {
   };
   const kept = new Map<string, Led>();
   const find = async (name: string) => kept.get(name);
-  const addresses = new ServiceAddresses({ engine, find, clock, log: silentLog, ...options });
+  const addresses = new ServiceAddresses({ engine, find, clock, log, ...options });
   t.after(() => addresses[Symbol.asyncDispose]());
   const run = async (
     name: string,
@@ -77,7 +81,7 @@ async function setUp(t: test.TestContext, options: { machine?: string } = {}) {
   const place = () => addresses.placeOf(target);
   const arrives = (other?: Stay) =>
     eventually(async () => (place().stay !== other ? place().stay : undefined), 'another stay');
-  return { addresses, clock, world, held, engine, driver, kept, run, place, arrives };
+  return { addresses, clock, world, held, engine, driver, kept, run, place, arrives, records };
 }
 
 test('no engine is asked while nothing leads to a container', async (t) => {
@@ -213,6 +217,60 @@ test('an engine that is away is believed for a time only, asked again more and m
   }, 'the engine is back');
   assert.equal((await back).url, known?.url);
   assert.equal(await arrives(undefined), place().stay);
+});
+
+test('an engine that answers and refuses its events is asked for them less and less often, and that is told once', async (t) => {
+  const { addresses, clock, world, run, place, records } = await setUp(t);
+  await run('blog');
+  world.isDeaf = true;
+  addresses.follow([target]);
+  await addresses.settled();
+  const known = place().stay;
+  const pass = async (ms: number) => {
+    for (let passed = 0; passed < ms; passed += 50) {
+      clock.advance(50);
+      await addresses.settled();
+    }
+  };
+  await pass(20_000);
+  assert.equal(place().stay, known);
+  assert.ok(known && !known.isOver);
+  assert.ok(world.opened > 10 && world.opened < 30, String(world.opened));
+  assert.deepEqual(
+    records.map(({ level }) => level),
+    ['warn'],
+  );
+  world.isDeaf = false;
+  await pass(addressLimits.longestAgainMs + addressLimits.steadyMs + 100);
+  assert.deepEqual(
+    records.map(({ level }) => level),
+    ['warn', 'info'],
+  );
+});
+
+test('what was prepared for a change that never came is let go, and of many ports the first make room', async (t) => {
+  const { addresses, clock, world, run } = await setUp(t);
+  await run('blog');
+  const ports = Array.from({ length: addressLimits.places + 1 }, (_, index) => 8000 + index);
+  for (const port of ports) assert.equal(await addresses.fault({ name: 'blog', port }), undefined);
+  const isKnown = (port: number) => addresses.placeOf({ name: 'blog', port }).stay !== undefined;
+  assert.deepEqual(
+    ports.filter((port) => !isKnown(port)),
+    [8000],
+  );
+  assert.equal(world.streams, 1);
+  clock.advance(addressLimits.preparedMs / 2);
+  await addresses.fault(target);
+  clock.advance(addressLimits.preparedMs - 1);
+  assert.ok(isKnown(target.port));
+  clock.advance(1);
+  assert.ok(!isKnown(target.port));
+  await eventually(async () => (world.streams === 0 ? true : undefined), 'nobody listens any more');
+  addresses.follow([target]);
+  await addresses.settled();
+  await addresses.fault({ name: 'blog', port: 8001 });
+  clock.advance(addressLimits.preparedMs);
+  assert.ok(isKnown(target.port) && !isKnown(8001));
 });
 
 test('where a port is published comes before where the container is; at another machine only what others reach', () => {

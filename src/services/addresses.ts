@@ -19,12 +19,16 @@ export const addressLimits = {
   /** Until the engine is asked again, twice as long each time. */
   againMs: 100,
   longestAgainMs: SECOND,
+  /** Events that can be had for so long are not refused; until then they are asked for less and less often. */
+  steadyMs: 2 * SECOND,
   /** In case an event was lost. */
   everyMs: MINUTE,
   /** Whoever waits for an answer of the engine waits no longer. */
   waitMs: 2 * SECOND,
   /** Before what was prepared for a change is let go. */
   preparedMs: MINUTE,
+  /** Ports of a service, before those that nothing leads to make room. */
+  places: 32,
   /** Containers that are asked about at a time. */
   atOnce: 8,
 } as const;
@@ -71,6 +75,10 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
   readonly #options: AddressesOptions;
   /** By name of the service. */
   readonly #entries = new Map<string, Entry>();
+  /** Keys of the targets that are led to. */
+  #wanted: ReadonlySet<string> = new Set();
+  /** Runs while something is prepared. */
+  #prepared: Timer | undefined;
   #doubts: Doubts = { all: true, ids: new Set() };
   #current: Promise<void> = Promise.resolve();
   #next: Promise<void> | undefined;
@@ -79,8 +87,10 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
     | undefined;
   /** Runs while the engine is not heard of. */
   #lost: Timer | undefined;
+  #isToldLost = false;
   #again: Timer | undefined;
-  #failures = 0;
+  /** One after the other, of the looks and of the events: an engine may answer and refuse its events. */
+  readonly #failures = { looks: 0, events: 0 };
   #isClosed = false;
 
   constructor(options: AddressesOptions) {
@@ -92,13 +102,8 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
   }
 
   follow(targets: readonly ServiceTarget[]): void {
-    const wanted = new Set(targets.map(keyOf));
-    const now = this.#options.clock.now();
-    for (const [name, { places, preparedUntil }] of this.#entries) {
-      if (preparedUntil > now) continue;
-      for (const port of places.keys()) if (!wanted.has(keyOf({ name, port }))) places.delete(port);
-      if (places.size === 0) this.#entries.delete(name);
-    }
+    this.#wanted = new Set(targets.map(keyOf));
+    this.#prune();
     const unknown = targets.filter((target) => this.#add(target));
     if (unknown.length > 0) void this.#look();
     else if (this.#entries.size === 0) void this.#unfollow();
@@ -111,7 +116,7 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
     if (fault !== undefined) return fault;
     const isUnknown = this.#add(target);
     const entry = this.#entries.get(target.name);
-    if (entry) entry.preparedUntil = this.#options.clock.now() + addressLimits.preparedMs;
+    if (entry) this.#prepare(entry);
     if (isUnknown) await this.#within(this.#known());
     return undefined;
   }
@@ -134,6 +139,7 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
     this.#isClosed = true;
     this.#again?.cancel();
     this.#lost?.cancel();
+    this.#prepared?.cancel();
     await Promise.all([this.#unfollow(), this.#current]);
   }
 
@@ -144,9 +150,42 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
     const entry = known ?? newEntry(name);
     this.#entries.set(name, entry);
     if (entry.places.has(port)) return false;
+    this.#makeRoom(entry);
     entry.places.set(port, new LedPlace(target, this.#options.machine));
     if (known && !known.isStale) lead(entry, notRunning(name));
     return !known;
+  }
+
+  #prepare(entry: Entry): void {
+    const { clock } = this.#options;
+    entry.preparedUntil = clock.now() + addressLimits.preparedMs;
+    if (!this.#isClosed) this.#prepared ??= clock.after(addressLimits.preparedMs, () => this.#letGo());
+  }
+
+  /** What was prepared and never came. */
+  #letGo(): void {
+    this.#prepared = undefined;
+    this.#prune();
+    if (this.#entries.size === 0) void this.#unfollow();
+    const until = Math.max(...[...this.#entries.values()].map(({ preparedUntil }) => preparedUntil));
+    const { clock } = this.#options;
+    const leftMs = until - clock.now();
+    if (leftMs > 0) this.#prepared = clock.after(leftMs, () => this.#letGo());
+  }
+
+  #prune(): void {
+    const now = this.#options.clock.now();
+    for (const [name, { places, preparedUntil }] of this.#entries) {
+      if (preparedUntil > now) continue;
+      for (const port of places.keys()) if (!this.#wanted.has(keyOf({ name, port }))) places.delete(port);
+      if (places.size === 0) this.#entries.delete(name);
+    }
+  }
+
+  #makeRoom({ name, places }: Entry): void {
+    if (places.size < addressLimits.places) return;
+    const surplus = [...places.keys()].find((port) => !this.#wanted.has(keyOf({ name, port })));
+    if (surplus !== undefined) places.delete(surplus);
   }
 
   /** Looks again where something happened in the middle of the look. */
@@ -184,12 +223,14 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
       }
       this.#startFollowing();
       await this.#ask(contained, doubts);
-      this.#heard();
+      this.#lost?.cancel();
+      this.#lost = undefined;
+      this.#heard('looks');
     } catch (cause) {
       this.#doubts.all ||= doubts.all;
       for (const id of doubts.ids) this.#doubts.ids.add(id);
       this.#lose(cause);
-      this.#again ??= this.#options.clock.after(this.#backOff(), () => {
+      this.#again ??= this.#options.clock.after(this.#backOff('looks'), () => {
         this.#again = undefined;
         void this.#look();
       });
@@ -260,14 +301,17 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
   async #followEngine(signal: AbortSignal): Promise<void> {
     const { engine, clock } = this.#options;
     while (!signal.aborted) {
+      const steady = clock.after(addressLimits.steadyMs, () => this.#heard('events'));
       try {
         for await (const event of engine.events({ since: clock.now(), signal })) this.#seen(event);
         if (!signal.aborted) this.#lose(new Error('its events ended'));
       } catch (cause) {
         if (!signal.aborted) this.#lose(cause);
+      } finally {
+        steady.cancel();
       }
       if (signal.aborted) return;
-      await pause(clock, this.#backOff(), signal);
+      await pause(clock, this.#backOff('events'), signal);
       if (!signal.aborted) this.#lookAtAll();
     }
   }
@@ -284,11 +328,10 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
     if (isBegin || isOneOfSeveral) void this.#look();
   }
 
-  #heard(): void {
-    this.#failures = 0;
-    if (!this.#lost) return;
-    this.#lost.cancel();
-    this.#lost = undefined;
+  #heard(what: 'looks' | 'events'): void {
+    this.#failures[what] = 0;
+    if (!this.#isToldLost || this.#failures.looks + this.#failures.events > 0) return;
+    this.#isToldLost = false;
     this.#tell('info', 'the container engine answers again; services are where it says');
   }
 
@@ -297,16 +340,17 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
     const why = `the container engine does not answer: ${cleanText(messageOf(cause))}`;
     const contained = () => [...this.#entries.values()].filter(isContainer);
     for (const entry of contained()) if (!entry.found) forget(entry, why);
-    if (this.#lost) return;
-    this.#lost = this.#options.clock.after(addressLimits.keepMs, () => {
+    this.#lost ??= this.#options.clock.after(addressLimits.keepMs, () => {
       for (const entry of contained()) forget(entry, why);
     });
+    if (this.#isToldLost) return;
+    this.#isToldLost = true;
     this.#tell('warn', `${why}; after ${addressLimits.keepMs} ms nothing is sent to services until it does`);
   }
 
-  #backOff(): number {
+  #backOff(what: 'looks' | 'events'): number {
     const { againMs, longestAgainMs } = addressLimits;
-    return Math.min(longestAgainMs, againMs * 2 ** this.#failures++);
+    return Math.min(longestAgainMs, againMs * 2 ** this.#failures[what]++);
   }
 
   #within(work: Promise<void>): Promise<void> {

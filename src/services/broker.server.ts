@@ -18,6 +18,8 @@ import { bytesOf } from './wire.ts';
 const MAX_BODY_BYTES = 1_048_576;
 const MAX_CONNECTIONS = 256;
 const MAX_STREAMS = 64;
+/** Beside the others: by them it is known where services are. */
+const MAX_EVENT_STREAMS = 8;
 const HEAD_TIMEOUT_MS = 5 * SECOND;
 const REQUEST_TIMEOUT_MS = 15 * SECOND;
 /** A stop waits for a container as long as it may take. */
@@ -79,7 +81,7 @@ async function makeRoom(path: string): Promise<void> {
 }
 
 function createBroker(options: BrokerOptions, closing: AbortSignal): Server {
-  const state = { streams: 0 };
+  const state = { streams: 0, events: 0 };
   const server = createServer(
     {
       maxHeaderSize: MAX_HEADER_BYTES,
@@ -101,7 +103,7 @@ function createBroker(options: BrokerOptions, closing: AbortSignal): Server {
 
 interface Scope extends BrokerOptions {
   closing: AbortSignal;
-  state: { streams: number };
+  state: { streams: number; events: number };
 }
 
 async function answer(request: IncomingMessage, response: ServerResponse, scope: Scope): Promise<void> {
@@ -116,7 +118,11 @@ async function answer(request: IncomingMessage, response: ServerResponse, scope:
   }
   // The table has a verb for each of the port, whose arguments are those that were just checked.
   const call = scope.engine[name] as (...args: unknown[]) => unknown;
-  if (verb.isStream) return stream(response, scope, (signal) => call(...withSignal(given.data, signal)));
+  if (verb.isStream)
+    return stream(response, scope, {
+      kind: name === 'events' ? 'events' : 'streams',
+      open: (signal) => call(...withSignal(given.data, signal)),
+    });
   try {
     const found = (await call(...given.data)) ?? null;
     tell(scope, name, given.data, 'OK');
@@ -158,11 +164,11 @@ function withSignal([first, second]: unknown[], signal: AbortSignal): unknown[] 
 async function stream(
   response: ServerResponse,
   { state, closing }: Scope,
-  open: (signal: AbortSignal) => unknown,
+  { kind, open }: { kind: 'streams' | 'events'; open: (signal: AbortSignal) => unknown },
 ): Promise<void> {
-  if (state.streams >= MAX_STREAMS)
-    throw new AppError('RATE_LIMITED', `there are ${MAX_STREAMS} streams already`);
-  state.streams++;
+  const most = kind === 'events' ? MAX_EVENT_STREAMS : MAX_STREAMS;
+  if (state[kind] >= most) throw new AppError('RATE_LIMITED', `there are ${most} streams already`);
+  state[kind]++;
   const gone = new AbortController();
   const leave = () => gone.abort();
   response.once('close', leave);
@@ -179,7 +185,7 @@ async function stream(
   } catch (cause) {
     await write({ fault: faultOf(cause) });
   } finally {
-    state.streams--;
+    state[kind]--;
     closing.removeEventListener('abort', leave);
     response.end();
   }

@@ -209,6 +209,21 @@ test('who leaves a stream ends it at the engine too', async (t) => {
   await ended.promise;
 });
 
+test('who follows logs takes no room from the events', async (t) => {
+  const { engine } = await started(t);
+  const { id } = await engine.create({ name: 'web', image: IMAGE, command: ['echo here; sleep'] });
+  await engine.start(id);
+  const stop = new AbortController();
+  const follow = () => engine.logs(id, { follow: true, signal: stop.signal })[Symbol.asyncIterator]();
+  const followed = Array.from({ length: 64 }, follow);
+  for (const logs of followed) assert.equal((await logs.next()).done, false);
+  await assert.rejects(follow().next(), refusedAs('RATE_LIMITED', /64 streams/));
+  const event = engine.events({ since: 0, signal: stop.signal })[Symbol.asyncIterator]().next();
+  await engine.restart(id);
+  assert.equal((await event).done, false);
+  stop.abort();
+});
+
 test('changes are told with their target and outcome, reads are not', async (t) => {
   const { engine, records } = await started(t);
   await engine.create({ name: 'web', image: IMAGE, environment: { TOKEN: 'canary' } });

@@ -53,6 +53,7 @@ async function localEngine(settings: EngineSettings, parts: EngineParts): Promis
   return guard(await driverOf(policy, { target, registryAuth: createRegistryAuth(policy), ...parts }), {
     policy,
     sockets: [docker.socket, ...further],
+    // Folders are looked at in this machine's own tree: at a loopback address a tunnel may lead to another's.
     local: 'socket' in target,
   });
 }

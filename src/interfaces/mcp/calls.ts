@@ -116,7 +116,7 @@ function denialOf(
   return Refusal.of(error, { 'www-authenticate': exchange.gate.challenge(scopes) });
 }
 
-function contextOf({ principal, exchange, facts }: Scope, options: CallOptions): CallContext {
+function contextOf({ principal, exchange, facts, view }: Scope, options: CallOptions): CallContext {
   return {
     principal,
     signal: options.signal,
@@ -126,5 +126,6 @@ function contextOf({ principal, exchange, facts }: Scope, options: CallOptions):
     client: facts.client,
     progress: options.progress,
     confirm: options.confirm,
+    reaches: (name) => view.operations.has(name),
   };
 }
