@@ -118,12 +118,14 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
 const THIS_MACHINE = /^(?:localhost|127\..*|::1)$/;
 
 /** Asks nobody before a target names a service. */
-function openAddresses(config: Config, base: EdgeParts, stack: AsyncDisposableStack): ServiceAddresses {
-  const { docker, broker } = config;
+const openAddresses = (config: Config, base: EdgeParts, stack: AsyncDisposableStack): ServiceAddresses =>
+  stack.use(new ServiceAddresses({ ...base, machine: machineOf(config), find: createFinder(base) }));
+
+/** Where the engine is, when that is not this machine. */
+export function machineOf({ docker, broker }: Pick<Config, 'docker' | 'broker'>): string | undefined {
   const host = docker.host?.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
   const isHere = host === undefined || broker.socket !== undefined || THIS_MACHINE.test(host);
-  const machine = isHere ? undefined : host;
-  return stack.use(new ServiceAddresses({ ...base, machine, find: createFinder(base) }));
+  return isHere ? undefined : host;
 }
 
 const portsOf = (config: Config, bound: Awaited<ReturnType<Gateway['listen']>> | undefined) => ({
