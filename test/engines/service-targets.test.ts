@@ -137,7 +137,10 @@ else
         Env: ['GREETING=stranger'],
         Labels: { 'ohp.hostname': 'Wiki.example.com', 'ohp.auth': 'none', 'ohp.managed': 'someone' },
         ExposedPorts: { '8080/tcp': {}, '9090/udp': {} },
-        HostConfig: { PortBindings: { '8080/tcp': [{ HostIp: '127.0.0.1', HostPort: '' }] } },
+        HostConfig: {
+          NetworkMode: 'ohp-default',
+          PortBindings: { '8080/tcp': [{ HostIp: '127.0.0.1', HostPort: '' }] },
+        },
       });
       await byHand('stranger', 'start');
       const hostname = 'wiki.example.com';
@@ -146,7 +149,7 @@ else
         proposals.map((one: { container: string; hostname: string }) => [one.container, one.hostname]),
         [[made.Id.slice(0, 12), hostname]],
       );
-      assert.notEqual((await product.get(hostname, '/')).status, 200);
+      await assert.rejects(product.get(hostname, '/'), /unrecognized name/, 'not served');
       const container = made.Id.slice(0, 12);
       const proxy = await call('POST', '/accepted-proposals', { container, hostname }, 201);
       assert.equal(proxy.target_url, proposals[0].target_url);
