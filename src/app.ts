@@ -21,6 +21,7 @@ import { type CommandOptions, type CommandService, createCommandService } from '
 import { openConnectors } from './app.connectors.ts';
 import { openEdge } from './app.edge.ts';
 import { openOAuth } from './app.oauth.ts';
+import { openProposals } from './app.proposals.ts';
 import { openPublications } from './app.publications.ts';
 import { openProtection } from './app.protection.ts';
 import type { StartFacts } from './banner.ts';
@@ -262,6 +263,7 @@ function openServices(
     tokens,
     services: keeper,
     publications: openPublications({ ...parts, publishing: publishingOf(config) }, keeper),
+    proposals: openProposals(config, { database, engine, proxies, own: () => parts.gateway.own() }),
     logs,
     connectors: openConnectors(config, { ...parts, logs }, stack),
     health: createHealthService({ probes, clock, log, version, startedAt: clock.now() }),

@@ -4,6 +4,7 @@ import { certificateOperations } from './certificates/operations.ts';
 import { connectorOperations } from './connectors/operations.ts';
 import { logsOperations } from './logs/operations.ts';
 import { oauthOperations } from './oauth/operations.ts';
+import { proposalOperations } from './proposals/operations.ts';
 import { publicationOperations } from './publications/operations.ts';
 import { protectionOperations } from './protection/operations.ts';
 import { proxyOperations } from './proxies/operations.ts';
@@ -23,6 +24,7 @@ export const operations = [
   ...connectorOperations,
   ...serviceOperations,
   ...publicationOperations,
+  ...proposalOperations,
   ...logsOperations,
   ...adminOperations,
 ] as const;

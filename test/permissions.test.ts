@@ -34,7 +34,7 @@ const holder = (granted: readonly Permission[], more: Partial<Principal> = {}): 
 async function attempt(operation: AnyOperation, principal: Principal, access?: 'public') {
   const records: LogRecord[] = [];
   const dispatch = createDispatch({
-    services: { commands: { mode: 'allow-list' } },
+    services: { commands: { mode: 'allow-list' }, proposals: { isOn: true } },
     access,
     log: { write: (record) => void records.push(record), enabled: () => true },
     clock: new ManualClock(),

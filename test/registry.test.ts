@@ -44,6 +44,7 @@ const VERBS = [
   'clean',
   'publish',
   'unpublish',
+  'accept',
 ];
 /** Named by the product's contract, not by the grammar. */
 const OTHER_NAMES = ['echo', 'health_check', 'whoami', 'why_denied', 'what_changed'];
@@ -51,6 +52,9 @@ const OTHER_NAMES = ['echo', 'health_check', 'whoami', 'why_denied', 'what_chang
  * Everyone may end what is their own; what is somebody else's, the service refuses. What may be run is told to who may run it.
  */
 const OF_THE_CALLER: ReadonlySet<string> = new Set(['revoke_grant', 'list_commands']);
+
+/** What is created as a container asked for it, whoever made that: a person is asked before. */
+const OF_STRANGERS: ReadonlySet<string> = new Set(['accept_proposal']);
 
 const METHODS: Record<AnyOperation['effect'], string[]> = {
   read: ['GET'],
@@ -152,7 +156,8 @@ for (const operation of operations) {
     );
     if (http.method === 'PATCH') assert.ok(has('version'), 'what is changed in part takes a version');
     if (effect === 'delete') assert.ok(operation.confirm, 'what deletes says what a person has to confirm');
-    if (effect === 'read' || effect === 'create') assert.equal(operation.confirm, undefined);
+    if (effect === 'read' || (effect === 'create' && !OF_STRANGERS.has(name)))
+      assert.equal(operation.confirm, undefined);
     if (operation.task) assert.equal(operation.confirm, undefined, 'nobody can be asked in a task');
   });
 

@@ -315,6 +315,12 @@ const story: Step[] = [
     fails: 'UNAVAILABLE',
   },
   { call: 'unpublish_service', input: { name: 'new.example.com' }, fails: 'NOT_FOUND' },
+  { call: 'list_proposals', fails: 'FORBIDDEN' },
+  {
+    call: 'accept_proposal',
+    input: () => ({ container: '0123456789ab', hostname: 'new.example.com', ...key() }),
+    fails: 'FORBIDDEN',
+  },
   {
     call: 'get_logs',
     input: { lines: 5, kind: 'access', path_prefix: '/hello', status_min: 200, verbose: true },
@@ -398,6 +404,8 @@ const NOT_HERE: ReadonlySet<Name> = new Set([
   'pull_image',
   'publish_service',
   'unpublish_service',
+  'list_proposals',
+  'accept_proposal',
   'request_certificate',
   'renew_certificate',
   'revoke_certificate',

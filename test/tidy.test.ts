@@ -96,6 +96,11 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     ],
     packages: ['zod'],
   },
+  // Containers and proxies come from the composition root; where a port is published is read as for services.
+  proposals: {
+    units: ['core', 'proxies/schema', 'services/engine', 'services/whereabouts'],
+    packages: ['zod'],
+  },
   logs: { units: ['core'], packages: ['better-sqlite3', 'zod'] },
   admin: { units: ['core'], packages: ['zod'] },
   gateway: {
@@ -126,6 +131,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
       'logs',
       'oauth',
       'protection',
+      'proposals',
       'proxies',
       'publications',
       'routes',
@@ -141,6 +147,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
   'app.edge': { units: ['*'], packages: [] },
   'app.oauth': { units: ['*'], packages: [] },
   'app.protection': { units: ['*'], packages: [] },
+  'app.proposals': { units: ['*'], packages: [] },
   'app.publications': { units: ['*'], packages: [] },
   'app.people': {
     units: ['core', 'gateway/client-address', 'oauth', 'store/database', 'tokens/service', 'users'],

@@ -95,7 +95,7 @@ engineContract('engine.broker before the fake', async () => {
     image: IMAGE,
     pullable: 'contract/pulled:1',
     networks: true,
-    addForeign: async (name) => driver.addForeign({ name, image: IMAGE, labels: { secret: 'canary' } }),
+    addForeign: async (name) => void driver.addForeign({ name, image: IMAGE, labels: { secret: 'canary' } }),
   };
 });
 

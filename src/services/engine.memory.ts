@@ -50,13 +50,16 @@ interface World {
   addresses: number;
 }
 
+type Foreign = Pick<ContainerPlan, 'name' | 'image'> &
+  Partial<Pick<ContainerPlan, 'labels' | 'ports' | 'command'>>;
+
 export interface MemoryEngine extends ContainerDriver {
   /** As when its program ends by itself. */
   crash(ref: string, exitCode: number): void;
   /** What its health check found. */
   setHealth(ref: string, health: DriverDetails['health']): void;
-  /** As when somebody else made it, with another tool. */
-  addForeign(container: { name: string; image: string; labels?: Record<string, string> }): void;
+  /** As when somebody else made it, with another tool. Answers its id. */
+  addForeign(container: Foreign): string;
 }
 
 export function createMemoryEngine(options: MemoryEngineOptions): MemoryEngine {
@@ -87,7 +90,7 @@ export function createMemoryEngine(options: MemoryEngineOptions): MemoryEngine {
       kept.details.health = health;
       emit(world, kept, `health_status: ${health}`);
     },
-    addForeign: ({ name, image, labels = {} }) => add(world, foreign(name, canonical(image), labels)),
+    addForeign: (container) => add(world, foreign(container)),
   };
 }
 
@@ -318,11 +321,10 @@ function add(world: World, plan: ContainerPlan): string {
   return id;
 }
 
-function foreign(name: string, image: string, labels: Record<string, string>): ContainerPlan {
+function foreign({ image, ...more }: Foreign): ContainerPlan {
   return {
-    name,
-    image,
-    labels,
+    image: canonical(image),
+    labels: {},
     environment: {},
     ports: [],
     mounts: [],
@@ -337,6 +339,7 @@ function foreign(name: string, image: string, labels: Record<string, string>): C
     secrets: {},
     addCapabilities: [],
     stopTimeoutMs: 0,
+    ...more,
   };
 }
 

@@ -22,7 +22,7 @@ engineContract('engine.memory behind the guard', async () => {
     image,
     pullable: 'contract/pulled:1',
     networks: true,
-    addForeign: async (name) => driver.addForeign({ name, image, labels: { secret: 'canary' } }),
+    addForeign: async (name) => void driver.addForeign({ name, image, labels: { secret: 'canary' } }),
   };
 });
 

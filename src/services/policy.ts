@@ -171,6 +171,12 @@ export const policySchema = z
       .describe(
         'Credentials for pulls, by registry: sent to the engine for images of this very registry only',
       ),
+    labels: z
+      .enum(['off', 'propose'])
+      .default('off')
+      .describe(
+        'propose: containers made elsewhere may ask for a hostname by the labels ohp.hostname and ohp.port; list_proposals shows them, and nothing is served before accept_proposal. A setting of the server, not of its broker',
+      ),
     adopt: names('Containers made elsewhere that may be changed here'),
     adopt_volumes: names('Volumes made elsewhere that may be mounted and removed here'),
     adopt_networks: names('Networks made elsewhere that containers may join'),

@@ -24,7 +24,10 @@ else
       elsewhere = await startUpstream((request, response) => void response.end(`elsewhere ${request.url}`));
       product = await startProduct({
         env: {
-          OHP_CONFIG: configFile({ ...generous, services: { images: ['docker.io/contract/*'] } }),
+          OHP_CONFIG: configFile({
+            ...generous,
+            services: { images: ['docker.io/contract/*'], labels: 'propose' },
+          }),
           OHP_DOCKER_SOCKET: docker.socket,
         },
       });
@@ -125,5 +128,38 @@ else
       assert.equal((await visit()).body.trim(), 'second', 'with the first request');
       const refused = await call('DELETE', '/services/blog', undefined, 412);
       assert.match(JSON.stringify(refused), /blog\.example\.com/);
+    });
+
+    test('a container made elsewhere asks for a hostname by its label, and is served once that is accepted', async () => {
+      const { body: made } = await docker.api('POST', '/containers/create?name=stranger', {
+        Image: IMAGE,
+        Cmd: ['sh', '-c', serving],
+        Env: ['GREETING=stranger'],
+        Labels: { 'ohp.hostname': 'Wiki.example.com', 'ohp.auth': 'none', 'ohp.managed': 'someone' },
+        ExposedPorts: { '8080/tcp': {}, '9090/udp': {} },
+        HostConfig: {
+          NetworkMode: 'ohp-default',
+          PortBindings: { '8080/tcp': [{ HostIp: '127.0.0.1', HostPort: '' }] },
+        },
+      });
+      await byHand('stranger', 'start');
+      const hostname = 'wiki.example.com';
+      const { proposals } = await call('GET', '/proposals');
+      assert.deepEqual(
+        proposals.map((one: { container: string; hostname: string }) => [one.container, one.hostname]),
+        [[made.Id.slice(0, 12), hostname]],
+      );
+      await assert.rejects(product.get(hostname, '/'), /unrecognized name/, 'not served');
+      const container = made.Id.slice(0, 12);
+      const proxy = await call('POST', '/accepted-proposals', { container, hostname }, 201);
+      assert.equal(proxy.target_url, proposals[0].target_url);
+      await eventually(
+        async () => ((await product.get(hostname, '/')).body.trim() === 'stranger' ? true : undefined),
+        'the page of the container',
+      );
+      await call('POST', '/accepted-proposals', { container, hostname }, 409);
+      await byHand('stranger', 'kill');
+      assert.deepEqual((await call('GET', '/proposals')).proposals, []);
+      assert.equal((await call('GET', `/proxies/${hostname}`)).id, proxy.id, 'it stays');
     });
   });

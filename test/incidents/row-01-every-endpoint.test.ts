@@ -18,7 +18,9 @@ interface Endpoint {
   gate: string;
 }
 
-const product = await startProduct({ env: { OHP_CONFIG: configFile(generous) } });
+const product = await startProduct({
+  env: { OHP_CONFIG: configFile({ ...generous, services: { labels: 'propose' } }) },
+});
 const upstream = await startUpstream();
 after(() => Promise.all([product[Symbol.asyncDispose](), upstream[Symbol.asyncDispose]()]));
 
@@ -56,6 +58,7 @@ const refusedToConfined = [
   'POST /v1/image-pulls',
   'POST /v1/services-clean-up',
   'POST /v1/external-services',
+  'POST /v1/accepted-proposals',
   'PATCH /v1/external-services/{name}',
   'PUT /v1/log-levels/{component}',
   'GET /v1/endpoints',
@@ -70,7 +73,7 @@ const refusedToConfined = [
 /** People, clients and containers belong to all hostnames. */
 const isRefusedToConfined = (call: string): boolean =>
   refusedToConfined.includes(call) ||
-  /^\S+ \/v1\/(?:users|clients|services|publications|images|secrets)(?:\/|$)/.test(call);
+  /^\S+ \/v1\/(?:users|clients|services|publications|proposals|images|secrets)(?:\/|$)/.test(call);
 
 const endpoints = (await product.api('GET', '/v1/endpoints?limit=200')).body.endpoints as Endpoint[];
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'PROPFIND'];
@@ -135,6 +138,9 @@ test('incident 01: what an endpoint asks for is the permission of what it touche
     'services-clean-up': 'services',
     'external-services': 'services',
     publications: 'services',
+    proposals: 'services',
+    // Makes a proxy, and changes nothing of the container.
+    'accepted-proposals': 'proxies',
     endpoints: 'system',
     keys: 'system',
   };
@@ -171,7 +177,7 @@ for (const who of everyone)
         const seen = status === 401 || status === 403 ? status : 'pass';
         if (wanted !== undefined) assert.equal(seen, wanted, `${call} as ${who}: ${status} ${text}`);
         assert.ok(
-          status < 500 || /^\/v1\/(?:services|images)/.test(path),
+          status < 500 || /^\/v1\/(?:services|proposals|images)/.test(path),
           `${call} as ${who}: ${status} ${text}`,
         );
       }
