@@ -1,4 +1,4 @@
-/** A real Podman, which speaks Docker's API: the contract, and pulls from a registry that asks who pulls. */
+/** A real Podman, which speaks Docker's API: the contract, and services of the running product. */
 import test, { after, before, suite } from 'node:test';
 import { systemClock } from '../../src/core/clock.ts';
 import { silentLog } from '../../src/core/record.ts';
@@ -15,6 +15,7 @@ import {
 } from '../support/docker.ts';
 import { foreigner, policyOf } from './policy.ts';
 import { type Registries, restrictedPulls, startRegistries } from './registries.contract.ts';
+import { Services, serviceOperations } from './services.contract.ts';
 
 if (withoutPodman) test('a real Podman', { skip: withoutPodman }, () => {});
 else
@@ -37,6 +38,16 @@ else
       await podman[Symbol.asyncDispose]();
       await registries?.[Symbol.asyncDispose]();
       await registry?.[Symbol.asyncDispose]();
+    });
+    // First: the contract leaves what somebody else made.
+    suite('services', () => {
+      let services: Services;
+      before(async () => {
+        services = await Services.start(podman);
+      });
+      after(() => services[Symbol.asyncDispose]());
+      // Podman leaves them to timers of systemd.
+      serviceOperations(() => services, { healthChecks: false });
     });
     engineContract('Podman behind the guard', async () => ({
       engine: openEngine(
