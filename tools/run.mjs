@@ -7,7 +7,17 @@
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, linkSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  existsSync,
+  linkSync,
+  constants as modes,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { constants, tmpdir, userInfo } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -21,7 +31,7 @@ const SIGNALS = /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP']);
 const SIGNAL_EXIT_BASE = 128;
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
-const cached = { NODE_COMPILE_CACHE: join(root, 'node_modules/.cache/compile'), ...process.env };
+const cached = { NODE_COMPILE_CACHE: compileCache(), ...process.env };
 
 const [first, ...rest] = process.argv.slice(2);
 if (first === undefined) fail('usage: node tools/run.mjs <script.ts> [arguments]');
@@ -91,6 +101,7 @@ function needsNode() {
 
 function installWhenNeeded() {
   if (isInstalled()) return;
+  if (!mayInstall()) fail(needsOwner());
   const fault = withLock(() => (isInstalled() ? undefined : install()));
   if (fault !== undefined) fail(fault);
 }
@@ -104,6 +115,32 @@ function isInstalled() {
 
 function modifiedAt(path) {
   return statSync(path, { throwIfNoEntry: false })?.mtimeMs;
+}
+
+/** Node keeps what it compiled for each user apart, and only the owner writes in the project: others have a folder at home. */
+function compileCache() {
+  const { HOME: home } = process.env;
+  const isOwner = process.getuid === undefined || statSync(root).uid === process.getuid();
+  return isOwner || home === undefined
+    ? join(root, 'node_modules/.cache/compile')
+    : join(home, '.cache/ohp/compile');
+}
+
+function mayInstall() {
+  try {
+    accessSync(root, modes.W_OK);
+    return true;
+  } catch {
+    // Whatever the reason, npm could not write there.
+    return false;
+  }
+}
+
+function needsOwner() {
+  return (
+    `the packages in ${join(root, 'node_modules')} are not those of package-lock.json, and this user may not change them:\n` +
+    `run "npx ohp --help" in ${root} once as the user who owns it, which installs them.`
+  );
 }
 
 /** What went wrong, if something did. */
@@ -147,7 +184,10 @@ function withLock(work) {
   const mine = `${lock}.${process.pid}`;
   claim(mine);
   try {
-    while (!take(mine, lock)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, POLL_MS);
+    if (!take(mine, lock)) {
+      console.error(`waiting for the process that installs here (${lock} has its number) …`);
+      while (!take(mine, lock)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, POLL_MS);
+    }
     try {
       return work();
     } finally {

@@ -1,5 +1,5 @@
 /** Starts a thread of this folder. The same code runs from TypeScript sources and from a build: the extension is our own. */
-import { setPriority } from 'node:os';
+import { getPriority, setPriority } from 'node:os';
 import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 
@@ -25,7 +25,8 @@ export function startThread(name: 'writer' | 'reader', workerData: object): Work
  * thread; elsewhere this would slow the whole process.
  */
 export function giveWay(): void {
-  if (process.platform === 'linux') setPriority(NICENESS);
+  // Who was started with less stays there: more takes a privilege.
+  if (process.platform === 'linux' && getPriority() < NICENESS) setPriority(NICENESS);
 }
 
 /** Without its cache of compiled code, the thread would load a compiler of its own and keep it: 17 MB. */

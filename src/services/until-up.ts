@@ -38,17 +38,21 @@ const pause = (clock: Clock, ms: number): Promise<void> =>
 
 /** In words for who asked for it, with the last that it said. */
 export async function whyDown(engine: ContainerEngine, id: string, found: ContainerDetails): Promise<string> {
-  const { exitCode, outOfMemory, fault, running, restarts } = found;
+  const { outOfMemory, fault, running, restarts } = found;
   const what =
     running && restarts === 0
       ? `its health check failed${outputOf(found)}`
-      : `it ended with exit code ${exitCode}${outOfMemory ? ', out of memory' : ''}`;
+      : `${endOf(found)}${outOfMemory ? ', out of memory' : ''}`;
   const why = fault === undefined ? '' : `: ${cleanText(fault)}`;
   const lines: string[] = [];
   for await (const { text } of engine.logs(id, { tail: LAST_LINES })) lines.push(text);
   const said = lines.length === 0 ? '' : `; it said: ${cleanLines(lines.join('\n'), MAX_OUTPUT)}`;
   return `the container did not stay up: ${what}${why}${said}`;
 }
+
+/** One that runs again has the code 0, however the one before ended. */
+const endOf = ({ running, exitCode }: ContainerDetails): string =>
+  running && exitCode === 0 ? 'it ended, and was started again' : `it ended with exit code ${exitCode}`;
 
 const outputOf = ({ healthOutput = '' }: ContainerDetails): string =>
   healthOutput === '' ? '' : ` (${cleanText(healthOutput, MAX_OUTPUT)})`;

@@ -22,6 +22,7 @@ import {
 } from '../support/docker.ts';
 import { isInstalled } from '../support/program.ts';
 import { foreigner, policyOf } from './policy.ts';
+import { type Registries, restrictedPulls, startRegistries } from './registries.contract.ts';
 
 if (withoutDocker) test('a real Docker Engine', { skip: withoutDocker }, () => {});
 else suite('a real Docker Engine', withDocker);
@@ -33,11 +34,13 @@ function withDocker(): void {
   const tls = isInstalled('openssl') ? certificates(files) : undefined;
   let docker: TestEngine;
   let registry: Registry | undefined;
+  let registries: Registries | undefined;
   let broker: BrokerProcess;
   let host = '';
   before(async () => {
     if (!withoutRegistry) registry = await startRegistry();
     await registry?.addImage('contract/pulled', '1');
+    if (registry) registries = await startRegistries(registry);
     host = `127.0.0.1:${await freePort()}`;
     docker = await startDocker({ args: tls ? [...tls.server, '-H', `tcp://${host}`] : [] });
     await docker.addImage(IMAGE);
@@ -46,6 +49,7 @@ function withDocker(): void {
   after(async () => {
     await broker[Symbol.asyncDispose]();
     await docker[Symbol.asyncDispose]();
+    await registries?.[Symbol.asyncDispose]();
     await registry?.[Symbol.asyncDispose]();
     rmSync(files, { recursive: true, force: true });
   });
@@ -66,6 +70,7 @@ function withDocker(): void {
     });
   engineContract('Docker', async () => ({ ...common(), engine: here() }));
   engineContract('Docker behind the broker', async () => ({ ...common(), engine: there() }));
+  restrictedPulls(() => ({ engine: docker, registries }));
 
   test('the socket of the broker is for its own user alone, and it says who changed what, without values', async () => {
     assert.equal(statSync(broker.socket).mode & 0o777, 0o600);

@@ -1,4 +1,4 @@
-/** The contract on a real Podman, which speaks Docker's API. */
+/** A real Podman, which speaks Docker's API: the contract, and services of the running product. */
 import test, { after, before, suite } from 'node:test';
 import { systemClock } from '../../src/core/clock.ts';
 import { silentLog } from '../../src/core/record.ts';
@@ -14,23 +14,40 @@ import {
   withoutRegistry,
 } from '../support/docker.ts';
 import { foreigner, policyOf } from './policy.ts';
+import { type Registries, restrictedPulls, startRegistries } from './registries.contract.ts';
+import { Services, serviceOperations } from './services.contract.ts';
 
 if (withoutPodman) test('a real Podman', { skip: withoutPodman }, () => {});
 else
   suite('a real Podman', () => {
     let podman: TestEngine;
     let registry: Registry | undefined;
+    let registries: Registries | undefined;
     before(async () => {
       if (!withoutRegistry) {
         registry = await startRegistry();
         await registry.addImage('contract/pulled', '1');
+        registries = await startRegistries(registry);
       }
-      podman = await startPodman({ ...(registry && { insecureRegistry: registry.host }) });
+      podman = await startPodman(
+        registry && registries && [registry.host, registries.restricted.host, registries.stranger.host],
+      );
       await podman.addImage(IMAGE);
     });
     after(async () => {
       await podman[Symbol.asyncDispose]();
+      await registries?.[Symbol.asyncDispose]();
       await registry?.[Symbol.asyncDispose]();
+    });
+    // First: the contract leaves what somebody else made.
+    suite('services', () => {
+      let services: Services;
+      before(async () => {
+        services = await Services.start(podman);
+      });
+      after(() => services[Symbol.asyncDispose]());
+      // Podman leaves them to timers of systemd.
+      serviceOperations(() => services, { healthChecks: false });
     });
     engineContract('Podman behind the guard', async () => ({
       engine: openEngine(
@@ -42,4 +59,5 @@ else
       networks: true,
       addForeign: foreigner(podman),
     }));
+    restrictedPulls(() => ({ engine: podman, registries }));
   });

@@ -82,10 +82,10 @@ export async function startSwarm(): Promise<TestEngine> {
   };
 }
 
-export async function startPodman(options: { insecureRegistry?: string } = {}): Promise<TestEngine> {
+/** @param registries those that are asked without TLS */
+export async function startPodman(registries: readonly string[] = []): Promise<TestEngine> {
   const folder = mkdtempSync(join(tmpdir(), 'ohp-podman-'));
   const socket = join(folder, 'podman.sock');
-  const { insecureRegistry } = options;
   const file = (name: string, lines: readonly string[]): string => {
     const path = join(folder, name);
     writeFileSync(path, `${lines.join('\n')}\n`);
@@ -113,9 +113,7 @@ export async function startPodman(options: { insecureRegistry?: string } = {}): 
     ]),
     CONTAINERS_REGISTRIES_CONF: file(
       'registries.conf',
-      insecureRegistry === undefined
-        ? []
-        : ['[[registry]]', `location = ${JSON.stringify(insecureRegistry)}`, 'insecure = true'],
+      registries.flatMap((host) => ['[[registry]]', `location = ${JSON.stringify(host)}`, 'insecure = true']),
     ),
   };
   const command = ['podman', 'system', 'service', '--time=0', `unix://${socket}`];
@@ -220,11 +218,20 @@ export interface Registry extends AsyncDisposable {
   addImage(repository: string, tag: string): Promise<void>;
 }
 
-export async function startRegistry(): Promise<Registry> {
+/** Who may pull and push, with the password as bcrypt has it. */
+export interface RegistryUser {
+  username: string;
+  password: string;
+  hash: string;
+}
+
+/** @param user absent: everybody may */
+export async function startRegistry(user?: RegistryUser): Promise<Registry> {
   const folder = mkdtempSync(join(tmpdir(), 'ohp-registry-'));
   const port = await freePort();
   const host = `127.0.0.1:${port}`;
   const config = join(folder, 'config.yml');
+  const users = join(folder, 'htpasswd');
   writeFileSync(
     config,
     [
@@ -234,14 +241,19 @@ export async function startRegistry(): Promise<Registry> {
       `    rootdirectory: ${JSON.stringify(join(folder, 'data'))}`,
       'http:',
       `  addr: ${host}`,
+      ...(user ? ['auth:', '  htpasswd:', '    realm: test', `    path: ${JSON.stringify(users)}`] : []),
       '',
     ].join('\n'),
   );
+  if (user) writeFileSync(users, `${user.username}:${user.hash}\n`);
+  const headers = user && {
+    authorization: `Basic ${Buffer.from(`${user.username}:${user.password}`).toString('base64')}`,
+  };
   const program = startProgram(['docker-registry', 'serve', config], { cwd: folder });
   await program.until(() => isListening(port), 'the registry');
   return {
     host,
-    addImage: (repository, tag) => push(`http://${host}/v2/${repository}`, tag, folder),
+    addImage: (repository, tag) => push({ url: `http://${host}/v2/${repository}`, headers }, tag, folder),
     async [Symbol.asyncDispose]() {
       await program[Symbol.asyncDispose]();
       rmSync(folder, { recursive: true, force: true });
@@ -251,8 +263,13 @@ export async function startRegistry(): Promise<Registry> {
 
 const digestOf = (bytes: Buffer): string => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 
+interface Place {
+  url: string;
+  headers: Record<string, string> | undefined;
+}
+
 /** @see {@link https://github.com/opencontainers/distribution-spec/blob/main/spec.md#push | OCI Distribution, Push} */
-async function push(url: string, tag: string, folder: string): Promise<void> {
+async function push({ url, headers = {} }: Place, tag: string, folder: string): Promise<void> {
   const layers = ['one', 'two'].map((name) => {
     const root = mkdtempSync(join(folder, 'layer-'));
     writeFileSync(join(root, name), `${name}\n`.repeat(10_000));
@@ -269,10 +286,10 @@ async function push(url: string, tag: string, folder: string): Promise<void> {
   );
   const blobs = [config, ...layers.map((layer) => gzipSync(layer))];
   for (const blob of blobs) {
-    const begun = await fetch(`${url}/blobs/uploads/`, { method: 'POST' });
+    const begun = await fetch(`${url}/blobs/uploads/`, { method: 'POST', headers });
     const place = new URL(begun.headers.get('location') ?? '', url);
     place.searchParams.set('digest', digestOf(blob));
-    await stored(place.href, blob, 'application/octet-stream');
+    await stored({ url: place.href, headers }, blob, 'application/octet-stream');
   }
   const [first, ...rest] = blobs.map((blob, index) => ({
     mediaType:
@@ -284,14 +301,14 @@ async function push(url: string, tag: string, folder: string): Promise<void> {
   }));
   const mediaType = 'application/vnd.docker.distribution.manifest.v2+json';
   const manifest = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, config: first, layers: rest }));
-  await stored(`${url}/manifests/${tag}`, manifest, mediaType);
+  await stored({ url: `${url}/manifests/${tag}`, headers }, manifest, mediaType);
 }
 
-async function stored(url: string, bytes: Buffer, type: string): Promise<void> {
+async function stored({ url, headers }: Place, bytes: Buffer, type: string): Promise<void> {
   const reply = await fetch(url, {
     method: 'PUT',
     body: new Uint8Array(bytes),
-    headers: { 'content-type': type },
+    headers: { ...headers, 'content-type': type },
   });
   if (reply.status !== 201) throw new Error(await reply.text());
 }
