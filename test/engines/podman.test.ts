@@ -1,4 +1,5 @@
 /** A real Podman, which speaks Docker's API: the contract, and services of the running product. */
+import assert from 'node:assert/strict';
 import test, { after, before, suite } from 'node:test';
 import { systemClock } from '../../src/core/clock.ts';
 import { silentLog } from '../../src/core/record.ts';
@@ -47,7 +48,10 @@ else
       });
       after(() => services[Symbol.asyncDispose]());
       // Podman leaves them to timers of systemd.
-      serviceOperations(() => services, { healthChecks: false });
+      serviceOperations(() => services, {
+        healthChecks: false,
+        meanwhile: () => testAddress(() => services),
+      });
     });
     engineContract('Podman behind the guard', async () => ({
       engine: openEngine(
@@ -61,3 +65,17 @@ else
     }));
     restrictedPulls(() => ({ engine: podman, registries }));
   });
+
+function testAddress(open: () => Services): void {
+  test('a service with no port published is reached by its name, at the address of its container', async () => {
+    const services = open();
+    const command = ['sh', '-c', 'echo inside > /tmp/index.html; httpd -f -p 8080 -h /tmp'];
+    const inside = { name: 'inside', image: IMAGE, command, temporary_paths: ['/tmp'], stop_timeout_ms: 200 };
+    await services.call('POST', '', inside, 201);
+    const hostname = 'inside.example.com';
+    await services.product.api('POST', '/v1/proxies', { hostname, target_url: 'service://inside:8080' });
+    assert.equal(await services.page(hostname), 'inside');
+    await services.product.api('DELETE', `/v1/proxies/${hostname}`);
+    await services.call('DELETE', '/inside');
+  });
+}
