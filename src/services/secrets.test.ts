@@ -94,7 +94,7 @@ test('a secret is not deleted, also by force, while a service that uses it is ch
   await call('set_secret', { name: 'db-password', value: CANARY });
   await call('create_service', withSecret);
   const remove = () => call('delete_secret', { name: 'db-password', force: true });
-  const { create } = driver;
+  const create = driver.create.bind(driver);
   let refusals = 0;
   driver.create = async (plan) => {
     await assert.rejects(remove(), refusedAs('CONFLICT', /services blog are being changed/));
