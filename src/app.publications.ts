@@ -149,6 +149,32 @@ const protectionPort = ({ protection }: PublicationParts): ProtectionPort => ({
     protection.protect({ hostname, route: undefined, version: undefined }, protectionOf(wish), { principal }),
 });
 
+type AskedOrder = Awaited<ReturnType<OrderingService['request']>>;
+
+const wordsOf = ({ timeline }: AskedOrder): string => {
+  const { text, ca_words, remedy } = timeline.at(-1) ?? {};
+  return [text, ca_words, remedy].filter((part) => part !== undefined).join(': ');
+};
+
+const nextAttemptOf = ({ next_attempt_at: at }: AskedOrder): number =>
+  at === undefined ? 0 : Date.parse(at);
+
+function refuseFailed(order: AskedOrder): void {
+  const { id, state, timeline, next_attempt_at } = order;
+  const isFailed = timeline.at(-1)?.event === 'failed' && next_attempt_at !== undefined;
+  if (state === 'abandoned' || isFailed)
+    throw new AppError('UPSTREAM_FAILED', `the order ${id} failed: ${wordsOf(order)}`);
+}
+
+function notInTime(order: AskedOrder): AppError {
+  const { id, next_attempt_at: at } = order;
+  const next = at === undefined ? '' : `, its next attempt is at ${at}`;
+  return new AppError(
+    'TIMEOUT',
+    `the order ${id} is not done within ${CERTIFICATE_MS} ms${next}: ${wordsOf(order)}`,
+  );
+}
+
 function certificatesPort({ certificates, ordering, issuance, clock }: PublicationParts): CertificatesPort {
   const prospect: CertificatesPort['prospect'] = (hostname, choice) => {
     const there = certificates.serving(hostname);
@@ -169,27 +195,14 @@ function certificatesPort({ certificates, ordering, issuance, clock }: Publicati
       if (prospect(hostname, choice).kind !== 'ordered') return;
       const until = clock.now() + CERTIFICATE_MS;
       while (!certificates.serving(hostname)) {
-        const { id, state, next_attempt_at, timeline } = await ordering.request(
-          { names: [hostname] },
-          { principal, signal, progress },
-        );
-        if (state === 'issued') return;
+        const order = await ordering.request({ names: [hostname] }, { principal, signal, progress });
+        if (order.state === 'issued') return;
         signal.throwIfAborted();
-        const last = timeline.at(-1);
-        const isRefused =
-          state === 'abandoned' || (last?.event === 'failed' && next_attempt_at !== undefined);
-        const words = [last?.text, last?.ca_words, last?.remedy]
-          .filter((part) => part !== undefined)
-          .join(': ');
-        if (isRefused) throw new AppError('UPSTREAM_FAILED', `the order ${id} failed: ${words}`);
-        // Asked again before that, it would answer the same at once.
-        const nextAt = next_attempt_at === undefined ? 0 : Date.parse(next_attempt_at);
-        if (clock.now() >= until || nextAt >= until)
-          throw new AppError(
-            'TIMEOUT',
-            `the order ${id} is not done within ${CERTIFICATE_MS} ms${next_attempt_at === undefined ? '' : `, its next attempt is at ${next_attempt_at}`}: ${words}`,
-          );
-        await pause(clock, Math.max(ASK_AGAIN_MS, nextAt - clock.now()), signal);
+        const nextAt = Math.max(clock.now() + ASK_AGAIN_MS, nextAttemptOf(order));
+        refuseFailed(order);
+        if (nextAt >= until) throw notInTime(order);
+        // Asked before that, it would answer the same at once.
+        await pause(clock, nextAt - clock.now(), signal);
       }
     },
     async discard(hostname, kept) {

@@ -262,12 +262,16 @@ function createEdge(served: ReadonlyMap<string, Proxy>) {
   const edge = {
     status: 200,
     isOpen: false,
+    /** As a program that sends trace ids of its own. */
+    tracesItself: false,
+    /** Where a visitor gets another status than the gateway's question. */
+    visited: undefined as number | undefined,
     ask: async () => edge.status,
     visit: async (hostname: string) => {
       const proxy = served.get(hostname);
       if (!proxy) return { status: 421, isOwn: true };
       return proxy.auth.kind === 'none' || edge.isOpen
-        ? { status: edge.status, isOwn: false }
+        ? { status: edge.visited ?? edge.status, isOwn: edge.tracesItself }
         : { status: 302, isOwn: true };
     },
   };

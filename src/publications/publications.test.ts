@@ -172,6 +172,18 @@ test('a protection that lets a stranger through undoes it all', async () => {
   assert.deepEqual((await world.there()).proxies, []);
 });
 
+test('a service that answers 404 with a trace id of its own is published; a 404 of the gateway undoes it all', async () => {
+  await using world = await setUpPublications();
+  Object.assign(world.edge, { status: 404, tracesItself: true });
+  await world.call('publish_service', blog);
+  await world.call('unpublish_service', { name: HOST });
+  Object.assign(world.edge, { status: 200, visited: 404 });
+  await assert.rejects(
+    world.call('publish_service', blog),
+    failsWith('UPSTREAM_FAILED', /verify failed: .*answered 404, by the gateway itself/),
+  );
+});
+
 test('a path that the protection leaves open has to be answered by the service', async () => {
   await using world = await setUpPublications();
   world.edge.isOpen = true;

@@ -51,13 +51,13 @@ export async function carryOut(work: Work): Promise<PlannedStep[]> {
     await ports.protection.protect(hostname, protection, caller);
   }
   await begin(work, 'answer');
-  await untilAnswered(work, proxy);
+  const answered = await untilAnswered(work, proxy);
   await begin(work, 'enable');
   await ports.proxies.enable(hostname, caller);
   await begin(work, 'certificate');
   await ports.certificates.obtain(hostname, input.certificate, caller);
   await begin(work, 'verify');
-  await verify(work);
+  await verify(work, answered);
   requireWanted(caller);
   return plan.steps.filter(({ step }) => step !== 'protection' || protection !== undefined);
 }
@@ -83,8 +83,8 @@ async function portOf({ parts, plan, input }: Work): Promise<number> {
   throw port ?? new AppError('INVALID_INPUT', 'port: give the one that it listens at');
 }
 
-/** A program may be up before it listens. */
-async function untilAnswered({ parts, input, caller }: Work, proxy: Proxy): Promise<void> {
+/** A program may be up before it listens. Answers the status that it answers with. */
+async function untilAnswered({ parts, input, caller }: Work, proxy: Proxy): Promise<number> {
   const { clock, ports } = parts;
   const { check_path, healthy_within_ms } = input;
   const began = clock.now();
@@ -93,10 +93,13 @@ async function untilAnswered({ parts, input, caller }: Work, proxy: Proxy): Prom
     const found = await timely(clock, caller.signal, (signal) =>
       ports.edge.ask(proxy, check_path, signal),
     ).then(
-      (status) => ({ fault: status < FIRST_FAILURE ? undefined : `it answers ${check_path} with ${status}` }),
-      (cause: unknown) => ({ fault: `it does not answer: ${cleanText(messageOf(cause))}` }),
+      (status) => ({
+        status,
+        fault: status < FIRST_FAILURE ? undefined : `it answers ${check_path} with ${status}`,
+      }),
+      (cause: unknown) => ({ status: 0, fault: `it does not answer: ${cleanText(messageOf(cause))}` }),
     );
-    if (found.fault === undefined) return;
+    if (found.fault === undefined) return found.status;
     if (clock.now() - began >= healthy_within_ms)
       throw new AppError(
         'UPSTREAM_FAILED',
@@ -120,15 +123,18 @@ async function timely<Result>(
   }
 }
 
-/** As a stranger: with a protection, that is who has to be turned away. */
-async function verify({ parts, input, caller }: Work): Promise<void> {
+/**
+ * As a stranger: with a protection, that is who has to be turned away.
+ * @param answered by the service itself. The same once more is not taken for the gateway's own: programs send trace ids too.
+ */
+async function verify({ parts, input, caller }: Work, answered: number): Promise<void> {
   const { hostname, check_path, protection } = input;
   const { status, isOwn } = await timely(parts.clock, caller.signal, (signal) =>
     parts.ports.edge.visit(hostname, check_path, signal),
   );
   const isOpen = !protection || protection.public_paths.some((path) => covers(path, check_path));
   const isAsExpected = isOpen
-    ? status < FIRST_FAILURE && !(isOwn && status >= FIRST_ERROR)
+    ? status < FIRST_FAILURE && !(isOwn && status >= FIRST_ERROR && status !== answered)
     : isOwn && REFUSALS.has(status);
   if (isAsExpected) return;
   const expected = isOpen ? "the service's answer" : 'to be asked who they are';

@@ -11,10 +11,12 @@ import {
 } from './engine.swarm.answers.ts';
 import { swarmName } from './engine.swarm.request.ts';
 import type { Around } from './engine.swarm.shown.ts';
+import type { RegistryAuth } from './registry-auth.ts';
 
 export interface Swarm {
   asker: Asker;
   clock: Clock;
+  registryAuth: RegistryAuth | undefined;
   services(): Promise<FoundService[]>;
   service(ref: string): Promise<FoundService>;
   /** @param id of a service; absent: of all */
@@ -34,6 +36,7 @@ export function createSwarm(options: DockerEngineOptions): Swarm {
   return {
     asker,
     clock: options.clock,
+    registryAuth: options.registryAuth,
     services: () => asker.ask(servicesSchema, { method: 'GET', path: '/services' }),
     service: (ref) =>
       asker.ask(serviceSchema, { method: 'GET', path: servicePath(ref) }, { what: `container ${ref}` }),

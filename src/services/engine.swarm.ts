@@ -104,21 +104,17 @@ function changingVerbs(
         const labels = { ...body.Labels, ...scaleLabel({ replicas: replicasOf(plan) }) };
         return asker.ask(
           answers.idSchema,
-          { method: 'POST', path: '/services/create', body: { ...body, Labels: labels }, timeoutMs: WORK_MS },
+          {
+            method: 'POST',
+            path: '/services/create',
+            body: { ...body, Labels: labels },
+            headers: await authHeaders(swarm, plan),
+            timeoutMs: WORK_MS,
+          },
           { what: `part of the container ${plan.name}`, conflict: `container ${plan.name}` },
         );
       }),
-    roll: (id, plan) =>
-      secrets.with(plan, (made) =>
-        change(swarm, id, async (found) => {
-          const { Spec } = found;
-          const isStopped = Spec.Mode.Replicated.Replicas === 0;
-          const replicas = isStopped ? 0 : replicasOf(plan);
-          const body = await bodyOf(swarm, docker, plan, { secrets: made, replicas, ...backTo(found, plan) });
-          const label = { ...scaleOf(Spec.Labels, 0), replicas: replicasOf(plan) };
-          return { ...body, Name: Spec.Name, Labels: { ...body.Labels, ...scaleLabel(label) } };
-        }),
-      ),
+    roll: (id, plan) => secrets.with(plan, (made) => roll(swarm, docker, plan, { id, secrets: made })),
     async start(id) {
       await change(swarm, id, ({ Spec }) => {
         const now = Spec.Mode.Replicated.Replicas;
@@ -158,6 +154,31 @@ function changingVerbs(
     },
   };
 }
+
+async function roll(
+  swarm: Swarm,
+  docker: ContainerDriver,
+  plan: ContainerPlan,
+  { id, secrets }: { id: string } & Pick<Placed, 'secrets'>,
+): Promise<void> {
+  const next = async (found: answers.RawService) => {
+    const { Spec } = found;
+    const isStopped = Spec.Mode.Replicated.Replicas === 0;
+    const replicas = isStopped ? 0 : replicasOf(plan);
+    const body = await bodyOf(swarm, docker, plan, { secrets, replicas, ...backTo(found, plan) });
+    const label = { ...scaleOf(Spec.Labels, 0), replicas: replicasOf(plan) };
+    return { ...body, Name: Spec.Name, Labels: { ...body.Labels, ...scaleLabel(label) } };
+  };
+  await change(swarm, id, next, await authHeaders(swarm, plan));
+}
+
+/** "{}" in Base64. Without a word the swarm would keep those of the version before, and send them to the registry of this one. */
+const NO_CREDENTIALS = 'e30=';
+
+/** The swarm keeps them with the service: its nodes fetch the image by themselves, at any time. */
+const authHeaders = async ({ registryAuth }: Swarm, { image }: ContainerPlan) => ({
+  'x-registry-auth': (await registryAuth?.(image)) ?? NO_CREDENTIALS,
+});
 
 /** Where the policy looked at something of this machine alone, the tasks stay on it. */
 async function bodyOf(
@@ -242,6 +263,7 @@ async function change(
   { asker }: Swarm,
   id: string,
   next: (found: answers.RawService) => object | undefined | Promise<object>,
+  headers?: Readonly<Record<string, string>>,
 ): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     const words = { what: `container ${id}` };
@@ -250,7 +272,7 @@ async function change(
     if (!body) return;
     const path = query(servicePath(found.ID, '/update'), { version: String(found.Version.Index) });
     try {
-      return await asker.tell({ method: 'POST', path, body, timeoutMs: WORK_MS }, words);
+      return await asker.tell({ method: 'POST', path, body, headers, timeoutMs: WORK_MS }, words);
     } catch (cause) {
       if (attempt === TRIES || !isOutOfSequence(cause)) throw cause;
     }

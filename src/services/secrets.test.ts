@@ -89,6 +89,29 @@ test('a secret that is used is deleted by force only; an update that takes it of
   await assert.rejects(remove(), refusedAs('NOT_FOUND'));
 });
 
+test('a secret is not deleted, also by force, while a service that uses it is changed and may have to go back', async () => {
+  const { call, driver, world } = await setUp();
+  await call('set_secret', { name: 'db-password', value: CANARY });
+  await call('create_service', withSecret);
+  const remove = () => call('delete_secret', { name: 'db-password', force: true });
+  const create = driver.create.bind(driver);
+  let refusals = 0;
+  driver.create = async (plan) => {
+    await assert.rejects(remove(), refusedAs('CONFLICT', /services blog are being changed/));
+    refusals++;
+    return create(plan);
+  };
+  const without = { name: 'blog', environment: { PASSWORD: null } };
+  await assert.rejects(
+    call('update_service', { ...without, command: ['exit 3'] }),
+    refusedAs('UPSTREAM_FAILED'),
+  );
+  assert.deepEqual((await world()).services, ['blog done 1']);
+  await call('update_service', without);
+  assert.equal(refusals, 2);
+  assert.deepEqual(await remove(), { name: 'db-password' });
+});
+
 test('secrets are not for who is confined to hostnames, and setting one takes services:write', async () => {
   const { call } = await setUp();
   const confined = { ...admin, hostnames: ['a.example.com'] };

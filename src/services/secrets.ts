@@ -98,6 +98,15 @@ export function createSecretKeeper(parts: SecretParts): SecretKeeper {
             `the services ${users.join(', ')} use the secret ${name} and could not get another container; change these first, or pass force: true`,
             { details: { users } },
           );
+        const changing = users.filter((user) =>
+          kept.kept.some((one) => one.name === user && one.pending === 'apply'),
+        );
+        if (changing.length > 0)
+          throw new AppError(
+            'CONFLICT',
+            `the services ${changing.join(', ')} are being changed and may have to go back to a version with the secret ${name}; wait until that is over`,
+            { details: { users: changing } },
+          );
         await tx.deleteFrom('service_secrets').where('name', '=', name).execute();
         return { name };
       }),

@@ -55,6 +55,7 @@ export function detailsOf(
   };
 }
 
+/** As it was asked for, so that it can be asked for again; what the engine has is told with the container. */
 function toldPort(port: KeptPort): ServiceDetails['ports'][number] {
   const { inner_port: _, ...told } = port;
   return told;
