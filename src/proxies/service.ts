@@ -101,7 +101,7 @@ export class ProxyService {
       ...listedProxySchema.parse(proxy),
       ...this.leadingTo(proxy, principal),
     }));
-    return { proxies: items.map((proxy) => ({ ...proxy, ...this.leadingTo(proxy, principal) })), ...more };
+    return { proxies: items, ...more };
   }
 
   async get(hostname: string, { principal }: Pick<Caller, 'principal'>): Promise<Proxy> {
