@@ -101,7 +101,7 @@ export class ProxyService {
       ...listedProxySchema.parse(proxy),
       ...this.leadingTo(proxy, principal),
     }));
-    return { proxies: items, ...more };
+    return { proxies: items.map((proxy) => ({ ...proxy, ...this.leadingTo(proxy, principal) })), ...more };
   }
 
   async get(hostname: string, { principal }: Pick<Caller, 'principal'>): Promise<Proxy> {
