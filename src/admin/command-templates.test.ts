@@ -180,7 +180,9 @@ test('a person is asked where the settings say so', async (t) => {
   const { run, questions } = await setUp(t);
   await run({ command: 'say', parameters: { word: 'a' } });
   await run({ command: 'log-in', parameters: { key: 'b' } });
-  assert.deepEqual(questions, ['Run the command log-in of the settings on the machine, with {"key":"b"}']);
+  assert.deepEqual(questions, [
+    'Run the command log-in of the settings on the machine: ["echo","[redacted]"]',
+  ]);
 });
 
 test('a template that can not be meant stops the start, and says where', async () => {

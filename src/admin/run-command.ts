@@ -255,10 +255,14 @@ export const runCommand = defineOperation({
     hint: z.string().optional().describe('How to see the rest'),
   }),
   shorten: shortReport,
-  confirm: ({ command, parameters }) =>
-    parameters === undefined
-      ? `Run this on the machine, with all rights of this process: ${JSON.stringify(parseArgv(command))}`
-      : `Run the command ${command} of the settings on the machine, with ${JSON.stringify(parameters)}`,
+  confirm: ({ command }) => `Run this on the machine: ${JSON.stringify(command)}`,
+  confirmAs({ commands }, called, principal) {
+    const shown = JSON.stringify(commands.prepare(called, principal).shown);
+    const name = called.command.trim();
+    return commands.templates(principal).some((one) => one.name === name)
+      ? `Run the command ${name} of the settings on the machine: ${shown}`
+      : `Run this on the machine, with all rights of this process: ${shown}`;
+  },
   confirmIf: ({ commands }, { command }) => commands.isAsked(command),
   async handler(called, context, { commands }: Services) {
     const command = commands.prepare(called, context.principal);

@@ -29,6 +29,19 @@ export const systemClock: Clock = {
   },
 };
 
+/** Ends with the signal as well. */
+export function pause(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      timer.cancel();
+      signal?.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = clock.after(ms, done);
+    signal?.addEventListener('abort', done, { once: true });
+  });
+}
+
 /** A clock that a test moves. Timers run, in order, inside `advance`. */
 export class ManualClock implements Clock {
   #now: number;

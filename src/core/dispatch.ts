@@ -127,7 +127,9 @@ async function run(
   { services, idempotency }: DispatchOptions,
 ): Promise<Record<string, unknown>> {
   const isAsked = context.confirm !== undefined && (operation.confirmIf?.(services, input) ?? true);
-  const message = isAsked ? operation.confirm?.(input) : undefined;
+  const message = isAsked
+    ? (operation.confirmAs?.(services, input, context.principal) ?? operation.confirm?.(input))
+    : undefined;
   if (message !== undefined)
     await context.confirm?.({ operation: operation.name, inputDigest: digestOf(input), message });
   const ticket = ticketOf(operation, input, context.principal, idempotency);

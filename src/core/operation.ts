@@ -57,6 +57,8 @@ export interface Operation<
    * arguments nothing that anybody has to be asked about.
    */
   confirm?: (input: z.output<Input>) => string | undefined;
+  /** What `dispatch` asks in its place, where settings say which arguments are secret. @throws AppError as the call would */
+  confirmAs?: (services: Services, input: z.output<Input>, principal: Principal) => string;
   /** For what a setting decides: whether `confirm` is asked at all. Absent: it is. */
   confirmIf?: (services: Services, input: z.output<Input>) => boolean;
   /**

@@ -4,7 +4,7 @@
  */
 import type { Clock } from '../core/clock.ts';
 import type { Proxy } from '../proxies/schema.ts';
-import { serviceOf, type Stay, type Whereabouts } from '../proxies/target-url.ts';
+import { serviceOf, type Stay, staysOf, type Whereabouts } from '../proxies/target-url.ts';
 import { pathOf } from '../routes/match.ts';
 import type { Target } from './dialer.ts';
 import { gatewayLimits } from './settings.ts';
@@ -25,11 +25,11 @@ interface Asking {
   readonly services: Pick<Whereabouts, 'placeOf'>;
 }
 
-/** What it answers throws when there is nobody to ask. */
+/** To each replica, where there are some. What it answers throws when there is nobody to ask. */
 export function questionsFor(
   text: string,
   { proxy, path, isOneOfSeveral, services }: Asking,
-): () => TargetQuestion {
+): () => [TargetQuestion, ...TargetQuestion[]] {
   const isOwnName = proxy.preserve_host && !proxy.hostname.startsWith('*');
   const questionAt = (base: string, host: string, stay?: Stay): TargetQuestion => ({
     target: targetOf(new URL(base), { proxy, isOneOfSeveral, stay }),
@@ -39,12 +39,14 @@ export function questionsFor(
   const service = serviceOf(text);
   if (!service) {
     const question = questionAt(text, new URL(text).host);
-    return () => question;
+    return () => [question];
   }
   const place = services.placeOf(service);
   return () => {
-    if (!place.stay) throw new Error(place.reason);
-    return questionAt(place.stay.url, place.stay.host, place.stay);
+    const stays = staysOf(place).slice(0, gatewayLimits.checkedReplicas);
+    const [first, ...others] = stays.map((stay) => questionAt(stay.url, stay.host, stay));
+    if (!first) throw new Error(place.reason);
+    return [first, ...others];
   };
 }
 

@@ -9,6 +9,7 @@ import { serviceOf, type ServiceTarget, type Stay } from '../proxies/target-url.
 import { eventually } from '../../test/support/eventually.ts';
 import { ask, proxyOf, routeOf, startGateway, startUpstream } from '../../test/support/gateway.ts';
 import { Dialer, TargetAway } from './dialer.ts';
+import { LedPlace } from '../services/whereabouts.ts';
 import { targetOf } from './target-of.ts';
 
 const app = 'app.example.com';
@@ -178,4 +179,68 @@ test('who leads to services is counted as proxies and routes come and go; others
     [serviceOf('service://api')],
     [],
   ]);
+});
+
+test('of a service with replicas each gets its turn, a browser that is to stay gets one, and a check asks all', async (t) => {
+  const clock = new ManualClock();
+  const sick = new Set<string>();
+  const checked = await Promise.all(
+    ['one', 'two'].map((name) =>
+      startUpstream((request, response) => {
+        response.statusCode = sick.has(name) && request.url === '/health' ? 500 : 200;
+        response.end(name);
+      }),
+    ),
+  );
+  const place = new LedPlace({ name: 'blog', port: 80 }, undefined);
+  const leadTo = (those: readonly { url: string }[]) => {
+    const ports = those.map(({ url }) => ({
+      containerPort: 80,
+      protocol: 'tcp',
+      hostAddress: '127.0.0.1',
+      hostPort: Number(new URL(url).port),
+    }));
+    const replicas = { wanted: those.length, running: those.length };
+    place.leadTo({ id: 'svc', generation: 1 }, { id: 'svc', ports, networks: [], replicas }, '');
+  };
+  leadTo(checked);
+  const services = { placeOf: () => place, follow: () => {} };
+  const several = (url: string, more: object) => loadBalancing.parse({ targets: [{ url }], ...more });
+  const inTurn = proxyOf(app, 'service://blog:80', plain);
+  const staying = proxyOf('stay.example.com', 'service://blog:80', {
+    ...plain,
+    load_balancing: several('service://blog:80', { sticky: {} }),
+  });
+  const asked = proxyOf('checked.example.com', 'service://blog:80', {
+    ...plain,
+    load_balancing: several('http://127.0.0.1:9', {
+      health_check: { path: '/health', unhealthy_after: 1, healthy_after: 1 },
+    }),
+  });
+  const gateway = await startGateway({ clock, services, proxies: [inTurn, staying, asked] });
+  t.after(() => Promise.all([gateway, ...checked].map((each) => each[Symbol.asyncDispose]())));
+  const bodies = async (host: string) => {
+    const found: string[] = [];
+    for (let i = 0; i < 4; i++) found.push((await ask(gateway, { host })).body);
+    return found.sort();
+  };
+  assert.deepEqual(await bodies(app), ['one', 'one', 'two', 'two']);
+  const [first] = await bodies('stay.example.com');
+  assert.deepEqual(await bodies('stay.example.com'), [first, first, first, first]);
+  const state = () => gateway.gateway.targets(asked.id)?.[0]?.state;
+  const check = async (becomes: string) => {
+    const before = checked.map(({ requests }) => requests.length);
+    clock.advance(10_000);
+    await eventually(
+      async () => checked.every(({ requests }, i) => requests.length > (before[i] ?? 0)) || undefined,
+      'each is asked',
+    );
+    await eventually(async () => state() === becomes || undefined, becomes);
+  };
+  sick.add('one');
+  await check('healthy');
+  sick.add('two');
+  await check('unhealthy');
+  sick.delete('one');
+  await check('healthy');
 });

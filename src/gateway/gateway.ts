@@ -124,8 +124,8 @@ export function createGateway(options: GatewayOptions): Gateway {
     targets: (proxyId) => core.balancers.states(proxyId),
     async ask(proxy, path, signal) {
       const { services = noServices } = options;
-      const question = questionsFor(proxy.target_url, { proxy, path, isOneOfSeveral: false, services });
-      return askTarget(question(), core, signal);
+      const questions = questionsFor(proxy.target_url, { proxy, path, isOneOfSeveral: false, services });
+      return askTarget(questions()[0], core, signal);
     },
     siteIssuer: (scheme) => core.hosts.siteIssuer(scheme, core.ports),
     connections: () => ({

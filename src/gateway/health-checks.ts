@@ -58,7 +58,7 @@ export function startChecks({ proxy, slots }: CheckedGroup, options: ChecksOptio
 interface Asked {
   readonly settings: HealthCheck;
   /** @throws when there is nobody to ask. */
-  readonly ask: () => TargetQuestion;
+  readonly ask: () => TargetQuestion[];
 }
 
 class Check implements Checks {
@@ -101,10 +101,21 @@ class Check implements Checks {
     this.#endpoint.checked(fault, settings);
   }
 
+  /** Well while one of its replicas is: which of them run, their orchestrator decides. */
   async #ask(signal: AbortSignal): Promise<string | undefined> {
-    const { settings, ask } = this.#asked;
     try {
-      const status = await askTarget(ask(), this.#options, signal);
+      const questions = this.#asked.ask();
+      const faults = await Promise.all(questions.map((question) => this.#faultOf(question, signal)));
+      return faults.includes(undefined) ? undefined : faults.join(' | ');
+    } catch (error) {
+      return messageOf(error); // That there is nobody to ask is what was asked for.
+    }
+  }
+
+  async #faultOf(question: TargetQuestion, signal: AbortSignal): Promise<string | undefined> {
+    const { settings } = this.#asked;
+    try {
+      const status = await askTarget(question, this.#options, signal);
       return isWell(status, settings) ? undefined : `status ${status}`;
     } catch (error) {
       return messageOf(error); // That it can't be asked is what was asked for.

@@ -70,6 +70,8 @@ export const gatewayLimits = {
   /** Health checks at once, of all targets, and what is read of an answer. */
   healthChecks: 256,
   healthCheckBytes: 64 * KIB,
+  /** Replicas of a target that one check asks. */
+  checkedReplicas: 32,
   /** Guarded ports of services: connections to one, the time to reach the service, the longest silence, how often it is looked for. */
   connectionsPerGuardedPort: 1024,
   guardedConnectMs: 10 * SECOND,

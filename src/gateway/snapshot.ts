@@ -203,7 +203,9 @@ const NOWHERE = 'http://closed.invalid';
 export function isLed(plan: Plan): boolean {
   const { place, stay } = plan;
   if (!place) return true;
-  const next = place.next ? place.next() : place.stay;
+  // Marks name targets, not replicas: browsers that are to stay with a target all get its first one.
+  const isInTurn = place.next && !plan.match.proxy.load_balancing?.sticky;
+  const next = isInTurn ? place.next?.() : place.stay;
   if (!next) return false;
   if (next !== stay) move(plan, next);
   return true;

@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { AppError } from '../core/errors.ts';
 import { isConfined, type Principal } from '../core/principal.ts';
-import { type Place, serviceOf, type ServiceTarget } from './target-url.ts';
+import { type Place, serviceOf, type ServiceTarget, staysOf } from './target-url.ts';
 
 const NEEDED = 'services:read';
 
@@ -58,11 +58,13 @@ export function leadingTo(
   services: Pick<TargetServices, 'placeOf'>,
 ): { leads_to?: NonNullable<z.output<typeof leadsTo>> } {
   if (!mayName(principal)) return {};
-  const led = [...new Set(urls)].flatMap((target) => {
+  const led = [...new Set(urls)].flatMap((target): z.output<typeof leadsTo> & object => {
     const service = serviceOf(target);
     if (!service) return [];
-    const { stay, reason } = services.placeOf(service);
-    return stay ? { target, url: stay.url } : { target, reason };
+    const place = services.placeOf(service);
+    return place.stay
+      ? staysOf(place).map(({ url }) => ({ target, url }))
+      : [{ target, reason: place.reason }];
   });
   return led.length > 0 ? { leads_to: led } : {};
 }

@@ -82,8 +82,10 @@ export interface Stay {
 
 /** What is known of where a service is; follows it. */
 export interface Place {
-  /** Undefined: nowhere. */
+  /** Undefined: nowhere. Of a service with replicas the same one for as long as it is there. */
   readonly stay: Stay | undefined;
+  /** Of a service with replicas: all of them. */
+  readonly stays?: readonly Stay[];
   /** Of a service with replicas: where the next request goes, in turn. */
   next?(): Stay | undefined;
   /** Why it is nowhere. */
@@ -101,3 +103,5 @@ export const noServices: Whereabouts = {
   placeOf: () => ({ stay: undefined, reason: 'there are no services here' }),
   follow: () => {},
 };
+
+export const staysOf = ({ stay, stays = stay ? [stay] : [] }: Place): readonly Stay[] => stays;

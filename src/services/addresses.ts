@@ -4,7 +4,7 @@
  * forgotten at once. Asks no engine while nothing leads to a container. Called by the gateway (`placeOf`, `follow`), by
  * proxies and routes (`fault`), and by the service of this folder when it has changed something.
  */
-import { MINUTE, SECOND, type Clock, type Timer } from '../core/clock.ts';
+import { MINUTE, pause, SECOND, type Clock, type Timer } from '../core/clock.ts';
 import { AppError, messageOf } from '../core/errors.ts';
 import type { Log } from '../core/record.ts';
 import { cleanText } from '../core/untrusted.ts';
@@ -411,16 +411,4 @@ async function unlessGone<Found>(asked: Promise<Found>): Promise<Found | undefin
     if (cause instanceof AppError && cause.code === 'NOT_FOUND') return undefined;
     throw cause;
   }
-}
-
-function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      timer.cancel();
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = clock.after(ms, done);
-    signal.addEventListener('abort', done, { once: true });
-  });
 }

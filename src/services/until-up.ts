@@ -1,5 +1,5 @@
 /** Waits until a container is what it was started for: healthy, or without a health check running for a moment. */
-import type { Clock } from '../core/clock.ts';
+import { pause, type Clock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { cleanLines, cleanText } from '../core/untrusted.ts';
 import type { ContainerDetails, ContainerEngine } from './engine.ts';
@@ -32,9 +32,6 @@ export async function untilUp(engine: ContainerEngine, id: string, wait: Wait): 
     await pause(clock, LOOK_EVERY_MS);
   }
 }
-
-const pause = (clock: Clock, ms: number): Promise<void> =>
-  new Promise((resolve) => void clock.after(ms, resolve));
 
 /** In words for who asked for it, with the last that it said. */
 export async function whyDown(engine: ContainerEngine, id: string, found: ContainerDetails): Promise<string> {

@@ -59,7 +59,7 @@ let stays = 0;
 export class LedPlace implements Place {
   readonly #target: ServiceTarget;
   readonly #machine: string | undefined;
-  #stays: readonly MutableStay[] = [];
+  stays: readonly MutableStay[] = [];
   #turn = 0;
   reason = 'where the service is, is not known yet';
 
@@ -69,11 +69,11 @@ export class LedPlace implements Place {
   }
 
   get stay(): MutableStay | undefined {
-    return this.#stays[0];
+    return this.stays[0];
   }
 
   next(): MutableStay | undefined {
-    const stays = this.#stays;
+    const stays = this.stays;
     if (stays.length < 2) return stays[0];
     this.#turn = (this.#turn + 1) % stays.length;
     return stays[this.#turn];
@@ -89,8 +89,8 @@ export class LedPlace implements Place {
 
   /** Whoever waits to connect is told. */
   leave(reason: string): void {
-    for (const stay of this.#stays) stay.isOver = true;
-    this.#stays = [];
+    for (const stay of this.stays) stay.isOver = true;
+    this.stays = [];
     this.reason = reason;
   }
 
@@ -106,19 +106,16 @@ export class LedPlace implements Place {
       );
   }
 
-  /** @param whose what it is there, so that another one at the same address is a move too */
+  /**
+   * Those that were there come first, so that the first is the same for as long as it is there.
+   * @param whose what it is there, so that another one at the same address is a move too
+   */
   #arrive(urls: readonly string[], host: string, whose: string): void {
-    const before = this.#stays;
-    this.#stays = urls.map(
-      (url) =>
-        before.find((stay) => stay.url === url && stay.key.startsWith(`${whose} `)) ?? {
-          url,
-          host,
-          key: `${whose} ${++stays}`,
-          isOver: false,
-        },
-    );
-    for (const stay of before) if (!this.#stays.includes(stay)) stay.isOver = true;
+    const before = this.stays;
+    const kept = before.filter(({ url, key }) => urls.includes(url) && key.startsWith(`${whose} `));
+    const more = urls.filter((url) => !kept.some((stay) => stay.url === url));
+    this.stays = [...kept, ...more.map((url) => ({ url, host, key: `${whose} ${++stays}`, isOver: false }))];
+    for (const stay of before) if (!kept.includes(stay)) stay.isOver = true;
     this.reason = '';
   }
 }

@@ -6,8 +6,8 @@ export interface Tables {
   meta: { key: string; value: string };
   proxies: { id: string; hostname: string; document: string; version: number };
   routes: { id: string; hostname: string | null; document: string; version: number };
-  /** What was asked of the engine; `pending`: not done yet. */
   publications: { id: string; hostname: string; service: string; state: string; document: string };
+  /** What was asked of the engine; `pending`: not done yet. */
   services: { id: string; name: string; pending: string | null; document: string; version: number };
   external_services: { id: string; name: string; document: string; version: number };
   /** Ports of this machine that services have. `address` in its canonical form. */

@@ -242,6 +242,28 @@ test('icons are sent to who knows them: from 2025-11-25 on, and nothing else dif
   assert.deepEqual(await list({}), bare);
 });
 
+test('an operation that asks others is told what the connection reaches', async () => {
+  const reached: unknown[] = [];
+  const watched = operations.map((operation) =>
+    operation.name === 'echo'
+      ? {
+          ...operation,
+          handler: (...call: Parameters<typeof operation.handler>) => {
+            reached.push(['echo', 'list_things'].map((name) => call[1].reaches?.(name)));
+            return operation.handler(...call);
+          },
+        }
+      : operation,
+  );
+  await using narrow = await startHarness({ operations: watched });
+  for (const query of ['?toolsets=system', ''])
+    await post(narrow, rpc('tools/call', { name: 'echo', arguments: { message: 'x' } }), {}, query);
+  assert.deepEqual(reached, [
+    [true, false],
+    [true, true],
+  ]);
+});
+
 test('a URL narrows what is listed and what can be called, and never widens it', async () => {
   const list = async (query: string) => names(await post(harness, rpc('tools/list'), {}, query));
   assert.deepEqual(await list('?toolsets=system'), [
