@@ -181,6 +181,9 @@ else
           assert.deepEqual(updated.container.replicas, { wanted: 2, running: 2 });
         });
         assert.deepEqual(others, [], 'every visitor was served meanwhile');
+        const { body: found } = await docker.api('GET', '/services?filters={"name":["blog-1"]}');
+        // What comes before its time can't be made to come every time.
+        assert.ok(found[0].Spec.UpdateConfig.Delay > 0, 'the next is not ended before one has failed');
         const seen = await pages(4);
         assert.equal(seen.length, 2);
         for (const page of seen) assert.match(page, /^second from [0-9a-f]{12}$/);
