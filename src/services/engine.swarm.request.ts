@@ -12,13 +12,16 @@ import { scaleSchema } from './engine.schema.ts';
 import type { ContainerPlan } from './engine.ts';
 import { MANAGED_LABEL } from './policy.ts';
 
-/** How long a part has to stay up before the next is replaced. */
+/**
+ * How long a part has to stay up before the next is replaced. Also the delay between two: by itself a swarm goes on at once
+ * when a part has failed, and only then goes back, with nothing left that serves.
+ */
 const MONITOR_MS = 2 * SECOND;
 const RESTART_DELAY_MS = 2 * SECOND;
 /** Readable by the user of the program, whoever it is; the folder is of this container alone. */
 const SECRET_MODE = 0o444;
 
-/** Of the service: how many there are to be when it is started, and when that was. */
+/** Of the service: how many there are to be when it is started, and when what happened. */
 export const SCALE_LABEL = 'ohp.scale';
 
 export interface SecretRef {
@@ -46,7 +49,6 @@ export function serviceBodyOf(plan: ContainerPlan, placed: Placed) {
   const here = placed.node === undefined ? [] : [`node.id==${placed.node}`];
   const change = {
     Parallelism: update.parallelism,
-    Delay: update.delayMs * NS_PER_MS,
     Order: update.order,
     Monitor: MONITOR_MS * NS_PER_MS,
     MaxFailureRatio: 0,
@@ -72,8 +74,12 @@ export function serviceBodyOf(plan: ContainerPlan, placed: Placed) {
       ForceUpdate: 0,
     },
     Mode: { Replicated: { Replicas: placed.replicas } },
-    UpdateConfig: { ...change, FailureAction: update.onFailure },
-    RollbackConfig: { ...change, FailureAction: 'pause' },
+    UpdateConfig: {
+      ...change,
+      Delay: Math.max(update.delayMs, MONITOR_MS) * NS_PER_MS,
+      FailureAction: update.onFailure,
+    },
+    RollbackConfig: { ...change, Delay: 0, FailureAction: 'pause' },
     // By name in turn, and each port at its own node: neither needs the mesh of the swarm.
     EndpointSpec: {
       Mode: 'dnsrr',

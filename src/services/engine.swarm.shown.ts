@@ -19,6 +19,8 @@ export interface Around {
 const scaleLabel = z.object({
   replicas: z.int(),
   startedAt: z.number().optional(),
+  /** Started, or another version: what ended before says nothing of it. */
+  changedAt: z.number().optional(),
   finishedAt: z.number().optional(),
 });
 export type ScaleLabel = z.output<typeof scaleLabel>;
@@ -44,7 +46,7 @@ export interface Situation {
   told: readonly FoundTask[];
   /** That run, of any version. */
   serving: readonly FoundTask[];
-  /** How often one of them ended when it should not. */
+  /** How often one of them ended when it should not, since it was changed. */
   failures: number;
   /** Nobody has to wait for more: each is there, or will not be. */
   settled: boolean;
@@ -58,7 +60,9 @@ export function situationOf(service: FoundService, { tasks }: Pick<Around, 'task
     .sort((a, b) => (b.CreatedAt ?? 0) - (a.CreatedAt ?? 0));
   const current = mine.filter(({ Spec }) => versionOf(Spec.ContainerSpec?.Labels) === version);
   const up = current.filter(isServing).length;
-  const count = (state: string) => current.filter(({ Status }) => Status.State === state).length;
+  const { changedAt = 0 } = scaleOf(service.Spec.Labels, wanted);
+  const young = current.filter(({ CreatedAt = 0 }) => CreatedAt >= changedAt);
+  const count = (state: string) => young.filter(({ Status }) => Status.State === state).length;
   const rejected = count('rejected');
   const failures = count('failed') + (rejected > MOST_REJECTED ? rejected : 0);
   const stuck = current.some(({ Status }) => Status.State === 'pending' && Status.Err !== undefined);

@@ -4,7 +4,7 @@
  * the policy in front of it.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { SECOND } from '../core/clock.ts';
+import { type Clock, SECOND } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { cleanText } from '../core/untrusted.ts';
 import { networksSchema, madeNetworkSchema } from './engine.docker.things.ts';
@@ -119,7 +119,7 @@ function changingVerbs(
       await change(swarm, id, ({ Spec }) => {
         const now = Spec.Mode.Replicated.Replicas;
         const { replicas } = scaleOf(Spec.Labels, now);
-        return now > 0 ? undefined : scaled(Spec, replicas, { replicas, startedAt: clock.now() });
+        return now > 0 ? undefined : scaled(Spec, replicas, begun(replicas, clock));
       });
       await untilSettled(swarm, id);
       await secrets.sweep();
@@ -139,7 +139,7 @@ function changingVerbs(
       await change(swarm, id, ({ Spec }) => {
         const now = Spec.Mode.Replicated.Replicas;
         const { replicas } = scaleOf(Spec.Labels, now);
-        return versioned(scaled(Spec, now || replicas, { replicas, startedAt: clock.now() }));
+        return versioned(scaled(Spec, now || replicas, begun(replicas, clock)));
       });
       await untilSettled(swarm, id);
     },
@@ -163,10 +163,16 @@ async function roll(
 ): Promise<void> {
   const next = async (found: answers.RawService) => {
     const { Spec } = found;
+    // The swarm was faster in going back.
+    if (Spec.Labels[LABELS_LABEL] === plan.labels[LABELS_LABEL]) return undefined;
     const isStopped = Spec.Mode.Replicated.Replicas === 0;
     const replicas = isStopped ? 0 : replicasOf(plan);
     const body = await bodyOf(swarm, docker, plan, { secrets, replicas, ...backTo(found, plan) });
-    const label = { ...scaleOf(Spec.Labels, 0), replicas: replicasOf(plan) };
+    const label = {
+      ...scaleOf(Spec.Labels, 0),
+      replicas: replicasOf(plan),
+      changedAt: swarm.clock.now(),
+    };
     return { ...body, Name: Spec.Name, Labels: { ...body.Labels, ...scaleLabel(label) } };
   };
   await change(swarm, id, next, await authHeaders(swarm, plan));
@@ -240,6 +246,11 @@ function repositoryOf(reference: string): string {
   return colon > short.lastIndexOf('/') ? short.slice(0, colon) : short;
 }
 
+const begun = (replicas: number, clock: Clock): ScaleLabel => ({
+  replicas,
+  startedAt: clock.now(),
+  changedAt: clock.now(),
+});
 const scaleLabel = (label: ScaleLabel): Record<string, string> => ({ [SCALE_LABEL]: JSON.stringify(label) });
 
 type RawSpec = answers.RawService['Spec'];
@@ -262,7 +273,7 @@ function versioned(spec: RawSpec): RawSpec {
 async function change(
   { asker }: Swarm,
   id: string,
-  next: (found: answers.RawService) => object | undefined | Promise<object>,
+  next: (found: answers.RawService) => object | undefined | Promise<object | undefined>,
   headers?: Readonly<Record<string, string>>,
 ): Promise<void> {
   for (let attempt = 1; ; attempt++) {

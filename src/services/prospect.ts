@@ -68,6 +68,7 @@ async function specToBe(
     version: 1,
     desired: 'running',
     generation: 1,
+    last_generation: 1,
     created_at: now,
     updated_at: now,
     settings,

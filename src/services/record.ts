@@ -20,6 +20,8 @@ const keptSchema = z.strictObject({
   owner: z.string(),
   desired: z.enum(['running', 'stopped']),
   generation: z.int(),
+  /** Of a change that was undone too: no two that the engine ever saw are called the same. */
+  last_generation: z.int().default(0),
   /** Volumes that go with it when it is undone or deleted, by their names here. */
   doomed_volumes: z.array(z.string()),
   /** Networks that it needs besides those of its settings, while it changes. */
@@ -86,6 +88,7 @@ const closedRecord = ({ id, name, version }: ServiceRow): ServiceRecord => ({
   owner: 'unknown',
   desired: 'stopped',
   generation: 0,
+  last_generation: 0,
   created_at: UNKNOWN_TIME,
   updated_at: UNKNOWN_TIME,
   settings: serviceSettings.parse({ image: 'unknown', networks: [] }),

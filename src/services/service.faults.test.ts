@@ -105,3 +105,13 @@ for (const isForGood of [false, true])
       };
     });
   });
+
+test('no change is taken for one before it that was undone: each has a number of its own', async () => {
+  const { call, world, faults } = await setUpServices();
+  await call('create_service', blog);
+  faults.fails = (_call, verb) => verb === 'start';
+  await assert.rejects(call('update_service', { name: 'blog', networks: ['other'] }));
+  faults.fails = () => false;
+  await call('update_service', { name: 'blog', networks: ['other'] });
+  assert.deepEqual((await world()).containers, ['blog.3 running']);
+});

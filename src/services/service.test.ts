@@ -124,7 +124,7 @@ test('an update whose health check fails, or never passes, is rolled back', asyn
   };
   const makeHealth = (health: 'healthy' | 'unhealthy') => {
     try {
-      driver.setHealth('blog.2', health);
+      driver.setHealth('blog.3', health);
     } catch {
       // Not made yet.
     }

@@ -255,6 +255,7 @@ async function makeService(
     pending: 'create',
     desired: start ? 'running' : 'stopped',
     generation: 1,
+    last_generation: 1,
     doomed_volumes: await missingVolumes(parts, volumesOf(settings)),
     claimed_networks: [],
     claimed_ports: [],
@@ -407,15 +408,18 @@ async function replace(
   { settings, healthy_within_ms }: { settings: KeptSettings; healthy_within_ms: number },
   telling: Telling,
 ): Promise<ServiceRecord> {
+  const generation = Math.max(record.generation, record.last_generation) + 1;
   const next = recordSchema.parse({
     ...record,
     settings,
-    generation: record.generation + 1,
+    generation,
+    last_generation: generation,
     version: record.version + 1,
     updated_at: toTimestamp(parts.clock.now()),
   });
   const before = await mark(parts, record, {
     pending: 'apply',
+    last_generation: generation,
     doomed_volumes: await missingVolumes(parts, volumesOf(settings)),
     claimed_networks: settings.networks,
     claimed_ports: claimsOf(next),

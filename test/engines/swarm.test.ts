@@ -1,6 +1,7 @@
 /** A real swarm of one node: the contract, services of the running product on it, and that nothing outside the policy runs there. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
 import test, { after, before, suite } from 'node:test';
 import fc from 'fast-check';
 import { systemClock } from '../../src/core/clock.ts';
@@ -21,6 +22,8 @@ const POLICY = {
   max_containers: 40,
 };
 const RUNS = 40;
+/** Who asks all the time takes the time of the swarm. */
+const BETWEEN_VISITS_MS = 10;
 const HOST = 'blog.example.com';
 const serving =
   'echo "$GREETING from $HOSTNAME, $(cat /run/secrets/word)" > /tmp/index.html; exec httpd -f -p 8080 -h /tmp';
@@ -53,8 +56,9 @@ function assertConfined(spec: any): void {
 }
 
 if (withoutDocker) test('a real swarm', { skip: withoutDocker }, () => {});
+// Independent of each other, and a swarm is waited for most of the time.
 else
-  suite('a real swarm', () => {
+  suite('a real swarm', { concurrency: 3 }, () => {
     let docker: TestEngine;
     let engine: ContainerEngine;
     let product: Product;
@@ -101,7 +105,7 @@ else
       for (let visit = 0; visit < visits; visit++) seen.add((await product.get(HOST, '/')).body.trim());
       return [...seen].sort();
     };
-    /** Visits without rest while `work` is done. Answers the statuses that were no page. */
+    /** Visits one after the other while `work` is done. Answers the statuses that were no page. */
     const visited = async (work: () => Promise<unknown>): Promise<number[]> => {
       let isDone = false;
       const others: number[] = [];
@@ -109,6 +113,7 @@ else
         while (!isDone) {
           const { status } = await product.get(HOST, '/');
           if (status !== 200) others.push(status);
+          await pause(BETWEEN_VISITS_MS);
         }
       })();
       try {
@@ -119,91 +124,117 @@ else
       }
       return others;
     };
+    const secrets = async (): Promise<unknown> =>
+      (await docker.api('GET', '/secrets?filters={"label":["ohp.managed=product"]}')).body;
     const tasks = async (): Promise<string[]> => {
       const { body } = await docker.api('GET', '/tasks');
       return body
         .filter(
           ({ Spec, DesiredState }: any) =>
-            DesiredState === 'running' && Spec.ContainerSpec.Args.includes(serving),
+            DesiredState === 'running' && Spec.ContainerSpec.Env?.includes('GREETING=second'),
         )
         .map(({ ID }: { ID: string }) => ID)
         .sort();
     };
 
-    test('replicas run, and requests go to each of them', async () => {
-      const made = await call(
-        'POST',
-        '',
-        {
-          name: 'blog',
-          image: IMAGE,
-          command: ['sh', '-c', serving],
-          environment: { GREETING: 'first' },
-          secret_files: { word: 'canary-word' },
-          temporary_paths: ['/tmp'],
-          ports: [{ container_port: 8080, host_address: '0.0.0.0' }],
-          replicas: 2,
-          placement: ['node.role==manager'],
-          health_check: { command: ['cat', '/tmp/index.html'], interval_ms: 200, start_period_ms: 5000 },
-          stop_timeout_ms: 200,
-        },
-        201,
-      );
-      assert.deepEqual(made.container.replicas, { wanted: 2, running: 2 });
-      assert.deepEqual(made.file_names, ['word']);
-      assert.doesNotMatch(JSON.stringify({ ...made, command: [] }), /canary/);
-      await product.api('POST', '/v1/proxies', { hostname: HOST, target_url: 'service://blog:8080' });
-      const seen = await pages(4);
-      assert.equal(seen.length, 2, seen.join());
-      for (const page of seen) assert.match(page, /^first from [0-9a-f]{12}, canary-word$/);
-    });
-
-    test('an update goes from one to the next; one that fails leaves the version before', async () => {
-      const others = await visited(async () => {
-        const updated = await call('PATCH', '/blog', { environment: { GREETING: 'second' } });
-        assert.equal(updated.version, 2);
-        assert.deepEqual(updated.container.replicas, { wanted: 2, running: 2 });
-        const broken = { command: ['sh', '-c', 'echo broken; exit 3'] };
-        const refused = await call('PATCH', '/blog', broken, 502);
-        assert.match(JSON.stringify(refused), /exit \(3\).*broken.*version 2 is back/s);
+    suite('services of the product', { concurrency: 1 }, () => {
+      test('replicas run, and requests go to each of them', async () => {
+        const made = await call(
+          'POST',
+          '',
+          {
+            name: 'blog',
+            image: IMAGE,
+            command: ['sh', '-c', serving],
+            environment: { GREETING: 'first' },
+            secret_files: { word: 'canary-word' },
+            temporary_paths: ['/tmp'],
+            ports: [{ container_port: 8080, host_address: '0.0.0.0' }],
+            replicas: 2,
+            placement: ['node.role==manager'],
+            health_check: { command: ['cat', '/tmp/index.html'], interval_ms: 200, start_period_ms: 5000 },
+            stop_timeout_ms: 200,
+          },
+          201,
+        );
+        assert.deepEqual(made.container.replicas, { wanted: 2, running: 2 });
+        assert.deepEqual(made.file_names, ['word']);
+        assert.doesNotMatch(JSON.stringify({ ...made, command: [] }), /canary/);
+        await product.api('POST', '/v1/proxies', { hostname: HOST, target_url: 'service://blog:8080' });
+        const seen = await pages(4);
+        assert.equal(seen.length, 2, seen.join());
+        for (const page of seen) assert.match(page, /^first from [0-9a-f]{12}, canary-word$/);
       });
-      assert.deepEqual(others, [], 'every visitor was served meanwhile');
-      const seen = await pages(4);
-      assert.equal(seen.length, 2);
-      for (const page of seen) assert.match(page, /^second from .*canary-word$/);
-    });
 
-    test('more of them come to those that run, which go on', async () => {
-      await call('PATCH', '/blog', { secret_files: null, rolling_update: { parallelism: 3 } });
-      const { body: secrets } = await docker.api('GET', '/secrets');
-      assert.deepEqual(secrets, [], 'secrets of versions before are gone');
-      const before = await tasks();
-      await call('PATCH', '/blog', { replicas: 3 });
-      const now = await tasks();
-      assert.equal(now.length, 3);
-      assert.ok(before.every((id) => now.includes(id)));
-      assert.equal((await pages(6)).length, 3);
-    });
+      test('an update goes from one to the next; one that fails leaves the version before', async () => {
+        const others = await visited(async () => {
+          const broken = { command: ['sh', '-c', 'echo broken; exit 3'] };
+          const refused = await call('PATCH', '/blog', broken, 502);
+          assert.match(JSON.stringify(refused), /exit \(3\).*broken.*version 1 is back/s);
+          for (const page of await pages(4)) assert.match(page, /^first from .*canary-word$/);
+          const updated = await call('PATCH', '/blog', {
+            environment: { GREETING: 'second' },
+            command: ['sh', '-c', serving.replace(', $(cat /run/secrets/word)', '')],
+            secret_files: null,
+          });
+          assert.equal(updated.version, 2);
+          assert.deepEqual(updated.container.replicas, { wanted: 2, running: 2 });
+        });
+        assert.deepEqual(others, [], 'every visitor was served meanwhile');
+        const { body: found } = await docker.api('GET', '/services?filters={"name":["blog-1"]}');
+        // What comes before its time can't be made to come every time.
+        assert.ok(found[0].Spec.UpdateConfig.Delay > 0, 'the next is not ended before one has failed');
+        const seen = await pages(4);
+        assert.equal(seen.length, 2);
+        for (const page of seen) assert.match(page, /^second from [0-9a-f]{12}$/);
+        assert.deepEqual(await secrets(), [], 'secrets of versions before are gone');
+      });
 
-    test('a kill -9 in the middle of an update leaves what the next start undoes', async () => {
-      const { version } = await call('GET', '/blog');
-      const slow = { health_check: { command: ['sh', '-c', 'exit 1'], interval_ms: 100_000 } };
-      const cut = product.api('PATCH', '/v1/services/blog', slow).catch(() => undefined);
-      const isNew = async () => {
-        const { body } = await docker.api('GET', '/services?filters={"name":["blog-1"]}');
-        return body[0].Spec.TaskTemplate.ContainerSpec.Healthcheck.Test.includes('exit 1');
-      };
-      await eventually(async () => ((await isNew()) ? true : undefined), 'the new version at the swarm');
-      await product.kill();
-      await cut;
-      product = await product.restart();
-      await eventually(async () => ((await isNew()) ? undefined : true), 'the version before at the swarm');
-      const found = await eventually(async () => {
-        const { body } = await product.api('GET', '/v1/services/blog');
-        return body.unfinished === undefined && body.container?.replicas.running === 3 ? body : undefined;
-      }, 'the version before');
-      assert.equal(found.version, version);
-      for (const page of await pages(3)) assert.match(page, /^second from/);
+      test('more of them come to those that run, which go on', async () => {
+        const before = await tasks();
+        await call('PATCH', '/blog', { replicas: 3 });
+        const now = await tasks();
+        assert.equal(now.length, 3);
+        assert.ok(before.every((id) => now.includes(id)));
+        assert.equal((await pages(6)).length, 3);
+      });
+
+      test('a kill -9 in the middle of an update leaves what the next start undoes', async () => {
+        const { version } = await call('GET', '/blog');
+        const slow = { health_check: { command: ['sh', '-c', 'exit 1'], interval_ms: 100_000 } };
+        const cut = product.api('PATCH', '/v1/services/blog', slow).catch(() => undefined);
+        const isNew = async () => {
+          const { body } = await docker.api('GET', '/services?filters={"name":["blog-1"]}');
+          return body[0].Spec.TaskTemplate.ContainerSpec.Healthcheck.Test.includes('exit 1');
+        };
+        await eventually(async () => ((await isNew()) ? true : undefined), 'the new version at the swarm');
+        await product.kill();
+        await cut;
+        product = await product.restart();
+        // Waits its turn, which is when nothing is unfinished any more.
+        await call('POST', '/blog/start');
+        assert.equal(await isNew(), false);
+        const found = await eventually(async () => {
+          const body = await call('GET', '/blog');
+          return body.container.replicas.running === 3 ? body : undefined;
+        }, 'three that run');
+        assert.equal(found.unfinished, undefined);
+        assert.equal(found.version, version);
+        for (const page of await pages(3)) assert.match(page, /^second from/);
+      });
+
+      test('a deleted service leaves nothing at the swarm', async () => {
+        await product.api('DELETE', `/v1/proxies/${HOST}`);
+        await call('DELETE', '/blog');
+        const { body: services } = await docker.api(
+          'GET',
+          '/services?filters={"label":["ohp.managed=product"]}',
+        );
+        const { body: networks } = await docker.api('GET', '/networks');
+        const names = networks.map(({ Name }: { Name: string }) => Name);
+        assert.deepEqual([services, await secrets()], [[], []]);
+        assert.ok(!names.includes('product-default'), names.join());
+      });
     });
 
     test('whatever is let through has nothing outside the policy, as the swarm and its containers say', async () => {
@@ -296,19 +327,5 @@ else
       const status = readFileSync(`/proc/${container.State.Pid}/status`, 'utf8');
       assert.match(status, /^NoNewPrivs:\s*1$/m, 'the word of the nodes is kept');
       await engine.remove(id, { force: true });
-    });
-
-    test('a deleted service leaves nothing at the swarm', async () => {
-      await product.api('DELETE', `/v1/proxies/${HOST}`);
-      await call('DELETE', '/blog');
-      const { body: services } = await docker.api(
-        'GET',
-        '/services?filters={"label":["ohp.managed=product"]}',
-      );
-      const { body: secrets } = await docker.api('GET', '/secrets');
-      const { body: networks } = await docker.api('GET', '/networks');
-      const names = networks.map(({ Name }: { Name: string }) => Name);
-      assert.deepEqual([services, secrets], [[], []]);
-      assert.ok(!names.includes('product-default'), names.join());
     });
   });

@@ -4,7 +4,16 @@
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -165,9 +174,19 @@ async function startEngine({ folder, socket, command, env = {}, signal }: Start)
         program.child.kill(signal);
         await gone;
       }
+      unmountIn(folder);
       rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** An engine that ends soon after it has left a swarm does not wait for the networks of that. */
+function unmountIn(folder: string): void {
+  const mounted = readFileSync('/proc/mounts', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[1] ?? '')
+    .filter((place) => place.startsWith(`${folder}/`));
+  for (const place of mounted.reverse()) spawnSync('umount', ['-l', place]);
 }
 
 interface Ask {
