@@ -1,25 +1,13 @@
 import assert from 'node:assert/strict';
-import test, { type TestContext } from 'node:test';
+import test from 'node:test';
 import fc from 'fast-check';
 import { HOUR } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { logLevels, recordKinds } from '../core/record.ts';
-import { aRecord, asTexts, NOON, temporaryFolder } from './fixtures.test.ts';
+import { aRecord, asTexts, NOON, someFiles } from './fixtures.test.ts';
 import { parseFilter } from './filter.ts';
 import { levelRank } from './levels.ts';
-import { LogFiles } from './query.ts';
-import { LogStore } from './store.ts';
-
-function someFiles(t: TestContext) {
-  const directory = temporaryFolder(t);
-  const store = new LogStore(directory);
-  const files = new LogFiles(directory);
-  t.after(() => {
-    files.close();
-    store.close();
-  });
-  return { store, files };
-}
+import type { LogFiles } from './query.ts';
 
 /** Messages of what a filter finds, oldest first. */
 function search(files: LogFiles, filter: string): string[] {

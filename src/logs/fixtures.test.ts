@@ -7,8 +7,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { ManualClock } from '../core/clock.ts';
 import type { LogRecord } from '../core/record.ts';
 import { levelsOf } from './levels.ts';
+import { LogFiles } from './query.ts';
 import { recordText } from './record-text.ts';
 import { createLogSink, type LogSink, type LogSinkOptions } from './sink.ts';
+import { LogStore } from './store.ts';
 
 export const NOON = Date.UTC(2026, 2, 10, 12);
 
@@ -22,6 +24,19 @@ export function temporaryFolder(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'logs-test-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   return join(folder, 'logs');
+}
+
+/** A store with these records, and files that read them. */
+export function someFiles(t: TestContext, records: readonly LogRecord[] = []) {
+  const directory = temporaryFolder(t);
+  const store = new LogStore(directory);
+  const files = new LogFiles(directory);
+  t.after(() => {
+    files.close();
+    store.close();
+  });
+  store.append(asTexts(...records));
+  return { directory, store, files };
 }
 
 const POLL_MS = 5;

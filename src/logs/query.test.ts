@@ -2,31 +2,19 @@ import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test, { type TestContext } from 'node:test';
+import test from 'node:test';
 import BetterSqlite3 from 'better-sqlite3';
 import fc from 'fast-check';
 import { DAY, HOUR, MINUTE } from '../core/clock.ts';
 import { confines } from '../core/hostname.ts';
 import { type LogRecord, logLevels, recordKinds } from '../core/record.ts';
-import { aRecord, asTexts, NOON, temporaryFolder } from './fixtures.test.ts';
+import { aRecord, asTexts, NOON, someFiles } from './fixtures.test.ts';
 import { levelRank } from './levels.ts';
 import { type LogFilter, type Position, statementOf } from './conditions.ts';
 import { LogFiles } from './query.ts';
 import { dayOf, LogStore, pathOf } from './store.ts';
 
 const UNHURRIED = { milliseconds: Infinity, now: () => 0 };
-
-function someFiles(t: TestContext, records: LogRecord[] = []) {
-  const directory = temporaryFolder(t);
-  const store = new LogStore(directory);
-  const files = new LogFiles(directory);
-  t.after(() => {
-    files.close();
-    store.close();
-  });
-  store.append(asTexts(...records));
-  return { directory, store, files };
-}
 
 function messages(files: LogFiles, filter: LogFilter = {}, limit = 1000, after?: Position): string[] {
   return files.search({ filter, limit, after }, UNHURRIED).rows.map(({ message }) => message);

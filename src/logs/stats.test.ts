@@ -1,27 +1,15 @@
 import assert from 'node:assert/strict';
-import test, { type TestContext } from 'node:test';
+import test from 'node:test';
 import BetterSqlite3 from 'better-sqlite3';
 import fc from 'fast-check';
 import { DAY, HOUR, MINUTE } from '../core/clock.ts';
 import type { LogRecord } from '../core/record.ts';
-import { aRecord, asTexts, NOON, temporaryFolder } from './fixtures.test.ts';
-import { LogFiles } from './query.ts';
+import { aRecord, asTexts, NOON, someFiles } from './fixtures.test.ts';
+
 import { type StatsQuestion, statsOf } from './stats.ts';
-import { dayOf, LogStore, pathOf } from './store.ts';
+import { dayOf, pathOf } from './store.ts';
 
 const UNHURRIED = { milliseconds: Infinity, now: () => 0 };
-
-function someFiles(t: TestContext, records: readonly LogRecord[] = []) {
-  const directory = temporaryFolder(t);
-  const store = new LogStore(directory);
-  const files = new LogFiles(directory);
-  t.after(() => {
-    files.close();
-    store.close();
-  });
-  store.append(asTexts(...records));
-  return { directory, store, files };
-}
 
 function question(
   filter: Partial<StatsQuestion['filter']> = {},
