@@ -38,7 +38,7 @@ export interface Position {
   id: number;
 }
 
-export interface Condition {
+interface Condition {
   sql: string;
   values: readonly (string | number)[];
   /** The condition can be answered by an index; of several, the least number says which is used. */
@@ -47,19 +47,30 @@ export interface Condition {
 
 /** Values come after the window's two bounds and before the limit. */
 export function statementOf(filter: LogFilter, after?: Position): { sql: string; values: unknown[] } {
+  const { where, values } = whereOf(filter);
+  if (after) {
+    where.push('(time < ? or id < ?)');
+    values.push(after.time, after.id);
+  }
+  const sql = `select * from records where ${['time >= ? and time < ?', ...where].join(' and ')}
+    order by time desc, id desc limit ?`;
+  return { sql, values };
+}
+
+/** What has to hold, and its values in their order; the range of time apart. */
+export function whereOf(filter: LogFilter): { where: string[]; values: unknown[] } {
   const conditions = conditionsOf(filter);
   const driver = conditions
     .filter(({ index }) => index !== undefined)
     .sort((a, b) => (a.index ?? 0) - (b.index ?? 0))[0];
-  if (after) conditions.push({ sql: '(time < ? or id < ?)', values: [after.time, after.id] });
-  // Unary plus keeps SQLite, which has no statistics of a growing file, from preferring another index.
-  const where = conditions.map((it) => (it.index === undefined || it === driver ? it.sql : `+${it.sql}`));
-  const sql = `select * from records where ${['time >= ? and time < ?', ...where].join(' and ')}
-    order by time desc, id desc limit ?`;
-  return { sql, values: conditions.flatMap(({ values }) => values) };
+  return {
+    // Unary plus keeps SQLite, which has no statistics of a growing file, from preferring another index.
+    where: conditions.map((it) => (it.index === undefined || it === driver ? it.sql : `+${it.sql}`)),
+    values: conditions.flatMap(({ values }) => values),
+  };
 }
 
-export function conditionsOf(filter: LogFilter): Condition[] {
+function conditionsOf(filter: LogFilter): Condition[] {
   const { traceId, clientAddress, kind, operation, pathPrefix, contains, withoutRoutine } = filter;
   return [
     ...when(traceId, (id) => ({ sql: 'trace_id = ?', values: [id], index: 0 })),

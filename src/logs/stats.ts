@@ -5,7 +5,7 @@
 import type { Database } from 'better-sqlite3';
 import { HOUR, MINUTE } from '../core/clock.ts';
 import { cleanText } from '../core/untrusted.ts';
-import { conditionsOf, type Condition, type LogFilter } from './conditions.ts';
+import { type LogFilter, whereOf } from './conditions.ts';
 import { logLevels } from '../core/record.ts';
 import { type Budget, FIRST_WINDOW_MS, type LogFiles, nextSpan } from './query.ts';
 import { CLASS_SQL, hasRollup, OTHER_STRANGERS, OTHERS, ROUTE_SQL } from './rollup.ts';
@@ -243,27 +243,25 @@ function rollupTells(connection: Database, question: StatsQuestion, since: numbe
     .all(...range, OTHERS, OTHER_STRANGERS);
   if (others.length === 0) return true;
   if (others.some(({ hostname }) => hostname === OTHERS)) return false;
-  const { sql, values } = hostsOf(question);
+  const { where, values } = hostsOf(question);
   const known = connection.prepare(
-    `select 1 from rollup where ${['span = ? and start >= ? and start < ?', ...sql].join(' and ')} limit 1`,
+    `select 1 from rollup where ${['span = ? and start >= ? and start < ?', ...where].join(' and ')} limit 1`,
   );
   return known.get(...range, ...values) !== undefined;
 }
 
-function hostsOf({ filter }: StatsQuestion): { sql: string[]; values: unknown[] } {
-  const { hostname, hostnames, terms } = filter;
-  const conditions = conditionsOf({ hostname, hostnames, terms });
-  return { sql: conditions.map(({ sql }) => sql), values: conditions.flatMap(({ values }) => [...values]) };
+function hostsOf({ filter: { hostname, hostnames, terms } }: StatsQuestion): ReturnType<typeof whereOf> {
+  return whereOf({ hostname, hostnames, terms });
 }
 
 function countRollup(connection: Database, counting: Counting, since: number, until: number): void {
   const { groupBy, interval } = counting.question;
-  const { sql, values } = hostsOf(counting.question);
+  const { where, values } = hostsOf(counting.question);
   const slot = interval === undefined ? '0' : `start - start % ${interval}`;
   const statement = connection.prepare<unknown[], Part>(
     `select ${(groupBy && rollupKeys[groupBy]) ?? "''"} as key, ${slot} as slot, class, step, sum(count) as count,
       sum(bytes_in) as bytes_in, sum(bytes_out) as bytes_out
-    from rollup where ${['span = ? and start >= ? and start < ?', ...sql].join(' and ')}
+    from rollup where ${['span = ? and start >= ? and start < ?', ...where].join(' and ')}
     group by 1, 2, 3, 4`,
   );
   for (const [span, from, to] of spansOf(since - (since % MINUTE), until, interval))
@@ -288,16 +286,15 @@ function countRecords(
   { since, until, stop, now }: { since: number; until: number; stop: number; now: () => number },
 ): number | undefined {
   const { filter, groupBy, interval } = counting.question;
-  const conditions: Condition[] = conditionsOf(filter);
+  const { where, values } = whereOf(filter);
   const slot = interval === undefined ? '0' : `time - time % ${interval}`;
   const statement = connection.prepare<unknown[], Part>(
     `select ${groupBy ? keySql[groupBy] : "''"} as key, ${slot} as slot, ${CLASS_SQL} as class,
       ${stepSql('duration_ms')} as step, count(*) as count, coalesce(sum(bytes_in), 0) as bytes_in,
       coalesce(sum(bytes_out), 0) as bytes_out
-    from records where ${['time >= ? and time < ?', ...conditions.map(({ sql }) => sql)].join(' and ')}
+    from records where ${['time >= ? and time < ?', ...where].join(' and ')}
     group by 1, 2, 3, 4`,
   );
-  const values = conditions.flatMap((condition) => condition.values);
   let span = FIRST_WINDOW_MS;
   for (let end = until; end > since; ) {
     const started = now();

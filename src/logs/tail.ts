@@ -1,6 +1,5 @@
 /** `tail_logs`: what is written from now on, looked for at short intervals, told as it comes. Called by service.ts. */
-import type { Clock } from '../core/clock.ts';
-import { SECOND } from '../core/clock.ts';
+import { type Clock, pause, SECOND } from '../core/clock.ts';
 import { limits } from '../core/limits.ts';
 import type { OperationContext } from '../core/operation.ts';
 import type { LogEntry, LogTail } from './schema.ts';
@@ -41,7 +40,7 @@ export async function tail(
         context.progress?.({ progress: found.length, message: lineOf(entry) });
       }
       if (isLast) break;
-      await pause(clock, stop);
+      if (!stop.aborted) await pause(clock, EVERY_MS, stop);
     }
   } finally {
     timer.cancel();
@@ -51,15 +50,6 @@ export async function tail(
 
 const lineOf = ({ time, level, message, status, outcome }: LogEntry): string =>
   [time, level, message, status, outcome].filter((part) => part !== undefined).join(' ');
-
-async function pause(clock: Clock, stop: AbortSignal): Promise<void> {
-  if (stop.aborted) return;
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = clock.after(EVERY_MS, resolve);
-  stop.addEventListener('abort', () => resolve(), { once: true });
-  await promise;
-  timer.cancel();
-}
 
 /** The newest that fit, in their order. */
 function fitting(found: readonly LogEntry[]): LogTail {

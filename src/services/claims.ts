@@ -17,7 +17,7 @@ export const claimSchema = z.strictObject({
 export type Claim = z.output<typeof claimSchema>;
 export type Place = Omit<Claim, 'kind'>;
 
-const EVERY_ADDRESS: ReadonlySet<string> = new Set(['0.0.0.0', '::']);
+export const EVERY_ADDRESS: ReadonlySet<string> = new Set(['0.0.0.0', '::']);
 
 /** The one form of an address: IPv4 also where it is written as IPv6 (RFC 4291 §2.5.5.2). */
 export const canonicalAddress = (text: string): string =>

@@ -50,6 +50,3 @@ export function createSwarm(options: DockerEngineOptions): Swarm {
     },
   };
 }
-
-export const pause = (clock: Clock, ms: number): Promise<void> =>
-  new Promise((resolve) => void clock.after(ms, resolve));

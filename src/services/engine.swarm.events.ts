@@ -2,11 +2,11 @@
  * What happens to the tasks of a swarm. A swarm has no events of tasks, and an engine tells those of its own machine only: all of
  * them are looked at, and what changed between two looks is told.
  */
-import { SECOND } from '../core/clock.ts';
+import { SECOND, pause } from '../core/clock.ts';
 import type { Cancellable, EngineEvent, EventOptions } from './engine.ts';
 import type { FoundService, FoundTask } from './engine.swarm.answers.ts';
 import { hasEnded, isServing } from './engine.swarm.shown.ts';
-import { pause, type Swarm } from './engine.swarm.asking.ts';
+import type { Swarm } from './engine.swarm.asking.ts';
 
 /** What leads to a task has to follow within a second. */
 const LOOK_EVERY_MS = SECOND / 2;

@@ -1,12 +1,12 @@
 /** What the tasks of a service say and use. */
-import { SECOND } from '../core/clock.ts';
+import { SECOND, pause } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { MAX_WAIT_MS, query } from './engine.docker.ts';
 import { logLines } from './engine.docker.logs.ts';
 import type { ContainerDriver, LogPlan } from './engine.driver.ts';
 import type { ContainerStats, LogLine } from './engine.ts';
 import { isServing, situationOf } from './engine.swarm.shown.ts';
-import { pause, type Swarm } from './engine.swarm.asking.ts';
+import type { Swarm } from './engine.swarm.asking.ts';
 
 const LOOK_EVERY_MS = 250;
 

@@ -4,7 +4,7 @@
  * the policy in front of it.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { type Clock, SECOND } from '../core/clock.ts';
+import { type Clock, pause, SECOND } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { cleanText } from '../core/untrusted.ts';
 import { networksSchema, madeNetworkSchema } from './engine.docker.things.ts';
@@ -19,7 +19,7 @@ import {
 import type { ContainerDriver } from './engine.driver.ts';
 import type { ContainerPlan } from './engine.ts';
 import * as answers from './engine.swarm.answers.ts';
-import { createSwarm, pause, servicePath, type Swarm } from './engine.swarm.asking.ts';
+import { createSwarm, servicePath, type Swarm } from './engine.swarm.asking.ts';
 import { swarmEvents } from './engine.swarm.events.ts';
 import { serviceLogs, serviceStats } from './engine.swarm.logs.ts';
 import { type Placed, SCALE_LABEL, serviceBodyOf } from './engine.swarm.request.ts';

@@ -5,12 +5,12 @@ import { cleanText } from '../core/untrusted.ts';
 import { loadBalancing, targetsOf } from '../proxies/load-balancing.ts';
 import { serviceOf } from '../proxies/target-url.ts';
 import type { Reader } from '../store/database.ts';
+import { EVERY_ADDRESS } from './claims.ts';
 import type { ContainerDetails } from './engine.ts';
 import { INNER_ADDRESS } from './guarded.ts';
 import type { KeptSettings } from './schema.ts';
 
 const LOOPBACK = ['localhost', '127.0.0.1', '[::1]'];
-const EVERY_ADDRESS = ['0.0.0.0', '::'];
 const DEFAULT_PORT: Record<string, string> = { 'http:': '80', 'https:': '443' };
 /** Of the names that a refusal tells. */
 const MAX_TOLD = 10;
@@ -43,7 +43,7 @@ export function placesOf(
 
 function published(address: string, port: number): Place[] {
   const bracketed = address.includes(':') ? `[${address}]` : address;
-  const isLocal = LOOPBACK.includes(bracketed) || EVERY_ADDRESS.includes(address);
+  const isLocal = LOOPBACK.includes(bracketed) || EVERY_ADDRESS.has(address);
   return [...new Set([bracketed, ...(isLocal ? LOOPBACK : [])])].map((host) => ({
     host,
     port: String(port),
