@@ -19,17 +19,23 @@ export function run(program: string, args: readonly string[]): number {
   return status ?? 1;
 }
 
-/** Beside others: what it prints comes with its exit code. */
+/** Longer than anything takes that ends. */
+const BESIDE_MS = 15 * 60 * 1000;
+
+/** Beside others: what it prints comes with its exit code. What doesn't end is ended, and told with what it printed. */
 export async function runBeside(
   program: string,
   args: readonly string[],
+  limitMs = BESIDE_MS,
 ): Promise<{ code: number; printed: string }> {
   const child = spawn(pathOf(program), args, { ...options(), stdio: ['ignore', 'pipe', 'pipe'] });
+  setTimeout(() => child.kill('SIGKILL'), limitMs).unref();
   let printed = '';
   for (const stream of [child.stdout, child.stderr])
     stream.setEncoding('utf8').on('data', (chunk: string) => void (printed += chunk));
   try {
-    const [code] = (await once(child, 'close')) as [number | null];
+    const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
+    if (signal !== null) printed += `${program} was ended by ${signal}; it may take ${limitMs} ms\n`;
     return { code: code ?? 1, printed };
   } catch (cause) {
     return { code: 1, printed: `${program} does not start: ${String(cause)}\n` };

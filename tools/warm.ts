@@ -10,6 +10,12 @@ import { welcome } from '../src/banner.ts';
 import { loadConfig } from '../src/config/load.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'ohp-warm-'));
+const leave = (): void => rmSync(folder, { recursive: true, force: true });
+// The install gives it a limit.
+process.once('SIGTERM', () => {
+  leave();
+  process.exit(1);
+});
 try {
   const settings = { OHP_DATA_DIR: folder, OHP_HTTP_PORT: '0', OHP_HTTPS_PORT: '0', OHP_LOG_LEVEL: 'error' };
   const config = await loadConfig(settings, () => '');
@@ -17,5 +23,5 @@ try {
   welcome(app.facts);
   await app[Symbol.asyncDispose]();
 } finally {
-  rmSync(folder, { recursive: true, force: true });
+  leave();
 }
