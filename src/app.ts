@@ -3,6 +3,7 @@
  * that the listeners close before what they need, and the log closes last.
  */
 import { readFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import {
   certificatesProbe,
@@ -20,6 +21,7 @@ import { gatewaySettings, logSettings, mcpSettings, webhookOf } from './app.sett
 import { type CommandOptions, type CommandService, createCommandService } from './admin/run-command.ts';
 import { openConnectors } from './app.connectors.ts';
 import { openEdge } from './app.edge.ts';
+import { createTallies, openMetrics } from './app.metrics.ts';
 import { openOAuth } from './app.oauth.ts';
 import { openProposals } from './app.proposals.ts';
 import { openPublications } from './app.publications.ts';
@@ -43,6 +45,7 @@ import { createMcpInterface, type McpOptions } from './interfaces/mcp/mcp.ts';
 import { createRestInterface } from './interfaces/rest.ts';
 import { createLogArchive } from './logs/archive.ts';
 import { createLogService } from './logs/service.ts';
+import { METRICS_PATH } from './metrics/endpoint.ts';
 import { createLogSink } from './logs/sink.ts';
 import { principalIdOf } from './oauth/authenticate.ts';
 import { oauthEndpoints } from './oauth/endpoints.ts';
@@ -96,7 +99,8 @@ async function construct(
   const version = readVersion();
   const clock = overrides.clock ?? systemClock;
   const base = await openBase(config, clock, stack);
-  const edge = await openEdge(config, base, stack);
+  const tallies = createTallies(config, clock, () => edge.gateway);
+  const edge: Edge = await openEdge(config, { ...base, meter: tallies.requests }, stack);
   const identity = await openOAuth(
     config,
     { ...base, ...edge.asked, controlHosts: config.control.hosts },
@@ -126,7 +130,8 @@ async function construct(
     }),
   );
   cutWhenEnded(base, mcp, stack);
-  const rest = createRestInterface({ operations, dispatch, version, access });
+  const metrics = openMetrics(config, { ...base, ...edge, tallies, version });
+  const rest = createRestInterface({ operations, dispatch, version, access, others: [metrics.endpoint] });
   for (const endpoint of [...gatewayEndpoints, ...oauthEndpoints, ...mcp.endpoints, ...rest.endpoints])
     endpoints.register(endpoint);
   edge.handlers.user = (id) => identity.users.find(id);
@@ -139,6 +144,7 @@ async function construct(
   sweepHourly(clock, base.log, () => idempotency.sweep(), stack);
   base.alerts.start();
   const created = await base.tokens.ensureAdministrator(config.admin_token);
+  const told = await metrics.listen(stack);
   const { http, https, proxies } = await edge.open();
   // It changes what is served, so that comes first.
   const resumed = services.publications.resume();
@@ -147,6 +153,7 @@ async function construct(
   const facts = {
     version,
     urls: ownUrls(gatewaySettings(config), { http, https }),
+    metrics: told && metricsUrl(told.address),
     caFile: base.caFile,
     administratorToken: created.secret,
     adminTokenIgnored: created.ignored === true,
@@ -172,6 +179,9 @@ function cutWhenEnded(
   });
   stack.defer(stopFollowing);
 }
+
+const metricsUrl = ({ address, port }: AddressInfo): string =>
+  `http://${address.includes(':') ? `[${address}]` : address}:${port}${METRICS_PATH}`;
 
 type Base = Awaited<ReturnType<typeof openBase>>;
 

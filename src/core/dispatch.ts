@@ -73,8 +73,12 @@ export function createDispatch(options: DispatchOptions): Dispatch {
 /** Arguments of a call are data wherever they come from; only a surface can pass a function. */
 const isReader = (raw: unknown): raw is ReadArguments => typeof raw === 'function';
 
+/** What is asked of who wants something: of an operation, or of an endpoint that is none. */
+export type Guarded = Pick<AnyOperation, 'name' | 'permission' | 'confinement'> &
+  Pick<Partial<AnyOperation>, 'inParts'>;
+
 /** Whether `dispatch` would let the principal run it, where `access` is public. Lists are filtered by it as a courtesy; `dispatch` decides. */
-export function mayRun({ permission, confinement, inParts }: AnyOperation, principal: Principal): boolean {
+export function mayRun({ permission, confinement, inParts }: Guarded, principal: Principal): boolean {
   if (permission === 'public') return true;
   if (principal.kind === 'anonymous') return false;
   if (confinement === 'refused' && isConfined(principal)) return false;
@@ -82,8 +86,9 @@ export function mayRun({ permission, confinement, inParts }: AnyOperation, princ
   return inParts === true && holdsPart(principal.permissions, permission);
 }
 
-function authorise(
-  operation: AnyOperation,
+/** @throws AppError UNAUTHENTICATED or FORBIDDEN. */
+export function authorise(
+  operation: Guarded,
   principal: Principal,
   now: number,
   access: Access | undefined,

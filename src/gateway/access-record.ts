@@ -13,7 +13,8 @@ const PRINTABLE = /^[\x20-\x7e]*$/;
 const FIRST_SERVER_ERROR = 500;
 
 export function writeAccessRecord(transit: Transit): void {
-  const { log } = transit.core;
+  const { log, clock, meter } = transit.core;
+  meter.ended(transit, clock.now() - transit.startedAt, bytesIn(transit));
   const told = transit.told?.();
   const level = levelOf(transit, told);
   if (log.enabled(told?.component ?? 'gateway', level)) log.write(recordOf(transit, level, told));

@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { type Clock, MINUTE } from '../core/clock.ts';
 import type { Authenticate } from '../core/exchange.ts';
 import type { LiveStreams } from '../core/live-streams.ts';
+import { noRequestMeter, type RequestMeter } from '../core/meter.ts';
 import type { Log } from '../core/record.ts';
 import type { Proxy } from '../proxies/schema.ts';
 import { type OwnAddress, ownAddresses } from '../proxies/target-policy.ts';
@@ -39,6 +40,8 @@ export interface GatewayOptions {
   readonly settings: GatewaySettings;
   readonly clock: Clock;
   readonly log: Log;
+  /** Absent: nothing is counted. */
+  readonly meter?: RequestMeter | undefined;
   readonly authenticate: Authenticate;
   readonly selectCertificate: SelectCertificate;
   readonly live: LiveStreams;
@@ -76,6 +79,8 @@ export interface Gateway extends AsyncDisposable {
   snapshot(): Snapshot;
   /** Where it listens, every local address spelled out: never a target. */
   own(): readonly OwnAddress[];
+  /** This process listens there too: never a target either. */
+  keepOff(listener: OwnAddress): void;
   /** Stops accepting, lets requests finish for the time that is set, then cuts what is left. */
   drain(): Promise<void>;
   connections(): ConnectionCounts;
@@ -119,6 +124,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     },
     snapshot: () => core.snapshots.current,
     own,
+    keepOff: (listener) => void listeners.push(...ownAddresses([listener])),
     drain,
     guardedPorts,
     targets: (proxyId) => core.balancers.states(proxyId),
@@ -169,6 +175,7 @@ function makeCore(options: GatewayOptions, own: () => readonly OwnAddress[]): Ga
     settings,
     clock,
     log,
+    meter: options.meter ?? noRequestMeter,
     authenticate,
     acmeChallenge,
     handlers,
