@@ -13,7 +13,7 @@ import type { Clock } from './core/clock.ts';
 import type { Events } from './core/events.ts';
 import type { Authenticate, ExchangeHandler } from './core/exchange.ts';
 import type { LiveStreams } from './core/live-streams.ts';
-import type { RequestMeter } from './core/meter.ts';
+import type { GatewayMeter } from './core/meter.ts';
 import type { Log } from './core/record.ts';
 import type { Sealer } from './core/sealer.ts';
 import type { Protection } from './gateway/core.ts';
@@ -46,7 +46,7 @@ export interface EdgeParts {
   readonly tokens: TokenService;
   readonly engine: ContainerEngine;
   readonly alerts: Pick<AlertService, 'reconcile'>;
-  readonly meter: RequestMeter;
+  readonly meter: GatewayMeter;
 }
 
 const servedBy = (gateway: Gateway) => ({

@@ -36,6 +36,7 @@ import { createDispatch, type Dispatch } from './core/dispatch.ts';
 import { createEndpointRegistry, type EndpointRegistry } from './core/endpoints.ts';
 import { messageOf } from './core/errors.ts';
 import { createEvents } from './core/events.ts';
+import type { Meter } from './core/meter.ts';
 import { LiveStreams } from './core/live-streams.ts';
 import type { ServicesFor } from './core/operation.ts';
 import type { Log } from './core/record.ts';
@@ -98,9 +99,9 @@ async function construct(
 ): Promise<Omit<App, keyof AsyncDisposable>> {
   const version = readVersion();
   const clock = overrides.clock ?? systemClock;
-  const base = await openBase(config, clock, stack);
-  const tallies = createTallies(config, clock, () => edge.gateway);
-  const edge: Edge = await openEdge(config, { ...base, meter: tallies.requests }, stack);
+  const meter = createTallies(config, clock, () => edge.gateway);
+  const base = { ...(await openBase(config, { clock, meter }, stack)), meter };
+  const edge: Edge = await openEdge(config, base, stack);
   const identity = await openOAuth(
     config,
     { ...base, ...edge.asked, controlHosts: config.control.hosts },
@@ -112,7 +113,7 @@ async function construct(
   const { services, endpoints } = openServices(config, { ...parts, operate }, stack);
   const idempotency = createIdempotencyStore(base.database, clock, base.sealer);
   const { access } = config.mcp;
-  const dispatch = createDispatch({ services, access, log: base.log, clock, idempotency });
+  const dispatch = createDispatch({ services, access, log: base.log, clock, idempotency, meter });
   const mcp = stack.use(
     createMcpInterface({
       operations,
@@ -130,7 +131,7 @@ async function construct(
     }),
   );
   cutWhenEnded(base, mcp, stack);
-  const metrics = openMetrics(config, { ...base, ...edge, tallies, version });
+  const metrics = openMetrics(config, { ...base, ...edge, ...identity, mcp, version }, stack);
   const rest = createRestInterface({ operations, dispatch, version, access, others: [metrics.endpoint] });
   for (const endpoint of [...gatewayEndpoints, ...oauthEndpoints, ...mcp.endpoints, ...rest.endpoints])
     endpoints.register(endpoint);
@@ -144,7 +145,7 @@ async function construct(
   sweepHourly(clock, base.log, () => idempotency.sweep(), stack);
   base.alerts.start();
   const created = await base.tokens.ensureAdministrator(config.admin_token);
-  const told = await metrics.listen(stack);
+  const told = await metrics.listen();
   const { http, https, proxies } = await edge.open();
   // It changes what is served, so that comes first.
   const resumed = services.publications.resume();
@@ -183,16 +184,20 @@ function cutWhenEnded(
 const metricsUrl = ({ address, port }: AddressInfo): string =>
   `http://${address.includes(':') ? `[${address}]` : address}:${port}${METRICS_PATH}`;
 
-type Base = Awaited<ReturnType<typeof openBase>>;
+type Base = Awaited<ReturnType<typeof openBase>> & { meter: Meter };
 
 /** What everything else stands on: the data directory, secrets, log, store, tokens. */
-async function openBase(config: Config, clock: Clock, stack: AsyncDisposableStack) {
+async function openBase(
+  config: Config,
+  { clock, meter }: { clock: Clock; meter: Meter },
+  stack: AsyncDisposableStack,
+) {
   const { path: dataDir, stateFile, hasState } = stack.use(openDataDirectory(config.data_dir));
   const masterKey = loadMasterKey({ dataDir, masterKey: config.master_key, dataExists: hasState });
   const logDir = join(dataDir, 'logs');
   const log = stack.use(createLogSink({ directory: logDir, clock, ...logSettings(config) }));
   const archive = stack.use(createLogArchive({ directory: logDir, clock, log }));
-  const database = stack.use(await openSqlite(stateFile, clock, log));
+  const database = stack.use(await openSqlite(stateFile, clock, log, meter));
   const events = createEvents();
   const live = stack.use(new LiveStreams(clock));
   const tokens = stack.use(new TokenService({ database, events, clock, log }));
@@ -208,6 +213,7 @@ async function openBase(config: Config, clock: Clock, stack: AsyncDisposableStac
     engine: openEngine({ docker, broker, policy }, { clock, log }),
     fetch: outbound,
     dataDir,
+    stateFile,
     masterKey,
     caFile,
     log,

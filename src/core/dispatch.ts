@@ -9,6 +9,7 @@ import type { Clock } from './clock.ts';
 import { AppError, toAppError } from './errors.ts';
 import { parseArguments } from './input.ts';
 import { limits } from './limits.ts';
+import { noMeter, type OperationMeter } from './meter.ts';
 import type { AnyOperation, IdempotencyTicket, OperationContext, Surface } from './operation.ts';
 import { holdsPart } from './permissions.ts';
 import { type Access, isConfined, type Principal } from './principal.ts';
@@ -38,6 +39,8 @@ export interface DispatchOptions {
   log: Log;
   clock: Clock;
   idempotency: IdempotencyStore;
+  /** Absent: nothing is counted. */
+  meter?: OperationMeter | undefined;
 }
 
 export function createDispatch(options: DispatchOptions): Dispatch {
@@ -200,10 +203,12 @@ interface AuditEntry {
 }
 
 function audit(
-  { log, clock }: DispatchOptions,
+  { log, clock, meter = noMeter }: DispatchOptions,
   { operation, context, started, input, facts, outcome }: AuditEntry,
 ): void {
   const now = clock.now();
+  const durationMs = now - started;
+  meter.operated({ operation: operation.name, surface: context.surface, outcome, durationMs });
   log.write({
     time: now,
     kind: 'audit',
@@ -212,7 +217,7 @@ function audit(
     message: `${context.principal.name} ${operation.name}: ${outcome}`,
     trace_id: context.traceId,
     hostname: typeof input?.hostname === 'string' ? input.hostname : undefined,
-    duration_ms: now - started,
+    duration_ms: durationMs,
     client_address: context.clientAddress,
     principal: context.principal.id,
     operation: operation.name,

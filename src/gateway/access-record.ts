@@ -14,8 +14,9 @@ const FIRST_SERVER_ERROR = 500;
 
 export function writeAccessRecord(transit: Transit): void {
   const { log, clock, meter } = transit.core;
-  meter.ended(transit, clock.now() - transit.startedAt, bytesIn(transit));
   const told = transit.told?.();
+  const bytes = bytesIn(transit);
+  meter.ended(transit, { durationMs: clock.now() - transit.startedAt, bytesIn: bytes, told });
   const level = levelOf(transit, told);
   if (log.enabled(told?.component ?? 'gateway', level)) log.write(recordOf(transit, level, told));
 }

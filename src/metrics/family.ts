@@ -46,3 +46,14 @@ export function family<Name extends MetricName>(name: Name, points: readonly Poi
   // The type of the points follows from the name, which the compiler does not see behind a generic one.
   return { name, definition: catalog[name], points } as Family;
 }
+
+type Numbers = {
+  [Name in MetricName]: (typeof catalog)[Name]['type'] extends 'histogram' ? never : Name;
+}[MetricName];
+
+/** A number that stands alone. */
+export const one = (name: Numbers, value: number): Family => ({
+  name,
+  definition: catalog[name],
+  points: [{ labels: [], value }],
+});

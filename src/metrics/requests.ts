@@ -2,7 +2,7 @@
  * Requests, errors and durations (RED) by host and route. Series are of what is configured, never of what a stranger
  * wrote: a name that nobody serves counts as `other`. A request costs one look-up and a few additions.
  */
-import type { EndedRequest, RequestMeter, Served } from '../core/meter.ts';
+import type { EndedFacts, EndedRequest, Served } from '../core/meter.ts';
 import { catalog } from './catalog.ts';
 import { family, type Family } from './family.ts';
 import { Histogram } from './histogram.ts';
@@ -56,7 +56,7 @@ class Series {
   }
 }
 
-export class RequestTallies implements RequestMeter {
+export class RequestTallies {
   readonly #options: RequestTalliesOptions;
   readonly #series = new Map<string, Series>();
   /** By kind, what the same `Match` has had before. */
@@ -68,7 +68,7 @@ export class RequestTallies implements RequestMeter {
     this.#options = options;
   }
 
-  ended(request: EndedRequest, durationMs: number, bytesIn: number): void {
+  ended(request: EndedRequest, { durationMs, bytesIn }: Omit<EndedFacts, 'told'>): void {
     const series = this.#seriesOf(request);
     const method = methodPlace.get(request.method) ?? OTHER_METHOD;
     const status = Math.floor(request.status / STATUS_CLASS);

@@ -6,7 +6,7 @@
 import type { Clock } from '../core/clock.ts';
 import { SECOND } from '../core/clock.ts';
 import { expose, type Format } from './exposition.ts';
-import type { Family } from './family.ts';
+import { type Family, family } from './family.ts';
 
 /** What takes longer is not told this time. */
 const SOURCE_TIMEOUT_MS = 2 * SECOND;
@@ -30,8 +30,10 @@ export class MetricsService {
   /** In the order of the sources. */
   async families(): Promise<Family[]> {
     const { sources } = this.#options;
-    const found = await Promise.all(Object.values(sources).map((source) => this.#inTime(source)));
-    return found.flat();
+    const all = Object.entries(sources);
+    const found = await Promise.all(all.map(([, source]) => this.#inTime(source)));
+    const points = all.map(([name], place) => ({ labels: [name], value: found[place] ? 1 : 0 }));
+    return [...found.flatMap((families) => families ?? []), family('ohp_metrics_source_up', points)];
   }
 
   /** Who asks while it is being written gets the same. */
@@ -47,14 +49,15 @@ export class MetricsService {
     return expose(await this.families(), format);
   }
 
-  async #inTime(source: Source): Promise<readonly Family[]> {
-    const late = Promise.withResolvers<readonly Family[]>();
-    const timer = this.#options.clock.after(SOURCE_TIMEOUT_MS, () => late.resolve([]));
+  /** Undefined: it could not tell, which is told, and takes the numbers of no other part with it. */
+  async #inTime(source: Source): Promise<readonly Family[] | undefined> {
+    const late = Promise.withResolvers<undefined>();
+    const timer = this.#options.clock.after(SOURCE_TIMEOUT_MS, () => late.resolve(undefined));
     try {
       return await Promise.race([source(), late.promise]);
     } catch {
-      // A part that can't tell must not take the numbers of all others with it.
-      return [];
+      // `ohp_metrics_source_up` says so, and what is wrong with the part is told by `health_check`.
+      return undefined;
     } finally {
       timer.cancel();
     }
