@@ -138,6 +138,8 @@ describe('with a real Prometheus', { skip }, () => {
   async function traffic() {
     for (let i = 0; i < 3; i++) assert.equal((await product.get(HOST, '/x')).status, 200);
     assert.equal((await product.get(HOST, '/fails', { method: 'POST', body: 'abc' })).status, 500);
+    const stranger = await product.api('GET', '/v1/proxies', undefined, { authorization: 'Bearer nobody' });
+    assert.equal(stranger.status, 401);
     await callTool(product, product.adminToken, { name: 'list_proxies', args: {}, era: 'legacy' });
     await callTool(product, product.adminToken, { name: 'list_proxies', args: {}, era: 'modern' });
   }
@@ -176,8 +178,8 @@ describe('with a real Prometheus', { skip }, () => {
     const answer = await fetch(
       `http://127.0.0.1:${port}/api/v1/${path}?query=${encodeURIComponent(expr)}`,
     ).catch(() => undefined);
-    // It does not listen yet.
-    if (!answer) return [];
+    // It does not listen yet, or is not ready.
+    if (!answer || answer.status === 503) return [];
     const body = (await answer.json()) as { status: string; error?: string; data: { result: never[] } };
     assert.equal(body.status, 'success', `${expr}: ${body.error}`);
     return body.data.result;
@@ -243,7 +245,7 @@ describe('with a real Prometheus', { skip }, () => {
 
   test('the commands of the guide do what it says', async () => {
     const open = await runShell(guide.block('bash', '"$METRICS_URL"'), { env: env() });
-    assert.match(open.out, /^ohp_build_info/, open.err);
+    assert.match(open.out, /^ohp_build_info\{/m, open.err);
     const probes = await runShell(guide.block('bash', '/readyz'), { env: env() });
     assert.equal(probes.out, 'ok\nok\n', probes.err);
     assert.equal(statSync(join(folder, 'token')).mode & 0o777, 0o600);
