@@ -88,6 +88,24 @@ describe('the dashboard', () => {
   });
 });
 
+test("what is at /metrics of a served hostname is its target's, and the listener is no target", async () => {
+  await using upstream = await startUpstream();
+  await using product = await startProduct({ env: { OHP_METRICS_LISTEN: '127.0.0.1:0' } });
+  await product.api('POST', '/v1/proxies', { hostname: HOST, target_url: upstream.url });
+  assert.equal((await product.get(HOST, '/metrics')).body, 'upstream saw GET /metrics');
+  assert.equal((await product.get('localhost', '/metrics')).status, 401);
+  const target_url = new URL(metricsUrlOf(product)).origin;
+  const { status, body } = await product.api('POST', '/v1/proxies', {
+    hostname: 'loop.example.com',
+    target_url,
+  });
+  assert.equal(status, 400);
+  assert.match(body.error.message, /served by this system itself/);
+});
+
+const metricsUrlOf = (product: Product): string =>
+  /Metrics +(\S+)/.exec(product.output())?.[1] ?? assert.fail('no URL of metrics is printed');
+
 describe('with a real Prometheus', { skip }, () => {
   let folder: string;
   let upstream: Upstream;
@@ -103,7 +121,7 @@ describe('with a real Prometheus', { skip }, () => {
       response.end('hello');
     });
     product = await startProduct({ env: { OHP_CONFIG: configFile({ metrics: { listen: '127.0.0.1:0' } }) } });
-    metricsUrl = /Metrics +(\S+)/.exec(product.output())?.[1] ?? assert.fail('no URL of metrics is printed');
+    metricsUrl = metricsUrlOf(product);
     await product.api('POST', '/v1/proxies', { hostname: HOST, target_url: upstream.url });
     await traffic();
     await tokenByTheGuide();
@@ -179,7 +197,7 @@ describe('with a real Prometheus', { skip }, () => {
       `http://127.0.0.1:${port}/api/v1/${path}?query=${encodeURIComponent(expr)}`,
     ).catch(() => undefined);
     // It does not listen yet, or is not ready.
-    if (!answer || answer.status === 503) return [];
+    if (!answer?.headers.get('content-type')?.includes('json')) return [];
     const body = (await answer.json()) as { status: string; error?: string; data: { result: never[] } };
     assert.equal(body.status, 'success', `${expr}: ${body.error}`);
     return body.data.result;
