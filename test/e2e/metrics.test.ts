@@ -156,7 +156,10 @@ describe('with a real Prometheus', { skip }, () => {
   async function traffic() {
     for (let i = 0; i < 3; i++) assert.equal((await product.get(HOST, '/x')).status, 200);
     assert.equal((await product.get(HOST, '/fails', { method: 'POST', body: 'abc' })).status, 500);
-    const stranger = await product.api('GET', '/v1/proxies', undefined, { authorization: 'Bearer nobody' });
+    const stranger = await product.api('GET', '/v1/proxies', undefined, {
+      authorization: 'Bearer nobody',
+      accept: 'application/json',
+    });
     assert.equal(stranger.status, 401);
     await callTool(product, product.adminToken, { name: 'list_proxies', args: {}, era: 'legacy' });
     await callTool(product, product.adminToken, { name: 'list_proxies', args: {}, era: 'modern' });
