@@ -32,16 +32,11 @@ import { originOf } from './proxies/target-url.ts';
 import type { TokenService } from './tokens/service.ts';
 
 /** Counts from the first moment on; `gateway` is asked once it is there. */
-export const createTallies = (
-  config: Config,
-  clock: Clock,
-  gateway: () => Pick<Gateway, 'snapshot'>,
-): Tallies =>
+export const createTallies = (config: Config, gateway: () => Pick<Gateway, 'snapshot'>): Tallies =>
   new Tallies({
     controlHosts: new Set(config.control.hosts),
     isKnown: (id) => gateway().snapshot().table.has(id),
     generation: () => gateway().snapshot().generation,
-    now: () => clock.now(),
   });
 
 export interface MetricsParts {

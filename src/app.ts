@@ -99,7 +99,7 @@ async function construct(
 ): Promise<Omit<App, keyof AsyncDisposable>> {
   const version = readVersion();
   const clock = overrides.clock ?? systemClock;
-  const meter = createTallies(config, clock, () => edge.gateway);
+  const meter = createTallies(config, () => edge.gateway);
   const base = { ...(await openBase(config, { clock, meter }, stack)), meter };
   const edge: Edge = await openEdge(config, base, stack);
   const identity = await openOAuth(

@@ -25,6 +25,8 @@ export interface EndedRequest {
 }
 
 export interface EndedFacts {
+  /** Milliseconds since 1970. */
+  readonly endedAt: number;
   readonly durationMs: number;
   readonly bytesIn: number;
   /** By the surface that it was for, where that has records of its own. */

@@ -16,7 +16,8 @@ export function writeAccessRecord(transit: Transit): void {
   const { log, clock, meter } = transit.core;
   const told = transit.told?.();
   const bytes = bytesIn(transit);
-  meter.ended(transit, { durationMs: clock.now() - transit.startedAt, bytesIn: bytes, told });
+  const endedAt = clock.now();
+  meter.ended(transit, { endedAt, durationMs: endedAt - transit.startedAt, bytesIn: bytes, told });
   const level = levelOf(transit, told);
   if (log.enabled(told?.component ?? 'gateway', level)) log.write(recordOf(transit, level, told));
 }

@@ -1,10 +1,11 @@
 import type { Exemplar, HistogramPoint } from './family.ts';
 
-/** One series of a histogram. To observe is one look for the bucket and three numbers. */
+/** One series of a histogram. To observe is a look for the bucket and a few numbers; nothing is made for it. */
 export class Histogram {
   readonly #bounds: readonly number[];
   readonly #buckets: number[];
-  readonly #exemplars: (Exemplar | undefined)[] = [];
+  /** By bucket: the last one that was traced. */
+  readonly #exemplars: { traceId: string; value: number; at: number }[] = [];
   #sum = 0;
   #count = 0;
 
@@ -15,16 +16,18 @@ export class Histogram {
   }
 
   observe(value: number): void {
-    this.#count++;
-    this.#sum += value;
-    const at = this.#bucketOf(value);
-    this.#buckets[at] = (this.#buckets[at] ?? 0) + 1;
+    this.#put(value);
   }
 
   /** As `observe`, and the one to look at in its bucket from now on. `at`: milliseconds since 1970. */
   observeTraced(value: number, traceId: string, at: number): void {
-    this.observe(value);
-    this.#exemplars[this.#bucketOf(value)] = { traceId, value, at };
+    const bucket = this.#put(value);
+    const known = this.#exemplars[bucket];
+    if (known) {
+      known.traceId = traceId;
+      known.value = value;
+      known.at = at;
+    } else this.#exemplars[bucket] = { traceId, value, at };
   }
 
   point(labels: readonly string[]): HistogramPoint {
@@ -33,16 +36,20 @@ export class Histogram {
       buckets: [...this.#buckets],
       count: this.#count,
       sum: this.#sum,
-      exemplars: [...this.#exemplars],
+      exemplars: this.#buckets.map((_, bucket): Exemplar | undefined => {
+        const known = this.#exemplars[bucket];
+        return known && { ...known };
+      }),
     };
   }
 
-  #bucketOf(value: number): number {
-    let at = 0;
-    for (const bound of this.#bounds) {
-      if (value <= bound) return at;
-      at++;
-    }
-    return at;
+  #put(value: number): number {
+    const bounds = this.#bounds;
+    let bucket = 0;
+    while (bucket < bounds.length && value > (bounds[bucket] ?? Infinity)) bucket++;
+    this.#buckets[bucket] = (this.#buckets[bucket] ?? 0) + 1;
+    this.#count++;
+    this.#sum += value;
+    return bucket;
   }
 }

@@ -4,7 +4,7 @@ import type { EndedRequest, Served } from '../core/meter.ts';
 import type { Family } from './family.ts';
 import { MAX_REQUEST_SERIES, RequestTallies } from './requests.ts';
 
-const facts = { durationMs: 20, bytesIn: 5 };
+const facts = { endedAt: 0, durationMs: 20, bytesIn: 5 };
 const asked: EndedRequest = {
   kind: 'proxied',
   match: undefined,
@@ -28,7 +28,6 @@ function world() {
     controlHosts: new Set(['localhost']),
     isKnown: (id) => known.has(id),
     generation: () => state.generation,
-    now: () => 0,
   });
   return { tallies, known, state };
 }

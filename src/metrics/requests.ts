@@ -28,7 +28,6 @@ export interface RequestTalliesOptions {
   readonly isKnown: (id: string) => boolean;
   /** Changes whenever `isKnown` may. */
   readonly generation: () => number;
-  readonly now: () => number;
 }
 
 class Series {
@@ -68,7 +67,7 @@ export class RequestTallies {
     this.#options = options;
   }
 
-  ended(request: EndedRequest, { durationMs, bytesIn }: Omit<EndedFacts, 'told'>): void {
+  ended(request: EndedRequest, { endedAt, durationMs, bytesIn }: Omit<EndedFacts, 'told'>): void {
     const series = this.#seriesOf(request);
     const method = methodPlace.get(request.method) ?? OTHER_METHOD;
     const status = Math.floor(request.status / STATUS_CLASS);
@@ -77,7 +76,7 @@ export class RequestTallies {
     series.bytesIn += bytesIn;
     series.bytesOut += request.bytesOut;
     const seconds = durationMs / MS_PER_SECOND;
-    if (!request.isEndless) series.durations.observeTraced(seconds, request.traceId, this.#options.now());
+    if (!request.isEndless) series.durations.observeTraced(seconds, request.traceId, endedAt);
     if (request.outcome !== 'OK') this.#countCode(request.outcome);
   }
 

@@ -3,8 +3,7 @@ import test from 'node:test';
 import { OTHER, Tally } from './tally.ts';
 import { Tallies } from './tallies.ts';
 
-const make = () =>
-  new Tallies({ controlHosts: new Set(), isKnown: () => true, generation: () => 0, now: () => 0 });
+const make = () => new Tallies({ controlHosts: new Set(), isKnown: () => true, generation: () => 0 });
 const served = { proxy: { id: 'prx_1', hostname: 'mcp.example.com' }, route: undefined };
 const told = (tallies: Tallies, name: string): string[] =>
   (tallies.families().find((one) => one.name === name)?.points ?? []).map((point) =>
@@ -53,7 +52,7 @@ test('a method of MCP that there is not counts as other', () => {
   for (const method of ['tools/list', 'stranger/words', 'tools/list']) {
     const detail = { method, era: 'modern' };
     const record = { kind: 'mcp', component: 'mcp', operation: method, outcome: 'OK', detail } as const;
-    tallies.ended(request, { durationMs: 1, bytesIn: 0, told: record });
+    tallies.ended(request, { endedAt: 0, durationMs: 1, bytesIn: 0, told: record });
   }
   assert.deepEqual(told(tallies, 'ohp_mcp_requests_total'), ['tools/list modern OK 2', 'other modern OK 1']);
 });
