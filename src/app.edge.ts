@@ -13,6 +13,7 @@ import type { Clock } from './core/clock.ts';
 import type { Events } from './core/events.ts';
 import type { Authenticate, ExchangeHandler } from './core/exchange.ts';
 import type { LiveStreams } from './core/live-streams.ts';
+import type { GatewayMeter } from './core/meter.ts';
 import type { Log } from './core/record.ts';
 import type { Sealer } from './core/sealer.ts';
 import type { Protection } from './gateway/core.ts';
@@ -45,6 +46,7 @@ export interface EdgeParts {
   readonly tokens: TokenService;
   readonly engine: ContainerEngine;
   readonly alerts: Pick<AlertService, 'reconcile'>;
+  readonly meter: GatewayMeter;
 }
 
 const servedBy = (gateway: Gateway) => ({
@@ -54,7 +56,7 @@ const servedBy = (gateway: Gateway) => ({
 
 /** The gateway with what it serves, not yet listening. Its handlers are filled in when the surfaces exist. */
 export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisposableStack) {
-  const { database, sealer, clock, events, log, live, tokens } = base;
+  const { database, sealer, clock, events, log, live, tokens, meter } = base;
   const controlHosts = config.control.hosts;
   const handlers = laterHandlers(tokens);
   const tickets = stack.use(await openTicketKeys(base));
@@ -64,6 +66,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
     settings: gatewaySettings(config),
     clock,
     log,
+    meter,
     selectCertificate: (servername, clients) => certificates.select(servername, clients),
     ...answersToCas(() => issuance.challenges),
     tickets,

@@ -8,6 +8,7 @@ import type { Events } from './core/events.ts';
 import { messageOf } from './core/errors.ts';
 import type { Authenticate, Exchange } from './core/exchange.ts';
 import { RateLimiter } from './core/rate-limit.ts';
+import type { OAuthMeter } from './core/meter.ts';
 import type { LiveStreams } from './core/live-streams.ts';
 import { type Log, writeDebug } from './core/record.ts';
 import { rateKey } from './gateway/client-address.ts';
@@ -43,6 +44,7 @@ export interface OAuthParts {
   readonly log: Log;
   readonly tokens: TokenService;
   readonly live: LiveStreams;
+  readonly meter: OAuthMeter;
   readonly controlHosts: readonly string[];
   /** Whether this hostname answers at `/mcp`, or is protected: something that a token may be for. */
   readonly answersMcp: (hostname: string) => boolean;
@@ -78,6 +80,7 @@ export async function openOAuth(config: Config, parts: OAuthParts, stack: AsyncD
     sealer,
     clock,
     events,
+    meter: parts.meter,
     user: (id) => users.find(id),
     cookieKeys: [deriveKey(masterKey, 'oauth-cookies').toString('base64url')],
     isIssuer: (url) => isOrigin(url, isControlHost),

@@ -8,7 +8,9 @@ import { parseServer } from './certificates/dns/schema.ts';
 import type { OnDemandRule } from './certificates/on-demand.ts';
 import { LETS_ENCRYPT } from './config/acme.ts';
 import type { Config } from './config/config.ts';
+import { parseListen } from './config/metrics.ts';
 import { GITHUB_URL } from './config/upstreams.ts';
+import { readAddress, unwrap } from './core/addresses.ts';
 import { assert } from './core/assert.ts';
 import { DEFAULT_SCOPE } from './core/permissions.ts';
 import type { GatewaySettings } from './gateway/settings.ts';
@@ -109,6 +111,21 @@ export function webhookOf({ alerts }: Config): Webhook | undefined {
   if (url === undefined) return undefined;
   assert(secret !== undefined, 'the settings have read the secret of the webhook');
   return { url, secret };
+}
+
+/** Of loopback, and of networks that nobody else reaches by themselves. */
+const OWN_RANGES: readonly (string | undefined)[] = ['loopback', 'private', 'uniqueLocal', 'carrierGradeNat'];
+
+/** Undefined: metrics have no listener of their own. */
+export function metricsSettings({
+  metrics,
+}: Config): { address: string; port: number; isOpen: boolean } | undefined {
+  if (metrics.listen === undefined) return undefined;
+  const at = parseListen(metrics.listen);
+  assert(at !== undefined, 'the settings have read the address');
+  const read = readAddress(at.address);
+  const isOwn = read !== undefined && OWN_RANGES.includes(unwrap(read).range());
+  return { ...at, isOpen: metrics.access === undefined ? isOwn : metrics.access === 'open' };
 }
 
 const LETS_ENCRYPT_DOMAIN = /(?:^|\.)letsencrypt\.org$/;

@@ -3,6 +3,7 @@
  * that the listeners close before what they need, and the log closes last.
  */
 import { readFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import {
   certificatesProbe,
@@ -20,6 +21,7 @@ import { gatewaySettings, logSettings, mcpSettings, webhookOf } from './app.sett
 import { type CommandOptions, type CommandService, createCommandService } from './admin/run-command.ts';
 import { openConnectors } from './app.connectors.ts';
 import { openEdge } from './app.edge.ts';
+import { createTallies, openMetrics } from './app.metrics.ts';
 import { openOAuth } from './app.oauth.ts';
 import { openProposals } from './app.proposals.ts';
 import { openPublications } from './app.publications.ts';
@@ -34,6 +36,7 @@ import { createDispatch, type Dispatch } from './core/dispatch.ts';
 import { createEndpointRegistry, type EndpointRegistry } from './core/endpoints.ts';
 import { messageOf } from './core/errors.ts';
 import { createEvents } from './core/events.ts';
+import type { Meter } from './core/meter.ts';
 import { LiveStreams } from './core/live-streams.ts';
 import type { ServicesFor } from './core/operation.ts';
 import type { Log } from './core/record.ts';
@@ -43,6 +46,7 @@ import { createMcpInterface, type McpOptions } from './interfaces/mcp/mcp.ts';
 import { createRestInterface } from './interfaces/rest.ts';
 import { createLogArchive } from './logs/archive.ts';
 import { createLogService } from './logs/service.ts';
+import { METRICS_PATH } from './metrics/endpoint.ts';
 import { createLogSink } from './logs/sink.ts';
 import { principalIdOf } from './oauth/authenticate.ts';
 import { oauthEndpoints } from './oauth/endpoints.ts';
@@ -95,8 +99,9 @@ async function construct(
 ): Promise<Omit<App, keyof AsyncDisposable>> {
   const version = readVersion();
   const clock = overrides.clock ?? systemClock;
-  const base = await openBase(config, clock, stack);
-  const edge = await openEdge(config, base, stack);
+  const meter = createTallies(config, () => edge.gateway);
+  const base = { ...(await openBase(config, { clock, meter }, stack)), meter };
+  const edge: Edge = await openEdge(config, base, stack);
   const identity = await openOAuth(
     config,
     { ...base, ...edge.asked, controlHosts: config.control.hosts },
@@ -108,7 +113,7 @@ async function construct(
   const { services, endpoints } = openServices(config, { ...parts, operate }, stack);
   const idempotency = createIdempotencyStore(base.database, clock, base.sealer);
   const { access } = config.mcp;
-  const dispatch = createDispatch({ services, access, log: base.log, clock, idempotency });
+  const dispatch = createDispatch({ services, access, log: base.log, clock, idempotency, meter });
   const mcp = stack.use(
     createMcpInterface({
       operations,
@@ -126,7 +131,8 @@ async function construct(
     }),
   );
   cutWhenEnded(base, mcp, stack);
-  const rest = createRestInterface({ operations, dispatch, version, access });
+  const metrics = openMetrics(config, { ...base, ...edge, ...identity, mcp, version }, stack);
+  const rest = createRestInterface({ operations, dispatch, version, access, others: [metrics.endpoint] });
   for (const endpoint of [...gatewayEndpoints, ...oauthEndpoints, ...mcp.endpoints, ...rest.endpoints])
     endpoints.register(endpoint);
   edge.handlers.user = (id) => identity.users.find(id);
@@ -139,6 +145,7 @@ async function construct(
   sweepHourly(clock, base.log, () => idempotency.sweep(), stack);
   base.alerts.start();
   const created = await base.tokens.ensureAdministrator(config.admin_token);
+  const told = await metrics.listen();
   const { http, https, proxies } = await edge.open();
   // It changes what is served, so that comes first.
   const resumed = services.publications.resume();
@@ -147,6 +154,7 @@ async function construct(
   const facts = {
     version,
     urls: ownUrls(gatewaySettings(config), { http, https }),
+    metrics: told && metricsUrl(told.address),
     caFile: base.caFile,
     administratorToken: created.secret,
     adminTokenIgnored: created.ignored === true,
@@ -173,16 +181,23 @@ function cutWhenEnded(
   stack.defer(stopFollowing);
 }
 
-type Base = Awaited<ReturnType<typeof openBase>>;
+const metricsUrl = ({ address, port }: AddressInfo): string =>
+  `http://${address.includes(':') ? `[${address}]` : address}:${port}${METRICS_PATH}`;
+
+type Base = Awaited<ReturnType<typeof openBase>> & { meter: Meter };
 
 /** What everything else stands on: the data directory, secrets, log, store, tokens. */
-async function openBase(config: Config, clock: Clock, stack: AsyncDisposableStack) {
+async function openBase(
+  config: Config,
+  { clock, meter }: { clock: Clock; meter: Meter },
+  stack: AsyncDisposableStack,
+) {
   const { path: dataDir, stateFile, hasState } = stack.use(openDataDirectory(config.data_dir));
   const masterKey = loadMasterKey({ dataDir, masterKey: config.master_key, dataExists: hasState });
   const logDir = join(dataDir, 'logs');
   const log = stack.use(createLogSink({ directory: logDir, clock, ...logSettings(config) }));
   const archive = stack.use(createLogArchive({ directory: logDir, clock, log }));
-  const database = stack.use(await openSqlite(stateFile, clock, log));
+  const database = stack.use(await openSqlite(stateFile, clock, log, meter));
   const events = createEvents();
   const live = stack.use(new LiveStreams(clock));
   const tokens = stack.use(new TokenService({ database, events, clock, log }));
@@ -198,6 +213,7 @@ async function openBase(config: Config, clock: Clock, stack: AsyncDisposableStac
     engine: openEngine({ docker, broker, policy }, { clock, log }),
     fetch: outbound,
     dataDir,
+    stateFile,
     masterKey,
     caFile,
     log,

@@ -4,6 +4,8 @@ import type { OwnUrls } from './gateway/own-urls.ts';
 export interface StartFacts {
   version: string;
   urls: OwnUrls;
+  /** Where metrics have a listener of their own. */
+  metrics: string | undefined;
   caFile: string;
   /** Only at the first start, and only when it was generated. */
   administratorToken: string | undefined;
@@ -20,6 +22,7 @@ export function welcome(facts: StartFacts): string {
     `OAuth HTTPS Proxy ${facts.version} is ready. It serves ${facts.proxies} ${facts.proxies === 1 ? 'proxy' : 'proxies'}.`,
     '',
     ...urlLines(facts.urls).map((line, i) => `  ${i === 0 ? 'MCP' : '   '}        ${line}`),
+    ...(facts.metrics === undefined ? [] : [`  Metrics    ${facts.metrics}`]),
     `  CA         ${facts.caFile}`,
     ...tokenLines(facts),
     '',

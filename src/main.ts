@@ -17,7 +17,7 @@ const listenFaults: Readonly<Record<string, string>> = {
   EACCES: 'this user may not listen there; ports below 1024 need a privilege, or choose another one with',
   EADDRNOTAVAIL: 'that is no address of this machine; set OHP_BIND, or the port with',
 };
-const PORT_SETTINGS = 'OHP_HTTP_PORT and OHP_HTTPS_PORT';
+const PORT_SETTINGS = 'OHP_HTTP_PORT, OHP_HTTPS_PORT or OHP_METRICS_LISTEN';
 
 async function main(): Promise<void> {
   outliveReaders();

@@ -12,6 +12,7 @@ import {
   type Permission,
   permissions,
 } from '../src/core/permissions.ts';
+import { metricsGate } from '../src/metrics/endpoint.ts';
 import { anonymous, type Principal } from '../src/core/principal.ts';
 import type { LogRecord } from '../src/core/record.ts';
 import { operations as declared } from '../src/operations.ts';
@@ -118,7 +119,7 @@ test('the bundles contain one another, and only the last one can do everything',
 });
 
 test('every permission that can be granted is needed for something', () => {
-  const needed = new Set(operations.flatMap(({ permission }) => permission));
+  const needed = new Set([...operations.map(({ permission }) => permission), metricsGate.permission]);
   const unused = permissions.filter((permission) => !needed.has(permission));
   assert.deepEqual(unused, []);
 });

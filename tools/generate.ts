@@ -18,6 +18,7 @@ import { runCli } from '../src/interfaces/cli/cli.ts';
 import { createProfile } from '../src/interfaces/mcp/profile.ts';
 import { createViews } from '../src/interfaces/mcp/views.ts';
 import { openApiOf } from '../src/interfaces/openapi.ts';
+import { catalog, type Definition } from '../src/metrics/catalog.ts';
 import { operations as declared } from '../src/operations.ts';
 import { root } from './project.ts';
 
@@ -34,6 +35,7 @@ const files: Record<string, () => string | Promise<string>> = {
   'config.md': configReference,
   'config.schema.json': () => json(z.toJSONSchema(configSchema, { io: 'input' })),
   'errors.md': errorReference,
+  'metrics.md': metricsReference,
   'certificate-problems.md': problemReference,
 };
 
@@ -221,6 +223,23 @@ function typeOf({ type = 'any', enum: choices, minimum, maximum }: Setting): str
   if (choices) return choices.map((choice) => `\`${String(choice)}\``).join(', ');
   const bounded = type === 'integer' && minimum !== undefined && maximum !== undefined;
   return bounded ? `integer, ${minimum} to ${maximum}` : type;
+}
+
+function metricsReference(): string {
+  const rows = Object.entries<Definition>(catalog).map(
+    ([name, { type, labels, help }]) =>
+      `| \`${name}\` | ${type} | ${labels.map((label) => `\`${label}\``).join(', ')} | ${help} |`,
+  );
+  return heading(
+    'Metrics',
+    [
+      'As `GET /metrics` tells them. How to get at them, and the dashboard that ships: `docs/guides/metrics.md`.',
+      '',
+      '| Metric | Type | Labels | Meaning |',
+      '| --- | --- | --- | --- |',
+      ...rows,
+    ].join('\n'),
+  );
 }
 
 function errorReference(): string {

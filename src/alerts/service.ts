@@ -118,6 +118,17 @@ export class AlertService implements AsyncDisposable {
     };
   }
 
+  /** How many are raised and not resolved, of each source. */
+  async active(): Promise<{ source: string; count: number }[]> {
+    const rows = await this.#options.database.read
+      .selectFrom('alerts')
+      .select(({ fn }) => ['source', fn.countAll<number | bigint | string>().as('count')])
+      .where('resolved_at', 'is', null)
+      .groupBy('source')
+      .execute();
+    return rows.map(({ source, count }) => ({ source, count: Number(count) }));
+  }
+
   /** Sends what is due. One at a time: asked for meanwhile, it looks once more. */
   deliver(): void {
     if (this.#stop.signal.aborted) return;

@@ -73,6 +73,26 @@ export class OrderQueries {
     return Number(count);
   }
 
+  /** All that are kept. */
+  async countsByState(): Promise<{ state: string; count: number }[]> {
+    const rows = await this.database.read
+      .selectFrom('certificate_orders')
+      .select(({ fn }) => ['state', fn.countAll<number | bigint | string>().as('count')])
+      .groupBy('state')
+      .execute();
+    return rows.map(({ state, count }) => ({ state, count: Number(count) }));
+  }
+
+  /** When the first of the open ones has its turn; undefined: none is open. */
+  async nextAttemptAt(): Promise<number | undefined> {
+    const { next } = await this.database.read
+      .selectFrom('certificate_orders')
+      .select(({ fn }) => fn.min<number | null>('next_attempt_at').as('next'))
+      .where('open_for', 'is not', null)
+      .executeTakeFirstOrThrow();
+    return next ?? undefined;
+  }
+
   /** Of those with this name among theirs, newest first. */
   async ofName(name: string, limit: number): Promise<StoredOrder[]> {
     const rows = await this.database.read

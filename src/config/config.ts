@@ -12,6 +12,7 @@ import { policySchema } from '../services/policy.ts';
 import { acmeSchema } from './acme.ts';
 import { alertsSchema } from './alerts.ts';
 import { brokerSchema, dockerSchema } from './docker.ts';
+import { metricsSchema } from './metrics.ts';
 import { originFault, publicUrlFault } from './origins.ts';
 import { chosenFault, MAX_CHOSEN, MIN_CHOSEN } from '../tokens/credential.ts';
 import { upstreamList } from './upstreams.ts';
@@ -221,6 +222,7 @@ export const configSchema = z.strictObject({
   acme: acmeSchema,
   ...dnsSettingsShape,
   alerts: alertsSchema,
+  metrics: metricsSchema,
   commands: z
     .strictObject({
       mode: z
@@ -275,6 +277,7 @@ export const environmentKeys = {
   OHP_PUBLIC_URL: 'control.public_url',
   OHP_DOCKER_SOCKET: 'docker.socket',
   OHP_BROKER_SOCKET: 'broker.socket',
+  OHP_METRICS_LISTEN: 'metrics.listen',
   OHP_ACME_DIRECTORY: 'acme.directory',
   OHP_ACME_EMAIL: 'acme.email',
   OHP_ACME_CA_FILE: 'acme.ca_file',

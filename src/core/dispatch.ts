@@ -9,6 +9,7 @@ import type { Clock } from './clock.ts';
 import { AppError, toAppError } from './errors.ts';
 import { parseArguments } from './input.ts';
 import { limits } from './limits.ts';
+import { noMeter, type OperationMeter } from './meter.ts';
 import type { AnyOperation, IdempotencyTicket, OperationContext, Surface } from './operation.ts';
 import { holdsPart } from './permissions.ts';
 import { type Access, isConfined, type Principal } from './principal.ts';
@@ -38,6 +39,8 @@ export interface DispatchOptions {
   log: Log;
   clock: Clock;
   idempotency: IdempotencyStore;
+  /** Absent: nothing is counted. */
+  meter?: OperationMeter | undefined;
 }
 
 export function createDispatch(options: DispatchOptions): Dispatch {
@@ -73,8 +76,12 @@ export function createDispatch(options: DispatchOptions): Dispatch {
 /** Arguments of a call are data wherever they come from; only a surface can pass a function. */
 const isReader = (raw: unknown): raw is ReadArguments => typeof raw === 'function';
 
+/** What is asked of who wants something: of an operation, or of an endpoint that is none. */
+export type Guarded = Pick<AnyOperation, 'name' | 'permission' | 'confinement'> &
+  Pick<Partial<AnyOperation>, 'inParts'>;
+
 /** Whether `dispatch` would let the principal run it, where `access` is public. Lists are filtered by it as a courtesy; `dispatch` decides. */
-export function mayRun({ permission, confinement, inParts }: AnyOperation, principal: Principal): boolean {
+export function mayRun({ permission, confinement, inParts }: Guarded, principal: Principal): boolean {
   if (permission === 'public') return true;
   if (principal.kind === 'anonymous') return false;
   if (confinement === 'refused' && isConfined(principal)) return false;
@@ -82,8 +89,9 @@ export function mayRun({ permission, confinement, inParts }: AnyOperation, princ
   return inParts === true && holdsPart(principal.permissions, permission);
 }
 
-function authorise(
-  operation: AnyOperation,
+/** @throws AppError UNAUTHENTICATED or FORBIDDEN. */
+export function authorise(
+  operation: Guarded,
   principal: Principal,
   now: number,
   access: Access | undefined,
@@ -195,10 +203,12 @@ interface AuditEntry {
 }
 
 function audit(
-  { log, clock }: DispatchOptions,
+  { log, clock, meter = noMeter }: DispatchOptions,
   { operation, context, started, input, facts, outcome }: AuditEntry,
 ): void {
   const now = clock.now();
+  const durationMs = now - started;
+  meter.operated({ operation: operation.name, surface: context.surface, outcome, durationMs });
   log.write({
     time: now,
     kind: 'audit',
@@ -207,7 +217,7 @@ function audit(
     message: `${context.principal.name} ${operation.name}: ${outcome}`,
     trace_id: context.traceId,
     hostname: typeof input?.hostname === 'string' ? input.hostname : undefined,
-    duration_ms: now - started,
+    duration_ms: durationMs,
     client_address: context.clientAddress,
     principal: context.principal.id,
     operation: operation.name,

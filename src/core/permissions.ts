@@ -20,6 +20,8 @@ export const permissions = [
   'services:write',
   'logs:read',
   'commands:run',
+  /** To be told numbers of all hostnames. */
+  'metrics:read',
   'system:read',
   'system:write',
 ] as const;
@@ -50,6 +52,7 @@ const viewer = [
   'certificates:read',
   'services:read',
   'logs:read',
+  'metrics:read',
   'system:read',
 ] as const;
 

@@ -13,8 +13,11 @@ const PRINTABLE = /^[\x20-\x7e]*$/;
 const FIRST_SERVER_ERROR = 500;
 
 export function writeAccessRecord(transit: Transit): void {
-  const { log } = transit.core;
+  const { log, clock, meter } = transit.core;
   const told = transit.told?.();
+  const bytes = bytesIn(transit);
+  const endedAt = clock.now();
+  meter.ended(transit, { endedAt, durationMs: endedAt - transit.startedAt, bytesIn: bytes, told });
   const level = levelOf(transit, told);
   if (log.enabled(told?.component ?? 'gateway', level)) log.write(recordOf(transit, level, told));
 }

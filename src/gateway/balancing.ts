@@ -289,6 +289,15 @@ export class Balancers {
     return this.#groups.get(proxyId)?.slots.map(({ endpoint, target }) => endpoint.state(target));
   }
 
+  /** Of every proxy that has several. */
+  *allStates(): Generator<{ hostname: string; states: TargetState[] }> {
+    for (const { proxy, slots } of this.#groups.values())
+      yield {
+        hostname: proxy.hostname,
+        states: slots.map(({ endpoint, target }) => endpoint.state(target)),
+      };
+  }
+
   #put(proxy: Proxy): void {
     const group = targetsOf(proxy).length > 1 ? this.#make(proxy) : undefined;
     this.#remove(proxy.id);

@@ -1,6 +1,7 @@
 /** What the steps share: the parts of one gateway. Made by `gateway.ts`, handed on with every request. */
 import type { Clock } from '../core/clock.ts';
 import type { Authenticate, ExchangeHandler } from '../core/exchange.ts';
+import type { GatewayMeter } from '../core/meter.ts';
 import type { LiveStreams } from '../core/live-streams.ts';
 import type { Principal } from '../core/principal.ts';
 import type { Log } from '../core/record.ts';
@@ -69,6 +70,7 @@ export interface GatewayCore {
   readonly settings: GatewaySettings;
   readonly clock: Clock;
   readonly log: Log;
+  readonly meter: GatewayMeter;
   readonly authenticate: Authenticate;
   readonly acmeChallenge: AcmeChallenge | undefined;
   readonly handlers: Handlers;

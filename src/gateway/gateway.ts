@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { type Clock, MINUTE } from '../core/clock.ts';
 import type { Authenticate } from '../core/exchange.ts';
 import type { LiveStreams } from '../core/live-streams.ts';
+import { type GatewayMeter, noMeter } from '../core/meter.ts';
 import type { Log } from '../core/record.ts';
 import type { Proxy } from '../proxies/schema.ts';
 import { type OwnAddress, ownAddresses } from '../proxies/target-policy.ts';
@@ -30,7 +31,7 @@ import { closed } from './protect.ts';
 import { reviewOpen } from './steps/authorise.ts';
 import type { SelectCertificate, SessionTickets } from './tls.ts';
 import type { TlsChallenges } from './tls-challenge.ts';
-import { Upstreams } from './upstream.ts';
+import { Upstreams, type UpstreamState } from './upstream.ts';
 import { Lingering, watch } from './watch.ts';
 
 const LOOP_TOKEN_BYTES = 6;
@@ -39,6 +40,8 @@ export interface GatewayOptions {
   readonly settings: GatewaySettings;
   readonly clock: Clock;
   readonly log: Log;
+  /** Absent: nothing is counted. */
+  readonly meter?: GatewayMeter | undefined;
   readonly authenticate: Authenticate;
   readonly selectCertificate: SelectCertificate;
   readonly live: LiveStreams;
@@ -76,11 +79,17 @@ export interface Gateway extends AsyncDisposable {
   snapshot(): Snapshot;
   /** Where it listens, every local address spelled out: never a target. */
   own(): readonly OwnAddress[];
+  /** This process listens there too: never a target either. */
+  keepOff(listener: OwnAddress): void;
   /** Stops accepting, lets requests finish for the time that is set, then cuts what is left. */
   drain(): Promise<void>;
   connections(): ConnectionCounts;
   /** How the targets of a proxy stand, in the order in which they are set; undefined: there are not several. */
   targets(proxyId: string): TargetState[] | undefined;
+  /** The same for every proxy that has several. */
+  allTargets(): Iterable<{ hostname: string; states: TargetState[] }>;
+  /** Connections to upstreams now. */
+  upstreams(): UpstreamState[];
   readonly guardedPorts: GuardedPorts;
   /** The status of what `target_url` of a proxy answers at a path below it, as a request would reach it. */
   ask(proxy: Proxy, path: string, signal: AbortSignal): Promise<number>;
@@ -119,9 +128,12 @@ export function createGateway(options: GatewayOptions): Gateway {
     },
     snapshot: () => core.snapshots.current,
     own,
+    keepOff: (listener) => void listeners.push(...ownAddresses([listener])),
     drain,
     guardedPorts,
     targets: (proxyId) => core.balancers.states(proxyId),
+    allTargets: () => core.balancers.allStates(),
+    upstreams: () => core.upstreams.states(),
     async ask(proxy, path, signal) {
       const { services = noServices } = options;
       const questions = questionsFor(proxy.target_url, { proxy, path, isOneOfSeveral: false, services });
@@ -169,6 +181,7 @@ function makeCore(options: GatewayOptions, own: () => readonly OwnAddress[]): Ga
     settings,
     clock,
     log,
+    meter: options.meter ?? noMeter,
     authenticate,
     acmeChallenge,
     handlers,

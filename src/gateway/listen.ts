@@ -210,6 +210,7 @@ export class Listeners {
   }
 
   #tellHandshake(socket: TLSSocket): void {
+    this.#core.meter.shookHands(socket.getProtocol() ?? 'unknown', socket.isSessionReused());
     writeDebug(this.#core, 'tls', () => {
       const { servername, alpnProtocol } = socket;
       const name = typeof servername === 'string' ? parseHostname(servername) : undefined;
@@ -420,6 +421,7 @@ export class Listeners {
 
   /** Whoever speaks plain HTTP to the HTTPS port typed an address, and is told; other errors are told by an alert. */
   #handshakeError(error: Error, tlsSocket: TLSSocket): void {
+    this.#core.meter.handshakeFailed('code' in error ? String(error.code) : 'unknown');
     tlsRecord(this.#tls, 'debug', `handshake: ${error.message}`);
     const fault = faultOf(error);
     const socket = fault && rawSocketOf(tlsSocket);

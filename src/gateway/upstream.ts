@@ -8,6 +8,19 @@ import { gatewayLimits, type UpstreamLimits } from './settings.ts';
 /** What has a connection of its own: a request whose steps the upstream has to see, or what leaves HTTP. */
 export type Unpooled = 'single' | 'tunnel';
 
+export interface UpstreamState {
+  /** `https://host:port`; of a service, where that is now. */
+  readonly origin: string;
+  /** Connections of the pool. */
+  readonly connected: number;
+  /** Connections of one request or tunnel each. */
+  readonly single: number;
+  /** Requests that use the pool or wait for it. */
+  readonly requests: number;
+  /** Of them, those that wait. */
+  readonly pending: number;
+}
+
 /** One target's connections. */
 export class Upstream {
   readonly pool: Pool;
@@ -45,6 +58,17 @@ export class Upstream {
       case 'tunnel':
         return this.#open.tunnel >= tunnelsPerUpstream;
     }
+  }
+
+  state(): UpstreamState {
+    const { connected, queued, pending } = this.pool.stats;
+    return {
+      origin: this.#target.origin,
+      connected,
+      single: this.#open.single + this.#open.tunnel,
+      requests: this.inFlight,
+      pending: queued + pending,
+    };
   }
 
   get isIdle(): boolean {
@@ -93,6 +117,10 @@ export class Upstreams {
 
   get size(): number {
     return this.#upstreams.size;
+  }
+
+  states(): UpstreamState[] {
+    return [...this.#upstreams.values()].map((upstream) => upstream.state());
   }
 
   of(target: Target): Upstream {

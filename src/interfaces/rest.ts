@@ -39,6 +39,14 @@ export interface RestOptions {
   version: string;
   /** Setting `mcp.access`, for the list of endpoints; `dispatch` decides. */
   access?: Access;
+  /** What is no operation's and answers on the control hosts beside them. */
+  others?: readonly OtherRoute[];
+}
+
+export interface OtherRoute {
+  endpoint: Endpoint;
+  /** Refuses by throwing. */
+  handle: ExchangeHandler;
 }
 
 export interface RestInterface {
@@ -55,16 +63,17 @@ interface Route {
 }
 
 export function createRestInterface(options: RestOptions): RestInterface {
-  const { operations, version, access } = options;
+  const { operations, version, access, others = [] } = options;
   const openApi = lazy(() => JSON.stringify(openApiOf(operations, version)));
   const startPage = createStartPage();
   const match = createMatcher([
     { method: 'GET', path: '/', run: async (exchange) => startPage(exchange) },
     { method: 'GET', path: OPENAPI_PATH, run: async (exchange) => sendText(exchange, openApi()) },
+    ...others.map(({ endpoint: { path }, handle }) => ({ method: 'GET', path, run: handle })),
     ...operations.map((operation) => routeOf(operation, options)),
   ]);
   return {
-    endpoints: endpointsOf(operations, access),
+    endpoints: [...endpointsOf(operations, access), ...others.map(({ endpoint }) => endpoint)],
     async handle(exchange, principal) {
       try {
         const { run, params } = match(exchange);

@@ -51,6 +51,10 @@ export class LiveGrants {
     return grant && (grant.expiresAt ?? Infinity) > this.#options.clock.now() ? grant : undefined;
   }
 
+  get size(): number {
+    return this.#grants.size;
+  }
+
   all(): GrantFacts[] {
     return [...this.#grants.values()];
   }

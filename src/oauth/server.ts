@@ -5,7 +5,9 @@
  */
 import type Provider from 'oidc-provider';
 import type { Exchange } from '../core/exchange.ts';
+import { noMeter, type OAuthMeter } from '../core/meter.ts';
 import { answerWith, hold } from './bridge.ts';
+import { countOn } from './counted.ts';
 import { DevicePolls } from './device-polls.ts';
 import { methodsOf } from './endpoints.ts';
 import { adjust, polledCode } from './forms.ts';
@@ -24,6 +26,8 @@ export interface ServerOptions extends Omit<ProviderOptions, 'issuer' | 'keys'> 
   readonly middleware: (provider: Provider) => readonly Middleware[];
   /** Whether this is a URL under which the control host is served. */
   readonly isIssuer: (issuer: string) => boolean;
+  /** Absent: nothing is counted. */
+  readonly meter?: OAuthMeter | undefined;
 }
 
 export class AuthorizationServer {
@@ -64,9 +68,10 @@ export class AuthorizationServer {
 
   async #make(issuer: string): Promise<Provider> {
     const { createProvider } = await import('./provider.ts');
-    const { keys, middleware, ...rest } = this.#options;
+    const { keys, middleware, meter = noMeter, ...rest } = this.#options;
     const provider = createProvider({ ...rest, issuer, keys: keys.keys });
     for (const one of middleware(provider)) provider.use(one);
+    countOn(provider, meter);
     return provider;
   }
 

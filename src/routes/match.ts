@@ -87,6 +87,11 @@ export class RoutingTable {
     for (const [hostname, { fallback }] of this.#hosts.entries()) if (fallback) yield hostname;
   }
 
+  /** Whether a proxy or route of this id is set up. */
+  has(id: string): boolean {
+    return this.#hostnameOf.get(id) !== undefined;
+  }
+
   /** The enabled proxy that serves a hostname: its own, or that of the wildcard above it. */
   proxyOf(hostname: string): Proxy | undefined {
     return this.#hostOf(hostname)?.fallback?.proxy;

@@ -3,6 +3,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import type { Kysely } from 'kysely';
 import { type Clock, DAY } from '../core/clock.ts';
 import { AppError, messageOf } from '../core/errors.ts';
+import { noMeter, type StoreMeter } from '../core/meter.ts';
 import { type Log, writeDebug } from '../core/record.ts';
 import type { ChangeContext, Database, Writer } from './database.ts';
 import type { Tables } from './schema.ts';
@@ -14,17 +15,16 @@ export interface ChangeParts {
   db: Kysely<Tables>;
   clock: Clock;
   log: Log;
+  /** Absent: nothing is counted. */
+  meter?: StoreMeter | undefined;
 }
 
 export function createChange(parts: ChangeParts): Database['change'] {
-  const { clock, log } = parts;
+  const { clock } = parts;
   let last: Promise<unknown> = Promise.resolve();
   return function change(context, work) {
     const asked = clock.now();
-    const next = last.then(async () => {
-      if (!log.enabled('store', 'debug')) return runChange(parts, context, work);
-      return timed(parts, asked, () => runChange(parts, context, work));
-    });
+    const next = last.then(() => timed(parts, asked, () => runChange(parts, context, work)));
     // The queue goes on whatever came of this change; its caller gets the error from `next`.
     last = next.then(otherWork, otherWork);
     return next;
@@ -77,18 +77,22 @@ function tell(run: () => void, { log, clock }: ChangeParts): void {
 /** Tells how long a change waited for those before it, and how long it took. */
 async function timed<T>(parts: ChangeParts, asked: number, run: () => Promise<T>): Promise<T> {
   const began = parts.clock.now();
-  const record = (message: string) =>
+  const { meter = noMeter } = parts;
+  const record = (isKept: boolean, message: string) => {
+    const tookMs = parts.clock.now() - began;
+    meter.changed(isKept, began - asked, tookMs);
     writeDebug(parts, 'store', () => ({
       message,
-      duration_ms: parts.clock.now() - began,
+      duration_ms: tookMs,
       detail: { waited_ms: began - asked },
     }));
+  };
   try {
     const result = await run();
-    record('change committed');
+    record(true, 'change committed');
     return result;
   } catch (cause) {
-    record(`change rolled back: ${cause instanceof AppError ? cause.code : messageOf(cause)}`);
+    record(false, `change rolled back: ${cause instanceof AppError ? cause.code : messageOf(cause)}`);
     throw cause;
   }
 }

@@ -2,8 +2,9 @@
 import BetterSqlite3 from 'better-sqlite3';
 import { Kysely, type SqliteDatabase, SqliteDialect } from 'kysely';
 import type { Clock } from '../core/clock.ts';
+import { noMeter, type StoreMeter } from '../core/meter.ts';
 import { type Log, silentLog } from '../core/record.ts';
-import { createChange } from './change.ts';
+import { type ChangeParts, createChange } from './change.ts';
 import type { Database } from './database.ts';
 import { migrate } from './migrations.ts';
 import { createPrivateFile } from './private-file.ts';
@@ -13,15 +14,20 @@ import { storageFault } from './storage-fault.ts';
 const BUSY_TIMEOUT_MS = 5000;
 
 /** @throws AppError PRECONDITION_FAILED when the file is damaged, newer than this program, or can't be written. */
-export async function openSqlite(path: string, clock: Clock, log: Log = silentLog): Promise<Database> {
+export async function openSqlite(
+  path: string,
+  clock: Clock,
+  log: Log = silentLog,
+  meter: StoreMeter = noMeter,
+): Promise<Database> {
   try {
-    return await open(path, clock, log);
+    return await open(path, { clock, log, meter });
   } catch (cause) {
     throw storageFault(path, cause) ?? cause;
   }
 }
 
-async function open(path: string, clock: Clock, log: Log): Promise<Database> {
+async function open(path: string, parts: Omit<ChangeParts, 'db'>): Promise<Database> {
   if (path !== ':memory:') createPrivateFile(path);
   const connection = new BetterSqlite3(path, { timeout: BUSY_TIMEOUT_MS });
   const statements = new Map<string, BetterSqlite3.Statement>();
@@ -43,7 +49,7 @@ async function open(path: string, clock: Clock, log: Log): Promise<Database> {
   }
   return {
     read,
-    change: createChange({ db: read, clock, log }),
+    change: createChange({ ...parts, db: read }),
     [Symbol.asyncDispose]: () => read.destroy(),
   };
 }

@@ -49,7 +49,7 @@ type Who = keyof typeof secrets;
 const everyone = Object.keys(secrets) as Who[];
 
 /** Written out on purpose: bundles are compared with this, not with the program's own table. */
-const viewerMay = ['proxies', 'routes', 'certificates', 'services', 'logs', 'system'].map(
+const viewerMay = ['proxies', 'routes', 'certificates', 'services', 'logs', 'metrics', 'system'].map(
   (noun) => `${noun}:read`,
 );
 const operatorMay = [...viewerMay, ...['proxies', 'routes', 'certificates'].map((noun) => `${noun}:write`)];
@@ -63,6 +63,8 @@ const refusedToConfined = [
   'PUT /v1/log-levels/{component}',
   'GET /v1/endpoints',
   'HEAD /v1/endpoints',
+  'GET /metrics',
+  'HEAD /metrics',
   'GET /v1/commands',
   'HEAD /v1/commands',
   'POST /v1/commands',
@@ -111,7 +113,15 @@ function bodyOf(method: string, gate: string) {
 
 test('incident 01: the registry names every surface, so that walking it means walking everything', () => {
   assert.ok(endpoints.length > 30, `${endpoints.length} endpoints`);
-  for (const path of ['/mcp', '/mcp/', '/healthz', '/v1/proxies', '/openapi.json', '/v1/commands'])
+  for (const path of [
+    '/mcp',
+    '/mcp/',
+    '/healthz',
+    '/v1/proxies',
+    '/openapi.json',
+    '/metrics',
+    '/v1/commands',
+  ])
     assert.ok(
       endpoints.some((endpoint) => endpoint.path === path),
       path,
@@ -188,17 +198,7 @@ const isMetaPath = (path: string) =>
   path.startsWith('/.well-known/') || path === '/healthz' || path === '/readyz';
 
 test('incident 01: what is not listed does not exist: other paths are 404, other methods 405, for the administrator too', async () => {
-  const others = [
-    '/admin',
-    '/v1',
-    '/v1/',
-    '/v2/proxies',
-    '/v1/proxies/a/b',
-    '/metrics',
-    '/debug',
-    '/mcp/x',
-    '/sse',
-  ];
+  const others = ['/admin', '/v1', '/v1/', '/v2/proxies', '/v1/proxies/a/b', '/debug', '/mcp/x', '/sse'];
   for (const path of [...others, '/V1/proxies', '/.env', '/api', '/oauth', '/oauth/x', '/oauth/token/x'])
     for (const method of METHODS.filter((one) => one !== 'TRACE')) {
       const { status, text } = await send(product, { method, path, token: secrets.admin });

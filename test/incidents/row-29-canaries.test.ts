@@ -425,6 +425,19 @@ test('incident 29: no canary is in any answer of get_logs', async () => {
   assert.deepEqual(allIn(await everyLogPage()), []);
 });
 
+test('incident 29: no canary is in the metrics, in either format', async () => {
+  for (const accept of ['text/plain', 'application/openmetrics-text']) {
+    const { status, text: told } = await send(product, {
+      path: '/metrics',
+      token: adminToken,
+      headers: { accept },
+    });
+    assert.equal(status, 200);
+    assert.match(told, /^ohp_http_requests_total\{/m);
+    assert.deepEqual(allIn(Buffer.from(told)), []);
+  }
+});
+
 test('incident 29: no canary is in any refusal or error page', () => {
   for (const [what, answer] of answers)
     for (const [where, secret] of canaries) {

@@ -18,6 +18,7 @@ export function recordCall(transit: Transit, call: ToolCall, { outcome, result }
   const { core, principal, hostname, startedAt, match } = transit;
   const time = core.clock.now();
   const tool = cleanText(call.name, MAX_NAME);
+  if (match) core.meter.toolCalled(match, { tool, outcome, durationMs: time - startedAt });
   core.log.write({
     time,
     kind: 'audit',
