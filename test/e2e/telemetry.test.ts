@@ -20,6 +20,7 @@ const otlp = (more: object = {}) => ({
   ca_file: caFile,
   headers_file: headersFile,
   interval_ms: 50,
+  metrics_interval_ms: 1000,
   resource_attributes: { 'deployment.environment.name': 'test' },
   ...more,
 });
@@ -163,9 +164,8 @@ test('an operation over REST is a span below its request', async () => {
 });
 
 test('metrics are those that /metrics tells, with the same names and labels', async () => {
-  await using other = await start({ metrics_interval_ms: 1000 });
-  await other.api('POST', '/v1/proxies', { hostname: 'counted.example.com', target_url: upstream.url });
-  await other.get('counted.example.com', '/');
+  await product.api('POST', '/v1/proxies', { hostname: 'counted.example.com', target_url: upstream.url });
+  await product.get('counted.example.com', '/');
   const isOurs = ({ attributes }: { attributes: Record<string, unknown> }) =>
     attributes.host === 'counted.example.com';
   const counted = await collector.metric(
@@ -178,8 +178,8 @@ test('metrics are those that /metrics tells, with the same names and labels', as
   );
   assert.equal(duration.kind, 'histogram');
   assert.equal((await collector.metric(({ name }) => name === 'ohp_hosts')).kind, 'gauge');
-  const text = await fetch(`http://localhost:${other.httpPort}/metrics`, {
-    headers: { authorization: `Bearer ${other.adminToken}` },
+  const text = await fetch(`http://localhost:${product.httpPort}/metrics`, {
+    headers: { authorization: `Bearer ${product.adminToken}` },
   });
   assert.match(await text.text(), new RegExp(`# HELP ohp_http_requests_total ${counted.description}`));
   assert.deepEqual(collector.faults, []);
@@ -259,26 +259,4 @@ test('what is left is sent when the product ends, and a collector that hangs doe
   collector.behaviour = () => true;
   assert.equal(await hung.stop(), 0);
   collector.behaviour = undefined;
-});
-
-test('the variables of OpenTelemetry set it up, and say nothing without an endpoint', async () => {
-  const plain = await startCollector();
-  const env = {
-    OTEL_EXPORTER_OTLP_HEADERS: 'api-key=from%20a%20variable',
-    OTEL_SERVICE_NAME: 'edge-of-tests',
-    OTEL_RESOURCE_ATTRIBUTES: 'service.namespace=tests,a=b%2Cc',
-  };
-  await using silent = await startProduct({ env });
-  assert.equal(await health(silent), undefined);
-  await silent.kill();
-  await using spoken = await silent.restart({ OTEL_EXPORTER_OTLP_ENDPOINT: plain.url });
-  await spoken.api('GET', '/v1/proxies');
-  const { resource } = await plain.span(() => true);
-  assert.deepEqual(
-    [resource['service.name'], resource['service.namespace'], resource.a],
-    ['edge-of-tests', 'tests', 'b,c'],
-  );
-  assert.equal(plain.requests[0]?.headers['api-key'], 'from a variable');
-  await spoken.kill();
-  await plain[Symbol.asyncDispose]();
 });

@@ -55,8 +55,8 @@ export interface Collector extends AsyncDisposable {
   readonly spans: CollectedSpan[];
   readonly logs: CollectedLog[];
   readonly metrics: CollectedMetric[];
-  /** Bodies and headers of everything that came, as they were. */
-  readonly bytes: Buffer[];
+  /** Bodies and headers of everything that came of a kind, as they were. */
+  got(signal: Signal): readonly Buffer[];
   readonly requests: { readonly signal: string; readonly headers: IncomingMessage['headers'] }[];
   /** What was not right. */
   readonly faults: unknown[];
@@ -76,7 +76,7 @@ export async function startCollector(tls?: {
   const spans: CollectedSpan[] = [];
   const logs: CollectedLog[] = [];
   const metrics: CollectedMetric[] = [];
-  const bytes: Buffer[] = [];
+  const bytes: Record<Signal, Buffer[]> = { traces: [], logs: [], metrics: [] };
   const faults: unknown[] = [];
   const requests: Collector['requests'][number][] = [];
   const waiting = new Set<() => void>();
@@ -84,7 +84,7 @@ export async function startCollector(tls?: {
   async function take(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const signal = /^\/v1\/(traces|logs|metrics)$/.exec(request.url ?? '')?.[1] as Signal | undefined;
     const body = await buffer(request);
-    bytes.push(Buffer.from(JSON.stringify([request.url, request.rawHeaders])), body);
+    if (signal) bytes[signal].push(Buffer.from(JSON.stringify([request.url, request.rawHeaders])), body);
     requests.push({ signal: signal ?? '', headers: request.headers });
     try {
       assert.ok(signal, `path ${request.url}`);
@@ -140,7 +140,7 @@ export async function startCollector(tls?: {
     spans,
     logs,
     metrics,
-    bytes,
+    got: (signal) => bytes[signal],
     requests,
     faults,
     behaviour: undefined,
