@@ -26,6 +26,7 @@ export interface ExporterParts<Batch> {
 /** As span exporters, log record exporters and metric exporters of the SDK are, by shape. */
 export class Exporter<Batch> {
   readonly #parts: ExporterParts<Batch>;
+  readonly #underWay = new Set<Promise<void>>();
 
   constructor(parts: ExporterParts<Batch>) {
     this.#parts = parts;
@@ -33,7 +34,11 @@ export class Exporter<Batch> {
 
   /** Always well, for the SDK: what became of it is in the counts, and is told from there. */
   export(batch: Batch, done: (result: { code: 0 }) => void): void {
-    void this.#send(batch).finally(() => done({ code: 0 }));
+    const sending = this.#send(batch).finally(() => {
+      this.#underWay.delete(sending);
+      done({ code: 0 });
+    });
+    this.#underWay.add(sending);
   }
 
   async #send(batch: Batch): Promise<void> {
@@ -60,12 +65,13 @@ export class Exporter<Batch> {
     }
   }
 
-  forceFlush(): Promise<void> {
-    return Promise.resolve();
+  async forceFlush(): Promise<void> {
+    await Promise.all(this.#underWay);
   }
 
+  /** The SDK waits for what it gives at the end, and not for what it gave before. */
   shutdown(): Promise<void> {
-    return Promise.resolve();
+    return this.forceFlush();
   }
 }
 
