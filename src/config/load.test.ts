@@ -3,6 +3,7 @@ import test from 'node:test';
 import { engineMachine } from './docker.ts';
 import { loadConfig } from './load.ts';
 import { ConfigError } from './problem.ts';
+import { Guide } from '../../test/support/guide.ts';
 
 const problemsOf = async (env: Record<string, string>, text = ''): Promise<readonly string[]> => {
   try {
@@ -486,4 +487,19 @@ test('headers of the collector are read from their file, and never shown', async
     const [shown = ''] = await problemsOf({ OHP_CONFIG: 'o.yaml' }, written);
     assert.match(shown, /^telemetry\.otlp\.headers .*a value that is not shown/);
   }
+});
+
+test('the settings that the guide of traces shows are taken as they stand', async () => {
+  const [yaml = ''] = new Guide('traces').blocks('yaml');
+  const { otlp: set } = (
+    await loadConfig({ OHP_CONFIG: 'o.yaml' }, (path) => (path === 'o.yaml' ? yaml : 'api-key=x\n'))
+  ).telemetry;
+  assert.equal(set.endpoint, 'https://otlp.example.com:4318');
+  assert.deepEqual(set.resource_attributes, { 'deployment.environment.name': 'production' });
+  const shell = new Guide('traces').block('sh', 'OTEL_');
+  const variables = Object.fromEntries(
+    [...shell.matchAll(/(OTEL_\w+)=(\S+)/g)].map(([, name, value]) => [name, value]),
+  );
+  const config = await loadConfig(variables, () => assert.fail('no file is read'));
+  assert.equal(config.telemetry.otlp.endpoint, 'http://localhost:4318');
 });
