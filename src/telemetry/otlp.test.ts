@@ -1,5 +1,6 @@
 /** The SDK with our exporter behind it, against a collector that decodes strictly. */
 import assert from 'node:assert/strict';
+import type { ServerResponse } from 'node:http';
 import test from 'node:test';
 import { systemClock } from '../core/clock.ts';
 import type { LogRecord } from '../core/record.ts';
@@ -153,10 +154,14 @@ test('an end is bounded, however the collector behaves', async () => {
   await using collector = await startCollector();
   for (const behave of [
     () => true,
-    (response: import('node:http').ServerResponse) => void response.writeHead(200).write('x') === undefined,
-    (response: import('node:http').ServerResponse) => (
-      response.writeHead(503, { 'retry-after': '3600' }).end(), true
-    ),
+    (response: ServerResponse) => {
+      response.writeHead(200).write('x');
+      return true;
+    },
+    (response: ServerResponse) => {
+      response.writeHead(503, { 'retry-after': '3600' }).end();
+      return true;
+    },
   ]) {
     collector.behaviour = behave;
     const telemetry = await open({ endpoint: collector.url, timeoutMs: 100 });

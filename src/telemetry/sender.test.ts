@@ -12,7 +12,7 @@ function setUp(...answers: [Answer, ...Answer[]]) {
   const asked: { url: string; headers: Headers }[] = [];
   const troubles: string[] = [];
   const fetch = async (url: string | URL | Request, init?: RequestInit): Promise<Response> => {
-    asked.push({ url: String(url), headers: new Headers(init?.headers) });
+    asked.push({ url: url instanceof Request ? url.url : String(url), headers: new Headers(init?.headers) });
     const answer = answers.length > 1 ? answers.shift() : answers[0];
     if (answer === undefined || answer instanceof Error) throw answer ?? new Error('no answer');
     return new Response(answer.body ? Buffer.from(answer.body) : null, answer);
