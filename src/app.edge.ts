@@ -16,6 +16,7 @@ import type { LiveStreams } from './core/live-streams.ts';
 import type { GatewayMeter } from './core/meter.ts';
 import type { Log } from './core/record.ts';
 import type { Sealer } from './core/sealer.ts';
+import type { SpanSink } from './core/spans.ts';
 import type { Protection } from './gateway/core.ts';
 import { createGateway, type Gateway } from './gateway/gateway.ts';
 import { ownUrls } from './gateway/own-urls.ts';
@@ -38,6 +39,8 @@ export interface EdgeParts {
   readonly clock: Clock;
   readonly events: Events;
   readonly log: Log;
+  /** Absent: nobody follows traces. */
+  readonly spans?: SpanSink | undefined;
   readonly live: LiveStreams;
   readonly dataDir: string;
   readonly caFile: string;
@@ -67,6 +70,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
     clock,
     log,
     meter,
+    spans: base.spans,
     selectCertificate: (servername, clients) => certificates.select(servername, clients),
     ...answersToCas(() => issuance.challenges),
     tickets,

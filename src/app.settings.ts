@@ -9,8 +9,9 @@ import type { OnDemandRule } from './certificates/on-demand.ts';
 import { LETS_ENCRYPT } from './config/acme.ts';
 import type { Config } from './config/config.ts';
 import { parseListen } from './config/metrics.ts';
+import { pairsIn } from './config/telemetry.ts';
 import { GITHUB_URL } from './config/upstreams.ts';
-import { readAddress, unwrap } from './core/addresses.ts';
+import { isOwnNetwork } from './core/addresses.ts';
 import { assert } from './core/assert.ts';
 import { DEFAULT_SCOPE } from './core/permissions.ts';
 import type { GatewaySettings } from './gateway/settings.ts';
@@ -19,6 +20,7 @@ import { levelsOf } from './logs/levels.ts';
 import type { LogSinkOptions } from './logs/sink.ts';
 import type { UpstreamSettings } from './oauth/upstreams/upstream.ts';
 import { isLoopbackAddress } from './routes/own.ts';
+import type { OtlpSettings } from './telemetry/settings.ts';
 
 type LogSettings = Omit<LogSinkOptions, 'directory' | 'clock'>;
 
@@ -113,9 +115,6 @@ export function webhookOf({ alerts }: Config): Webhook | undefined {
   return { url, secret };
 }
 
-/** Of loopback, and of networks that nobody else reaches by themselves. */
-const OWN_RANGES: readonly (string | undefined)[] = ['loopback', 'private', 'uniqueLocal', 'carrierGradeNat'];
-
 /** Undefined: metrics have no listener of their own. */
 export function metricsSettings({
   metrics,
@@ -123,9 +122,28 @@ export function metricsSettings({
   if (metrics.listen === undefined) return undefined;
   const at = parseListen(metrics.listen);
   assert(at !== undefined, 'the settings have read the address');
-  const read = readAddress(at.address);
-  const isOwn = read !== undefined && OWN_RANGES.includes(unwrap(read).range());
+  const isOwn = isOwnNetwork(at.address);
   return { ...at, isOpen: metrics.access === undefined ? isOwn : metrics.access === 'open' };
+}
+
+/** Undefined: nothing is sent. */
+export function otlpSettings({ telemetry }: Config): OtlpSettings | undefined {
+  const { endpoint, headers, service_name, resource_attributes, ...otlp } = telemetry.otlp;
+  if (endpoint === undefined) return undefined;
+  return {
+    endpoint,
+    headers: headers === undefined ? {} : (pairsIn(headers) ?? {}),
+    ca: otlp.ca_pem,
+    traces: otlp.traces,
+    logs: otlp.logs,
+    metrics: otlp.metrics,
+    samplingShare: otlp.sampling_share,
+    attributes: { 'service.name': service_name, ...resource_attributes },
+    timeoutMs: otlp.timeout_ms,
+    intervalMs: otlp.interval_ms,
+    metricsIntervalMs: otlp.metrics_interval_ms,
+    queueItems: otlp.queue_items,
+  };
 }
 
 const LETS_ENCRYPT_DOMAIN = /(?:^|\.)letsencrypt\.org$/;

@@ -13,6 +13,7 @@ import {
   eventLoopProbe,
   logWriterProbe,
   storeProbe,
+  telemetryProbe,
 } from './admin/health-probes.ts';
 import { createHealthService } from './admin/health.ts';
 import { listenersProbe } from './admin/listener-probe.ts';
@@ -26,6 +27,7 @@ import { openOAuth } from './app.oauth.ts';
 import { openProposals } from './app.proposals.ts';
 import { openPublications } from './app.publications.ts';
 import { openProtection } from './app.protection.ts';
+import { openOtlp } from './app.telemetry.ts';
 import type { StartFacts } from './banner.ts';
 import type { Config } from './config/config.ts';
 import { engineMachine } from './config/docker.ts';
@@ -101,7 +103,7 @@ async function construct(
   const clock = overrides.clock ?? systemClock;
   const meter = createTallies(config, () => edge.gateway);
   const base = { ...(await openBase(config, { clock, meter }, stack)), meter };
-  const edge: Edge = await openEdge(config, base, stack);
+  const edge: Edge = await openEdge(config, { ...base, spans: base.telemetry?.spans }, stack);
   const identity = await openOAuth(
     config,
     { ...base, ...edge.asked, controlHosts: config.control.hosts },
@@ -132,6 +134,7 @@ async function construct(
   );
   cutWhenEnded(base, mcp, stack);
   const metrics = openMetrics(config, { ...base, ...edge, ...identity, mcp, version }, stack);
+  if (base.telemetry) stack.use(base.telemetry.tellMetrics(() => metrics.metrics.families()));
   const rest = createRestInterface({ operations, dispatch, version, access, others: [metrics.endpoint] });
   for (const endpoint of [...gatewayEndpoints, ...oauthEndpoints, ...mcp.endpoints, ...rest.endpoints])
     endpoints.register(endpoint);
@@ -196,6 +199,7 @@ async function openBase(
   const masterKey = loadMasterKey({ dataDir, masterKey: config.master_key, dataExists: hasState });
   const logDir = join(dataDir, 'logs');
   const log = stack.use(createLogSink({ directory: logDir, clock, ...logSettings(config) }));
+  const telemetry = await openOtlp(config, { clock, log, version: readVersion() }, stack);
   const archive = stack.use(createLogArchive({ directory: logDir, clock, log }));
   const database = stack.use(await openSqlite(stateFile, clock, log, meter));
   const events = createEvents();
@@ -210,6 +214,7 @@ async function openBase(
   const { docker, broker, services: policy } = config;
   return {
     alerts,
+    telemetry,
     engine: openEngine({ docker, broker, policy }, { clock, log }),
     fetch: outbound,
     dataDir,
@@ -255,6 +260,7 @@ function openServices(
     access,
     users,
     protection,
+    telemetry,
   } = parts;
   const endpoints = createEndpointRegistry();
   const commands = stack.use(openCommands(config, parts));
@@ -268,6 +274,7 @@ function openServices(
     connections: connectionsProbe(() => parts.gateway.connections(), clock),
     event_loop: eventLoop,
     log_writer: logWriterProbe(() => log.stats(), clock),
+    ...(telemetry && { telemetry: telemetryProbe(() => telemetry.state(), clock) }),
   };
   const logs = createLogService({ sink: log, archive, clock });
   const keeper = openKeeper(config, parts, stack);

@@ -1,7 +1,8 @@
 /**
- * Asks services that a setting names: receivers of alerts, the rule of certificates on demand, APIs of DNS providers.
+ * Asks services that a setting names: receivers of alerts and of telemetry, the rule of certificates on demand, APIs of DNS providers.
  * Never at an address where nobody has a service (`core/dial.ts`), and no redirect is followed. Made by `app.ts`.
  */
+import type { LookupFunction } from 'node:net';
 import { Agent, fetch as send, type RequestInit } from 'undici';
 import { AddressRefused, lookupDialable, urlFault } from './core/dial.ts';
 import { SECOND } from './core/clock.ts';
@@ -11,8 +12,15 @@ const CONNECT_MS = 30 * SECOND;
 
 export type OutboundFetch = typeof globalThis.fetch & AsyncDisposable;
 
-export function createOutbound(): OutboundFetch {
-  const agent = new Agent({ connect: { lookup: lookupDialable, timeout: CONNECT_MS } });
+export interface OutboundOptions {
+  /** Which addresses of a name are connected to; absent: all that may be. */
+  readonly lookup?: LookupFunction;
+  /** PEM of authorities, in the place of those of the system. */
+  readonly ca?: string | undefined;
+}
+
+export function createOutbound({ lookup = lookupDialable, ca }: OutboundOptions = {}): OutboundFetch {
+  const agent = new Agent({ connect: { lookup, timeout: CONNECT_MS, ...(ca !== undefined && { ca }) } });
   const outbound = async (
     input: string | URL | Request,
     init?: globalThis.RequestInit,

@@ -270,6 +270,8 @@ function exchangeOf(request: IncomingMessage, reply: ServerResponse): Exchange {
   const [path = '/', query = ''] = (request.url ?? '/').split('?');
   return {
     traceId: '0af7651916cd43dd8448eb211c80319c',
+    span: undefined,
+    joinTrace: () => {},
     clientAddress: '127.0.0.1',
     scheme: 'http',
     hostname: '127.0.0.1',

@@ -18,6 +18,7 @@ import {
   type LogState,
   logWriterProbe,
   storeProbe,
+  telemetryProbe,
 } from './health-probes.ts';
 
 const GIB = 1024 ** 3;
@@ -157,6 +158,25 @@ test('connections: says how many, and is degraded for a while after some were tu
     message,
     /7 turned away since the start, some of them just now; raise gateway\.max_connections/,
   );
+  clock.advance(5 * MINUTE);
+  assert.equal((await probe()).status, 'ok');
+});
+
+test('telemetry: ok while all arrives, degraded with the reason while it does not and for a while after a loss', async () => {
+  const clock = new ManualClock();
+  const traces = { sent: 5, lost: 0, queued: 2 };
+  let problem: string | undefined;
+  const probe = telemetryProbe(() => ({ counts: { traces }, problem }), clock);
+  assert.deepEqual(await probe(), { status: 'ok', message: 'traces: 5 sent, 0 lost, 2 waiting' });
+  problem = 'traces: the collector answered 401';
+  assert.deepEqual(await probe(), {
+    status: 'degraded',
+    message: 'traces: the collector answered 401; see telemetry.otlp; traces: 5 sent, 0 lost, 2 waiting',
+  });
+  problem = undefined;
+  assert.equal((await probe()).status, 'ok');
+  traces.lost = 3;
+  assert.equal((await probe()).status, 'degraded');
   clock.advance(5 * MINUTE);
   assert.equal((await probe()).status, 'ok');
 });

@@ -132,6 +132,29 @@ export function logWriterProbe(read: () => LogState, clock: Clock): Probe {
   };
 }
 
+/** What is told to a collector, by shape; counts since the start. */
+export interface TelemetryState {
+  readonly counts: Readonly<
+    Partial<Record<string, { readonly sent: number; readonly lost: number; readonly queued: number }>>
+  >;
+  readonly problem: string | undefined;
+}
+
+export function telemetryProbe(read: () => TelemetryState, clock: Clock): Probe {
+  const roseLately = watchRise(clock);
+  return async () => {
+    const { counts, problem } = read();
+    const signals = Object.entries(counts).flatMap(([name, of]) => (of ? [{ name, ...of }] : []));
+    const isRecent = roseLately(signals.reduce((sum, { lost }) => sum + lost, 0));
+    const told = signals.map(
+      ({ name, sent, lost, queued }) => `${name}: ${sent} sent, ${lost} lost, ${queued} waiting`,
+    );
+    const message = told.join('; ');
+    if (problem !== undefined) return degraded(`${problem}; see telemetry.otlp; ${message}`);
+    return isRecent ? degraded(`${message}; some were lost just now`) : ok(message);
+  };
+}
+
 /** What the gateway counts, by shape. `refused`: since the start, because there were too many. */
 export interface ConnectionCounts {
   open: number;

@@ -15,6 +15,7 @@ import { brokerSchema, dockerSchema } from './docker.ts';
 import { metricsSchema } from './metrics.ts';
 import { originFault, publicUrlFault } from './origins.ts';
 import { chosenFault, MAX_CHOSEN, MIN_CHOSEN } from '../tokens/credential.ts';
+import { telemetrySchema, telemetryVariables } from './telemetry.ts';
 import { upstreamList } from './upstreams.ts';
 
 const KIB = 1024;
@@ -223,6 +224,7 @@ export const configSchema = z.strictObject({
   ...dnsSettingsShape,
   alerts: alertsSchema,
   metrics: metricsSchema,
+  telemetry: telemetrySchema,
   commands: z
     .strictObject({
       mode: z
@@ -281,4 +283,5 @@ export const environmentKeys = {
   OHP_ACME_DIRECTORY: 'acme.directory',
   OHP_ACME_EMAIL: 'acme.email',
   OHP_ACME_CA_FILE: 'acme.ca_file',
+  ...telemetryVariables,
 } as const;

@@ -3,6 +3,7 @@ import test from 'node:test';
 import { engineMachine } from './docker.ts';
 import { loadConfig } from './load.ts';
 import { ConfigError } from './problem.ts';
+import { Guide } from '../../test/support/guide.ts';
 
 const problemsOf = async (env: Record<string, string>, text = ''): Promise<readonly string[]> => {
   try {
@@ -414,4 +415,91 @@ test('an engine is on another machine when its host is no loopback address and n
   assert.equal(machineOf('engine.example.internal:2376'), 'engine.example.internal');
   assert.equal(machineOf('[2001:db8::1]:2376'), '2001:db8::1');
   assert.equal(machineOf('engine.example.internal:2376', '/run/broker.sock'), undefined);
+});
+
+const otlp = (lines: string) => `telemetry:\n  otlp:\n${lines.replace(/^/gm, '    ')}\n`;
+
+test('the variables of OpenTelemetry count where an endpoint is set, and say nothing otherwise', async () => {
+  const env = {
+    OTEL_EXPORTER_OTLP_HEADERS: 'api-key=a%20b,x=y',
+    OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc',
+    OTEL_SERVICE_NAME: 'edge',
+    OTEL_RESOURCE_ATTRIBUTES: 'service.namespace=tests,a=b%2Cc',
+    OTEL_SOMETHING_ELSE: 'x',
+  };
+  const silent = await loadConfig(env, () => '');
+  assert.equal(silent.telemetry.otlp.endpoint, undefined);
+  assert.equal(silent.telemetry.otlp.service_name, 'oauth-https-proxy');
+  const endpoint = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:4318' };
+  assert.match(
+    (await problemsOf({ ...env, ...endpoint }))[0] ?? '',
+    /^telemetry\.otlp\.protocol \(environment variable OTEL_EXPORTER_OTLP_PROTOCOL\): found "grpc"/,
+  );
+  const set = await loadConfig(
+    { ...env, ...endpoint, OTEL_EXPORTER_OTLP_PROTOCOL: 'http/protobuf' },
+    () => '',
+  );
+  const { service_name, headers, resource_attributes } = set.telemetry.otlp;
+  assert.deepEqual([service_name, headers], ['edge', 'api-key=a%20b,x=y']);
+  assert.deepEqual(resource_attributes, { 'service.namespace': 'tests', a: 'b,c' });
+  const byFile = { OHP_CONFIG: 'o.yaml', OTEL_SERVICE_NAME: 'edge' };
+  const settings = await loadConfig(byFile, () => otlp('endpoint: https://otlp.example.com'));
+  assert.equal(settings.telemetry.otlp.service_name, 'edge');
+});
+
+test('a collector is asked by https, or on the own network, and never at an address that nobody asks', async () => {
+  for (const good of [
+    'https://otlp.example.com:4318/otlp',
+    'http://127.0.0.1:4318',
+    'http://[::1]:4318',
+    'http://10.1.2.3:4318',
+    'http://collector:4318',
+  ])
+    assert.equal((await withFile(otlp(`endpoint: "${good}"`))).telemetry.otlp.endpoint, good);
+  for (const bad of [
+    'http://203.0.113.7:4318',
+    'https://user:canary@otlp.example.com',
+    'https://169.254.169.254',
+    'https://otlp.example.com/?key=x',
+    'grpc://otlp.example.com',
+    'otlp.example.com:4318',
+  ])
+    assert.match(
+      (await problemsOf({ OHP_CONFIG: 'o.yaml' }, otlp(`endpoint: "${bad}"`)))[0] ?? '',
+      /^telemetry\.otlp\.endpoint .*has to be an https URL/,
+      bad,
+    );
+});
+
+test('headers of the collector are read from their file, and never shown', async () => {
+  const files = (headers: string) => (path: string) =>
+    path === './headers' ? headers : otlp('endpoint: https://otlp.example.com\nheaders_file: ./headers');
+  const read = await loadConfig({ OHP_CONFIG: 'o.yaml' }, files('api-key=a%20b\nx=y\n'));
+  assert.equal(read.telemetry.otlp.headers, 'api-key=a%20b\nx=y\n');
+  for (const bad of ['', 'canary', '=canary', 'a b=canary', 'x=%canary', 'host=canary', 'x=%0acanary']) {
+    const [problem = ''] = await loadConfig({ OHP_CONFIG: 'o.yaml' }, files(bad)).then(
+      () => assert.fail(bad),
+      (error: unknown) => (error instanceof ConfigError ? error.problems : assert.fail(String(error))),
+    );
+    assert.match(problem, /^telemetry\.otlp\.headers_file .*has to be name=value/);
+    assert.ok(!problem.includes('canary'), problem);
+    const written = otlp(`endpoint: https://otlp.example.com\nheaders: ${JSON.stringify(bad)}`);
+    const [shown = ''] = await problemsOf({ OHP_CONFIG: 'o.yaml' }, written);
+    assert.match(shown, /^telemetry\.otlp\.headers .*a value that is not shown/);
+  }
+});
+
+test('the settings that the guide of traces shows are taken as they stand', async () => {
+  const [yaml = ''] = new Guide('traces').blocks('yaml');
+  const { otlp: set } = (
+    await loadConfig({ OHP_CONFIG: 'o.yaml' }, (path) => (path === 'o.yaml' ? yaml : 'api-key=x\n'))
+  ).telemetry;
+  assert.equal(set.endpoint, 'https://otlp.example.com:4318');
+  assert.deepEqual(set.resource_attributes, { 'deployment.environment.name': 'production' });
+  const shell = new Guide('traces').block('sh', 'OTEL_');
+  const variables = Object.fromEntries(
+    [...shell.matchAll(/(OTEL_\w+)=(\S+)/g)].map(([, name, value]) => [name, value]),
+  );
+  const config = await loadConfig(variables, () => assert.fail('no file is read'));
+  assert.equal(config.telemetry.otlp.endpoint, 'http://localhost:4318');
 });

@@ -8,6 +8,7 @@ import { trustFault } from './acme.ts';
 import { webhookSecretFault } from './alerts.ts';
 import { type Config, configSchema, environmentKeys } from './config.ts';
 import { ConfigError, type Locate, type Path } from './problem.ts';
+import { headersFault, pairsIn, telemetryVariables } from './telemetry.ts';
 
 const PREFIX = 'OHP_';
 const FILE_VARIABLE = 'OHP_CONFIG';
@@ -26,7 +27,7 @@ export async function loadConfig(env: Environment, readFile: (path: string) => s
   const variables = new Map<string, string>();
   for (const [variable, key] of Object.entries(environmentKeys)) {
     const text = env[variable];
-    if (text === undefined) continue;
+    if (text === undefined || !counts(variable, env, raw)) continue;
     setKey(raw, key.split('.'), coerce(key, text));
     variables.set(key, variable);
   }
@@ -37,7 +38,16 @@ export async function loadConfig(env: Environment, readFile: (path: string) => s
   const files: Files = { locate, readFile };
   const config = check(raw, locate);
   checkDockerFiles(config, files);
-  return withAlertFile(withAcmeFiles(withSecrets(config, locate, readFile), files), files);
+  const withFiles = withAlertFile(withAcmeFiles(withSecrets(config, locate, readFile), files), files);
+  return withTelemetryFiles(withFiles, files);
+}
+
+const ENDPOINT = 'OTEL_EXPORTER_OTLP_ENDPOINT';
+
+/** Variables that other programs read too say nothing to this one before it is told where to send. */
+function counts(variable: string, env: Environment, raw: unknown): boolean {
+  if (!Object.hasOwn(telemetryVariables, variable)) return true;
+  return env[ENDPOINT] !== undefined || valueAt(raw, ['telemetry', 'otlp', 'endpoint']) !== undefined;
 }
 
 /** They are read again for each connection to the engine: keys are replaced while this runs. */
@@ -103,6 +113,30 @@ function withAlertFile(config: Config, files: Files): Config {
   const fault = webhookSecretFault(secret);
   if (fault !== undefined) refuse(fault);
   return { ...config, alerts: { ...config.alerts, webhook_secret: secret } };
+}
+
+/** Headers and authorities of the collector, where they have files of their own. */
+function withTelemetryFiles(config: Config, files: Files): Config {
+  const { otlp } = config.telemetry;
+  const { headers_file: headersFile, ca_file: caFile } = otlp;
+  const path = ['telemetry', 'otlp'];
+  const read = {
+    ...(caFile !== undefined && { ca_pem: readTrust([...path, 'ca_file'], caFile, files) }),
+    ...(headersFile !== undefined && { headers: readHeaders([...path, 'headers_file'], headersFile, files) }),
+  };
+  return { ...config, telemetry: { ...config.telemetry, otlp: { ...otlp, ...read } } };
+}
+
+function readHeaders(path: Path, file: string, files: Files): string {
+  const refuse = refuser(path, file, files);
+  let text: string;
+  try {
+    text = files.readFile(file);
+  } catch (cause) {
+    return refuse(`can't be read: ${messageOf(cause)}`, { cause });
+  }
+  const fault = headersFault(text);
+  return fault === undefined ? text : refuse(fault);
 }
 
 type Refuse = (why: string, options?: { cause: unknown }) => never;
@@ -185,8 +219,9 @@ function setKey(target: Record<string, unknown>, keys: readonly string[], value:
   setKey(next, rest, value);
 }
 
-/** A variable is text; ports are the only numbers among them. What is not a number stays text, for the error to show. */
+/** A variable is text; ports are the only numbers among them. What is not what it should be stays text, for the error to show. */
 function coerce(key: string, text: string): unknown {
+  if (key === telemetryVariables.OTEL_RESOURCE_ATTRIBUTES) return pairsIn(text) ?? text;
   return key.endsWith('_port') && /^\d{1,5}$/.test(text) ? Number(text) : text;
 }
 

@@ -93,3 +93,11 @@ export function unwrap(address: Address): Address {
 
 const ipv4At = (bytes: readonly number[], start: number): Address =>
   ipaddr.fromByteArray(bytes.slice(start, start + IPV4_BYTES));
+
+const OWN_RANGES: ReadonlySet<string> = new Set(['loopback', 'private', 'uniqueLocal', 'carrierGradeNat']);
+
+/** Loopback and private networks, 100.64.0.0/10 among them. What can't be read is elsewhere. */
+export function isOwnNetwork(text: string): boolean {
+  const read = readAddress(text);
+  return read !== undefined && OWN_RANGES.has(unwrap(read).range());
+}

@@ -6,7 +6,7 @@
  */
 import { lookup } from 'node:dns';
 import { isIP, type LookupFunction } from 'node:net';
-import { forbiddenAddress } from './addresses.ts';
+import { forbiddenAddress, isOwnNetwork } from './addresses.ts';
 
 export class AddressRefused extends Error {
   override readonly name = 'AddressRefused';
@@ -32,14 +32,25 @@ export function isServiceUrl(text: string): boolean {
  * The address that was judged is the one that is connected to. Those that may not be are left out, for a name on the
  * own network (`.local`) has link-local ones beside the others; a name with no other is refused.
  */
-export const lookupDialable: LookupFunction = (hostname, { all }, callback) => {
-  lookup(hostname, { all: true }, (error, addresses) => {
-    const judged = (addresses ?? []).map((each) => ({ ...each, fault: forbiddenAddress(each.address) }));
-    const [first, ...others] = judged.filter(({ fault }) => fault === undefined);
-    if (!first) return callback(error ?? noneOf(hostname, judged), []);
-    return all === true ? callback(null, [first, ...others]) : callback(null, first.address, first.family);
-  });
-};
+export const lookupDialable: LookupFunction = lookupBy(forbiddenAddress);
+
+/** The same for what is sent unencrypted: to the own network only. */
+export const lookupOwn: LookupFunction = lookupBy(
+  (address) =>
+    forbiddenAddress(address) ??
+    (isOwnNetwork(address) ? undefined : `${address} is not on the own network, and this is not encrypted`),
+);
+
+function lookupBy(faultOf: (address: string) => string | undefined): LookupFunction {
+  return (hostname, { all }, callback) => {
+    lookup(hostname, { all: true }, (error, addresses) => {
+      const judged = (addresses ?? []).map((each) => ({ ...each, fault: faultOf(each.address) }));
+      const [first, ...others] = judged.filter(({ fault }) => fault === undefined);
+      if (!first) return callback(error ?? noneOf(hostname, judged), []);
+      return all === true ? callback(null, [first, ...others]) : callback(null, first.address, first.family);
+    });
+  };
+}
 
 const noneOf = (hostname: string, judged: readonly { fault: string | undefined }[]): AddressRefused =>
   new AddressRefused(

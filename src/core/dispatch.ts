@@ -14,6 +14,7 @@ import type { AnyOperation, IdempotencyTicket, OperationContext, Surface } from 
 import { holdsPart } from './permissions.ts';
 import { type Access, isConfined, type Principal } from './principal.ts';
 import type { Log } from './record.ts';
+import type { OpenSpan, SpanFacts } from './spans.ts';
 
 /** Reads the arguments of a call. Not called for who may not run the operation. */
 type ReadArguments = () => Promise<Record<string, unknown>>;
@@ -47,6 +48,7 @@ export function createDispatch(options: DispatchOptions): Dispatch {
   return async function dispatch(operation, raw, context) {
     const started = options.clock.now();
     const facts: Record<string, unknown> = {};
+    const span = context.span?.child();
     let input: Record<string, unknown> | undefined;
     try {
       authorise(operation, context.principal, started, options.access);
@@ -59,15 +61,15 @@ export function createDispatch(options: DispatchOptions): Dispatch {
       const output = await run(
         operation,
         input,
-        { ...context, audit: (more) => Object.assign(facts, more) },
+        { ...context, span, audit: (more) => Object.assign(facts, more) },
         options,
       );
-      audit(options, { operation, context, started, input, facts, outcome: 'OK' });
+      audit(options, { operation, context, started, input, facts, span, outcome: 'OK' });
       return output;
     } catch (cause) {
       const error = toAppError(cause);
       if (error.code === 'INTERNAL') facts.cause = causeOf(cause);
-      audit(options, { operation, context, started, input, facts, outcome: error.code });
+      audit(options, { operation, context, started, input, facts, span, outcome: error.code });
       throw error;
     }
   };
@@ -199,16 +201,18 @@ interface AuditEntry {
   started: number;
   input: Record<string, unknown> | undefined;
   facts: Record<string, unknown>;
+  span: OpenSpan | undefined;
   outcome: string;
 }
 
 function audit(
   { log, clock, meter = noMeter }: DispatchOptions,
-  { operation, context, started, input, facts, outcome }: AuditEntry,
+  { operation, context, started, input, facts, span, outcome }: AuditEntry,
 ): void {
   const now = clock.now();
   const durationMs = now - started;
   meter.operated({ operation: operation.name, surface: context.surface, outcome, durationMs });
+  span?.end(spanFacts(operation, context, outcome));
   log.write({
     time: now,
     kind: 'audit',
@@ -216,6 +220,7 @@ function audit(
     component: 'audit',
     message: `${context.principal.name} ${operation.name}: ${outcome}`,
     trace_id: context.traceId,
+    span_id: span?.spanId,
     hostname: typeof input?.hostname === 'string' ? input.hostname : undefined,
     duration_ms: durationMs,
     client_address: context.clientAddress,
@@ -230,6 +235,37 @@ function audit(
       ...facts,
     },
   });
+}
+
+/**
+ * @see {@link https://opentelemetry.io/docs/specs/semconv/gen-ai/mcp/ | OpenTelemetry, conventions for MCP}: a call is a
+ * span of the server, whatever carries it
+ */
+function spanFacts(
+  { name, effect }: AnyOperation,
+  { surface, principal, clientAddress }: CallContext,
+  outcome: string,
+): SpanFacts {
+  const isCall = surface === 'mcp';
+  return {
+    name: isCall ? `tools/call ${name}` : name,
+    kind: isCall ? 'server' : 'internal',
+    isError: outcome !== 'OK',
+    attributes: {
+      ...(isCall && {
+        'mcp.method.name': 'tools/call',
+        'gen_ai.operation.name': 'execute_tool',
+        'gen_ai.tool.name': name,
+      }),
+      'client.address': clientAddress,
+      'user.id': principal.id,
+      'error.type': outcome === 'OK' ? undefined : outcome,
+      'ohp.operation': name,
+      'ohp.effect': effect,
+      'ohp.surface': surface,
+      'ohp.outcome': outcome,
+    },
+  };
 }
 
 function levelOf(outcome: string) {

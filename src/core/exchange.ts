@@ -6,9 +6,16 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
 import type { Principal } from './principal.ts';
 import type { Component, RecordKind } from './record.ts';
+import type { SpanParent } from './spans.ts';
+import type { TraceContext } from './trace-context.ts';
 
 export interface Exchange {
+  /** Of the request; of a message of MCP once that is joined. */
   readonly traceId: string;
+  /** What is done for it becomes children of this; undefined where nobody records the trace. */
+  readonly span: SpanParent | undefined;
+  /** The request holds a message that says itself where in a trace it stands. */
+  readonly joinTrace: (caller: TraceContext) => void;
   /** The client's address, from trusted forwarded headers where there are any. Canonical text, no port. */
   readonly clientAddress: string;
   readonly scheme: 'http' | 'https';

@@ -57,15 +57,3 @@ export function newTraceId(): string {
 
 /** @see {@link https://www.w3.org/TR/trace-context/#parent-id | W3C Trace Context §3.2.2.4} */
 export const newSpanId = (): string => randomHex(SPAN_ID_BYTES);
-
-const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?$/;
-const ZERO = /^0+$/;
-
-/** The trace id of a `traceparent` header, or undefined when it is absent or not valid. */
-export function traceIdOf(traceparent: string | undefined): string | undefined {
-  const match = traceparent === undefined ? null : TRACEPARENT.exec(traceparent);
-  const [, traceId, parentId] = match ?? [];
-  return traceId === undefined || parentId === undefined || ZERO.test(traceId) || ZERO.test(parentId)
-    ? undefined
-    : traceId;
-}

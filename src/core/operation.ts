@@ -5,6 +5,7 @@
 import type { z } from 'zod';
 import type { Permission } from './permissions.ts';
 import type { Principal } from './principal.ts';
+import type { SpanParent } from './spans.ts';
 
 export type HttpMethod = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 export type Effect = 'read' | 'create' | 'update' | 'delete';
@@ -101,6 +102,8 @@ export interface OperationContext {
   readonly principal: Principal;
   readonly signal: AbortSignal;
   readonly traceId: string;
+  /** What is done for it becomes children of this; undefined where nobody records the trace. */
+  readonly span?: SpanParent | undefined;
   readonly surface: Surface;
   readonly clientAddress: string | undefined;
   /** Name and version a client gave of itself; untrusted, for the log only. */

@@ -31,6 +31,8 @@ export interface LogRecord {
   component: Component;
   message: string;
   trace_id?: string | undefined;
+  /** Of the span that tells the same, where there is one: for who takes records elsewhere, not kept in the log. */
+  span_id?: string | undefined;
   hostname?: string | undefined;
   method?: string | undefined;
   /** Without its query. */

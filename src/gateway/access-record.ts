@@ -41,6 +41,7 @@ function recordOf(transit: Transit, level: LogLevel, told: Told | undefined): Lo
       ? `${principal.name} ${told.operation}: ${outcome}`
       : `${method} ${hostname}${path} ${status}`,
     trace_id: transit.traceId,
+    span_id: transit.span?.traceId === transit.traceId ? transit.span.spanId : undefined,
     hostname: hostname === '' ? undefined : hostname,
     method,
     path: path === '' ? undefined : path,

@@ -5,6 +5,7 @@ import type { GatewayMeter } from '../core/meter.ts';
 import type { LiveStreams } from '../core/live-streams.ts';
 import type { Principal } from '../core/principal.ts';
 import type { Log } from '../core/record.ts';
+import type { SpanSink } from '../core/spans.ts';
 import type { AllowList, OAuthPolicy } from '../proxies/auth-policy.ts';
 import type { Balancers } from './balancing.ts';
 import type { TrustedPeers } from './client-address.ts';
@@ -71,6 +72,8 @@ export interface GatewayCore {
   readonly clock: Clock;
   readonly log: Log;
   readonly meter: GatewayMeter;
+  /** Undefined: nobody follows traces. */
+  readonly spans: SpanSink | undefined;
   readonly authenticate: Authenticate;
   readonly acmeChallenge: AcmeChallenge | undefined;
   readonly handlers: Handlers;

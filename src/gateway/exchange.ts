@@ -4,9 +4,12 @@ import type { Readable } from 'node:stream';
 import type { Exchange, Gate, Reply, Told } from '../core/exchange.ts';
 import { AppError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
+import type { SpanParent } from '../core/spans.ts';
+import type { TraceContext } from '../core/trace-context.ts';
 import type { ClientResponse } from './client.ts';
 import { ClientBody } from './client-body.ts';
 import { gateOf } from './gate.ts';
+import { joinMessage, parentIn } from './trace.ts';
 import type { Activity, Transit } from './transit.ts';
 import { refusalOf } from './upstream-failure.ts';
 
@@ -24,6 +27,9 @@ export class GatewayExchange implements Exchange, Activity {
 
   get traceId(): string {
     return this.#transit.traceId;
+  }
+  get span(): SpanParent | undefined {
+    return parentIn(this.#transit);
   }
   get clientAddress(): string {
     return this.#transit.clientAddress;
@@ -90,6 +96,8 @@ export class GatewayExchange implements Exchange, Activity {
   get gate(): Gate {
     return gateOf(this.#transit);
   }
+
+  readonly joinTrace = (caller: TraceContext): void => joinMessage(this.#transit, caller);
 
   readonly note = (facts: Record<string, unknown>): void => {
     this.#transit.notes = { ...this.#transit.notes, ...facts };

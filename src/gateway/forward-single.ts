@@ -11,6 +11,7 @@ import { Relay } from './relay.ts';
 import { relayMessage } from './relay-message.ts';
 import { gatewayLimits } from './settings.ts';
 import type { Plan } from './snapshot.ts';
+import { beginAttempt, endAttempt } from './trace.ts';
 import type { Activity, Transit } from './transit.ts';
 import { refusalOf } from './upstream-failure.ts';
 import type { Upstream } from './upstream.ts';
@@ -109,6 +110,7 @@ class Single implements Activity {
 
   #headers(): string[] {
     const transit = this.#transit;
+    beginAttempt(transit, this.#plan);
     const headers = requestHeaders(transit, this.#plan.headers);
     if (transit.headers['content-length'] === undefined) {
       headers.push('transfer-encoding', 'chunked');
@@ -180,6 +182,7 @@ class Single implements Activity {
     response.on('drain', () => reply.resume());
     reply.once('end', () => {
       if (!this.#finish()) return;
+      endAttempt(this.#transit);
       relay.end(fieldRecord(reply.rawTrailers));
       this.#request.destroy();
     });
@@ -188,6 +191,7 @@ class Single implements Activity {
   #fail(error: Error): void {
     if (!this.#finish()) return;
     this.#request.destroy();
+    endAttempt(this.#transit, error);
     const next = planAfter(this.#transit, this.#plan, error, this.#isSent);
     if (next) forwardSingle(this.#transit, next, this.#body);
     else this.#transit.refuse(refusalOf(this.#body.errored ?? error));

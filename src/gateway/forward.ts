@@ -12,6 +12,7 @@ import { requestHeaders } from './headers.ts';
 import { Relay } from './relay.ts';
 import type { Plan } from './snapshot.ts';
 import { ToolRelay } from './tools/tool-relay.ts';
+import { beginAttempt, endAttempt } from './trace.ts';
 import type { Activity, Transit } from './transit.ts';
 import type { Upstream } from './upstream.ts';
 import { isStaleConnection, refusalOf } from './upstream-failure.ts';
@@ -94,6 +95,7 @@ class Forwarding implements Dispatcher.DispatchHandler, Activity {
     this.#upstream = upstream;
     const { tools } = transit;
     this.#relay = tools ? new ToolRelay(transit, plan, tools) : new Relay(transit, plan);
+    beginAttempt(transit, plan);
     const headers = requestHeaders(transit, plan.headers);
     const { proxy } = plan.match;
     const options: Dispatcher.DispatchOptions & { servername: string } = {
@@ -151,6 +153,7 @@ class Forwarding implements Dispatcher.DispatchHandler, Activity {
 
   onResponseEnd(_controller: Dispatcher.DispatchController, trailers: Fields): void {
     if (!this.#finish()) return;
+    endAttempt(this.#transit);
     this.#relay.end(trailers);
   }
 
@@ -163,6 +166,7 @@ class Forwarding implements Dispatcher.DispatchHandler, Activity {
       return;
     }
     if (!this.#finish() || this.#aborted) return;
+    endAttempt(transit, error);
     const next = planAfter(transit, this.#plan, error, this.#controller !== undefined);
     if (next) {
       sendPooled(transit, next, this.#payload);

@@ -9,6 +9,7 @@ import type { Authenticate } from '../core/exchange.ts';
 import type { LiveStreams } from '../core/live-streams.ts';
 import { type GatewayMeter, noMeter } from '../core/meter.ts';
 import type { Log } from '../core/record.ts';
+import type { SpanSink } from '../core/spans.ts';
 import type { Proxy } from '../proxies/schema.ts';
 import { type OwnAddress, ownAddresses } from '../proxies/target-policy.ts';
 import { noServices, type Whereabouts } from '../proxies/target-url.ts';
@@ -42,6 +43,8 @@ export interface GatewayOptions {
   readonly log: Log;
   /** Absent: nothing is counted. */
   readonly meter?: GatewayMeter | undefined;
+  /** Absent: no spans are made. */
+  readonly spans?: SpanSink | undefined;
   readonly authenticate: Authenticate;
   readonly selectCertificate: SelectCertificate;
   readonly live: LiveStreams;
@@ -182,6 +185,7 @@ function makeCore(options: GatewayOptions, own: () => readonly OwnAddress[]): Ga
     clock,
     log,
     meter: options.meter ?? noMeter,
+    spans: options.spans,
     authenticate,
     acmeChallenge,
     handlers,

@@ -10,7 +10,6 @@ import type { HeaderRules } from '../proxies/schema.ts';
 import type { Peer } from './client-address.ts';
 import { SESSION_FIELD } from './sessions.ts';
 import { gatewayLimits } from './settings.ts';
-import { nextTraceparent } from './trace.ts';
 
 /** @see {@link https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1 | RFC 9110 §7.6.1} */
 const hopByHop = new Set([
@@ -159,7 +158,8 @@ export interface RequestFacts {
   readonly clientAddress: string;
   readonly scheme: 'http' | 'https';
   readonly authority: string;
-  readonly traceId: string;
+  readonly traceparent: string;
+  readonly tracestate: string | undefined;
   /** False where the credential was for this gateway: it is never passed on. */
   readonly passesCredential: boolean;
   /** Name, value, name, value: who it is, where the policy says that the upstream is told. */
@@ -206,7 +206,7 @@ function putSession(result: string[], session: string): void {
 
 function addWritten(result: string[], request: RequestFacts, plan: HeaderPlan): void {
   const { rules, loopToken, ownCookie } = plan;
-  const { headers, traceId } = request;
+  const { headers } = request;
   const add = (name: string, value: string | undefined) => {
     if (value !== undefined && !rules.removed.has(name)) result.push(name, value);
   };
@@ -221,10 +221,8 @@ function addWritten(result: string[], request: RequestFacts, plan: HeaderPlan): 
   if (acceptsTrailers(headers.te)) add('te', 'trailers');
   addIdentity(result, request.identity, rules);
   addForwarded(add, request);
-  const incoming = textOf(headers.traceparent);
-  const traceparent = nextTraceparent(traceId, incoming);
-  add('traceparent', traceparent);
-  if (incoming?.includes(traceId)) add('tracestate', textOf(headers.tracestate));
+  add('traceparent', request.traceparent);
+  add('tracestate', request.tracestate);
   const loop = textOf(headers['cdn-loop']);
   result.push('cdn-loop', loop === undefined ? loopToken : `${loop}, ${loopToken}`);
 }

@@ -69,6 +69,7 @@ export class Relay implements HeldHead {
       if (this.isHeadHeld) transit.core.flusher.later(this);
     }
     transit.status = status;
+    transit.upstreamStatus = status;
     transit.isEventStream = EVENT_STREAM.test(String(fields['content-type'] ?? ''));
   }
 

@@ -11,6 +11,8 @@ import { anonymous, type Principal } from '../core/principal.ts';
 import type { OAuthPolicy } from '../proxies/auth-policy.ts';
 import type { Match } from '../routes/match.ts';
 import { type Member, NOWHERE } from '../core/roster.ts';
+import type { OpenSpan, SpanParent } from '../core/spans.ts';
+import type { TraceContext } from '../core/trace-context.ts';
 import { writeAccessRecord } from './access-record.ts';
 import type { Endpoint } from './balancing.ts';
 import { NONE } from './choose.ts';
@@ -34,7 +36,9 @@ import { errorPage, pageHeaders, type Refusal, rpcErrorPage } from './error-page
 import type { RequestFacts } from './headers.ts';
 import type { Visit } from './protect.ts';
 import type { Snapshot } from './snapshot.ts';
+import type { Attempt } from './span-facts.ts';
 import type { ToolGate } from './tools/tool-gate.ts';
+import { endTrace, nextTraceparent } from './trace.ts';
 
 export const kinds = ['proxied', 'upgrade', 'control', 'mcp', 'oauth', 'site', 'metadata', 'acme'] as const;
 export type Kind = (typeof kinds)[number];
@@ -87,6 +91,17 @@ export class Transit implements RequestFacts, Member {
 
   kind: Kind | undefined = undefined;
   traceId = '';
+  /** As the head of the request says, or the message of MCP where the head says nothing. */
+  caller: TraceContext | undefined = undefined;
+  /** Undefined: nobody records the trace. */
+  span: OpenSpan | undefined = undefined;
+  /** A message of MCP stands elsewhere than the head does; its parent is undefined where that trace is not recorded. */
+  message: { readonly parent: SpanParent | undefined } | undefined = undefined;
+  /** The try at an upstream that is under way. */
+  attempt: Attempt | undefined = undefined;
+  attempts = 0;
+  /** Of the try that is under way; 0 before the upstream answers. */
+  upstreamStatus = 0;
   clientAddress: string;
   /** By something in between, as the request says itself. */
   isHandedOn = false;
@@ -154,6 +169,14 @@ export class Transit implements RequestFacts, Member {
     this.hasBody = parts.upgrade === undefined && hasBody(request);
     this.clientAddress = connection.peer.address;
     this.scheme = connection.isEncrypted ? 'https' : 'http';
+  }
+
+  get traceparent(): string {
+    return nextTraceparent(this);
+  }
+
+  get tracestate(): string | undefined {
+    return this.caller?.state;
   }
 
   get peer(): Peer {
@@ -292,5 +315,6 @@ export class Transit implements RequestFacts, Member {
     if (!this.isBodyComplete) this.core.lingering.add(this.request, this.core.clock.now());
     this.tools?.finish();
     writeAccessRecord(this);
+    endTrace(this);
   }
 }

@@ -16,6 +16,7 @@ import { Relay } from './relay.ts';
 import { relayMessage } from './relay-message.ts';
 import type { Plan } from './snapshot.ts';
 import { tellTarget } from './sticky.ts';
+import { beginAttempt, endAttempt } from './trace.ts';
 import type { Activity, Transit, UpgradeRequest } from './transit.ts';
 import { refusalOf } from './upstream-failure.ts';
 import type { Upstream } from './upstream.ts';
@@ -89,6 +90,7 @@ class Upgrading implements Activity {
   }
 
   #headers(): string[] {
+    beginAttempt(this.#transit, this.#plan);
     const headers = requestHeaders(this.#transit, this.#plan.headers);
     headers.push('connection', 'upgrade', 'upgrade', this.#client.protocol);
     if (this.#key !== undefined) headers.push('sec-websocket-key', this.#key);
@@ -141,6 +143,7 @@ class Upgrading implements Activity {
     if (isHttp2) delete fields['sec-websocket-accept'];
     const list = responseHeaders(fields, this.#plan.responseRules, false);
     tellTarget(list, this.#transit, this.#plan);
+    this.#transit.upstreamStatus = reply.statusCode ?? 0;
     if (isHttp2) {
       this.#transit.status = 200;
       response.writeHead(200, list);
@@ -175,6 +178,7 @@ class Upgrading implements Activity {
     this.#isOver = true;
     this.#timer.cancel();
     this.#upstream.destroy();
+    endAttempt(this.#transit, error);
     const next = planAfter(this.#transit, this.#plan, error, this.#isSent);
     if (!next) {
       this.#transit.refuse(refusalOf(error));

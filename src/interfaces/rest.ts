@@ -94,12 +94,13 @@ function routeOf(operation: AnyOperation, { operations, dispatch }: RestOptions)
       exchange.note({ operation: operation.name });
       const args = argumentsOnce();
       const read = () => readInput(operation, args, exchange, decoded(params, args));
-      const { traceId, clientAddress, signal, headers } = exchange;
+      const { traceId, span, clientAddress, signal, headers } = exchange;
       const stream = progressStream(exchange, operation);
       const answer = dispatch(operation, read, {
         principal,
         signal,
         traceId,
+        span,
         surface: 'rest',
         clientAddress,
         client: headers['user-agent'] && cleanText(headers['user-agent'], limits.shortText),

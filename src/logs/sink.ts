@@ -58,6 +58,8 @@ export interface LogSink extends Log, AsyncDisposable {
   setLevel(component: AdjustableComponent, level: LogLevel): void;
   levels(): Levels;
   stats(): LogStats;
+  /** Whoever is given every record that is kept, beside the writer; returns at once and never throws. */
+  copyTo(take: (record: LogRecord) => void): void;
   /** Resolves when everything written before is in its file or counted as dropped, or after `limitMs`. */
   flush(limitMs: number): Promise<void>;
   /** Flushes, ends the writer, and waits for both within bounds. Later records are dropped and counted. */
@@ -93,6 +95,7 @@ class WorkerSink implements LogSink {
   #dropReason = '';
   #problem: string | undefined;
   #overBytes = false;
+  #copy: ((record: LogRecord) => void) | undefined;
 
   constructor(options: LogSinkOptions) {
     this.#options = options;
@@ -109,6 +112,7 @@ class WorkerSink implements LogSink {
   write(record: LogRecord): void {
     if (!this.#levels.keeps(record.component, record.level) && record.kind !== 'audit') return;
     if (record.kind === 'system') this.#printRecord(record);
+    this.#copy?.(record);
     if (this.#closing) return this.#drop(1, 'the log is closed');
     if (!this.#hasRoom(record)) return this.#drop(1, 'the writer could not keep up');
     this.#accepted += 1;
@@ -118,6 +122,10 @@ class WorkerSink implements LogSink {
 
   setLevel(component: AdjustableComponent, level: LogLevel): void {
     this.#levels.set(component, level);
+  }
+
+  copyTo(take: (record: LogRecord) => void): void {
+    this.#copy = take;
   }
 
   levels(): Levels {

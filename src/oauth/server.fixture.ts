@@ -155,6 +155,8 @@ function exchangeOf(request: IncomingMessage, response: ServerResponse, issuer: 
   const url = new URL(request.url ?? '/', issuer);
   return {
     traceId: '0'.repeat(32),
+    span: undefined,
+    joinTrace: () => {},
     clientAddress: '127.0.0.1',
     scheme: 'http',
     hostname: url.hostname,

@@ -186,6 +186,8 @@ function exchangeOf(
   const [path = '/', query = ''] = (request.url ?? '/').split('?', 2);
   return {
     traceId: newTraceId(),
+    span: undefined,
+    joinTrace: () => {},
     clientAddress: '127.0.0.1',
     scheme: 'http',
     hostname: 'localhost',

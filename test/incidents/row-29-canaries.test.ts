@@ -24,6 +24,7 @@ import {
   type Reply,
   send,
 } from '../support/callers.ts';
+import { startCollector } from '../support/collector.ts';
 import { startProduct } from '../support/product.ts';
 import { startUpstream } from '../support/upstream.ts';
 
@@ -41,12 +42,16 @@ function canary(where: string): string {
 const adminToken = canary('OHP_ADMIN_TOKEN');
 const masterKey = 'Zq7masterkeycanary0123456789abcdefghijklmnA';
 canaries.set('OHP_MASTER_KEY', masterKey);
+const collector = await startCollector();
 const product = await startProduct({
   env: {
     OHP_ADMIN_TOKEN: adminToken,
     OHP_MASTER_KEY: masterKey,
     OHP_LOG_LEVEL: 'debug',
-    OHP_CONFIG: configFile(generous),
+    OHP_CONFIG: configFile({
+      ...generous,
+      telemetry: { otlp: { endpoint: collector.url, interval_ms: 50, metrics_interval_ms: 1000 } },
+    }),
   },
 });
 const upstream = await startUpstream((request, response) => {
@@ -63,7 +68,10 @@ const upstream = await startUpstream((request, response) => {
   response.writeHead(200, { 'set-cookie': `sid=${canaries.get('Set-Cookie of an upstream')}` });
   response.end(canaries.get('body of an upstream'));
 });
-after(() => Promise.all([product[Symbol.asyncDispose](), upstream[Symbol.asyncDispose]()]));
+after(async () => {
+  await Promise.all([product[Symbol.asyncDispose](), upstream[Symbol.asyncDispose]()]);
+  await collector[Symbol.asyncDispose]();
+});
 
 /** Answers of the control plane and error pages: none of them repeats a secret that was sent. */
 const answers: [what: string, text: string][] = [];
@@ -307,6 +315,13 @@ test('incident 29: (planting) in MCP messages, arguments and names', async () =>
     const body = { jsonrpc: '2.0', ...id, method, params: { ...params, _meta: modernMeta } };
     await postMcp(product, { token: adminToken, headers: modernHeaders(method, 'x'), body });
   }
+  const baggage = canary('baggage of a message and of a head');
+  const _meta = { ...modernMeta, traceparent: `00-${'7'.repeat(32)}-${'7'.repeat(16)}-01`, baggage };
+  await postMcp(product, {
+    token: adminToken,
+    headers: { ...modernHeaders('tools/call', 'echo'), baggage: `user=${baggage}` },
+    body: { jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'echo', arguments: {}, _meta } },
+  });
   const result = { action: 'accept', content: { password: canary('MCP answer to no question') } };
   for (const id of [99, 0, 1, 'x'])
     await postMcp(product, { token: adminToken, session, body: { jsonrpc: '2.0', id, result } });
@@ -408,6 +423,11 @@ async function everyLogPage(): Promise<Buffer> {
 test('incident 29: the search finds what is there', async () => {
   const visible = canary('path, which is logged');
   await product.get(hostname, `/${visible}`);
+  await collector.until(() =>
+    (['traces', 'logs'] as const).every((signal) =>
+      collector.got(signal).some((bytes) => foundIn(bytes, visible)),
+    ),
+  );
   assert.ok(foundIn(await everyLogPage(), visible), 'get_logs');
   assert.ok(
     files().some(([name, bytes]) => name.startsWith('logs') && foundIn(bytes, visible)),
@@ -516,4 +536,14 @@ test('incident 29: no canary is left on disk or printed when it has ended', asyn
   assert.equal(await product.stop(), 0);
   nothingOnDisk('after the end');
   assert.deepEqual(allIn(Buffer.from(product.output())), []);
+});
+
+test('incident 29: no canary is in anything that was sent to a collector', () => {
+  for (const signal of ['traces', 'logs', 'metrics'] as const) {
+    const got = collector.got(signal);
+    assert.ok(got.length > 0, signal);
+    assert.deepEqual(allIn(Buffer.concat(got)), [], signal);
+  }
+  assert.ok(collector.spans.length > 100 && collector.logs.length > 100);
+  assert.deepEqual(collector.faults, []);
 });

@@ -5,6 +5,7 @@ import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http
 import { request as httpsRequest } from 'node:https';
 import type { TestContext } from 'node:test';
 import type { Principal } from '../../src/core/principal.ts';
+import type { SpanSink } from '../../src/core/spans.ts';
 import type { Protection } from '../../src/gateway/core.ts';
 import { authPolicy, type AllowList, type McpPolicy, type ToolRule } from '../../src/proxies/auth-policy.ts';
 import type { Proxy } from '../../src/proxies/schema.ts';
@@ -91,11 +92,12 @@ export async function gatewayTo(
   {
     mcp = { tools: rules },
     proxy = {},
+    spans,
     ...more
-  }: { mcp?: Partial<McpPolicy>; proxy?: Partial<Proxy>; policy?: object } = {},
+  }: { mcp?: Partial<McpPolicy>; proxy?: Partial<Proxy>; policy?: object; spans?: SpanSink } = {},
 ): Promise<Fixture> {
   const served = proxyOf(HOST, target, { auth: policyOf(mcp, more.policy), serve_mcp: false, ...proxy });
-  const gateway = await startGateway({ proxies: [served], tokens, protection: protection() });
+  const gateway = await startGateway({ proxies: [served], tokens, protection: protection(), spans });
   t.after(() => gateway[Symbol.asyncDispose]());
   return gateway;
 }

@@ -1,12 +1,9 @@
-import { traceFor } from '../trace.ts';
+import { joinTrace, TRACE_FIELD } from '../trace.ts';
 import type { Transit } from '../transit.ts';
-
-export const TRACE_FIELD = 'x-trace-id';
 
 /** The same id is in the access record, the audit record, the error page and the request to the upstream. */
 export function assignTrace(transit: Transit): boolean {
-  const { traceparent } = transit.headers;
-  transit.traceId = traceFor(typeof traceparent === 'string' ? traceparent : undefined);
+  joinTrace(transit);
   return false;
 }
 

@@ -5,6 +5,7 @@
  */
 import { canonicalName } from '../../core/identity-headers.ts';
 import { messageOf } from '../../core/errors.ts';
+import { readTraceContext } from '../../core/trace-context.ts';
 import { toolRulesOf } from '../../routes/decide.ts';
 import { ClientBody } from '../client-body.ts';
 import { recordFault } from '../fault-record.ts';
@@ -13,10 +14,11 @@ import { methodOverrides } from '../headers.ts';
 import { SESSION_FIELD } from '../sessions.ts';
 import { Gathered } from '../tools/gathered.ts';
 import { toolLimits } from '../tools/limits.ts';
-import { readMessages, RPC } from '../tools/messages.ts';
+import { isRecord, type Messages, readMessages, RPC } from '../tools/messages.ts';
 import { refuse, refuseCalls, refuseDisagreement, refuseSession } from '../tools/refuse-calls.ts';
 import { type RefusedMessages, withoutId } from '../tools/rpc-refusal.ts';
 import { ToolGate } from '../tools/tool-gate.ts';
+import { joinMessage } from '../trace.ts';
 import type { Transit } from '../transit.ts';
 import { refusalOf } from '../upstream-failure.ts';
 
@@ -138,7 +140,19 @@ function authorise(transit: Transit, gate: ToolGate, bytes: Buffer): void {
     refuse(transit, { status: 400, code: 'INVALID_INPUT', reason: message, ...withoutId({ code, message }) });
     return;
   }
+  joinMessages(transit, read);
   if (refuseDisagreement(transit, read) || refuseCalls(transit, gate, read)) return;
   gate.pass(read);
   forward(transit, transit.core.snapshots.planOf(transit.match), bytes);
+}
+
+/**
+ * Where a message stands in its caller's trace. The target gets `_meta` as it came: the caller's span is the parent of the
+ * server's, whatever carries the message. Of a batch (2025-03-26, which is older) nothing is looked at.
+ * @see MCP 2026-07-28, `_meta`: traceparent, tracestate (SEP-414)
+ */
+function joinMessages(transit: Transit, { isBatch, messages }: Messages): void {
+  const meta = isBatch ? undefined : messages[0]?.params?._meta;
+  const caller = isRecord(meta) ? readTraceContext(meta.traceparent, meta.tracestate) : undefined;
+  if (caller) joinMessage(transit, caller);
 }

@@ -2,7 +2,7 @@
 import { httpsUrl, type Passage, passageOf } from '../../routes/decide.ts';
 import { isLoopbackAddress } from '../../routes/own.ts';
 import type { Transit } from '../transit.ts';
-import { TRACE_FIELD } from './assign-trace.ts';
+import { TRACE_FIELD } from '../trace.ts';
 
 export function checkConnection(transit: Transit): boolean {
   if (!isNamedByTls(transit))

@@ -5,8 +5,10 @@
 import type { ErrorCode } from '../../core/errors.ts';
 import type { McpPolicy, OAuthPolicy } from '../../proxies/auth-policy.ts';
 import { decideTool, type ToolDecision } from '../../proxies/mcp-policy.ts';
+import type { OpenSpan } from '../../core/spans.ts';
 import type { FieldRecord } from '../headers.ts';
 import { SESSION_FIELD } from '../sessions.ts';
+import { parentIn } from '../trace.ts';
 import type { Transit } from '../transit.ts';
 import { recordCall } from './call-record.ts';
 import { isRecord, type Messages, type ToolCall } from './messages.ts';
@@ -17,6 +19,7 @@ const NOT_FORWARDED: ReadonlySet<string> = new Set([SESSION_FIELD, 'accept-encod
 const FIRST_ERROR = 400;
 
 interface PassedCall extends ToolCall {
+  readonly span: OpenSpan | undefined;
   /** What the target said; undefined: nothing that was seen. */
   result: { readonly outcome: ErrorCode | 'OK'; readonly result: string } | undefined;
 }
@@ -94,7 +97,8 @@ export class ToolGate {
   /** The calls are on their way to the target. */
   pass({ calls, asksForList }: Messages): void {
     this.asksForList = asksForList;
-    this.#passed = calls.map((call) => ({ ...call, result: undefined }));
+    const parent = parentIn(this.#transit);
+    this.#passed = calls.map((call) => ({ ...call, span: parent?.child(), result: undefined }));
   }
 
   get awaitsResults(): boolean {

@@ -121,6 +121,7 @@ function contextOf({ principal, exchange, facts, view }: Scope, options: CallOpt
     principal,
     signal: options.signal,
     traceId: exchange.traceId,
+    span: exchange.span,
     surface: 'mcp',
     clientAddress: exchange.clientAddress,
     client: facts.client,

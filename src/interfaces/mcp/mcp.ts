@@ -9,13 +9,14 @@ import type { Exchange, ExchangeHandler } from '../../core/exchange.ts';
 import { limits } from '../../core/limits.ts';
 import type { Principal } from '../../core/principal.ts';
 import { writeDebug } from '../../core/record.ts';
+import { readTraceContext } from '../../core/trace-context.ts';
 import { classifyInboundRequest, isJsonContentType } from '@modelcontextprotocol/server';
 import { parseJson, readBody } from '../json-body.ts';
 import { EventLog } from './channel.ts';
 import { Streams } from './event-stream.ts';
 import { createLegacy, headerOf, type Incoming, type LegacyParts } from './legacy.ts';
 import { serveDelete, serveGet } from './legacy-streams.ts';
-import { echoableId, META, plainMessage, type PlainMessage, type RpcId } from './message.ts';
+import { echoableId, isRecord, META, plainMessage, type PlainMessage, type RpcId } from './message.ts';
 import { createModern, type ModernParts } from './modern.ts';
 import { createProfile } from './profile.ts';
 import { type Facts, methodName, toldOf } from './record.ts';
@@ -161,6 +162,7 @@ function createRoute(parts: Parts & { post: (incoming: Incoming) => Promise<void
         request.id = echoableId(body);
         const message = plainMessage(body);
         if (message) facts.method = methodName(message.method);
+        joinTrace(exchange, body);
         return parts.post({ exchange, principal, facts, body, message });
       }
       case 'GET':
@@ -174,6 +176,17 @@ function createRoute(parts: Parts & { post: (incoming: Incoming) => Promise<void
         throw refusals.method();
     }
   };
+}
+
+/**
+ * Where a request stands in its caller's trace. Of a batch (2025-03-26, which is older) nothing is looked at.
+ * @see MCP 2026-07-28, `_meta`: traceparent, tracestate (SEP-414)
+ */
+function joinTrace(exchange: Exchange, body: unknown): void {
+  const params = isRecord(body) ? body.params : undefined;
+  const meta = isRecord(params) ? params._meta : undefined;
+  const caller = isRecord(meta) ? readTraceContext(meta.traceparent, meta.tracestate) : undefined;
+  if (caller) exchange.joinTrace(caller);
 }
 
 const GONE = Symbol('the client is gone');
