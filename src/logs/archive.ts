@@ -8,6 +8,7 @@ import { AppError, messageOf } from '../core/errors.ts';
 import type { Log } from '../core/record.ts';
 import type { FromReader, Question, ReaderData, ToReader } from './messages.ts';
 import type { Answer } from './present.ts';
+import type { TextAnswer, TextQuestion } from './search.ts';
 import type { StatsAnswer, StatsQuestion } from './stats.ts';
 import { startThread } from './thread.ts';
 
@@ -22,6 +23,8 @@ export interface LogArchive extends AsyncDisposable {
   /** @throws AppError CANCELLED, TIMEOUT, UNAVAILABLE */
   query(question: Question, signal: AbortSignal): Promise<Answer>;
   stats(question: StatsQuestion, signal: AbortSignal): Promise<StatsAnswer>;
+  /** One piece of a search, newest first; `searchedBackTo` says where the next one begins. */
+  search(question: TextQuestion, signal: AbortSignal): Promise<TextAnswer>;
   close(): Promise<void>;
 }
 
@@ -37,10 +40,12 @@ export function createLogArchive(options: LogArchiveOptions): LogArchive {
   return new WorkerArchive(options);
 }
 
+type AnyAnswer = Answer | StatsAnswer | TextAnswer;
+
 interface Asked {
   question: ToReader;
   /** Of what was asked; answers come in order. */
-  resolve: (answer: Answer | StatsAnswer) => void;
+  resolve: (answer: AnyAnswer) => void;
   reject: (error: AppError) => void;
 }
 
@@ -64,12 +69,16 @@ class WorkerArchive implements LogArchive {
     return (await this.#ask({ stats }, signal)) as StatsAnswer;
   }
 
-  async #ask(question: ToReader, signal: AbortSignal): Promise<Answer | StatsAnswer> {
+  async search(text: TextQuestion, signal: AbortSignal): Promise<TextAnswer> {
+    return (await this.#ask({ text }, signal)) as TextAnswer;
+  }
+
+  async #ask(question: ToReader, signal: AbortSignal): Promise<AnyAnswer> {
     if (signal.aborted) throw cancelled();
     if (this.#closed) throw new AppError('UNAVAILABLE', 'the log is closed');
     if (this.#waiting.length >= MAX_WAITING)
       throw new AppError('UNAVAILABLE', 'too many questions to the log at once; try again in a few seconds');
-    const { promise, resolve, reject } = Promise.withResolvers<Answer | StatsAnswer>();
+    const { promise, resolve, reject } = Promise.withResolvers<AnyAnswer>();
     const asked = { question, resolve, reject };
     const give = () => this.#withdraw(asked);
     signal.addEventListener('abort', give, { once: true });

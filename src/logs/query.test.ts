@@ -12,7 +12,8 @@ import { aRecord, asTexts, NOON, someFiles } from './fixtures.test.ts';
 import { levelRank } from './levels.ts';
 import { type LogFilter, type Position, statementOf } from './conditions.ts';
 import { LogFiles } from './query.ts';
-import { dayOf, LogStore, pathOf } from './store.ts';
+import { dayOf, pathOf } from './folder.ts';
+import { LogStore } from './store.ts';
 
 const UNHURRIED = { milliseconds: Infinity, now: () => 0 };
 

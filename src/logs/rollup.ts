@@ -32,8 +32,8 @@ export const ROUTE_SQL = `coalesce(json_extract(detail, '$.route'), '')`;
 export const CLASS_SQL = `coalesce(status / ${CLASS_WIDTH}, 0)`;
 
 /** A file of an earlier version of this system has none. */
-export const hasRollup = (connection: Database): boolean =>
-  connection.prepare("select 1 from sqlite_master where name = 'rollup'").get() !== undefined;
+export const hasRollup = (connection: Database, file: 'main' | 'plain' = 'main'): boolean =>
+  connection.prepare(`select 1 from ${file}.sqlite_master where name = 'rollup'`).get() !== undefined;
 
 /** Fills it from the records of a file that had none. */
 export function fillRollup(connection: Database): void {

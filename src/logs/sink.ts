@@ -37,6 +37,8 @@ export interface LogSinkOptions {
   levels: Levels;
   retentionDays: number;
   retentionBytes: number;
+  /** Older days are compressed; absent: none. */
+  compressAfterDays?: number | undefined;
   /** Also print system records of level warn and above. */
   stderr: boolean;
   print?: (line: string) => void;
@@ -208,9 +210,10 @@ class WorkerSink implements LogSink {
 
   #start(): void {
     this.#restartTimer = undefined;
-    const { directory, retentionDays, retentionBytes, startWriter = startWriterThread } = this.#options;
+    const { directory, retentionDays, retentionBytes, compressAfterDays = 0 } = this.#options;
+    const { startWriter = startWriterThread } = this.#options;
     try {
-      const writer = startWriter({ directory, retentionDays, retentionBytes });
+      const writer = startWriter({ directory, retentionDays, retentionBytes, compressAfterDays });
       writer.on('message', (message: FromWriter) => this.#onMessage(message));
       writer.on('error', (error) => this.#fail(`the log writer failed: ${messageOf(error)}`));
       writer.once('exit', () => this.#onExit(writer));
@@ -244,6 +247,8 @@ class WorkerSink implements LogSink {
 
   #onMessage(message: FromWriter): void {
     if (message.type === 'appended') return this.#onAppended(message);
+    if (message.type === 'not_packed')
+      return this.#tell(`an old log file cannot be compressed now: ${message.error}`);
     if (message.error !== undefined) return this.#tell(`old log files cannot be deleted: ${message.error}`);
     const over = message.bytes > this.#options.retentionBytes;
     if (over && !this.#overBytes)

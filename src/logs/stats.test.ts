@@ -7,7 +7,7 @@ import type { LogRecord } from '../core/record.ts';
 import { aRecord, asTexts, NOON, someFiles } from './fixtures.test.ts';
 
 import { type StatsQuestion, statsOf } from './stats.ts';
-import { dayOf, pathOf } from './store.ts';
+import { dayOf, pathOf } from './folder.ts';
 
 const UNHURRIED = { milliseconds: Infinity, now: () => 0 };
 

@@ -131,16 +131,23 @@ export function statsOf(files: LogFiles, question: StatsQuestion, budget: Budget
   const sources = new Set<'rollup' | 'records'>();
   const stop = budget.now() + budget.milliseconds;
   let countedBackTo: number | undefined;
-  for (const { since, until, connection } of files.daysOf(question.filter)) {
+  for (const day of files.daysOf(question.filter)) {
+    const { since, until } = day;
     if (countedBackTo === undefined && budget.now() > stop) countedBackTo = until;
     if (countedBackTo !== undefined) break;
-    if (readsRollup(question) && rollupTells(connection, question, since, until)) {
+    const counts = readsRollup(question) ? day.counts() : undefined;
+    if (counts && rollupTells(counts, question, since, until)) {
       sources.add('rollup');
-      countRollup(connection, counting, since, until);
-    } else {
-      sources.add('records');
-      countedBackTo = countRecords(connection, counting, { since, until, stop, now: budget.now });
+      countRollup(counts, counting, since, until);
+      continue;
     }
+    const records = day.records(() => budget.now() > stop);
+    if (records === undefined) continue;
+    sources.add('records');
+    countedBackTo =
+      records === 'late'
+        ? until
+        : countRecords(records, counting, { since, until, stop, now: budget.now });
   }
   return counting.answer(sources.size > 1 ? 'both' : ([...sources][0] ?? 'rollup'), countedBackTo);
 }

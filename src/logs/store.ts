@@ -1,22 +1,15 @@
 /**
- * Log files: one SQLite file per UTC day, so that retention is the deletion of a file. Appends and sweeps; never reads
+ * Log files: one SQLite file per UTC day, so that retention is the deletion of a file. Appends, sweeps and packs; never reads
  * rows (query.ts) and never waits for anybody. Only the writer thread (writer.ts) uses it, and time comes from outside.
  */
-import {
-  chmodSync,
-  closeSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  statSync,
-} from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, closeSync, mkdirSync, openSync, renameSync, rmSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import BetterSqlite3, { type Database, type Statement } from 'better-sqlite3';
 import { DAY } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import { isSuspicious, redact } from '../core/redact.ts';
+import { dayOf, filesByDay, pathOf } from './folder.ts';
+import { Packing, restore } from './packed.ts';
 import { parseRecordText } from './record-text.ts';
 import { fillRollup, hasRollup, Rollup, ROLLUP_SCHEMA } from './rollup.ts';
 import { columns } from './row.ts';
@@ -33,7 +26,6 @@ const MAX_OPEN_DAYS = 2;
 /** Raised when the columns change; a reader leaves files of another version alone. */
 export const SCHEMA_VERSION = 1;
 
-const FILE_NAME = /^(\d{4}-\d\d-\d\d)\.sqlite(-wal|-shm|\.damaged)?$/;
 const DAMAGED = new Set(['SQLITE_NOTADB', 'SQLITE_CORRUPT']);
 
 /**
@@ -93,12 +85,10 @@ interface OpenDay {
   rollup: Rollup | undefined;
 }
 
-/** `2026-11-22`: names the file, and sorts as time does. */
-export const dayOf = (time: number): string => new Date(time).toISOString().slice(0, 10);
-
 export class LogStore {
   readonly #directory: string;
   readonly #open = new Map<string, OpenDay>();
+  #packing: Packing | undefined;
 
   constructor(directory: string) {
     this.#directory = directory;
@@ -136,6 +126,7 @@ export class LogStore {
     for (const [day, parts] of files) {
       if (day >= today || (day >= oldest && bytes <= retentionBytes)) break;
       this.#close(day);
+      this.#stopPacking(day);
       for (const { name } of parts) rmSync(join(this.#directory, name), { force: true });
       bytes -= parts.reduce((sum, part) => sum + part.bytes, 0);
       deleted.push(day);
@@ -143,8 +134,42 @@ export class LogStore {
     return { deleted, bytes };
   }
 
+  /**
+   * A piece of the work of compressing what is older than so many days; false when nothing is left to do.
+   * @throws Error when it can't be done now; the day stays as it is.
+   */
+  pack(now: number, afterDays: number): boolean {
+    this.#packing ??= this.#nextPacking(dayOf(now - afterDays * DAY));
+    if (!this.#packing) return false;
+    let isOver = true;
+    try {
+      isOver = this.#packing.step();
+    } finally {
+      if (isOver) this.#packing = undefined;
+    }
+    return true;
+  }
+
   close(): void {
+    this.#packing?.abort();
+    this.#packing = undefined;
     for (const day of this.#open.keys()) this.#close(day);
+  }
+
+  #nextPacking(before: string): Packing | undefined {
+    for (const [day, parts] of filesByDay(this.#directory)) {
+      if (day >= before) return undefined;
+      if (!parts.some(({ name }) => name === basename(pathOf(this.#directory, day)))) continue;
+      this.#close(day);
+      return new Packing(this.#directory, day);
+    }
+    return undefined;
+  }
+
+  #stopPacking(day: string): void {
+    if (this.#packing?.day !== day) return;
+    this.#packing.abort();
+    this.#packing = undefined;
   }
 
   #appendDay(day: string, rows: readonly Values[], result: Appended): void {
@@ -192,6 +217,7 @@ export class LogStore {
   #openDay(day: string): OpenDay {
     const known = this.#open.get(day);
     if (known) return known;
+    this.#stopPacking(day);
     const connection = openDayFile(this.#directory, day);
     const opened = {
       connection,
@@ -211,42 +237,10 @@ export class LogStore {
   }
 }
 
-export const pathOf = (directory: string, day: string): string => join(directory, `${day}.sqlite`);
-
-/** Days that have a file, oldest first, with all files of each. */
-export function filesByDay(directory: string): Map<string, { name: string; bytes: number }[]> {
-  const days = new Map<string, { name: string; bytes: number }[]>();
-  for (const name of listFolder(directory).sort()) {
-    const day = FILE_NAME.exec(name)?.[1];
-    if (day === undefined) continue;
-    const bytes = statSync(join(directory, name), { throwIfNoEntry: false })?.size ?? 0;
-    days.set(day, [...(days.get(day) ?? []), { name, bytes }]);
-  }
-  return days;
-}
-
-/** Days that can be read, newest first. */
-export function readableDays(directory: string): string[] {
-  return listFolder(directory)
-    .filter((name) => FILE_NAME.test(name) && name.endsWith('.sqlite'))
-    .map((name) => name.slice(0, -'.sqlite'.length))
-    .sort()
-    .reverse();
-}
-
-function listFolder(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch (cause) {
-    // Nothing was ever logged here.
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw cause;
-  }
-}
-
 function openDayFile(directory: string, day: string): Database {
   mkdirSync(directory, { recursive: true, mode: OWNER_ONLY_FOLDER });
   chmodSync(directory, OWNER_ONLY_FOLDER);
+  restore(directory, day);
   const path = pathOf(directory, day);
   // SQLite gives -wal and -shm the mode of the database file.
   closeSync(openSync(path, 'a', OWNER_ONLY_FILE));
