@@ -23,7 +23,14 @@ const FLAT = 0.7;
 const DOWN = { host: 3, from: END - 5 * HOUR, until: END - 5 * HOUR + 20 * MINUTE };
 const SCAN = { from: END - 14 * HOUR, until: END - 14 * HOUR + 15 * MINUTE, share: 0.3 };
 const AUDIT_EVERY = 5000;
-const SHARES = { notFound: 0.02, denied: 0.006, error: 0.002, slow: 0.001, signedIn: 0.4, broughtTrace: 0.05 };
+const SHARES = {
+  notFound: 0.02,
+  denied: 0.006,
+  error: 0.002,
+  slow: 0.001,
+  signedIn: 0.4,
+  broughtTrace: 0.05,
+};
 /** One in so many is of a kind that no index finds. */
 const RARE = 100_000;
 
@@ -99,8 +106,10 @@ function hexOf(from: number, words: number): string {
 
 /** Begins with its second, as `core/ids` makes them; a few come with the request and begin anyhow. */
 function traceOf(time: number, random: Random): string {
-  const word = () => (random() * 2 ** 32 >>> 0).toString(16).padStart(8, '0');
-  const second = Math.floor(time / 1000).toString(16).padStart(8, '0');
+  const word = () => ((random() * 2 ** 32) >>> 0).toString(16).padStart(8, '0');
+  const second = Math.floor(time / 1000)
+    .toString(16)
+    .padStart(8, '0');
   return `${random() < SHARES.broughtTrace ? word() : second}${word()}${word()}${word()}`;
 }
 
@@ -231,7 +240,15 @@ const MONTHS = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split(' ');
 
 /** The same record as a web server writes it: the combined format with the virtual host first, then trace and seconds. */
 export function textLine(record: LogRecord): string {
-  const { method, path, status, bytes_out: bytes, user_agent: agent, hostname, duration_ms: duration = 0 } = record;
+  const {
+    method,
+    path,
+    status,
+    bytes_out: bytes,
+    user_agent: agent,
+    hostname,
+    duration_ms: duration = 0,
+  } = record;
   const [day = '', clock = ''] = new Date(record.time).toISOString().split(/[T.]/);
   const [year, month, date] = day.split('-');
   const time = `${date}/${MONTHS[Number(month) - 1]}/${year}:${clock} +0000`;

@@ -6,7 +6,15 @@
  * open file, and the files out of the kernel's cache.
  */
 import { spawnSync } from 'node:child_process';
-import { createWriteStream, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import {
+  createWriteStream,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -148,7 +156,14 @@ async function needlesOf(): Promise<Needles> {
 
 type Ask = (logs: LogService) => Promise<string>;
 
-function questionsOf({ trace, busyHost, rareHost, busyClient, rareClient, principal }: Needles): Record<string, Ask> {
+function questionsOf({
+  trace,
+  busyHost,
+  rareHost,
+  busyClient,
+  rareClient,
+  principal,
+}: Needles): Record<string, Ask> {
   const get =
     (filter: string): Ask =>
     async (logs) => {
@@ -171,8 +186,8 @@ function questionsOf({ trace, busyHost, rareHost, busyClient, rareClient, princi
     'status 304': get('status:304'),
     'client, busy': get(`client:${busyClient}`),
     'client, rare': get(`client:${rareClient}`),
-    'principal': get(`principal:${principal}`),
-    'trace': get(`trace:${trace}`),
+    principal: get(`principal:${principal}`),
+    trace: get(`trace:${trace}`),
     'host and 5xx': get(`host:${rareHost} status:5xx`),
     'busy host and 403': get(`host:${busyHost} status:403`),
     'client and busy host': get(`client:${rareClient} host:${busyHost}`),
@@ -180,14 +195,14 @@ function questionsOf({ trace, busyHost, rareHost, busyClient, rareClient, princi
     'principal and path': get(`principal:${principal} path:/login`),
     'kind audit': get('kind:audit'),
     'not of a path': get('-path:/assets'),
-    'outcome': get('outcome:BAD_GATEWAY'),
+    outcome: get('outcome:BAD_GATEWAY'),
     'rare path': get('path:/rare/'),
     'rare method': get('method:PURGE'),
     'slow ones of a host': get(`duration>9s host:${busyHost}`),
     'very slow ones': get('duration>9990ms'),
     'text that is rare': get('"export-150000"'),
     'text that is nowhere': get('"no such text"'),
-    'stats': stats({}),
+    stats: stats({}),
     'stats by hour': stats({ interval: '1h' }),
     'stats of a host by 15m': stats({ filter: `host:${busyHost}`, interval: '15m' }),
     'stats by host': stats({ group_by: 'host' }),
@@ -201,21 +216,25 @@ function questionsOf({ trace, busyHost, rareHost, busyClient, rareClient, princi
     'stats by operation': stats({ group_by: 'operation' }),
     'stats of 5xx by route': stats({ group_by: 'route', filter: 'status:5xx' }),
     'stats of a client by path': stats({ group_by: 'host', filter: `client:${busyClient}` }),
-    'explain_request': async (logs) => (await logs.explainRequest({ trace_id: trace }, context)).verdict.slice(0, 30),
+    explain_request: async (logs) =>
+      (await logs.explainRequest({ trace_id: trace }, context)).verdict.slice(0, 30),
     'explain_request by time': async (logs) =>
       (await logs.explainRequest({ hostname: busyHost, time: '10h' }, context)).verdict.slice(0, 30),
-    'why_denied': async (logs) => `${(await logs.whyDenied({}, context)).refusals.length} groups`,
+    why_denied: async (logs) => `${(await logs.whyDenied({}, context)).refusals.length} groups`,
     'why_denied of a principal': async (logs) =>
       `${(await logs.whyDenied({ principal }, context)).refusals.length} groups`,
     'why_denied of a host': async (logs) =>
       `${(await logs.whyDenied({ hostname: rareHost }, context)).refusals.length} groups`,
-    'what_changed': async (logs) => `${(await logs.whatChanged({ since: '24h' }, context)).changes.length} changes`,
+    what_changed: async (logs) =>
+      `${(await logs.whatChanged({ since: '24h' }, context)).changes.length} changes`,
   };
 }
 
 async function measureQuestions(needles: Needles): Promise<void> {
   await using sink = newSink();
-  console.log('| question, over 24 h | answer | cold, ms | warm p50 | warm max |\n| --- | --- | --- | --- | --- |');
+  console.log(
+    '| question, over 24 h | answer | cold, ms | warm p50 | warm max |\n| --- | --- | --- | --- | --- |',
+  );
   for (const [name, ask] of Object.entries(questionsOf(needles))) {
     if (process.argv[5] && !name.includes(process.argv[5])) continue;
     const cold: number[] = [];

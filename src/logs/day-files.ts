@@ -54,9 +54,7 @@ export class DayFiles {
 
   /** Where the counts of the day are: there is nothing to unpack for them. */
   counts(day: string): Database | undefined {
-    return (
-      this.#connect(pathOf(this.#directory, day)) ?? this.#connect(packedPathOf(this.#directory, day))
-    );
+    return this.#connect(pathOf(this.#directory, day)) ?? this.#connect(packedPathOf(this.#directory, day));
   }
 
   close(): void {

@@ -35,7 +35,8 @@ const question = (filter = {}) => ({
   top: 10,
   interval: undefined,
 });
-const whole = (files: LogFiles, filter = {}) => files.search({ filter, limit: 1000, after: undefined }, ENOUGH);
+const whole = (files: LogFiles, filter = {}) =>
+  files.search({ filter, limit: 1000, after: undefined }, ENOUGH);
 
 function aPackedDay(t: TestContext) {
   const made = someFiles(t, records);
@@ -47,15 +48,15 @@ function aPackedDay(t: TestContext) {
 test('a day that is packed answers what it answered before, in a fraction of its bytes', (t) => {
   const { directory, files, store, before } = aPackedDay(t);
   const names = readdirSync(directory).filter((name) => name !== 'unpacked');
-  assert.deepEqual(names, ['2026-03-10.packed', '2026-03-11.packed'].filter((name) => names.includes(name)));
+  assert.deepEqual(
+    names,
+    ['2026-03-10.packed', '2026-03-11.packed'].filter((name) => names.includes(name)),
+  );
   assert.equal(before.rows.length, records.length);
   assert.deepEqual(whole(files).rows, before.rows);
   assert.deepEqual(statsOf(files, question(), ENOUGH), before.stats);
   assert.equal(whole(files, { hostname: 'app3.example.com', statusMin: 500 }).rows.length, 0);
-  assert.equal(
-    searchText(files, { filter: { contains: 'REQUEST 49' }, before: undefined }, ENOUGH).hits,
-    11,
-  );
+  assert.equal(searchText(files, { filter: { contains: 'REQUEST 49' }, before: undefined }, ENOUGH).hits, 11);
   assert.equal(store.sweep(LATER, { retentionDays: 30, retentionBytes: Infinity }).deleted.length, 0);
 });
 

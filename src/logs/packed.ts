@@ -87,7 +87,7 @@ export class Packing {
   #copyHour(): void {
     const start = Date.parse(this.day) + this.#hours * HOUR;
     this.#target
-      .prepare('insert into rollup select * from plain.rollup where span in (?, ?) and start >= ? and start < ?')
+      .prepare('insert into sums select * from plain.sums where span in (?, ?) and start >= ? and start < ?')
       .run(...SPANS, start, start + HOUR);
     this.#hours += 1;
   }

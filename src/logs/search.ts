@@ -126,4 +126,3 @@ export function addPattern(patterns: Map<string, Pattern>, found: Pattern): void
   if (known.hostname !== found.hostname) known.hostname = undefined;
   known.ids.push(...found.ids.slice(0, Math.max(0, IDS_EACH - known.ids.length)));
 }
-

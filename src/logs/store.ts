@@ -29,8 +29,8 @@ export const SCHEMA_VERSION = 1;
 const DAMAGED = new Set(['SQLITE_NOTADB', 'SQLITE_CORRUPT']);
 
 /**
- * Each index answers a question that people ask, newest first. The two partial ones hold what is rare and wanted
- * most: trouble, and refused or failed requests; they cost an ordinary row nothing. Of the others, trace_id and
+ * Each index answers a question that people ask, newest first. The partial ones hold what is rare and wanted most:
+ * trouble, what failed, was refused or slow; they cost an ordinary row nothing. Of the others, trace_id and
  * client_address cost the most, a third of an ingest each, because every row changes another page.
  */
 const SCHEMA = `
@@ -50,7 +50,11 @@ const SCHEMA = `
 
 /** What an earlier version of this system did not have. */
 const LATER_SCHEMA = `
-  create index records_audit on records (time) where kind = 'audit';
+  create index if not exists records_audit on records (time) where kind = 'audit';
+  create index if not exists records_failed_hostname on records (hostname, time) where status >= 400;
+  create index if not exists records_failed_client on records (client_address, time) where status >= 400;
+  create index if not exists records_slow on records (time) where duration_ms >= 1000;
+  create index if not exists records_not_ok on records (time) where outcome <> 'OK';
   ${ROLLUP_SCHEMA}`;
 const MAX_RECORDS_FILLED = 200_000;
 
