@@ -53,6 +53,13 @@ export function fillRollup(connection: Database): void {
   }
 }
 
+function newestIn(connection: Database): number {
+  const found = connection
+    .prepare<unknown[], { newest: number | null }>('select max(start) as newest from sums where span = ?')
+    .get(MINUTE);
+  return found?.newest ?? 0;
+}
+
 interface Sum {
   hostname: string;
   route: string;
@@ -81,7 +88,11 @@ export class Rollup {
   /** What the file has of the minute and the hour that are written to, by key. */
   readonly #current = SPANS.map((span) => ({ span, start: 0, sums: new Map<string, Sum>() }));
 
+  /** Nothing of the file is younger than this, but what was written here. */
+  readonly #newest: number;
+
   constructor(connection: Database) {
+    this.#newest = newestIn(connection);
     this.#find = connection.prepare(FIND);
     this.#write = connection.prepare(WRITE);
   }
@@ -115,7 +126,8 @@ export class Rollup {
     const kept = current?.start === start ? current.sums : undefined;
     const known = kept?.get(key);
     if (known) return known;
-    const found = this.#find.get([span, start, hostname, route, status]);
+    const isNew = kept !== undefined && start > this.#newest;
+    const found = isNew ? undefined : this.#find.get([span, start, hostname, route, status]);
     const sum = { hostname, route, status, ...(found ?? NOTHING), steps: new StepCounts(found?.steps) };
     kept?.set(key, sum);
     return sum;

@@ -27,20 +27,18 @@ const DECIMAL = 10;
 
 /** How many of each step. As text: `12:5 13:7`; two such texts with a space between are their sum. */
 export class StepCounts {
-  /** From `NO_STEP` on. */
-  readonly #counts = new Float64Array(bounds.length + 2);
+  readonly #counts = new Map<number, number>();
 
   constructor(text = '') {
     this.addText(text);
   }
 
   add(step: number, count: number): void {
-    const index = step - NO_STEP;
-    this.#counts[index] = (this.#counts[index] ?? 0) + count;
+    this.#counts.set(step, (this.#counts.get(step) ?? 0) + count);
   }
 
   addAll(other: StepCounts): void {
-    for (const [index, count] of other.#counts.entries()) if (count > 0) this.add(index + NO_STEP, count);
+    for (const [step, count] of other.#counts) this.add(step, count);
   }
 
   /** Read by the character: a day has megabytes of it. */
@@ -59,14 +57,14 @@ export class StepCounts {
   }
 
   text(): string {
-    const parts: string[] = [];
-    for (const [step, count] of this.entries()) parts.push(`${step}:${count}`);
-    return parts.join(' ');
+    let text = '';
+    for (const [step, count] of this.#counts) text += `${text === '' ? '' : ' '}${step}:${count}`;
+    return text;
   }
 
   /** Steps that have some, in their order. */
-  *entries(): Generator<[step: number, count: number]> {
-    for (const [index, count] of this.#counts.entries()) if (count > 0) yield [index + NO_STEP, count];
+  entries(): [step: number, count: number][] {
+    return [...this.#counts].sort(([a], [b]) => a - b);
   }
 }
 
@@ -79,7 +77,7 @@ export const stepSql = (column: string): string =>
  * beside the true one, and 131 s for all that is longer. Undefined when there are none.
  */
 export function percentile(counts: StepCounts, share: number): number | undefined {
-  const steps = [...counts.entries()].filter(([step]) => step !== NO_STEP);
+  const steps = counts.entries().filter(([step]) => step !== NO_STEP);
   const total = steps.reduce((sum, [, count]) => sum + count, 0);
   let left = total * share;
   for (const [step, count] of steps) {

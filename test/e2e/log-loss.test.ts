@@ -13,7 +13,7 @@ import { startUpstream } from '../support/upstream.ts';
 
 const HOSTNAME = 'logged.example.com';
 const WORKERS = 8;
-const REQUESTS = 1500;
+const REQUESTS = 600;
 const SIZE = '24m';
 const PIECE = Buffer.alloc(64 * 1024);
 
