@@ -5,7 +5,7 @@ import { performance } from 'node:perf_hooks';
 import { DAY, HOUR, MINUTE } from '../core/clock.ts';
 import { aRecord, asTexts, aSink, NOON, someFiles, until } from './fixtures.test.ts';
 import { packedPathOf, packingPathOf, pathOf, unpackedFolderOf } from './folder.ts';
-import { LogFiles } from './query.ts';
+import type { LogFiles } from './query.ts';
 import { searchText } from './search.ts';
 import { statsOf } from './stats.ts';
 import { LogStore } from './store.ts';

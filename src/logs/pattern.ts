@@ -56,8 +56,10 @@ function memberWith(
   depth: number,
 ): { name: string; value: string } | undefined {
   if (depth > MAX_DEPTH || value === null || value === undefined) return undefined;
-  if (typeof value !== 'object')
-    return has(String(value), wanted) ? { name: name || 'detail', value: String(value) } : undefined;
+  if (typeof value !== 'object') {
+    const text = typeof value === 'string' ? value : JSON.stringify(value);
+    return has(text, wanted) ? { name: name || 'detail', value: text } : undefined;
+  }
   for (const [key, inner] of Object.entries(value)) {
     // Of a list, which item it is says nothing of the kind of line.
     const path = Array.isArray(value) ? name : [name, key].filter(Boolean).join('.');

@@ -3,7 +3,7 @@
  * Runs in the reader thread only; search-service.ts joins what one piece after another found.
  */
 import { type LogLevel, logLevels } from '../core/record.ts';
-import { type LogFilter, type Position, whereOf } from './conditions.ts';
+import { type LogFilter, whereOf } from './conditions.ts';
 import { patternOf, type PatternRow } from './pattern.ts';
 import { type Budget, FIRST_WINDOW_MS, type LogFiles, nextSpan } from './query.ts';
 import { dayOf } from './folder.ts';
