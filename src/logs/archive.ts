@@ -2,10 +2,12 @@
  * Where records come out: the main-thread side of the reader thread (reader.ts), which is started by the first question.
  * One question at a time; the others wait in a bounded queue. Called by service.ts.
  */
+import { rmSync } from 'node:fs';
 import type { Worker } from 'node:worker_threads';
 import { type Clock, MINUTE, SECOND, type Timer } from '../core/clock.ts';
 import { AppError, messageOf } from '../core/errors.ts';
 import type { Log } from '../core/record.ts';
+import { unpackedFolderOf } from './folder.ts';
 import type { FromReader, Question, ReaderData, ToReader } from './messages.ts';
 import type { Answer } from './present.ts';
 import type { TextAnswer, TextQuestion } from './search.ts';
@@ -59,6 +61,8 @@ class WorkerArchive implements LogArchive {
 
   constructor(options: LogArchiveOptions) {
     this.#options = options;
+    // Of a process that was killed.
+    rmSync(unpackedFolderOf(options.directory), { recursive: true, force: true });
   }
 
   async query(question: Question, signal: AbortSignal): Promise<Answer> {

@@ -142,6 +142,19 @@ test('a packed day that is damaged is an error, not an empty answer', (t) => {
   assert.throws(() => whole(files));
 });
 
+test('a day that cannot be packed holds up no other one, and is tried again after the next sweep', (t) => {
+  const { directory, store } = someFiles(t, [...records, aRecord({ time: NOON - 2 * DAY })]);
+  const broken = pathOf(directory, '2026-03-01');
+  writeFileSync(broken, 'no database');
+  assert.throws(() => store.pack(LATER, 7));
+  while (store.pack(LATER, 7)) continue;
+  assert.ok(existsSync(packedPathOf(directory, TODAY)) && existsSync(packedPathOf(directory, '2026-03-08')));
+  assert.ok(existsSync(broken));
+  assert.equal(existsSync(packingPathOf(directory, '2026-03-01')), false);
+  store.sweep(LATER, { retentionDays: 30, retentionBytes: Infinity });
+  assert.throws(() => store.pack(LATER, 7));
+});
+
 test('retention takes packed days by age, and by the bytes that they have now', (t) => {
   const { directory, store } = aPackedDay(t);
   const { bytes } = store.sweep(LATER, { retentionDays: 30, retentionBytes: Infinity });

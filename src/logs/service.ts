@@ -151,7 +151,9 @@ export function createLogService({ sink, archive, clock }: LogServiceOptions): L
       const question = filterOf({ filter, since, until, contains: text }, context.principal, clock.now());
       await sink.flush(FLUSH_MS);
       const search = (piece: TextQuestion) => archive.search(piece, context.signal);
-      return searchLogs(asked, { ...question, contains: text }, { search, clock, context });
+      const found = await searchLogs(asked, { ...question, contains: text }, { search, clock, context });
+      const isBare = found.hits === 0 && found.hint === undefined && question.withoutRoutine;
+      return isBare ? { ...found, hint: HINT_ROUTINE } : found;
     },
     async stats(asked, { principal, signal }) {
       const question = statsQuestionOf(asked, principal, clock.now());

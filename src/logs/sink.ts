@@ -95,6 +95,7 @@ class WorkerSink implements LogSink {
   #dropReason = '';
   #problem: string | undefined;
   #overBytes = false;
+  #packProblem: string | undefined;
 
   constructor(options: LogSinkOptions) {
     this.#options = options;
@@ -247,13 +248,18 @@ class WorkerSink implements LogSink {
 
   #onMessage(message: FromWriter): void {
     if (message.type === 'appended') return this.#onAppended(message);
-    if (message.type === 'not_packed')
-      return this.#tell(`an old log file cannot be compressed now: ${message.error}`);
+    if (message.type === 'not_packed') return this.#onNotPacked(message.error);
     if (message.error !== undefined) return this.#tell(`old log files cannot be deleted: ${message.error}`);
     const over = message.bytes > this.#options.retentionBytes;
     if (over && !this.#overBytes)
       this.#tell(`the log of today alone has ${message.bytes} bytes, more than log.retention_bytes`);
     this.#overBytes = over;
+  }
+
+  /** Tried again after every sweep, and told once. */
+  #onNotPacked(error: string): void {
+    if (error !== this.#packProblem) this.#tell(`an old log file cannot be compressed now: ${error}`);
+    this.#packProblem = error;
   }
 
   #onAppended({ failed, fault, error }: FromWriter & { type: 'appended' }): void {

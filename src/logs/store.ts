@@ -93,6 +93,8 @@ export class LogStore {
   readonly #directory: string;
   readonly #open = new Map<string, OpenDay>();
   #packing: Packing | undefined;
+  /** What could not be packed since the last sweep: the others go on. */
+  readonly #skipped = new Set<string>();
 
   constructor(directory: string) {
     this.#directory = directory;
@@ -122,6 +124,7 @@ export class LogStore {
 
   /** Deletes whole days, oldest first, until age and size are within bounds. The day of `now` always stays. */
   sweep(now: number, { retentionDays, retentionBytes }: Retention): Swept {
+    this.#skipped.clear();
     const files = filesByDay(this.#directory);
     const today = dayOf(now);
     const oldest = dayOf(now - (retentionDays - 1) * DAY);
@@ -140,14 +143,18 @@ export class LogStore {
 
   /**
    * A piece of the work of compressing what is older than so many days; false when nothing is left to do.
-   * @throws Error when it can't be done now; the day stays as it is.
+   * @throws Error when it can't be done now; the day stays as it is, and the next call goes on with another.
    */
   pack(now: number, afterDays: number): boolean {
-    this.#packing ??= this.#nextPacking(dayOf(now - afterDays * DAY));
-    if (!this.#packing) return false;
+    const day = this.#packing?.day ?? this.#nextToPack(dayOf(now - afterDays * DAY));
+    if (day === undefined) return false;
     let isOver = true;
     try {
+      this.#packing ??= new Packing(this.#directory, day);
       isOver = this.#packing.step();
+    } catch (cause) {
+      this.#skipped.add(day);
+      throw cause;
     } finally {
       if (isOver) this.#packing = undefined;
     }
@@ -160,12 +167,13 @@ export class LogStore {
     for (const day of this.#open.keys()) this.#close(day);
   }
 
-  #nextPacking(before: string): Packing | undefined {
+  #nextToPack(before: string): string | undefined {
     for (const [day, parts] of filesByDay(this.#directory)) {
       if (day >= before) return undefined;
-      if (!parts.some(({ name }) => name === basename(pathOf(this.#directory, day)))) continue;
+      const plain = basename(pathOf(this.#directory, day));
+      if (this.#skipped.has(day) || !parts.some(({ name }) => name === plain)) continue;
       this.#close(day);
-      return new Packing(this.#directory, day);
+      return day;
     }
     return undefined;
   }

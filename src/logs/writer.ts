@@ -51,7 +51,7 @@ function packOne(): boolean {
     return store.pack(now, compressAfterDays);
   } catch (cause) {
     answer({ type: 'not_packed', error: messageOf(cause) });
-    return false;
+    return true;
   }
 }
 
