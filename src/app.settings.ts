@@ -30,6 +30,7 @@ export function logSettings({ log }: Config): LogSettings {
     levels: levelsOf(log.level),
     retentionDays: log.retention_days,
     retentionBytes: log.retention_bytes,
+    compressAfterDays: log.compress_after_days,
     stderr: log.stderr,
   };
 }

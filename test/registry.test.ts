@@ -34,6 +34,7 @@ const VERBS = [
   'test',
   'diagnose',
   'tail',
+  'search',
   'run',
   'protect',
   'unprotect',

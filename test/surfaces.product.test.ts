@@ -329,6 +329,8 @@ const story: Step[] = [
   { call: 'get_logs', input: { level: 'loud' }, fails: 'INVALID_INPUT' },
   { call: 'get_logs', input: { kind: 'weather' }, fails: 'INVALID_INPUT' },
   { call: 'get_logs', input: { filter: 'status>=x' }, fails: 'INVALID_INPUT' },
+  { call: 'search_logs', input: { text: 'a text that nobody wrote', since: '1h' }, holds: /"hits":0/ },
+  { call: 'search_logs', input: { text: 'x', filter: 'foo:1' }, fails: 'INVALID_INPUT' },
   {
     call: 'get_log_stats',
     input: { filter: 'path:/hello', group_by: 'host', since: '1h' },

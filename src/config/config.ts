@@ -111,6 +111,12 @@ export const configSchema = z.strictObject({
         .max(1024 * GIB)
         .default(4 * GIB)
         .describe('Size of all log files together; the oldest days go first'),
+      compress_after_days: z
+        .int()
+        .min(0)
+        .max(3650)
+        .default(7)
+        .describe('Log files of days older than this are compressed; 0: none'),
       queue_records: count(10_000, 1_000_000).describe(
         'Records that may wait for the writer; more are dropped and counted',
       ),

@@ -2,12 +2,15 @@
  * Where records come out: the main-thread side of the reader thread (reader.ts), which is started by the first question.
  * One question at a time; the others wait in a bounded queue. Called by service.ts.
  */
+import { rmSync } from 'node:fs';
 import type { Worker } from 'node:worker_threads';
 import { type Clock, MINUTE, SECOND, type Timer } from '../core/clock.ts';
 import { AppError, messageOf } from '../core/errors.ts';
 import type { Log } from '../core/record.ts';
+import { unpackedFolderOf } from './folder.ts';
 import type { FromReader, Question, ReaderData, ToReader } from './messages.ts';
 import type { Answer } from './present.ts';
+import type { TextAnswer, TextQuestion } from './search.ts';
 import type { StatsAnswer, StatsQuestion } from './stats.ts';
 import { startThread } from './thread.ts';
 
@@ -22,6 +25,8 @@ export interface LogArchive extends AsyncDisposable {
   /** @throws AppError CANCELLED, TIMEOUT, UNAVAILABLE */
   query(question: Question, signal: AbortSignal): Promise<Answer>;
   stats(question: StatsQuestion, signal: AbortSignal): Promise<StatsAnswer>;
+  /** One piece of a search, newest first; `searchedBackTo` says where the next one begins. */
+  search(question: TextQuestion, signal: AbortSignal): Promise<TextAnswer>;
   close(): Promise<void>;
 }
 
@@ -37,10 +42,12 @@ export function createLogArchive(options: LogArchiveOptions): LogArchive {
   return new WorkerArchive(options);
 }
 
+type AnyAnswer = Answer | StatsAnswer | TextAnswer;
+
 interface Asked {
   question: ToReader;
   /** Of what was asked; answers come in order. */
-  resolve: (answer: Answer | StatsAnswer) => void;
+  resolve: (answer: AnyAnswer) => void;
   reject: (error: AppError) => void;
 }
 
@@ -54,6 +61,8 @@ class WorkerArchive implements LogArchive {
 
   constructor(options: LogArchiveOptions) {
     this.#options = options;
+    // Of a process that was killed.
+    rmSync(unpackedFolderOf(options.directory), { recursive: true, force: true });
   }
 
   async query(question: Question, signal: AbortSignal): Promise<Answer> {
@@ -64,12 +73,16 @@ class WorkerArchive implements LogArchive {
     return (await this.#ask({ stats }, signal)) as StatsAnswer;
   }
 
-  async #ask(question: ToReader, signal: AbortSignal): Promise<Answer | StatsAnswer> {
+  async search(text: TextQuestion, signal: AbortSignal): Promise<TextAnswer> {
+    return (await this.#ask({ text }, signal)) as TextAnswer;
+  }
+
+  async #ask(question: ToReader, signal: AbortSignal): Promise<AnyAnswer> {
     if (signal.aborted) throw cancelled();
     if (this.#closed) throw new AppError('UNAVAILABLE', 'the log is closed');
     if (this.#waiting.length >= MAX_WAITING)
       throw new AppError('UNAVAILABLE', 'too many questions to the log at once; try again in a few seconds');
-    const { promise, resolve, reject } = Promise.withResolvers<Answer | StatsAnswer>();
+    const { promise, resolve, reject } = Promise.withResolvers<AnyAnswer>();
     const asked = { question, resolve, reject };
     const give = () => this.#withdraw(asked);
     signal.addEventListener('abort', give, { once: true });

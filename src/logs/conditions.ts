@@ -38,11 +38,30 @@ export interface Position {
   id: number;
 }
 
+/** What is rarest comes first: of several indexes, the first one here is used. */
+const ORDER = [
+  'trace_id',
+  'client_address',
+  'principal',
+  'slow',
+  'trouble',
+  'audit',
+  'notOk',
+  'hostname',
+  'failed',
+  'hostnames',
+] as const;
+function order(name: (typeof ORDER)[number]): number {
+  return ORDER.indexOf(name);
+}
+
 interface Condition {
   sql: string;
   values: readonly (string | number)[];
   /** The condition can be answered by an index; of several, the least number says which is used. */
   index?: number;
+  /** There is one of failed requests alone. */
+  ofFailed?: true;
 }
 
 /** Values come after the window's two bounds and before the limit. */
@@ -63,9 +82,11 @@ export function whereOf(filter: LogFilter): { where: string[]; values: unknown[]
   const driver = conditions
     .filter(({ index }) => index !== undefined)
     .sort((a, b) => (a.index ?? 0) - (b.index ?? 0))[0];
+  const isBare = (it: Condition): boolean =>
+    it.index === undefined || it === driver || (it === FAILED && driver?.ofFailed === true);
   return {
     // Unary plus keeps SQLite, which has no statistics of a growing file, from preferring another index.
-    where: conditions.map((it) => (it.index === undefined || it === driver ? it.sql : `+${it.sql}`)),
+    where: conditions.map((it) => (isBare(it) ? it.sql : `+${it.sql}`)),
     values: conditions.flatMap(({ values }) => values),
   };
 }
@@ -73,11 +94,11 @@ export function whereOf(filter: LogFilter): { where: string[]; values: unknown[]
 function conditionsOf(filter: LogFilter): Condition[] {
   const { traceId, clientAddress, kind, operation, pathPrefix, contains, withoutRoutine } = filter;
   return [
-    ...when(traceId, (id) => ({ sql: 'trace_id = ?', values: [id], index: 0 })),
-    ...when(clientAddress, (address) => ({ sql: 'client_address = ?', values: [address], index: 1 })),
+    ...when(traceId, (id) => isOf('trace_id', id)),
+    ...when(clientAddress, (address) => isOf('client_address', address)),
     ...principalConditions(filter),
     ...troubleConditions(filter),
-    ...when(filter.hostname, hostnameCondition),
+    ...when(filter.hostname, (name) => hostnamesCondition([name])),
     ...when(filter.hostnames, confinementCondition),
     ...when(kind, kindCondition),
     ...when(filter.hostnameOrNone, ofHostnameOrNone),
@@ -113,14 +134,17 @@ function principalConditions({ principal }: Pick<LogFilter, 'principal'>): Condi
   if (principal === ANONYMOUS) return [{ sql: 'principal = ?', values: [principal] }];
   return [
     { sql: "principal <> 'anonymous'", values: [] },
-    { sql: 'principal = ?', values: [principal], index: 2 },
+    { sql: 'principal = ?', values: [principal], index: order('principal') },
   ];
 }
 
 const FIRST_FAILED_STATUS = 400;
 /** As above: the words of partial indexes on time. */
-const FAILED: Condition = { sql: `status >= ${FIRST_FAILED_STATUS}`, values: [], index: 3 };
-const TROUBLE: Condition = { sql: 'level >= 2', values: [], index: 4 };
+const FAILED: Condition = { sql: `status >= ${FIRST_FAILED_STATUS}`, values: [], index: order('failed') };
+const TROUBLE: Condition = { sql: 'level >= 2', values: [], index: order('trouble') };
+const SLOW_MS = 1000;
+const SLOW: Condition = { sql: `duration_ms >= ${SLOW_MS}`, values: [], index: order('slow') };
+const NOT_OK: Condition = { sql: "outcome <> 'OK'", values: [], index: order('notOk') };
 
 function troubleConditions({ level, statusMin, statusMax }: LogFilter): Condition[] {
   const least = level === undefined ? 0 : levelRank(level);
@@ -133,17 +157,36 @@ function troubleConditions({ level, statusMin, statusMax }: LogFilter): Conditio
   return conditions;
 }
 
-function hostnameCondition(hostname: string): Condition {
-  if (!hostname.startsWith('*.')) return { sql: 'hostname = ?', values: [hostname], index: 5 };
+/** The hostnames that a file has, by one step in their index for each. */
+const NAMES = `with recursive names(name) as (
+  select min(hostname) from records union all
+  select (select min(hostname) from records where hostname > name) from names where name is not null)
+  select name from names`;
+
+/** Those below a wildcard are looked up first, and then asked for by their names. */
+function hostnamesCondition(hostnames: readonly string[]): Condition {
+  const [first, ...more] = hostnames;
+  if (first !== undefined && more.length === 0 && !first.startsWith('*.'))
+    return { sql: 'hostname = ?', values: [first], index: order('hostname'), ofFailed: true };
+  const { sql, values } = anyOf(hostnames.map((name) => hostnameCondition(name, 'name')));
+  return { sql: `hostname in (${NAMES} where ${sql})`, values, index: order('hostnames') };
+}
+
+function hostnameCondition(hostname: string, column: 'hostname' | 'name' = 'hostname'): Condition {
+  if (!hostname.startsWith('*.')) return { sql: `${column} = ?`, values: [hostname] };
   const below = hostname.slice(1);
-  return { sql: '(hostname = ? or substr(hostname, -length(?)) = ?)', values: [hostname, below, below] };
+  return {
+    sql: `(${column} = ? or substr(${column}, -length(?)) = ?)`,
+    values: [hostname, below, below],
+  };
 }
 
 /** The rule of `core/hostname` `confines`, in SQL: the name itself, or any name below a wildcard. */
 function confinementCondition(hostnames: readonly string[]): Condition {
   const below = hostnames.filter((name) => name.startsWith('*.')).map((name) => name.slice(1));
   const exact = 'hostname in (select value from json_each(?))';
-  if (below.length === 0) return { sql: exact, values: [JSON.stringify(hostnames)], index: 6 };
+  if (below.length === 0)
+    return { sql: exact, values: [JSON.stringify(hostnames)], index: order('hostnames') };
   return {
     sql: `(${exact} or exists (select 1 from json_each(?) as zone where substr(hostname, -length(zone.value)) = zone.value))`,
     values: [JSON.stringify(hostnames), JSON.stringify(below)],
@@ -164,14 +207,17 @@ function like(within: readonly string[], text: string): Condition {
 /** As above: of audit records, which are few, there is an index. */
 const kindCondition = (kind: RecordKind): Condition =>
   kind === 'audit' ? AUDIT : { sql: 'kind = ?', values: [kind] };
-const AUDIT: Condition = { sql: "kind = 'audit'", values: [], index: 4.5 };
+const AUDIT: Condition = { sql: "kind = 'audit'", values: [], index: order('audit') };
 
 function ofHostnameOrNone(hostname: string): Condition {
   return anyOf([hostnameCondition(hostname), { sql: 'hostname is null', values: [] }]);
 }
 
-/** Which index answers a term of one value. */
-const indexOf: Partial<Record<Column, number>> = { trace_id: 0, client_address: 1 };
+/** A column that has an index for one value. */
+function isOf(column: 'trace_id' | 'client_address', value: string): Condition {
+  const condition = { sql: `${column} = ?`, values: [value], index: order(column) };
+  return column === 'client_address' ? { ...condition, ofFailed: true } : condition;
+}
 
 function termConditions(term: Term): Condition[] {
   const plain = plainConditions(term);
@@ -192,7 +238,11 @@ function plainConditions(term: Term): Condition[] {
     case 'words':
       return [anyOf(term.values.map(containsCondition))];
     case 'host':
-      return [anyOf(term.values.map(hostnameCondition))];
+      return [
+        term.negated
+          ? anyOf(term.values.map((name) => hostnameCondition(name)))
+          : hostnamesCondition(term.values),
+      ];
     case 'within':
       return withinConditions(term.column, term.ranges);
   }
@@ -200,11 +250,13 @@ function plainConditions(term: Term): Condition[] {
 
 function isConditions(column: Column, values: readonly string[]): Condition[] {
   const [value, ...more] = values;
+  const words = column === 'outcome' && !values.includes('OK') ? [NOT_OK] : [];
   if (value === undefined || more.length > 0)
-    return [{ sql: `${column} in (${values.map(() => '?').join(', ')})`, values }];
+    return [...words, { sql: `${column} in (${values.map(() => '?').join(', ')})`, values }];
   if (column === 'principal') return principalConditions({ principal: value });
-  const index = indexOf[column];
-  return [{ sql: `${column} = ?`, values: [value], ...(index !== undefined && { index }) }];
+  if (column === 'kind' && value === 'audit') return [AUDIT];
+  if (column === 'trace_id' || column === 'client_address') return [isOf(column, value)];
+  return [...words, { sql: `${column} = ?`, values: [value] }];
 }
 
 function withinConditions(column: Column, ranges: readonly Range[]): Condition[] {
@@ -212,6 +264,7 @@ function withinConditions(column: Column, ranges: readonly Range[]): Condition[]
   const least = Math.min(...ranges.map(({ from, above }) => from ?? above ?? -Infinity));
   if (column === 'status' && least >= FIRST_FAILED_STATUS) return [FAILED, within];
   if (column === 'level' && least >= levelRank('warn')) return [TROUBLE, within];
+  if (column === 'duration_ms' && least >= SLOW_MS) return [SLOW, within];
   return [within];
 }
 

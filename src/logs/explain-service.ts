@@ -1,5 +1,5 @@
 /** `explain_request`, `why_denied` and `what_changed`: a few searches each, joined by explain.ts. Called by service.ts. */
-import { HOUR, MINUTE, SECOND } from '../core/clock.ts';
+import { DAY, HOUR, MINUTE, SECOND } from '../core/clock.ts';
 import { toTimestamp } from '../core/collection.ts';
 import { AppError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
@@ -15,6 +15,9 @@ const TRACE_LINES = 100;
 const CANDIDATES = 200;
 const REFUSALS = 200;
 const CHANGES = 50;
+const EPOCH_HEX_DIGITS = 8;
+/** As long as a log can be kept. */
+const MAX_AGE_MS = 3650 * DAY;
 const BEFORE_MS = HOUR;
 /** Around a time that somebody remembers. */
 const NEAR_MS = 10 * MINUTE;
@@ -50,13 +53,9 @@ export async function explainRequest(asked: RequestArguments, parts: Asked): Pro
     since: Date.parse(nearest.time) - NEAR_MS,
     until: Date.parse(nearest.time) + NEAR_MS,
   };
-  const entries = (await parts.find({ traceId: trace, ...around }, TRACE_LINES)).reverse();
+  const entries = (await recordsOf(trace, around, parts)).reverse();
   const [first] = entries;
-  if (!first)
-    throw new AppError(
-      'NOT_FOUND',
-      `no record has the trace ${JSON.stringify(trace)}; it may be older than the log is kept, or of a hostname that this credential may not see`,
-    );
+  if (!first) throw notFound(trace, parts);
   const request = entries.find(({ id }) => id === nearest?.id) ?? requestIn(entries);
   const { hostname, time } = request ?? first;
   const end = Date.parse(time) + 1;
@@ -70,6 +69,37 @@ export async function explainRequest(asked: RequestArguments, parts: Asked): Pro
     trouble,
   });
   return { ...story, ...hintOf(parts) };
+}
+
+/** Looked for first where it was made: the days since then may be many, and compressed. */
+async function recordsOf(
+  trace: string,
+  around: { since: number; until: number } | undefined,
+  { find, unfinished, now }: Asked,
+): Promise<LogEntry[]> {
+  const made = around ?? madeAround(trace, now);
+  const found = made ? await find({ traceId: trace, ...made }, TRACE_LINES) : [];
+  const isOver = found.length > 0 || around !== undefined || unfinished() !== undefined;
+  return isOver ? found : find({ traceId: trace }, TRACE_LINES);
+}
+
+/** A trace of this system begins with its second (`core/ids`), and a long answer is logged at its end. */
+function madeAround(trace: string, now: number): { since: number; until: number } | undefined {
+  const made = Number.parseInt(trace.slice(0, EPOCH_HEX_DIGITS), 16) * SECOND;
+  return made <= now && made > now - MAX_AGE_MS ? { since: made - MINUTE, until: made + DAY } : undefined;
+}
+
+function notFound(trace: string, { unfinished }: Asked): AppError {
+  const backTo = unfinished();
+  if (backTo !== undefined)
+    return new AppError(
+      'UNAVAILABLE',
+      `the log of that time is compressed or large, and was read back to ${toTimestamp(backTo)} in the time allowed; ask again, which goes on`,
+    );
+  return new AppError(
+    'NOT_FOUND',
+    `no record has the trace ${JSON.stringify(trace)}; it may be older than the log is kept, or of a hostname that this credential may not see`,
+  );
 }
 
 /** An answer that is not whole says so. */

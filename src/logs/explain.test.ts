@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
-import { HOUR, MINUTE } from '../core/clock.ts';
+import { DAY, HOUR, MINUTE, SECOND } from '../core/clock.ts';
 import { createDispatch } from '../core/dispatch.ts';
 import type { AnyOperation } from '../core/operation.ts';
 import { bundles } from '../core/permissions.ts';
 import { type Principal, system } from '../core/principal.ts';
 import { type LogRecord, silentLog } from '../core/record.ts';
 import { createLogArchive } from './archive.ts';
+import type { LogFilter } from './conditions.ts';
+import { explainRequest as explain } from './explain-service.ts';
 import { aRecord, aSink, NOON } from './fixtures.test.ts';
 import { explainRequest, whatChanged, whyDenied } from './operations.explain.ts';
 import { createLogService } from './service.ts';
@@ -31,6 +33,26 @@ function asker(t: TestContext, records: readonly LogRecord[]) {
       clientAddress: undefined,
     });
 }
+
+test('a trace is looked for where it was made, and everywhere only when it is not there', async () => {
+  const made = NOON - 20 * DAY;
+  const trace = (made / SECOND).toString(16).padStart(8, '0') + 'a'.repeat(24);
+  const asked: LogFilter[] = [];
+  const find = async (filter: LogFilter) => {
+    asked.push(filter);
+    return [];
+  };
+  const parts = { find, principal: system, now: NOON };
+  const whole = explain({ trace_id: trace }, { ...parts, unfinished: () => undefined });
+  await assert.rejects(whole, { code: 'NOT_FOUND' });
+  const [first, second] = asked;
+  assert.ok(first?.since !== undefined && first.since <= made && (first.until ?? 0) > made);
+  assert.ok(first.until !== undefined && first.until < NOON);
+  assert.deepEqual(second, { traceId: trace });
+  const cut = explain({ trace_id: trace }, { ...parts, unfinished: () => made });
+  await assert.rejects(cut, { code: 'UNAVAILABLE' });
+  assert.equal(asked.length, 3, 'what was not read to its end is not looked for elsewhere');
+});
 
 const confined: Principal = {
   id: 'tok_confined',

@@ -395,6 +395,7 @@ test('every operation of the log says who may run it', () => {
     logsOperations.map(({ name, permission, confinement, mcp }) => [name, permission, confinement, mcp]),
     [
       ['get_logs', 'logs:read', 'filters', 'listed'],
+      ['search_logs', 'logs:read', 'filters', 'searchable'],
       ['get_log_stats', 'logs:read', 'filters', 'searchable'],
       ['tail_logs', 'logs:read', 'filters', 'searchable'],
       ['explain_request', 'logs:read', 'filters', 'searchable'],

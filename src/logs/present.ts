@@ -6,7 +6,7 @@ import { type LogLevel, logLevels, type RecordKind } from '../core/record.ts';
 import { cleanText } from '../core/untrusted.ts';
 import type { Position } from './conditions.ts';
 import type { Found, LogRow } from './query.ts';
-import { dayOf } from './store.ts';
+import { recordId } from './row.ts';
 import type { LogEntry } from './schema.ts';
 
 const MESSAGE_LENGTH = 300;
@@ -78,7 +78,7 @@ function entryOf(row: LogRow): LogEntry {
     operation: clean(row.operation, NAME_LENGTH),
     outcome: clean(row.outcome, NAME_LENGTH),
     trace_id: clean(row.trace_id, NAME_LENGTH),
-    id: `${dayOf(row.time).replaceAll('-', '')}.${row.id}`,
+    id: recordId(row),
   };
 }
 

@@ -7,10 +7,13 @@ import { messageOf } from '../core/errors.ts';
 import type { FromReader, ReaderData, ToReader } from './messages.ts';
 import { present } from './present.ts';
 import { LogFiles } from './query.ts';
+import { searchText } from './search.ts';
 import { statsOf } from './stats.ts';
 import { giveWay } from './thread.ts';
 
 const BUDGET_MS = 2 * SECOND;
+/** Of a search, which comes in pieces: others wait no longer than for one. */
+const PIECE_MS = SECOND / 2;
 
 giveWay();
 assert(parentPort, 'the reader runs as a thread');
@@ -28,6 +31,8 @@ port.on('message', (question: ToReader | 'close') => {
 function answerTo(question: ToReader): FromReader {
   try {
     if ('stats' in question) return { answer: statsOf(files, question.stats, budget) };
+    if ('text' in question)
+      return { answer: searchText(files, question.text, { ...budget, milliseconds: PIECE_MS }) };
     return { answer: present(files.search(question.search, budget), question.presentation) };
   } catch (cause) {
     return { error: messageOf(cause) };

@@ -5,7 +5,7 @@
 import type { Database, Statement } from 'better-sqlite3';
 import { HOUR, MINUTE } from '../core/clock.ts';
 import { columns } from './row.ts';
-import { NO_STEP, stepOf, stepSql } from './steps.ts';
+import { NO_STEP, StepCounts, stepOf } from './steps.ts';
 
 export const SPANS = [MINUTE, HOUR] as const;
 /** In the place of the hostnames beyond the limits: no request has them. */
@@ -14,47 +14,60 @@ export const OTHER_STRANGERS = '?';
 /** Of hostnames that somebody was served for, and of those that strangers made up, in one hour. */
 const MAX_SERVED = 5000;
 const MAX_STRANGE = 200;
-const CLASS_WIDTH = 100;
+const NOTHING = { count: 0, bytesIn: 0, bytesOut: 0 };
 /** What the gateway says of a request that nobody took. */
 const REFUSED = 'refused';
 
+/** `steps`: how many took how long, as `steps.ts` writes them; one row holds them all, so that a day has few rows. */
 export const ROLLUP_SCHEMA = `
-  create table rollup (
-    span bigint not null, start bigint not null, hostname text not null, route text not null, class integer not null,
-    step integer not null, count bigint not null, bytes_in bigint not null, bytes_out bigint not null,
-    primary key (span, start, hostname, route, class, step)) without rowid;`;
+  create table sums (
+    span bigint not null, start bigint not null, hostname text not null, route text not null, status integer not null,
+    count bigint not null, bytes_in bigint not null, bytes_out bigint not null, steps text not null,
+    primary key (span, start, hostname, route, status)) without rowid;`;
 
-const UPSERT = `insert into rollup values (?, ?, ?, ?, ?, ?, ?, ?, ?)
-  on conflict do update set count = count + excluded.count, bytes_in = bytes_in + excluded.bytes_in,
-    bytes_out = bytes_out + excluded.bytes_out`;
+const KEY = 'span = ? and start = ? and hostname = ? and route = ? and status = ?';
+const FIND = `select count, bytes_in as bytesIn, bytes_out as bytesOut, steps from sums where ${KEY}`;
+const WRITE = `insert into sums values (?, ?, ?, ?, ?, ?, ?, ?, ?)
+  on conflict do update set count = excluded.count, bytes_in = excluded.bytes_in, bytes_out = excluded.bytes_out,
+    steps = excluded.steps`;
+const FILL_ROWS = 2000;
 
 export const ROUTE_SQL = `coalesce(json_extract(detail, '$.route'), '')`;
-export const CLASS_SQL = `coalesce(status / ${CLASS_WIDTH}, 0)`;
 
 /** A file of an earlier version of this system has none. */
-export const hasRollup = (connection: Database): boolean =>
-  connection.prepare("select 1 from sqlite_master where name = 'rollup'").get() !== undefined;
+export const hasRollup = (connection: Database, file: 'main' | 'plain' = 'main'): boolean =>
+  connection.prepare(`select 1 from ${file}.sqlite_master where name = 'sums'`).get() !== undefined;
 
 /** Fills it from the records of a file that had none. */
 export function fillRollup(connection: Database): void {
-  connection.exec(`insert into rollup
-    select ${MINUTE}, time - time % ${MINUTE}, coalesce(hostname, ''), ${ROUTE_SQL} as route, ${CLASS_SQL} as class,
-      ${stepSql('duration_ms')} as step, count(*), coalesce(sum(bytes_in), 0), coalesce(sum(bytes_out), 0)
-    from records where kind = 'access' group by 1, 2, 3, 4, 5, 6`);
-  connection.exec(`insert into rollup
-    select ${HOUR}, start - start % ${HOUR}, hostname, route, class, step, sum(count), sum(bytes_in), sum(bytes_out)
-    from rollup where span = ${MINUTE} group by 1, 2, 3, 4, 5, 6`);
+  const rollup = new Rollup(connection);
+  const some = connection
+    .prepare<unknown[], unknown[]>(
+      `select ${[...columns, 'detail', 'id'].join(', ')} from records where id > ? order by id limit ${FILL_ROWS}`,
+    )
+    .raw();
+  for (let last: unknown = 0; last !== undefined; ) {
+    const rows = some.all(last);
+    rollup.add(rows);
+    last = rows.at(-1)?.at(-1);
+  }
+}
+
+function newestIn(connection: Database): number {
+  const found = connection
+    .prepare<unknown[], { newest: number | null }>('select max(start) as newest from sums where span = ?')
+    .get(MINUTE);
+  return found?.newest ?? 0;
 }
 
 interface Sum {
-  start: number;
   hostname: string;
   route: string;
-  class: number;
-  step: number;
+  status: number;
   count: number;
   bytesIn: number;
   bytesOut: number;
+  steps: StepCounts;
 }
 
 const at = Object.fromEntries(columns.map((name, index) => [name, index])) as Record<
@@ -68,64 +81,84 @@ const numberAt = (row: readonly unknown[], name: (typeof columns)[number]): numb
 };
 
 export class Rollup {
-  readonly #upsert: Statement;
+  readonly #find: Statement<unknown[], Omit<Sum, 'steps'> & { steps: string }>;
+  readonly #write: Statement;
   readonly #served = new NamesOfAnHour(MAX_SERVED);
   readonly #strange = new NamesOfAnHour(MAX_STRANGE);
+  /** What the file has of the minute and the hour that are written to, by key. */
+  readonly #current = SPANS.map((span) => ({ span, start: 0, sums: new Map<string, Sum>() }));
+
+  /** Nothing of the file is younger than this, but what was written here. */
+  readonly #newest: number;
 
   constructor(connection: Database) {
-    this.#upsert = connection.prepare(UPSERT);
+    this.#newest = newestIn(connection);
+    this.#find = connection.prepare(FIND);
+    this.#write = connection.prepare(WRITE);
   }
 
-  /** Rows in the order of `columns`, then the detail. Inside the transaction that writes them. */
+  /**
+   * Rows in the order of `columns`, then the detail. Inside the transaction that writes them: when that fails, this
+   * object knows more than the file and has to go.
+   */
   add(rows: readonly (readonly unknown[])[]): void {
-    for (const { start, count, bytesIn, bytesOut, ...key } of this.#sums(rows).values())
-      for (const span of SPANS) {
-        const begins = start - (start % span);
-        this.#upsert.run([
-          span,
-          begins,
-          key.hostname,
-          key.route,
-          key.class,
-          key.step,
-          count,
-          bytesIn,
-          bytesOut,
-        ]);
-      }
+    for (const [start, sums] of this.#sums(rows))
+      for (const [key, sum] of sums)
+        for (const span of SPANS) this.#merge(span, start - (start % span), key, sum);
   }
 
-  #sums(rows: readonly (readonly unknown[])[]): Map<string, Sum> {
-    const sums = new Map<string, Sum>();
+  #merge(span: number, start: number, key: string, sum: Sum): void {
+    const known = this.#known(span, start, key, sum);
+    known.count += sum.count;
+    known.bytesIn += sum.bytesIn;
+    known.bytesOut += sum.bytesOut;
+    known.steps.addAll(sum.steps);
+    const { hostname, route, status, count, bytesIn, bytesOut, steps } = known;
+    this.#write.run([span, start, hostname, route, status, count, bytesIn, bytesOut, steps.text()]);
+  }
+
+  #known(span: number, start: number, key: string, { hostname, route, status }: Sum): Sum {
+    const current = this.#current.find((other) => other.span === span);
+    if (current && start > current.start) {
+      current.start = start;
+      current.sums.clear();
+    }
+    const kept = current?.start === start ? current.sums : undefined;
+    const known = kept?.get(key);
+    if (known) return known;
+    const isNew = kept !== undefined && start > this.#newest;
+    const found = isNew ? undefined : this.#find.get([span, start, hostname, route, status]);
+    const sum = { hostname, route, status, ...(found ?? NOTHING), steps: new StepCounts(found?.steps) };
+    kept?.set(key, sum);
+    return sum;
+  }
+
+  #sums(rows: readonly (readonly unknown[])[]): Map<number, Map<string, Sum>> {
+    const minutes = new Map<number, Map<string, Sum>>();
     for (const row of rows) {
       const time = numberAt(row, 'time');
       if (row[at.kind] !== 'access' || time === undefined) continue;
-      const sum = this.#keyOf(row, time);
-      const name = `${sum.start} ${sum.hostname} ${sum.route} ${sum.class} ${sum.step}`;
-      const known = sums.get(name);
-      if (!known) sums.set(name, sum);
-      else {
-        known.count += 1;
-        known.bytesIn += sum.bytesIn;
-        known.bytesOut += sum.bytesOut;
-      }
+      const start = time - (time % MINUTE);
+      const sums = minutes.get(start) ?? new Map<string, Sum>();
+      minutes.set(start, sums);
+      this.#count(sums, row, time);
     }
-    return sums;
+    return minutes;
   }
 
-  #keyOf(row: readonly unknown[], time: number): Sum {
+  #count(sums: Map<string, Sum>, row: readonly unknown[], time: number): void {
     const detail = row[columns.length];
+    const hostname = this.#nameOf(row[at.hostname], detail, time);
+    const route = memberOf(detail, 'route');
+    const status = numberAt(row, 'status') ?? 0;
+    const key = `${status} ${route} ${hostname}`;
+    const sum = sums.get(key) ?? { hostname, route, status, ...NOTHING, steps: new StepCounts() };
+    sums.set(key, sum);
     const duration = numberAt(row, 'duration_ms');
-    return {
-      start: time - (time % MINUTE),
-      hostname: this.#nameOf(row[at.hostname], detail, time),
-      route: memberOf(detail, 'route'),
-      class: Math.floor((numberAt(row, 'status') ?? 0) / CLASS_WIDTH),
-      step: duration === undefined ? NO_STEP : stepOf(duration),
-      count: 1,
-      bytesIn: numberAt(row, 'bytes_in') ?? 0,
-      bytesOut: numberAt(row, 'bytes_out') ?? 0,
-    };
+    sum.count += 1;
+    sum.bytesIn += numberAt(row, 'bytes_in') ?? 0;
+    sum.bytesOut += numberAt(row, 'bytes_out') ?? 0;
+    sum.steps.add(duration === undefined ? NO_STEP : stepOf(duration), 1);
   }
 
   /** A name that somebody was served for counts by itself, whatever strangers make up. */

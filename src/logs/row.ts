@@ -1,5 +1,6 @@
 /** A record as the row that the log files keep, in the order of their columns. `detail` is apart: it is text there. */
 import type { LogRecord } from '../core/record.ts';
+import { dayOf } from './folder.ts';
 import { levelRank } from './levels.ts';
 
 export const columns = [
@@ -45,3 +46,7 @@ export const rowOf = (record: LogRecord): Row => [
   record.operation,
   record.outcome,
 ];
+
+/** Names a record: its day and its number there. */
+export const recordId = ({ time, id }: { time: number; id: number }): string =>
+  `${dayOf(time).replaceAll('-', '')}.${id}`;

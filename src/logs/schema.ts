@@ -39,6 +39,29 @@ export const logPageSchema = z.object({
 });
 export type LogPage = z.output<typeof logPageSchema>;
 
+export const logSearchSchema = z.object({
+  hits: z.int().describe('Records that have the text'),
+  patterns: z
+    .array(
+      z.object({
+        pattern: z.string().describe('The line without what differs (#), after … where else the text is'),
+        count: z.int(),
+        level: z.enum(logLevels),
+        hostname: z.string().optional().describe('Where it is the same in all'),
+        first: timestamp,
+        last: timestamp,
+        ids: z.array(z.string()).describe('The newest records, three at most'),
+      }),
+    )
+    .describe('Kinds of lines, newest first'),
+  pattern_count: z.int().describe('Of all kinds'),
+  days: z.array(z.object({ day: z.string(), hits: z.int() })).describe('With hits, newest first'),
+  next_cursor: nextCursorField,
+  truncated: z.boolean().optional(),
+  hint: z.string().optional().describe('How to see the rest'),
+});
+export type LogSearch = z.output<typeof logSearchSchema>;
+
 export const logTailSchema = z.object({
   records: z.array(logEntrySchema).describe('Oldest first; the newest that fit'),
   left_out: z.int().describe('Told as progress only'),

@@ -30,11 +30,14 @@ import type {
   ComponentLevel,
   LogEntry,
   LogPage,
+  LogSearch,
   LogStats,
   LogTail,
   Refusals,
   RequestStory,
 } from './schema.ts';
+import type { TextQuestion } from './search.ts';
+import { type SearchArguments, searchLogs } from './search-service.ts';
 import type { LogSink } from './sink.ts';
 import { MAX_TAIL, tail } from './tail.ts';
 import { type StatsArguments, statsOfAnswer, statsQuestionOf, timeOf } from './stats-service.ts';
@@ -84,6 +87,8 @@ export interface LogService {
   get(question: LogQuestion, context: Asking): Promise<LogPage>;
   /** What is written from now on. */
   tail(asked: TailArguments, context: Asking & Pick<OperationContext, 'progress'>): Promise<LogTail>;
+  /** A text anywhere: how often, and in what kinds of lines. */
+  search(asked: SearchArguments, context: Asking & Pick<OperationContext, 'progress'>): Promise<LogSearch>;
   stats(asked: StatsArguments, context: Asking): Promise<LogStats>;
   explainRequest(asked: RequestArguments, context: Asking): Promise<RequestStory>;
   whyDenied(asked: DeniedArguments, context: Asking): Promise<Refusals>;
@@ -94,7 +99,7 @@ export interface LogService {
 
 export interface LogServiceOptions {
   sink: Pick<LogSink, 'flush' | 'setLevel' | 'levels'>;
-  archive: Pick<LogArchive, 'query' | 'stats'>;
+  archive: Pick<LogArchive, 'query' | 'search' | 'stats'>;
   clock: Clock;
 }
 
@@ -140,6 +145,15 @@ export function createLogService({ sink, archive, clock }: LogServiceOptions): L
         return records.filter((record) => maySee(principal, record));
       };
       return tail({ followMs, lines }, { look, clock, context });
+    },
+    async search(asked, context) {
+      const { text, filter, since, until } = asked;
+      const question = filterOf({ filter, since, until, contains: text }, context.principal, clock.now());
+      await sink.flush(FLUSH_MS);
+      const search = (piece: TextQuestion) => archive.search(piece, context.signal);
+      const found = await searchLogs(asked, { ...question, contains: text }, { search, clock, context });
+      const isBare = found.hits === 0 && found.hint === undefined && question.withoutRoutine;
+      return isBare ? { ...found, hint: HINT_ROUTINE } : found;
     },
     async stats(asked, { principal, signal }) {
       const question = statsQuestionOf(asked, principal, clock.now());

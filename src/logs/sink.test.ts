@@ -14,7 +14,7 @@ import { levelsOf } from './levels.ts';
 import type { LogFilter } from './conditions.ts';
 import { LogFiles, type LogRow } from './query.ts';
 import { startWriterThread } from './sink.ts';
-import { dayOf, pathOf } from './store.ts';
+import { dayOf, pathOf } from './folder.ts';
 
 const LIMIT_MS = 30 * SECOND;
 /** As in the sink: two of them may be on their way at once. */

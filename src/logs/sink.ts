@@ -37,6 +37,8 @@ export interface LogSinkOptions {
   levels: Levels;
   retentionDays: number;
   retentionBytes: number;
+  /** Older days are compressed; absent: none. */
+  compressAfterDays?: number | undefined;
   /** Also print system records of level warn and above. */
   stderr: boolean;
   print?: (line: string) => void;
@@ -96,6 +98,7 @@ class WorkerSink implements LogSink {
   #problem: string | undefined;
   #overBytes = false;
   #copy: ((record: LogRecord) => void) | undefined;
+  #packProblem: string | undefined;
 
   constructor(options: LogSinkOptions) {
     this.#options = options;
@@ -216,9 +219,10 @@ class WorkerSink implements LogSink {
 
   #start(): void {
     this.#restartTimer = undefined;
-    const { directory, retentionDays, retentionBytes, startWriter = startWriterThread } = this.#options;
+    const { directory, retentionDays, retentionBytes, compressAfterDays = 0 } = this.#options;
+    const { startWriter = startWriterThread } = this.#options;
     try {
-      const writer = startWriter({ directory, retentionDays, retentionBytes });
+      const writer = startWriter({ directory, retentionDays, retentionBytes, compressAfterDays });
       writer.on('message', (message: FromWriter) => this.#onMessage(message));
       writer.on('error', (error) => this.#fail(`the log writer failed: ${messageOf(error)}`));
       writer.once('exit', () => this.#onExit(writer));
@@ -252,11 +256,18 @@ class WorkerSink implements LogSink {
 
   #onMessage(message: FromWriter): void {
     if (message.type === 'appended') return this.#onAppended(message);
+    if (message.type === 'not_packed') return this.#onNotPacked(message.error);
     if (message.error !== undefined) return this.#tell(`old log files cannot be deleted: ${message.error}`);
     const over = message.bytes > this.#options.retentionBytes;
     if (over && !this.#overBytes)
       this.#tell(`the log of today alone has ${message.bytes} bytes, more than log.retention_bytes`);
     this.#overBytes = over;
+  }
+
+  /** Tried again after every sweep, and told once. */
+  #onNotPacked(error: string): void {
+    if (error !== this.#packProblem) this.#tell(`an old log file cannot be compressed now: ${error}`);
+    this.#packProblem = error;
   }
 
   #onAppended({ failed, fault, error }: FromWriter & { type: 'appended' }): void {

@@ -7,7 +7,7 @@ import type { LogRecord } from '../core/record.ts';
 import { aRecord, asTexts, NOON, someFiles } from './fixtures.test.ts';
 
 import { type StatsQuestion, statsOf } from './stats.ts';
-import { dayOf, pathOf } from './store.ts';
+import { dayOf, pathOf } from './folder.ts';
 
 const UNHURRIED = { milliseconds: Infinity, now: () => 0 };
 
@@ -164,7 +164,7 @@ test('a file of an earlier version gets its counts when it is opened for writing
   store.close();
   files.close();
   const raw = new BetterSqlite3(pathOf(directory, dayOf(NOON)));
-  raw.exec('drop table rollup; drop index records_audit');
+  raw.exec('drop table sums; drop index records_audit');
   raw.close();
   const before = statsOf(files, question({}, { groupBy: 'host' }), UNHURRIED);
   assert.deepEqual([before.source, before.total.count], ['records', 2]);
@@ -189,7 +189,7 @@ test('hostnames that strangers make up by the hundred are counted as one, and co
   const late = aRecord({ hostname: 'a.example.com', detail: refused, status: 400 });
   const { directory, files } = someFiles(t, [served, ...made, served, late]);
   const raw = new BetterSqlite3(pathOf(directory, dayOf(NOON)), { readonly: true });
-  const rows = raw.prepare('select count(distinct hostname) as names from rollup').get();
+  const rows = raw.prepare('select count(distinct hostname) as names from sums').get();
   raw.close();
   assert.deepEqual(rows, { names: 202 });
   const all = statsOf(files, question({}, { groupBy: 'host', top: 1000 }), UNHURRIED);
@@ -212,7 +212,7 @@ test('a large file of an earlier version is left without counts, and takes recor
   const { directory, store, files } = someFiles(t, [aRecord()]);
   store.close();
   const raw = new BetterSqlite3(pathOf(directory, dayOf(NOON)));
-  raw.exec('drop table rollup; drop index records_audit; update records set id = 1000000');
+  raw.exec('drop table sums; drop index records_audit; update records set id = 1000000');
   raw.close();
   const { failed } = store.append(asTexts(aRecord()));
   const { source, total } = statsOf(files, question(), UNHURRIED);

@@ -8,12 +8,13 @@ import { cleanText } from '../core/untrusted.ts';
 import { type LogFilter, whereOf } from './conditions.ts';
 import { logLevels } from '../core/record.ts';
 import { type Budget, FIRST_WINDOW_MS, type LogFiles, nextSpan } from './query.ts';
-import { CLASS_SQL, hasRollup, OTHER_STRANGERS, OTHERS, ROUTE_SQL } from './rollup.ts';
-import { percentile, stepSql } from './steps.ts';
+import { hasRollup, OTHER_STRANGERS, OTHERS, ROUTE_SQL } from './rollup.ts';
+import { percentile, StepCounts, stepSql } from './steps.ts';
 
 /** Groups that are counted apart; what comes after them is in the sum only. */
 const MAX_GROUPS = 10_000;
 const KEY_LENGTH = 120;
+const CLASS_WIDTH = 100;
 const CLIENT_ERROR = 4;
 const SERVER_ERROR = 5;
 const SECOND_MS = 1000;
@@ -22,7 +23,7 @@ const keySql = {
   host: `coalesce(hostname, '')`,
   route: ROUTE_SQL,
   status: `coalesce(status, '')`,
-  status_class: CLASS_SQL,
+  status_class: `coalesce(status / ${CLASS_WIDTH}, 0)`,
   method: `coalesce(method, '')`,
   principal: `coalesce(principal, '')`,
   client: `coalesce(client_address, '')`,
@@ -37,7 +38,8 @@ export const statsGroups = Object.keys(keySql) as [StatsGroup, ...StatsGroup[]];
 const rollupKeys: Partial<Record<StatsGroup, string>> = {
   host: 'hostname',
   route: 'route',
-  status_class: 'class',
+  status: `case status when 0 then '' else status end`,
+  status_class: `status / ${CLASS_WIDTH}`,
 };
 
 export const statsSorts = ['count', 'server_errors', 'p95_ms', 'bytes_out'] as const;
@@ -82,11 +84,12 @@ export interface StatsAnswer {
 interface Part {
   key: string | number | null;
   slot: number;
-  class: number;
-  step: number;
+  status: number;
   count: number;
   bytes_in: number;
   bytes_out: number;
+  /** As `StepCounts` writes them. */
+  steps: string;
 }
 
 class Sum {
@@ -95,15 +98,16 @@ class Sum {
   serverErrors = 0;
   bytesIn = 0;
   bytesOut = 0;
-  readonly steps = new Map<number, number>();
+  readonly steps = new StepCounts();
 
   add(part: Part): void {
     this.count += part.count;
-    if (part.class === CLIENT_ERROR) this.clientErrors += part.count;
-    if (part.class === SERVER_ERROR) this.serverErrors += part.count;
+    const kind = Math.floor(part.status / CLASS_WIDTH);
+    if (kind === CLIENT_ERROR) this.clientErrors += part.count;
+    if (kind === SERVER_ERROR) this.serverErrors += part.count;
     this.bytesIn += part.bytes_in;
     this.bytesOut += part.bytes_out;
-    this.steps.set(part.step, (this.steps.get(part.step) ?? 0) + part.count);
+    this.steps.addText(part.steps);
   }
 
   figures(milliseconds: number): Figures {
@@ -131,16 +135,21 @@ export function statsOf(files: LogFiles, question: StatsQuestion, budget: Budget
   const sources = new Set<'rollup' | 'records'>();
   const stop = budget.now() + budget.milliseconds;
   let countedBackTo: number | undefined;
-  for (const { since, until, connection } of files.daysOf(question.filter)) {
+  for (const day of files.daysOf(question.filter)) {
+    const { since, until } = day;
     if (countedBackTo === undefined && budget.now() > stop) countedBackTo = until;
     if (countedBackTo !== undefined) break;
-    if (readsRollup(question) && rollupTells(connection, question, since, until)) {
+    const counts = readsRollup(question) ? day.counts() : undefined;
+    if (counts && rollupTells(counts, question, since, until)) {
       sources.add('rollup');
-      countRollup(connection, counting, since, until);
-    } else {
-      sources.add('records');
-      countedBackTo = countRecords(connection, counting, { since, until, stop, now: budget.now });
+      countRollup(counts, counting, since, until);
+      continue;
     }
+    const records = day.records(() => budget.now() > stop);
+    if (records === undefined) continue;
+    sources.add('records');
+    countedBackTo =
+      records === 'late' ? until : countRecords(records, counting, { since, until, stop, now: budget.now });
   }
   return counting.answer(sources.size > 1 ? 'both' : ([...sources][0] ?? 'rollup'), countedBackTo);
 }
@@ -238,14 +247,14 @@ function rollupTells(connection: Database, question: StatsQuestion, since: numbe
   const range = [HOUR, since - (since % HOUR), until] as const;
   const others = connection
     .prepare<unknown[], { hostname: string }>(
-      'select distinct hostname from rollup where span = ? and start >= ? and start < ? and hostname in (?, ?)',
+      'select distinct hostname from sums where span = ? and start >= ? and start < ? and hostname in (?, ?)',
     )
     .all(...range, OTHERS, OTHER_STRANGERS);
   if (others.length === 0) return true;
   if (others.some(({ hostname }) => hostname === OTHERS)) return false;
   const { where, values } = hostsOf(question);
   const known = connection.prepare(
-    `select 1 from rollup where ${['span = ? and start >= ? and start < ?', ...where].join(' and ')} limit 1`,
+    `select 1 from sums where ${['span = ? and start >= ? and start < ?', ...where].join(' and ')} limit 1`,
   );
   return known.get(...range, ...values) !== undefined;
 }
@@ -259,10 +268,10 @@ function countRollup(connection: Database, counting: Counting, since: number, un
   const { where, values } = hostsOf(counting.question);
   const slot = interval === undefined ? '0' : `start - start % ${interval}`;
   const statement = connection.prepare<unknown[], Part>(
-    `select ${(groupBy && rollupKeys[groupBy]) ?? "''"} as key, ${slot} as slot, class, step, sum(count) as count,
-      sum(bytes_in) as bytes_in, sum(bytes_out) as bytes_out
-    from rollup where ${['span = ? and start >= ? and start < ?', ...where].join(' and ')}
-    group by 1, 2, 3, 4`,
+    `select ${(groupBy && rollupKeys[groupBy]) ?? "''"} as key, ${slot} as slot, status, sum(count) as count,
+      sum(bytes_in) as bytes_in, sum(bytes_out) as bytes_out, string_agg(steps, ' ') as steps
+    from sums where ${['span = ? and start >= ? and start < ?', ...where].join(' and ')}
+    group by 1, 2, 3`,
   );
   for (const [span, from, to] of spansOf(since - (since % MINUTE), until, interval))
     for (const part of statement.iterate(span, from, to, ...values)) counting.add(part);
@@ -289,11 +298,11 @@ function countRecords(
   const { where, values } = whereOf(filter);
   const slot = interval === undefined ? '0' : `time - time % ${interval}`;
   const statement = connection.prepare<unknown[], Part>(
-    `select ${groupBy ? keySql[groupBy] : "''"} as key, ${slot} as slot, ${CLASS_SQL} as class,
-      ${stepSql('duration_ms')} as step, count(*) as count, coalesce(sum(bytes_in), 0) as bytes_in,
+    `select ${groupBy ? keySql[groupBy] : "''"} as key, ${slot} as slot, coalesce(status, 0) as status,
+      ${stepSql('duration_ms')} || ':' || count(*) as steps, count(*) as count, coalesce(sum(bytes_in), 0) as bytes_in,
       coalesce(sum(bytes_out), 0) as bytes_out
     from records where ${['time >= ? and time < ?', ...where].join(' and ')}
-    group by 1, 2, 3, 4`,
+    group by 1, 2, 3, ${stepSql('duration_ms')}`,
   );
   let span = FIRST_WINDOW_MS;
   for (let end = until; end > since; ) {

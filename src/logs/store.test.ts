@@ -6,7 +6,8 @@ import BetterSqlite3 from 'better-sqlite3';
 import { DAY } from '../core/clock.ts';
 import { aRecord, asTexts, NOON, temporaryFolder } from './fixtures.test.ts';
 import { recordText } from './record-text.ts';
-import { dayOf, LogStore, pathOf } from './store.ts';
+import { dayOf, pathOf } from './folder.ts';
+import { LogStore } from './store.ts';
 
 const FOREVER = { retentionDays: 3650, retentionBytes: Infinity };
 const NOTHING_WRONG = { failed: 0, fault: undefined, error: undefined };

@@ -1,22 +1,15 @@
 /**
- * Log files: one SQLite file per UTC day, so that retention is the deletion of a file. Appends and sweeps; never reads
+ * Log files: one SQLite file per UTC day, so that retention is the deletion of a file. Appends, sweeps and packs; never reads
  * rows (query.ts) and never waits for anybody. Only the writer thread (writer.ts) uses it, and time comes from outside.
  */
-import {
-  chmodSync,
-  closeSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  statSync,
-} from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, closeSync, mkdirSync, openSync, renameSync, rmSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import BetterSqlite3, { type Database, type Statement } from 'better-sqlite3';
 import { DAY } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import { isSuspicious, redact } from '../core/redact.ts';
+import { dayOf, filesByDay, pathOf } from './folder.ts';
+import { Packing, restore } from './packed.ts';
 import { parseRecordText } from './record-text.ts';
 import { fillRollup, hasRollup, Rollup, ROLLUP_SCHEMA } from './rollup.ts';
 import { columns } from './row.ts';
@@ -33,12 +26,11 @@ const MAX_OPEN_DAYS = 2;
 /** Raised when the columns change; a reader leaves files of another version alone. */
 export const SCHEMA_VERSION = 1;
 
-const FILE_NAME = /^(\d{4}-\d\d-\d\d)\.sqlite(-wal|-shm|\.damaged)?$/;
 const DAMAGED = new Set(['SQLITE_NOTADB', 'SQLITE_CORRUPT']);
 
 /**
- * Each index answers a question that people ask, newest first. The two partial ones hold what is rare and wanted
- * most: trouble, and refused or failed requests; they cost an ordinary row nothing. Of the others, trace_id and
+ * Each index answers a question that people ask, newest first. The partial ones hold what is rare and wanted most:
+ * trouble, what failed, was refused or slow; they cost an ordinary row nothing. Of the others, trace_id and
  * client_address cost the most, a third of an ingest each, because every row changes another page.
  */
 const SCHEMA = `
@@ -58,7 +50,11 @@ const SCHEMA = `
 
 /** What an earlier version of this system did not have. */
 const LATER_SCHEMA = `
-  create index records_audit on records (time) where kind = 'audit';
+  create index if not exists records_audit on records (time) where kind = 'audit';
+  create index if not exists records_failed_hostname on records (hostname, time) where status >= 400;
+  create index if not exists records_failed_client on records (client_address, time) where status >= 400;
+  create index if not exists records_slow on records (time) where duration_ms >= 1000;
+  create index if not exists records_not_ok on records (time) where outcome <> 'OK';
   ${ROLLUP_SCHEMA}`;
 const MAX_RECORDS_FILLED = 200_000;
 
@@ -93,12 +89,12 @@ interface OpenDay {
   rollup: Rollup | undefined;
 }
 
-/** `2026-11-22`: names the file, and sorts as time does. */
-export const dayOf = (time: number): string => new Date(time).toISOString().slice(0, 10);
-
 export class LogStore {
   readonly #directory: string;
   readonly #open = new Map<string, OpenDay>();
+  #packing: Packing | undefined;
+  /** What could not be packed since the last sweep: the others go on. */
+  readonly #skipped = new Set<string>();
 
   constructor(directory: string) {
     this.#directory = directory;
@@ -128,6 +124,7 @@ export class LogStore {
 
   /** Deletes whole days, oldest first, until age and size are within bounds. The day of `now` always stays. */
   sweep(now: number, { retentionDays, retentionBytes }: Retention): Swept {
+    this.#skipped.clear();
     const files = filesByDay(this.#directory);
     const today = dayOf(now);
     const oldest = dayOf(now - (retentionDays - 1) * DAY);
@@ -136,6 +133,7 @@ export class LogStore {
     for (const [day, parts] of files) {
       if (day >= today || (day >= oldest && bytes <= retentionBytes)) break;
       this.#close(day);
+      this.#stopPacking(day);
       for (const { name } of parts) rmSync(join(this.#directory, name), { force: true });
       bytes -= parts.reduce((sum, part) => sum + part.bytes, 0);
       deleted.push(day);
@@ -143,8 +141,47 @@ export class LogStore {
     return { deleted, bytes };
   }
 
+  /**
+   * A piece of the work of compressing what is older than so many days; false when nothing is left to do.
+   * @throws Error when it can't be done now; the day stays as it is, and the next call goes on with another.
+   */
+  pack(now: number, afterDays: number): boolean {
+    const day = this.#packing?.day ?? this.#nextToPack(dayOf(now - afterDays * DAY));
+    if (day === undefined) return false;
+    let isOver = true;
+    try {
+      this.#packing ??= new Packing(this.#directory, day);
+      isOver = this.#packing.step();
+    } catch (cause) {
+      this.#skipped.add(day);
+      throw cause;
+    } finally {
+      if (isOver) this.#packing = undefined;
+    }
+    return true;
+  }
+
   close(): void {
+    this.#packing?.abort();
+    this.#packing = undefined;
     for (const day of this.#open.keys()) this.#close(day);
+  }
+
+  #nextToPack(before: string): string | undefined {
+    for (const [day, parts] of filesByDay(this.#directory)) {
+      if (day >= before) return undefined;
+      const plain = basename(pathOf(this.#directory, day));
+      if (this.#skipped.has(day) || !parts.some(({ name }) => name === plain)) continue;
+      this.#close(day);
+      return day;
+    }
+    return undefined;
+  }
+
+  #stopPacking(day: string): void {
+    if (this.#packing?.day !== day) return;
+    this.#packing.abort();
+    this.#packing = undefined;
   }
 
   #appendDay(day: string, rows: readonly Values[], result: Appended): void {
@@ -192,6 +229,7 @@ export class LogStore {
   #openDay(day: string): OpenDay {
     const known = this.#open.get(day);
     if (known) return known;
+    this.#stopPacking(day);
     const connection = openDayFile(this.#directory, day);
     const opened = {
       connection,
@@ -211,42 +249,10 @@ export class LogStore {
   }
 }
 
-export const pathOf = (directory: string, day: string): string => join(directory, `${day}.sqlite`);
-
-/** Days that have a file, oldest first, with all files of each. */
-export function filesByDay(directory: string): Map<string, { name: string; bytes: number }[]> {
-  const days = new Map<string, { name: string; bytes: number }[]>();
-  for (const name of listFolder(directory).sort()) {
-    const day = FILE_NAME.exec(name)?.[1];
-    if (day === undefined) continue;
-    const bytes = statSync(join(directory, name), { throwIfNoEntry: false })?.size ?? 0;
-    days.set(day, [...(days.get(day) ?? []), { name, bytes }]);
-  }
-  return days;
-}
-
-/** Days that can be read, newest first. */
-export function readableDays(directory: string): string[] {
-  return listFolder(directory)
-    .filter((name) => FILE_NAME.test(name) && name.endsWith('.sqlite'))
-    .map((name) => name.slice(0, -'.sqlite'.length))
-    .sort()
-    .reverse();
-}
-
-function listFolder(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch (cause) {
-    // Nothing was ever logged here.
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw cause;
-  }
-}
-
 function openDayFile(directory: string, day: string): Database {
   mkdirSync(directory, { recursive: true, mode: OWNER_ONLY_FOLDER });
   chmodSync(directory, OWNER_ONLY_FOLDER);
+  restore(directory, day);
   const path = pathOf(directory, day);
   // SQLite gives -wal and -shm the mode of the database file.
   closeSync(openSync(path, 'a', OWNER_ONLY_FILE));

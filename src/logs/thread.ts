@@ -3,7 +3,9 @@ import { getPriority, setPriority } from 'node:os';
 import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 
-const MAX_HEAP_MB = 128;
+/** The writer's garbage is batches: it is taken away sooner, and what stays is small. */
+const MAX_HEAP_MB = { writer: 64, reader: 128 } as const;
+const MAX_YOUNG_MB = 16;
 /** Leaves the writer a quarter of a core that is all busy: enough for what such a core can serve. */
 const NICENESS = 5;
 
@@ -16,7 +18,10 @@ export function startThread(name: 'writer' | 'reader', workerData: object): Work
     env: nodeSettings(),
     // Options of the process (--eval, --test and others) are not for the thread.
     execArgv: [],
-    resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB },
+    resourceLimits: {
+      maxOldGenerationSizeMb: MAX_HEAP_MB[name],
+      maxYoungGenerationSizeMb: MAX_YOUNG_MB,
+    },
   });
 }
 

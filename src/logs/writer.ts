@@ -10,24 +10,54 @@ giveWay();
 assert(parentPort, 'the writer runs as a thread');
 const port = parentPort;
 // Started by `startThread` with exactly this.
-const { directory, ...retention } = workerData as WriterData;
+const { directory, compressAfterDays, ...retention } = workerData as WriterData;
 const store = new LogStore(directory);
+
+let isClosed = false;
+let isPacking = false;
+/** Of the last sweep. */
+let now = 0;
 
 port.on('message', (message: ToWriter) => {
   switch (message.type) {
     case 'append':
       return answer({ type: 'appended', ...store.append(message.texts) });
     case 'sweep':
-      return answer(sweep(message.now));
+      answer(sweep(message.now));
+      now = message.now;
+      if (compressAfterDays > 0) packUntilDone();
+      return;
     case 'close':
+      isClosed = true;
       store.close();
       return port.close();
   }
 });
 
-function sweep(now: number): FromWriter {
+/** A piece between two messages: records that come wait for no more than one. */
+function packUntilDone(): void {
+  if (isPacking) return;
+  isPacking = true;
+  const goOn = () => {
+    isPacking = !isClosed && packOne();
+    if (isPacking) setImmediate(goOn);
+  };
+  setImmediate(goOn);
+}
+
+/** What can't be done now is tried again after the next sweep. */
+function packOne(): boolean {
   try {
-    return { type: 'swept', error: undefined, ...store.sweep(now, retention) };
+    return store.pack(now, compressAfterDays);
+  } catch (cause) {
+    answer({ type: 'not_packed', error: messageOf(cause) });
+    return true;
+  }
+}
+
+function sweep(time: number): FromWriter {
+  try {
+    return { type: 'swept', error: undefined, ...store.sweep(time, retention) };
   } catch (cause) {
     return { type: 'swept', error: messageOf(cause), deleted: [], bytes: 0 };
   }

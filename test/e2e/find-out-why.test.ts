@@ -71,6 +71,12 @@ describe('where somebody was refused and a target is away', () => {
     assert.match(out, /rollup/);
   });
 
+  test('a text is found wherever it is, and told by kinds of lines', async () => {
+    const out = await run('npx ohp search logs');
+    assert.match(out, /GET \{host\}\/away 502 … /);
+    assert.match(out, /ECONNREFUSED/);
+  });
+
   test('the filter finds what it says', async () => {
     const block = guide.block('bash', 'npx ohp get logs');
     const found = await runShell(block.replace('"timed out"', '/away'), { env: asAdministrator(product) });

@@ -1,0 +1,128 @@
+/**
+ * How often a text is in the records, and in what kinds of lines: counted, newest first, for as long as the budget lasts.
+ * Runs in the reader thread only; search-service.ts joins what one piece after another found.
+ */
+import { type LogLevel, logLevels } from '../core/record.ts';
+import { type LogFilter, whereOf } from './conditions.ts';
+import { patternOf, type PatternRow } from './pattern.ts';
+import { type Budget, FIRST_WINDOW_MS, type LogFiles, nextSpan } from './query.ts';
+import { dayOf } from './folder.ts';
+import { recordId } from './row.ts';
+
+/** Kinds of lines that are told apart; more count as one. */
+export const MAX_PATTERNS = 500;
+export const IDS_EACH = 3;
+export const OTHER_LINES = '(other lines)';
+
+export interface TextQuestion {
+  /** `contains` is the text. */
+  filter: LogFilter & { contains: string };
+  /** Where the piece before ended. */
+  before: number | undefined;
+}
+
+/** Hits of one kind. */
+export interface Pattern {
+  pattern: string;
+  count: number;
+  /** Milliseconds since 1970. */
+  first: number;
+  last: number;
+  level: LogLevel;
+  hostname: string | undefined;
+  /** Of the newest records. */
+  ids: string[];
+}
+
+export interface TextAnswer {
+  hits: number;
+  patterns: Pattern[];
+  /** Hits of each day that has some, newest first. */
+  days: { day: string; hits: number }[];
+  /** Set when the budget ended before the files did. */
+  searchedBackTo: number | undefined;
+}
+
+interface HitRow extends PatternRow {
+  id: number;
+  time: number;
+  level: number;
+}
+
+const WANTED = 'id, time, level, message, hostname, path, method, status, user_agent, detail';
+
+export function searchText(files: LogFiles, { filter, before }: TextQuestion, budget: Budget): TextAnswer {
+  const { where, values } = whereOf(filter);
+  const sql = `select ${WANTED} from records where ${['time >= ? and time < ?', ...where].join(' and ')}
+    order by time desc, id desc`;
+  const finding = new Finding(filter.contains);
+  const stop = budget.now() + budget.milliseconds;
+  const until = Math.min(filter.until ?? Infinity, before ?? Infinity);
+  let span = FIRST_WINDOW_MS;
+  const isLate = () => budget.now() > stop;
+  for (const day of files.daysOf({ ...filter, until })) {
+    const records = day.records(isLate);
+    if (records === 'late') return finding.answer(day.until);
+    const statement = records?.prepare<unknown[], HitRow>(sql);
+    for (let end = day.until; statement && end > day.since; ) {
+      if (isLate()) return finding.answer(end);
+      const started = budget.now();
+      const begin = Math.max(day.since, end - span);
+      for (const row of statement.iterate(begin, end, ...values)) finding.add(row);
+      end = begin;
+      span = nextSpan(span, budget.now() - started);
+    }
+  }
+  return finding.answer(undefined);
+}
+
+class Finding {
+  readonly #text: string;
+  readonly #patterns = new Map<string, Pattern>();
+  readonly #days = new Map<string, number>();
+  #hits = 0;
+
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  add(row: HitRow): void {
+    this.#hits += 1;
+    const day = dayOf(row.time);
+    this.#days.set(day, (this.#days.get(day) ?? 0) + 1);
+    addPattern(this.#patterns, {
+      pattern: patternOf(row, this.#text),
+      count: 1,
+      first: row.time,
+      last: row.time,
+      level: logLevels[row.level] ?? 'info',
+      hostname: row.hostname ?? undefined,
+      ids: [recordId(row)],
+    });
+  }
+
+  answer(searchedBackTo: number | undefined): TextAnswer {
+    return {
+      hits: this.#hits,
+      patterns: [...this.#patterns.values()],
+      days: [...this.#days].map(([day, hits]) => ({ day, hits })),
+      searchedBackTo,
+    };
+  }
+}
+
+/** Older ones to newer ones: the facts of the newest stay. */
+export function addPattern(patterns: Map<string, Pattern>, found: Pattern): void {
+  const isNew = !patterns.has(found.pattern);
+  const name = isNew && patterns.size >= MAX_PATTERNS ? OTHER_LINES : found.pattern;
+  const known = patterns.get(name);
+  if (!known) {
+    patterns.set(name, { ...found, pattern: name });
+    return;
+  }
+  known.count += found.count;
+  known.first = Math.min(known.first, found.first);
+  known.last = Math.max(known.last, found.last);
+  if (known.hostname !== found.hostname) known.hostname = undefined;
+  known.ids.push(...found.ids.slice(0, Math.max(0, IDS_EACH - known.ids.length)));
+}

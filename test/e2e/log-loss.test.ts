@@ -1,0 +1,164 @@
+/** What of the log a kill and a full disk cost: the newest records at most, and what was lost is told. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
+import https from 'node:https';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { type TestContext } from 'node:test';
+import BetterSqlite3 from 'better-sqlite3';
+import { eventually } from '../support/eventually.ts';
+import { type Product, startProduct } from '../support/product.ts';
+import { startUpstream } from '../support/upstream.ts';
+
+const HOSTNAME = 'logged.example.com';
+const WORKERS = 8;
+const REQUESTS = 600;
+const SIZE = '24m';
+const PIECE = Buffer.alloc(64 * 1024);
+
+/** Requests over kept connections, each with a path of its own; in the order of their answers. */
+function aLoad({ httpsPort, ca }: Product) {
+  const agent = new https.Agent({ keepAlive: true, maxSockets: WORKERS });
+  const answered: { path: string; at: number }[] = [];
+  let count = 0;
+  const ask = (path: string): Promise<number> =>
+    new Promise((resolve, reject) => {
+      const headers = { host: `${HOSTNAME}:${httpsPort}` };
+      https
+        .get(
+          { host: '127.0.0.1', port: httpsPort, path, servername: HOSTNAME, ca, agent, headers },
+          (response) => {
+            response.resume().once('end', () => resolve(response.statusCode ?? 0));
+          },
+        )
+        .once('error', reject);
+    });
+  const one = async (): Promise<void> => {
+    const path = `/r/${(count += 1)}`;
+    assert.equal(await ask(path), 200);
+    answered.push({ path, at: performance.now() });
+  };
+  return { answered, one, close: () => agent.destroy() };
+}
+
+/** As the files have them. */
+function loggedPaths({ dataDir }: Product): Set<string> {
+  const paths = new Set<string>();
+  for (const name of readdirSync(join(dataDir, 'logs')).filter((file) => file.endsWith('.sqlite'))) {
+    const connection = new BetterSqlite3(join(dataDir, 'logs', name));
+    const rows = connection
+      .prepare<[], { path: string }>("select path from records where path like '/r/%'")
+      .all();
+    connection.close();
+    for (const { path } of rows) paths.add(path);
+  }
+  return paths;
+}
+
+async function served(t: TestContext, dataDir?: string): Promise<Product> {
+  const upstream = await startUpstream();
+  const product = await startProduct(dataDir === undefined ? {} : { dataDir });
+  t.after(async () => {
+    await product[Symbol.asyncDispose]();
+    await upstream[Symbol.asyncDispose]();
+  });
+  const { status } = await product.api('POST', '/v1/proxies', {
+    hostname: HOSTNAME,
+    target_url: upstream.url,
+  });
+  assert.equal(status, 201);
+  return product;
+}
+
+test('kill -9 under load costs the newest access records alone', async (t) => {
+  const product = await served(t);
+  const load = aLoad(product);
+  t.after(() => load.close());
+  let isKilled = false;
+  const work = async () => {
+    while (!isKilled) {
+      try {
+        await load.one();
+      } catch (cause) {
+        if (isKilled) return; // It was killed in the middle of this one.
+        throw cause;
+      }
+      if (load.answered.length !== REQUESTS) continue;
+      isKilled = true;
+      await product.kill();
+    }
+  };
+  await Promise.all(Array.from({ length: WORKERS }, work));
+  const killedAt = load.answered.at(-1)?.at ?? 0;
+  const logged = loggedPaths(product);
+  const firstLost = load.answered.findIndex(({ path }) => !logged.has(path));
+  const after = firstLost === -1 ? [] : load.answered.slice(firstLost);
+  // Those that were under way together may have been logged in another order than they were answered in.
+  const kept = after.filter(({ path }) => logged.has(path));
+  assert.ok(kept.length <= WORKERS, `${kept.length} younger ones are there`);
+  assert.ok(after.length < load.answered.length, 'not all of them are lost');
+  const ms = Math.round(killedAt - (after[0]?.at ?? killedAt));
+  t.diagnostic(`${after.length - kept.length} of ${load.answered.length} lost, of the last ${ms} ms`);
+  const again = await product.restart();
+  t.after(() => again[Symbol.asyncDispose]());
+  const { body } = await again.api('GET', '/v1/log-search?text=/r/&filter=kind:access');
+  assert.equal(body.hits, logged.size);
+});
+
+test('a full disk: requests are served, lost records are counted and told, and it goes on by itself', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'full-log-'));
+  const { status } = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${SIZE}`, 'tmpfs', folder], {
+    stdio: 'ignore',
+  });
+  t.after(() => {
+    if (status === 0) spawnSync('umount', ['--lazy', folder]);
+    rmSync(folder, { recursive: true, force: true });
+  });
+  if (status !== 0) return t.skip('a file system of a given size may not be mounted here');
+  const product = await served(t, join(folder, 'data'));
+  const load = aLoad(product);
+  t.after(() => load.close());
+  const health = async () => {
+    const { body } = await product.api('GET', '/v1/health');
+    const components = body.components as { name: string; status: string; message: string }[];
+    return components.find(({ name }) => name === 'log_writer');
+  };
+  await load.one();
+  fill(join(folder, 'filler'));
+  await eventually(async () => {
+    await Promise.all(Array.from({ length: WORKERS }, () => load.one()));
+    return (await health())?.status === 'ok' ? undefined : true;
+  }, 'that health_check tells of it');
+  rmSync(join(folder, 'filler'));
+  const told = await eventually(async () => {
+    await load.one();
+    const { body } = await product.api(
+      'GET',
+      '/v1/logs?contains=log+records+were+dropped&lines=10&kind=system',
+    );
+    return body.records?.[0] as { message: string } | undefined;
+  }, 'the record that tells of it');
+  const [lost = 0] = (/^\d+/.exec(told.message) ?? []).map(Number);
+  const { message = '' } = (await health()) ?? {};
+  const [counted = 0] = (/^\d+/.exec(message) ?? []).map(Number);
+  const last = load.answered.at(-1)?.path ?? '';
+  await eventually(async () => loggedPaths(product).has(last) || undefined, 'the record of the last request');
+  const missing = load.answered.length - loggedPaths(product).size;
+  assert.ok(missing > 0 && lost > 0, `${missing} are missing, ${lost} were told`);
+  assert.ok(missing <= counted, `${missing} are missing, ${counted} were counted`);
+});
+
+function fill(path: string): void {
+  const file = openSync(path, 'a');
+  try {
+    for (const size of [PIECE.length, 4096, 512, 1])
+      try {
+        for (;;) writeSync(file, PIECE, 0, size);
+      } catch (cause) {
+        assert.equal((cause as NodeJS.ErrnoException).code, 'ENOSPC');
+      }
+  } finally {
+    closeSync(file);
+  }
+}
