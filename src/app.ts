@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
+  auditProbe,
   certificatesProbe,
   connectionsProbe,
   diskProbe,
@@ -18,6 +19,7 @@ import { listenersProbe } from './admin/listener-probe.ts';
 import { AlertService } from './alerts/service.ts';
 import { gatewaySettings, logSettings, mcpSettings, webhookOf } from './app.settings.ts';
 import { type CommandOptions, type CommandService, createCommandService } from './admin/run-command.ts';
+import { openTrail, watchTrail } from './app.audit.ts';
 import { openConnectors } from './app.connectors.ts';
 import { openEdge } from './app.edge.ts';
 import { openOAuth } from './app.oauth.ts';
@@ -108,7 +110,7 @@ async function construct(
   const { services, endpoints } = openServices(config, { ...parts, operate }, stack);
   const idempotency = createIdempotencyStore(base.database, clock, base.sealer);
   const { access } = config.mcp;
-  const dispatch = createDispatch({ services, access, log: base.log, clock, idempotency });
+  const dispatch = createDispatch({ services, access, log: base.log, trail: base.log, clock, idempotency });
   const mcp = stack.use(
     createMcpInterface({
       operations,
@@ -180,7 +182,8 @@ async function openBase(config: Config, clock: Clock, stack: AsyncDisposableStac
   const { path: dataDir, stateFile, hasState } = stack.use(openDataDirectory(config.data_dir));
   const masterKey = loadMasterKey({ dataDir, masterKey: config.master_key, dataExists: hasState });
   const logDir = join(dataDir, 'logs');
-  const log = stack.use(createLogSink({ directory: logDir, clock, ...logSettings(config) }));
+  const sink = stack.use(createLogSink({ directory: logDir, clock, ...logSettings(config) }));
+  const log = stack.use(openTrail({ dataDir, masterKey, clock, log: sink }));
   const archive = stack.use(createLogArchive({ directory: logDir, clock, log }));
   const database = stack.use(await openSqlite(stateFile, clock, log));
   const events = createEvents();
@@ -191,6 +194,8 @@ async function openBase(config: Config, clock: Clock, stack: AsyncDisposableStac
   const alerts = stack.use(
     new AlertService({ database, clock, log, fetch: outbound, webhook: webhookOf(config) }),
   );
+  const audit = watchTrail(config, { trail: log, clock, alerts });
+  stack.use(audit.watch);
   const caFile = join(dataDir, 'ca.pem');
   const { docker, broker, services: policy } = config;
   return {
@@ -201,6 +206,8 @@ async function openBase(config: Config, clock: Clock, stack: AsyncDisposableStac
     masterKey,
     caFile,
     log,
+    sink,
+    audit: audit.service,
     archive,
     database,
     events,
@@ -225,6 +232,8 @@ function openServices(
   const {
     clock,
     log,
+    sink,
+    audit,
     archive,
     database,
     dataDir,
@@ -251,9 +260,10 @@ function openServices(
     listeners: listenersProbe(parts.listeners, { clock, host: config.control.hosts[0] ?? 'localhost' }),
     connections: connectionsProbe(() => parts.gateway.connections(), clock),
     event_loop: eventLoop,
-    log_writer: logWriterProbe(() => log.stats(), clock),
+    log_writer: logWriterProbe(() => sink.stats(), clock),
+    audit_trail: auditProbe(() => log.state(), clock),
   };
-  const logs = createLogService({ sink: log, archive, clock });
+  const logs = createLogService({ sink, archive, clock });
   const keeper = openKeeper(config, parts, stack);
   const services: Services = {
     proxies,
@@ -265,6 +275,7 @@ function openServices(
     publications: openPublications({ ...parts, publishing: publishingOf(config) }, keeper),
     proposals: openProposals(config, { database, engine, proxies, own: () => parts.gateway.own() }),
     logs,
+    audit,
     connectors: openConnectors(config, { ...parts, logs }, stack),
     health: createHealthService({ probes, clock, log, version, startedAt: clock.now() }),
     commands,

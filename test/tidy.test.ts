@@ -47,6 +47,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     packages: ['ipaddr.js', 'jose', 'kysely', 'undici', 'zod'],
   },
   alerts: { units: ['core', 'store/database'], packages: ['zod'] },
+  audit: { units: ['core', 'logs/time-range'], packages: ['zod'] },
   tokens: { units: ['core', 'store/database'], packages: ['kysely', 'zod'] },
   oauth: {
     units: ['core', 'store/database', 'users/schema'],
@@ -126,6 +127,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     units: [
       'core',
       'admin',
+      'audit',
       'certificates',
       'connectors',
       'logs',
@@ -142,6 +144,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     packages: [],
   },
   app: { units: ['*'], packages: [] },
+  'app.audit': { units: ['alerts/service', 'audit', 'config', 'core'], packages: [] },
   'app.connectors': { units: ['*'], packages: [] },
   'app.certificates': { units: ['*'], packages: [] },
   'app.edge': { units: ['*'], packages: [] },
@@ -180,7 +183,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
   broker: { units: ['config', 'core', 'interfaces/cli/broker', 'services'], packages: [] },
   // Opens what `app` opens, without serving.
   'reset-admin-token': {
-    units: ['app.settings', 'config', 'core', 'interfaces/cli', 'logs', 'store', 'tokens'],
+    units: ['app.audit', 'app.settings', 'config', 'core', 'interfaces/cli', 'logs', 'store', 'tokens'],
     packages: [],
   },
 };
