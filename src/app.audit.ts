@@ -1,5 +1,6 @@
 /** The audit trail with what it stands on: its key, the log behind it, who watches over it. */
 import type { AlertService } from './alerts/service.ts';
+import { type AnchorParts, checkAnchor, writeAnchor } from './audit/anchor.ts';
 import { AuditService } from './audit/service.ts';
 import { folderIn, Trail } from './audit/trail.ts';
 import { AuditWatch } from './audit/watch.ts';
@@ -20,16 +21,21 @@ export const openTrail = ({ dataDir, masterKey, clock, log }: Ground): Trail =>
   new Trail({ folder: folderIn(dataDir), key: deriveKey(masterKey, 'audit trail'), clock, log });
 
 /** Started already. */
-export function watchTrail(
+export async function watchTrail(
   { audit }: Pick<Config, 'audit'>,
-  { trail, clock, alerts }: { trail: Trail; clock: Clock; alerts: Pick<AlertService, 'reconcile'> },
-): { service: AuditService; watch: AuditWatch } {
+  parts: AnchorParts & { clock: Clock; alerts: Pick<AlertService, 'reconcile'> },
+): Promise<{ service: AuditService; watch: AuditWatch }> {
+  const { trail, clock, alerts } = parts;
   const service = new AuditService(trail, clock);
+  await checkAnchor(parts);
   const watch = new AuditWatch({
     clock,
     log: trail,
     state: () => trail.state(),
-    sweep: () => service.sweep(audit.retention_days),
+    sweep: async () => {
+      service.sweep(audit.retention_days);
+      await writeAnchor(parts);
+    },
     alertBytes: audit.alert_bytes,
     tell: (current) => alerts.reconcile('audit', current),
   });

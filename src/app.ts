@@ -194,7 +194,8 @@ async function openBase(config: Config, clock: Clock, stack: AsyncDisposableStac
   const alerts = stack.use(
     new AlertService({ database, clock, log, fetch: outbound, webhook: webhookOf(config) }),
   );
-  const audit = watchTrail(config, { trail: log, clock, alerts });
+  const sealer = createSealer(masterKey);
+  const audit = await watchTrail(config, { trail: log, clock, alerts, database, sealer });
   stack.use(audit.watch);
   const caFile = join(dataDir, 'ca.pem');
   const { docker, broker, services: policy } = config;
@@ -214,7 +215,7 @@ async function openBase(config: Config, clock: Clock, stack: AsyncDisposableStac
     live,
     tokens,
     clock,
-    sealer: createSealer(masterKey),
+    sealer,
   };
 }
 

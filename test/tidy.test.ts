@@ -47,7 +47,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     packages: ['ipaddr.js', 'jose', 'kysely', 'undici', 'zod'],
   },
   alerts: { units: ['core', 'store/database'], packages: ['zod'] },
-  audit: { units: ['core', 'logs/time-range'], packages: ['zod'] },
+  audit: { units: ['core', 'store/database', 'logs/time-range'], packages: ['zod'] },
   tokens: { units: ['core', 'store/database'], packages: ['kysely', 'zod'] },
   oauth: {
     units: ['core', 'store/database', 'users/schema'],

@@ -28,6 +28,12 @@ const { O_CREAT, O_NOFOLLOW, O_WRONLY } = constants;
 const MAX_FILE_BYTES = 256 * 1024 * 1024;
 const syncData = promisify(fdatasync);
 
+export interface DiskPlace {
+  readonly file: string;
+  /** Where the next record begins, in bytes. */
+  readonly length: number;
+}
+
 interface Open {
   readonly file: number;
   readonly name: string;
@@ -53,8 +59,13 @@ export class TrailDisk {
     return this.#bytes;
   }
 
-  get place(): { file: string; length: number } {
+  get place(): DiskPlace {
     return { file: this.#open?.name ?? '', length: this.#open?.length ?? 0 };
+  }
+
+  /** Of the file that is written, whoever made it so long. */
+  size(): number {
+    return this.#open ? (this.#found(this.#open)?.size ?? 0) : 0;
   }
 
   /** Makes the folder where it is missing. @throws what the system says. */
@@ -122,7 +133,7 @@ export class TrailDisk {
   /** Whether the file is still the one that its name leads to. */
   isThere(): boolean {
     const open = this.#open;
-    return !open || fstatSync(open.file).nlink > 0;
+    return !open || this.#found(open)?.ino === fstatSync(open.file).ino;
   }
 
   /** The next record begins a new file. */
@@ -146,6 +157,10 @@ export class TrailDisk {
     this.#open = { file, name, length: 0, isTorn: false };
     syncFolder(this.#folder);
     return this.#open;
+  }
+
+  #found({ name }: Open) {
+    return statSync(join(this.#folder, name), { throwIfNoEntry: false });
   }
 
   #leave({ file }: Open): void {

@@ -54,7 +54,7 @@ export class AuditService {
         earlier: files[0] && all[all.indexOf(files[0]) - 1],
         key: this.#trail.key,
         before: extent.before,
-        end: { ...extent.last, file: extent.file, length: extent.length },
+        end: { ...extent.last, file: extent.file, length: extent.length, size: extent.size },
         isToEnd: files.at(-1) === all.at(-1) && (files.length > 0 || all.length === 0),
         known: known === undefined ? undefined : placeIn(known),
         signal,

@@ -265,5 +265,5 @@ test('a file that is deleted or cut while it is written is found', async (t) => 
   clock.advance(2 * SECOND);
   trail.write(record());
   assert.equal(listFiles(folder).length, 1);
-  assert.match((await verify()).fault?.message ?? '', /deleted while it was written/);
+  assert.match((await verify()).fault?.message ?? '', /deleted or replaced while it was written/);
 });

@@ -12,7 +12,7 @@ import { type Clock, SECOND, type Timer } from '../core/clock.ts';
 import { AppError, messageOf } from '../core/errors.ts';
 import { system } from '../core/principal.ts';
 import type { Component, Log, LogLevel, LogRecord } from '../core/record.ts';
-import { TrailDisk } from './disk.ts';
+import { type DiskPlace, TrailDisk } from './disk.ts';
 import { type End, findEnd, type Gap, NOTHING } from './end.ts';
 import { findLine, type TrailFile } from './files.ts';
 import { HeadFile, MAX_OPEN } from './head.ts';
@@ -40,8 +40,6 @@ export interface TrailState {
   bytes: number;
   /** What was missing at the start. */
   gap: Gap | undefined;
-  /** Rises when `problem` comes or goes. */
-  turns: number;
 }
 
 export class Trail implements Log, AuditTrail, AsyncDisposable {
@@ -60,7 +58,6 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
   readonly #open = new Set<number>();
   #gap: Gap | undefined;
   #problem: string | undefined;
-  #turns = 0;
   #lost = 0;
   /** Of the lost: not told yet. */
   #untold = { count: 0, results: 0, since: 0 };
@@ -118,12 +115,19 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
 
   state(): TrailState {
     const { bytes } = this.#disk;
-    return { problem: this.#problem, lost: this.#lost, bytes, gap: this.#gap, turns: this.#turns };
+    return { problem: this.#problem, lost: this.#lost, bytes, gap: this.#gap };
   }
 
   /** Where the trail ends now, and begins. Undefined while its end is not known. */
-  extent(): { last: Place; before: Place; file: string; length: number } | undefined {
-    return this.#last && { last: this.#last, before: this.#before, ...this.#disk.place };
+  extent(): (DiskPlace & { last: Place; before: Place; size: number }) | undefined {
+    const size = this.#disk.size();
+    return this.#last && { last: this.#last, before: this.#before, size, ...this.#disk.place };
+  }
+
+  /** Records are missing, as `why` says: it is in the trail itself from here on. */
+  distrust(why: string, expected = this.#last?.seq ?? 0): void {
+    this.#gap = { expected, found: this.#last?.seq ?? 0, why, suspect: true };
+    this.#tell('gap', why, { ...this.#gap });
   }
 
   /** Deletes files. The head tells what stood in them before they go, so that a crash between the two leaves no gap. */
@@ -196,10 +200,7 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
     const { file } = this.#disk.place;
     this.#disk.leave();
     this.#giveUp();
-    const { seq } = this.#last ?? NOTHING;
-    this.#gap = { expected: seq, found: seq, why: `${file} was deleted while it was written`, suspect: true };
-    this.#turns += 1;
-    this.#tell('gap', this.#gap.why, { ...this.#gap });
+    this.distrust(`${file} was deleted or replaced while it was written`);
   }
 
   /** What could not be told when it happened. Before anything else, so that its place in the trail is right. */
@@ -324,7 +325,6 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
   #works(): void {
     if (this.#problem === undefined || this.#untold.count > 0) return;
     this.#problem = undefined;
-    this.#turns += 1;
     this.#print('warn', 'the audit trail can be written again');
   }
 
@@ -332,7 +332,6 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
     this.#giveUp();
     const problem = `the audit trail in ${this.folder} can't be written: ${messageOf(cause)}`;
     if (this.#problem === undefined) {
-      this.#turns += 1;
       this.#print(
         'error',
         `${problem}; until it can, nothing is changed. Make room, or let this user write there`,

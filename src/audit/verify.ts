@@ -43,8 +43,8 @@ export interface Walk {
   readonly key: Buffer;
   /** What was deleted before the first file that is kept. */
   readonly before: Place;
-  /** Where the writer is; of the last file no more than this is read. */
-  readonly end: Place & { file: string; length: number };
+  /** Where the writer is, and how long its file was then; no more of it than `length` is read. */
+  readonly end: Place & { file: string; length: number; size: number };
   /** Whether the files are all up to there. */
   readonly isToEnd: boolean;
   /** A place that an auditor kept. */
@@ -156,6 +156,8 @@ class Walker {
         end.length,
         `the trail should end with record ${end.seq}; what follows ${this.#last?.seq ?? 0} is gone`,
       );
+    else if (isToEnd && end.size > end.length)
+      this.blame(end.length, 'what follows was not written by this system');
     if (known && !this.#sawKnown)
       this.blame(
         0,

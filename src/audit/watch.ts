@@ -20,7 +20,8 @@ export interface WatchOptions {
   clock: Clock;
   log: Log;
   state: () => TrailState;
-  sweep: () => void;
+  /** Deletes what is too old, and keeps a head elsewhere. */
+  sweep: () => Promise<void>;
   alertBytes: number;
   tell: (current: readonly AuditAlert[]) => Promise<void>;
 }
@@ -29,7 +30,9 @@ export class AuditWatch implements AsyncDisposable {
   readonly #options: WatchOptions;
   #timers: Timer[] = [];
   #told: string | undefined;
+  #untold: readonly AuditAlert[] | undefined;
   #telling: Promise<void> | undefined;
+  #sweeping: Promise<void> | undefined;
 
   constructor(options: WatchOptions) {
     this.#options = options;
@@ -42,31 +45,35 @@ export class AuditWatch implements AsyncDisposable {
     this.look();
   }
 
-  /** What could not be told, since the store is on the same disk, is told by a later look. */
+  /** What could not be told, since the store is on the same disk, is told by a later look, also when it is over by then. */
   look(): void {
-    const current = alertsOf(this.#options.state(), this.#options.alertBytes);
+    const current = this.#untold ?? alertsOf(this.#options.state(), this.#options.alertBytes);
     const news = current.map(({ key, stage }) => `${key} ${stage}`).join('\n');
     if (news === this.#told) return;
     this.#telling ??= this.#options
       .tell(current)
-      .then(() => void (this.#told = news))
-      .catch(() => undefined) // The trail has told the terminal and the log.
+      .then(() => {
+        this.#told = news;
+        this.#untold = undefined;
+      })
+      .catch(() => void (this.#untold = current)) // The trail has told the terminal and the log.
       .finally(() => (this.#telling = undefined));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const timer of this.#timers) timer.cancel();
     await this.#telling;
+    await this.#sweeping;
   }
 
   #sweep(): void {
     const { clock, log, sweep } = this.#options;
-    try {
-      sweep();
-    } catch (cause) {
-      const message = `old files of the audit trail can't be deleted: ${messageOf(cause)}`;
-      log.write({ time: clock.now(), kind: 'system', level: 'warn', component: 'system', message });
-    }
+    this.#sweeping ??= sweep()
+      .catch((cause: unknown) => {
+        const message = `the audit trail can't be looked after: ${messageOf(cause)}`;
+        log.write({ time: clock.now(), kind: 'system', level: 'warn', component: 'system', message });
+      })
+      .finally(() => (this.#sweeping = undefined));
   }
 }
 
