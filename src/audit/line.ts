@@ -3,8 +3,9 @@
  * can compute, and with a MAC of that hash, which only who has the master key can make. `prev` is the hash of the line
  * before, so each hash stands for all lines up to it. Pure; docs/guides/audit.md tells auditors the same.
  */
-import { createHmac, hash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { z } from 'zod';
+import { assert } from '../core/assert.ts';
 import { isSuspicious, redact } from '../core/redact.ts';
 import type { LogRecord } from '../core/record.ts';
 import { isSameText } from '../core/same-text.ts';
@@ -87,8 +88,30 @@ export function readLine(text: string, key: Buffer): Line | { fault: string } {
 
 export const isFault = (line: Line | { fault: string }): line is { fault: string } => 'fault' in line;
 
-export const macOf = (text: string, key: Buffer): string =>
-  createHmac('sha256', key).update(text).digest('base64url');
+/**
+ * HMAC-SHA-256 by two hashes at one go each: an object for every record, as of `createHmac`, takes more than the rest.
+ * `text` is ASCII. @see {@link https://www.rfc-editor.org/rfc/rfc2104#section-2 | RFC 2104 §2}
+ */
+export function macOf(text: string, key: Buffer): string {
+  const { inner, outer } = padsOf(key);
+  const digest = hash('sha256', Buffer.concat([inner, Buffer.from(text, 'latin1')]), 'buffer');
+  return hash('sha256', Buffer.concat([outer, digest]), 'base64url');
+}
+
+const BLOCK_BYTES = 64;
+const INNER = 0x36;
+const OUTER = 0x5c;
+const padsByKey = new WeakMap<Buffer, { inner: Buffer; outer: Buffer }>();
+
+function padsOf(key: Buffer): { inner: Buffer; outer: Buffer } {
+  const known = padsByKey.get(key);
+  if (known) return known;
+  assert(key.length <= BLOCK_BYTES, 'a key of the trail is no longer than a block of its hash');
+  const pad = (byte: number) => Buffer.alloc(BLOCK_BYTES, byte).map((one, i) => one ^ (key[i] ?? 0));
+  const pads = { inner: Buffer.from(pad(INNER)), outer: Buffer.from(pad(OUTER)) };
+  padsByKey.set(key, pads);
+  return pads;
+}
 
 const HASH_FIELD = ',"hash":"';
 /** Nothing in it moves a terminal's cursor or turns a line around. */

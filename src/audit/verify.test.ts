@@ -1,5 +1,6 @@
 /** Whoever changes the files of a trail is found out, whatever is changed. */
 import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
 import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +9,7 @@ import fc from 'fast-check';
 import { DAY, ManualClock } from '../core/clock.ts';
 import { silentLog } from '../core/record.ts';
 import { listFiles, offsetOf, withFile } from './files.ts';
+import { macOf } from './line.ts';
 import { AuditService } from './service.ts';
 import { Trail } from './trail.ts';
 
@@ -119,6 +121,17 @@ test('a byte that is changed anywhere, lines taken out, doubled, exchanged or cu
   );
   assert.equal((await verify()).intact, true, 'put back, it is whole again');
   t.diagnostic(`${texts.reduce((sum, text) => sum + text.length, 0)} bytes`);
+});
+
+test('a MAC is HMAC-SHA-256', () => {
+  const ascii = fc.string({ unit: 'binary-ascii', maxLength: 300 });
+  const key = fc.uint8Array({ minLength: 32, maxLength: 32 });
+  fc.assert(
+    fc.property(ascii, key, (text, bytes) => {
+      const expected = createHmac('sha256', bytes).update(text).digest('base64url');
+      assert.equal(macOf(text, Buffer.from(bytes)), expected);
+    }),
+  );
 });
 
 test('a place is found by its number, and pages hold every record once', async () => {

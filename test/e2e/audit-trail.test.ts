@@ -116,7 +116,7 @@ test('the commands of the guide verify, keep a head and export, and the check of
     assert.equal(ran.code, 0, ran.err);
     assert.match(ran.out + ran.err, says);
   };
-  await told('HEAD=', /intact\s+(?:true|yes)/);
+  await told('HEAD=', /intact: true/);
   await told('--out audit.ndjson', /wrote .*audit\.ndjson/);
   await told('createHash', /^\d+ records, the last has the hash [0-9a-f]{64}\n$/);
   const exported = join(cwd, 'audit.ndjson');
@@ -147,9 +147,8 @@ test('an end that was cut off, and a trail that was replaced by none, are found 
   );
   const kept = await verify(product, `?known_head=${head}`);
   assert.equal(kept.intact, false);
-  const told = await eventually(async () => {
+  await eventually(async () => {
     const { body: logs } = await product.api('GET', '/v1/logs?kind=all&contains=audit.broken');
-    return logs.records[0];
+    return logs.records.find(({ level }: { level: string }) => level === 'error');
   }, 'the alert');
-  assert.equal(told.level, 'error');
 });
