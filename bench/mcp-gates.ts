@@ -1,12 +1,14 @@
 /**
  * What stands before and beside a call and would not be there in a bare server, by itself: the credential's check, both
- * rate limits, the audit record to its file. The product's own parts, in the order of a request; called by `mcp.ts` as
+ * rate limits, the audit record to its trail and to the log. The product's own parts, in the order of a request; called by `mcp.ts` as
  * a process of its own. Tells the median CPU time of one call, every thread counted, in microseconds.
  */
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { echo } from '../src/admin/echo.ts';
+import { Trail } from '../src/audit/trail.ts';
 import { systemClock as clock } from '../src/core/clock.ts';
 import { createDispatch, type Dispatch } from '../src/core/dispatch.ts';
 import { createEvents } from '../src/core/events.ts';
@@ -28,6 +30,7 @@ const ROUNDS = 6;
 const MAX_CALLS_A_MINUTE = 10_000_000;
 const MAX_KEYS = 100_000;
 const FLUSH_MS = 60_000;
+const KEY_BYTES = 32;
 const ADDRESS = '127.0.0.1';
 
 const folder = mkdtempSync(join(tmpdir(), 'ohp-bench-'));
@@ -40,6 +43,7 @@ const sink = createLogSink({
   retentionBytes: Number.POSITIVE_INFINITY,
   stderr: true,
 });
+const trail = new Trail({ folder: join(folder, 'audit'), key: randomBytes(KEY_BYTES), clock, log: sink });
 const database = await openSqlite(':memory:', clock);
 const tokens = new TokenService({ database, events: createEvents(), clock, log: sink });
 await tokens.ensureAdministrator(ADMINISTRATOR);
@@ -97,8 +101,8 @@ const ways: Record<string, Ways> = {
   none: { authenticates: false, limits: false, dispatch: silent },
   credential: { authenticates: true, limits: false, dispatch: silent },
   limits: { authenticates: false, limits: true, dispatch: silent },
-  record: { authenticates: false, limits: false, dispatch: dispatchTo(sink) },
-  all: { authenticates: true, limits: true, dispatch: dispatchTo(sink) },
+  record: { authenticates: false, limits: false, dispatch: dispatchTo(trail) },
+  all: { authenticates: true, limits: true, dispatch: dispatchTo(trail) },
 };
 const measured = new Map<string, number[]>(Object.keys(ways).map((name) => [name, []]));
 // The first round is for the compiler.
@@ -113,6 +117,7 @@ const costs = Object.fromEntries([...measured].map(([name, figures]) => [name, m
 for (const limiter of [perAddress, perPrincipal, failures]) limiter.stop();
 await tokens[Symbol.asyncDispose]();
 await database[Symbol.asyncDispose]();
+await trail.close();
 await sink.close();
 rmSync(folder, { recursive: true });
 process.send?.(costs);

@@ -49,7 +49,7 @@ export interface MetricsParts {
   readonly issuance: Pick<Issuance, 'orders'>;
   readonly mcp: Pick<McpInterface, 'stats'>;
   readonly oauth: Pick<OAuthService, 'grants'>;
-  readonly log: Pick<LogSink, 'stats'>;
+  readonly sink: Pick<LogSink, 'stats'>;
   readonly alerts: Pick<AlertService, 'active'>;
   readonly stateFile: string;
   readonly tokens: Pick<TokenService, 'authenticate'>;
@@ -75,7 +75,7 @@ export function openMetrics(config: Config, parts: MetricsParts, stack: AsyncDis
 }
 
 function sourcesOf(parts: MetricsParts, stack: AsyncDisposableStack) {
-  const { version, gateway, certificates, issuance, mcp, oauth, log, alerts, meter, stateFile } = parts;
+  const { version, gateway, certificates, issuance, mcp, oauth, sink, alerts, meter, stateFile } = parts;
   const runtime = stack.use(new RuntimeWatch());
   const certificateNews = countCertificateNews(parts.events, stack);
   return {
@@ -106,7 +106,7 @@ function sourcesOf(parts: MetricsParts, stack: AsyncDisposableStack) {
     oauth: () => [one('ohp_oauth_grants', oauth.grants.size)],
     store: async () =>
       storeFamilies({ database: await sizeOf(stateFile), wal: await sizeOf(`${stateFile}-wal`) }),
-    log: () => logFamilies(log.stats()),
+    log: () => logFamilies(sink.stats()),
     alerts: async () => alertFamilies(await alerts.active()),
     runtime: () => runtime.families(),
   };

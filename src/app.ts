@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import {
+  auditProbe,
   certificatesProbe,
   connectionsProbe,
   diskProbe,
@@ -20,6 +21,7 @@ import { listenersProbe } from './admin/listener-probe.ts';
 import { AlertService } from './alerts/service.ts';
 import { gatewaySettings, logSettings, mcpSettings, webhookOf } from './app.settings.ts';
 import { type CommandOptions, type CommandService, createCommandService } from './admin/run-command.ts';
+import { openTrail, watchTrail } from './app.audit.ts';
 import { openConnectors } from './app.connectors.ts';
 import { openEdge } from './app.edge.ts';
 import { createTallies, openMetrics } from './app.metrics.ts';
@@ -115,7 +117,15 @@ async function construct(
   const { services, endpoints } = openServices(config, { ...parts, operate }, stack);
   const idempotency = createIdempotencyStore(base.database, clock, base.sealer);
   const { access } = config.mcp;
-  const dispatch = createDispatch({ services, access, log: base.log, clock, idempotency, meter });
+  const dispatch = createDispatch({
+    services,
+    access,
+    log: base.log,
+    trail: base.log,
+    clock,
+    idempotency,
+    meter,
+  });
   const mcp = stack.use(
     createMcpInterface({
       operations,
@@ -198,8 +208,9 @@ async function openBase(
   const { path: dataDir, stateFile, hasState } = stack.use(openDataDirectory(config.data_dir));
   const masterKey = loadMasterKey({ dataDir, masterKey: config.master_key, dataExists: hasState });
   const logDir = join(dataDir, 'logs');
-  const log = stack.use(createLogSink({ directory: logDir, clock, ...logSettings(config) }));
-  const telemetry = await openOtlp(config, { clock, log, version: readVersion() }, stack);
+  const sink = stack.use(createLogSink({ directory: logDir, clock, ...logSettings(config) }));
+  const telemetry = await openOtlp(config, { clock, log: sink, version: readVersion() }, stack);
+  const log = stack.use(openTrail({ dataDir, masterKey, clock, log: sink }));
   const archive = stack.use(createLogArchive({ directory: logDir, clock, log }));
   const database = stack.use(await openSqlite(stateFile, clock, log, meter));
   const events = createEvents();
@@ -210,6 +221,9 @@ async function openBase(
   const alerts = stack.use(
     new AlertService({ database, clock, log, fetch: outbound, webhook: webhookOf(config) }),
   );
+  const sealer = createSealer(masterKey);
+  const audit = await watchTrail(config, { trail: log, clock, alerts, database, sealer });
+  stack.use(audit.watch);
   const caFile = join(dataDir, 'ca.pem');
   const { docker, broker, services: policy } = config;
   return {
@@ -222,13 +236,15 @@ async function openBase(
     masterKey,
     caFile,
     log,
+    sink,
+    audit: audit.service,
     archive,
     database,
     events,
     live,
     tokens,
     clock,
-    sealer: createSealer(masterKey),
+    sealer,
   };
 }
 
@@ -246,6 +262,8 @@ function openServices(
   const {
     clock,
     log,
+    sink,
+    audit,
     archive,
     database,
     dataDir,
@@ -273,10 +291,11 @@ function openServices(
     listeners: listenersProbe(parts.listeners, { clock, host: config.control.hosts[0] ?? 'localhost' }),
     connections: connectionsProbe(() => parts.gateway.connections(), clock),
     event_loop: eventLoop,
-    log_writer: logWriterProbe(() => log.stats(), clock),
+    log_writer: logWriterProbe(() => sink.stats(), clock),
     ...(telemetry && { telemetry: telemetryProbe(() => telemetry.state(), clock) }),
+    audit_trail: auditProbe(() => log.state(), clock),
   };
-  const logs = createLogService({ sink: log, archive, clock });
+  const logs = createLogService({ sink, archive, clock });
   const keeper = openKeeper(config, parts, stack);
   const services: Services = {
     proxies,
@@ -288,6 +307,7 @@ function openServices(
     publications: openPublications({ ...parts, publishing: publishingOf(config) }, keeper),
     proposals: openProposals(config, { database, engine, proxies, own: () => parts.gateway.own() }),
     logs,
+    audit,
     connectors: openConnectors(config, { ...parts, logs }, stack),
     health: createHealthService({ probes, clock, log, version, startedAt: clock.now() }),
     commands,

@@ -4,9 +4,11 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { openTrail } from './app.audit.ts';
 import { logSettings } from './app.settings.ts';
 import type { Config } from './config/config.ts';
 import { loadConfig } from './config/load.ts';
+import { loadMasterKey } from './config/secrets.ts';
 import { ConfigError } from './config/problem.ts';
 import { systemClock } from './core/clock.ts';
 import { AppError } from './core/errors.ts';
@@ -29,7 +31,13 @@ export const resetAdminToken: ResetAdminToken = async ({ env, cwd }) => {
     );
   using directory = openDataDirectory(folder);
   const logDir = join(directory.path, 'logs');
-  await using log = createLogSink({ directory: logDir, clock: systemClock, ...logSettings(config) });
+  await using sink = createLogSink({ directory: logDir, clock: systemClock, ...logSettings(config) });
+  const masterKey = loadMasterKey({
+    dataDir: directory.path,
+    masterKey: config.master_key,
+    dataExists: true,
+  });
+  await using log = openTrail({ dataDir: directory.path, masterKey, clock: systemClock, log: sink });
   await using database = await openSqlite(directory.stateFile, systemClock, log);
   await using tokens = new TokenService({ database, events: createEvents(), clock: systemClock, log });
   await tokens.load();

@@ -46,6 +46,7 @@ const VERBS = [
   'publish',
   'unpublish',
   'accept',
+  'verify',
 ];
 /** Named by the product's contract, not by the grammar. */
 const OTHER_NAMES = ['echo', 'health_check', 'whoami', 'why_denied', 'what_changed'];
@@ -104,6 +105,17 @@ function* walk(schema: Schema, name = ''): Generator<{ name: string; schema: Sch
 
 const inputOf = ({ input }: AnyOperation): Schema => z.toJSONSchema(input, { io: 'input' });
 const outputOf = ({ output }: AnyOperation): Schema => z.toJSONSchema(output);
+
+test('a secret is marked at an argument itself, where the audit record leaves it out, and not within one', () => {
+  const problems = operations.flatMap((operation) => {
+    const fields = Object.entries<Schema>(inputOf(operation).properties ?? {});
+    return fields
+      .filter(([, field]) => field.secret !== true)
+      .filter(([, field]) => [...walk(field)].some(({ schema }) => schema.secret === true))
+      .map(([name]) => `${operation.name} ${name}`);
+  });
+  assert.deepEqual(problems, []);
+});
 
 for (const operation of operations) {
   const { name, title, description, effect, permission, http, input } = operation;

@@ -347,6 +347,17 @@ const story: Step[] = [
   { call: 'what_changed', input: { since: 'noon' }, fails: 'INVALID_INPUT' },
   { call: 'list_log_levels', holds: /"component":"mcp"/ },
   { call: 'list_log_levels', as: 'nobody', fails: 'UNAUTHENTICATED' },
+
+  { call: 'verify_audit', holds: /"intact":true/, grows: true },
+  { call: 'verify_audit', input: { known_head: 'none' }, fails: 'INVALID_INPUT' },
+  { call: 'verify_audit', as: 'nobody', fails: 'UNAUTHENTICATED' },
+  {
+    call: 'export_audit',
+    input: { limit: 2 },
+    holds: /"ndjson":"\{\\"seq\\":1,.*\{\\"seq\\":2,.*"records":2,"last_seq":2,"complete":false/,
+  },
+  { call: 'export_audit', input: { limit: 0 }, fails: 'INVALID_INPUT' },
+  { call: 'export_audit', input: { since: 'yesterday' }, fails: 'INVALID_INPUT' },
   { call: 'set_log_level', input: { component: 'mcp', level: 'INFO' }, holds: /"level":"info"/ },
   { call: 'set_log_level', input: { component: 'mcp', level: 'loud' }, fails: 'INVALID_INPUT' },
   { call: 'list_commands', holds: /df \[-hiT\]/ },

@@ -47,6 +47,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     packages: ['ipaddr.js', 'jose', 'kysely', 'undici', 'zod'],
   },
   alerts: { units: ['core', 'store/database'], packages: ['zod'] },
+  audit: { units: ['core', 'store/database', 'logs/time-range'], packages: ['zod'] },
   tokens: { units: ['core', 'store/database'], packages: ['kysely', 'zod'] },
   oauth: {
     units: ['core', 'store/database', 'users/schema'],
@@ -128,6 +129,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     units: [
       'core',
       'admin',
+      'audit',
       'certificates',
       'connectors',
       'logs',
@@ -144,6 +146,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     packages: [],
   },
   app: { units: ['*'], packages: [] },
+  'app.audit': { units: ['alerts/service', 'audit', 'config', 'core'], packages: [] },
   'app.connectors': { units: ['*'], packages: [] },
   'app.metrics': { units: ['*'], packages: [] },
   'app.certificates': { units: ['*'], packages: [] },
@@ -199,7 +202,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
   broker: { units: ['config', 'core', 'interfaces/cli/broker', 'services'], packages: [] },
   // Opens what `app` opens, without serving.
   'reset-admin-token': {
-    units: ['app.settings', 'config', 'core', 'interfaces/cli', 'logs', 'store', 'tokens'],
+    units: ['app.audit', 'app.settings', 'config', 'core', 'interfaces/cli', 'logs', 'store', 'tokens'],
     packages: [],
   },
 };

@@ -155,6 +155,28 @@ export function telemetryProbe(read: () => TelemetryState, clock: Clock): Probe 
   };
 }
 
+/** What the audit trail says of itself, by shape. */
+export interface AuditState {
+  /** Why records can't be kept now. */
+  problem: string | undefined;
+  /** Records that could not be kept since the start. */
+  lost: number;
+  /** What was missing when it was opened. */
+  gap: { why: string; suspect: boolean } | undefined;
+}
+
+export function auditProbe(read: () => AuditState, clock: Clock): Probe {
+  const roseLately = watchRise(clock);
+  return async () => {
+    const { problem, lost, gap } = read();
+    const isRecent = roseLately(lost);
+    const told = `${lost} audit records lost since the start`;
+    if (problem !== undefined) return down(`${problem}; changes are refused; ${told}`);
+    if (gap?.suspect === true) return degraded(`${gap.why}; verify_audit shows where; ${told}`);
+    return isRecent ? degraded(`${told}, some of them just now`) : ok(told);
+  };
+}
+
 /** What the gateway counts, by shape. `refused`: since the start, because there were too many. */
 export interface ConnectionCounts {
   open: number;

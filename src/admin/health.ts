@@ -120,7 +120,7 @@ export const healthCheck = defineOperation({
   name: 'health_check',
   title: 'Health check',
   description:
-    'Probes the store, disk, certificates, container engine, listeners, connections, event loop and log writer. Details need system:read.',
+    'Probes the store, disk, certificates, container engine, listeners, connections, event loop, log writer and audit trail. Details need system:read.',
   permission: 'public',
   confinement: 'harmless',
   effect: 'read',

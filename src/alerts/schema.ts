@@ -4,7 +4,14 @@ import { z } from 'zod';
 export const alertLevels = ['warn', 'error'] as const;
 
 /** Stable: programs of operators depend on them. */
-export const alertCodes = ['certificate.expiring', 'certificate.failing', 'alerts.left_out'] as const;
+export const alertCodes = [
+  'certificate.expiring',
+  'certificate.failing',
+  'audit.failing',
+  'audit.broken',
+  'audit.large',
+  'alerts.left_out',
+] as const;
 
 export const alertSchema = z.object({
   /** Of one cause, and never of another: raised once, whatever is restarted. */

@@ -122,6 +122,17 @@ export const configSchema = z.strictObject({
       ),
     })
     .prefault({}),
+  audit: z
+    .strictObject({
+      retention_days: count(400, 36_500).describe('Days that files of the audit trail are kept'),
+      alert_bytes: z
+        .int()
+        .min(MIB)
+        .max(1024 * GIB)
+        .default(4 * GIB)
+        .describe('Size of the audit trail above which an alert is raised; nothing is deleted for it'),
+    })
+    .prefault({}),
   gateway: z
     .strictObject({
       trusted_proxies: z

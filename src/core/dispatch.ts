@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import type { AuditTrail, Begun } from './audit.ts';
 import type { Clock } from './clock.ts';
 import { AppError, toAppError } from './errors.ts';
 import { parseArguments } from './input.ts';
@@ -13,7 +14,7 @@ import { noMeter, type OperationMeter } from './meter.ts';
 import type { AnyOperation, IdempotencyTicket, OperationContext, Surface } from './operation.ts';
 import { holdsPart } from './permissions.ts';
 import { type Access, isConfined, type Principal } from './principal.ts';
-import type { Log } from './record.ts';
+import type { Log, LogRecord } from './record.ts';
 import type { OpenSpan, SpanFacts } from './spans.ts';
 
 /** Reads the arguments of a call. Not called for who may not run the operation. */
@@ -38,6 +39,8 @@ export interface DispatchOptions {
   /** Setting `mcp.access`. Unless it is `public`, nothing runs for who sent no credential. */
   access?: Access | undefined;
   log: Log;
+  /** What is done without it, in tests, is told to the log alone. */
+  trail?: AuditTrail | undefined;
   clock: Clock;
   idempotency: IdempotencyStore;
   /** Absent: nothing is counted. */
@@ -47,9 +50,16 @@ export interface DispatchOptions {
 export function createDispatch(options: DispatchOptions): Dispatch {
   return async function dispatch(operation, raw, context) {
     const started = options.clock.now();
-    const facts: Record<string, unknown> = {};
-    const span = context.span?.child();
-    let input: Record<string, unknown> | undefined;
+    const call: Call = {
+      operation,
+      context,
+      started,
+      input: undefined,
+      facts: {},
+      begun: undefined,
+      span: context.span?.child(),
+    };
+    const { facts, span } = call;
     try {
       authorise(operation, context.principal, started, options.access);
       requireSurface(operation, context.surface);
@@ -57,19 +67,19 @@ export function createDispatch(options: DispatchOptions): Dispatch {
       const given: unknown = isReader(raw) ? await raw() : raw;
       // The credential may have run out while they came.
       if (given !== raw) authorise(operation, context.principal, options.clock.now(), options.access);
-      input = parseInput(operation, given);
-      const output = await run(
-        operation,
-        input,
-        { ...context, span, audit: (more) => Object.assign(facts, more) },
-        options,
-      );
-      audit(options, { operation, context, started, input, facts, span, outcome: 'OK' });
+      const input = parseInput(operation, given);
+      call.input = input;
+      const told = { ...context, span, audit: (more: object) => Object.assign(facts, more) };
+      const begin = async () => {
+        if (changes(operation)) call.begun = await options.trail?.begin(recordOf(options, call, BEGUN));
+      };
+      const output = await run(operation, input, told, { ...options, begin });
+      await audit(options, call, 'OK');
       return output;
     } catch (cause) {
       const error = toAppError(cause);
       if (error.code === 'INTERNAL') facts.cause = causeOf(cause);
-      audit(options, { operation, context, started, input, facts, span, outcome: error.code });
+      await audit(options, call, error.code);
       throw error;
     }
   };
@@ -130,18 +140,36 @@ function requireOn({ name, offBy }: AnyOperation, services: unknown): void {
   });
 }
 
+/** Whether the record of it has to be on the disk before it is acted on. What is asked about gives something away. */
+const changes = ({ effect, confirm: asks, confirmAs }: AnyOperation): boolean =>
+  effect !== 'read' || asks !== undefined || confirmAs !== undefined;
+
+/** How a person had a say in it. Where one was asked and it went no further, `outcome` is CONFIRMATION_REQUIRED. */
+function confirmationOf(
+  { confirm }: AnyOperation,
+  input: Record<string, unknown>,
+  { message, context }: { message: string | undefined; context: OperationContext },
+): { confirmation?: string } {
+  if (message !== undefined) return { confirmation: 'asked' };
+  if (confirm?.(input) === undefined) return {};
+  if (context.confirm) return { confirmation: 'not needed by the settings' };
+  return { confirmation: context.surface === 'mcp' ? 'not asked' : 'by the call itself' };
+}
+
 async function run(
   operation: AnyOperation,
   input: Record<string, unknown>,
   context: OperationContext,
-  { services, idempotency }: DispatchOptions,
+  { services, idempotency, begin }: DispatchOptions & { begin: () => Promise<void> },
 ): Promise<Record<string, unknown>> {
   const isAsked = context.confirm !== undefined && (operation.confirmIf?.(services, input) ?? true);
   const message = isAsked
     ? (operation.confirmAs?.(services, input, context.principal) ?? operation.confirm?.(input))
     : undefined;
+  context.audit(confirmationOf(operation, input, { message, context }));
   if (message !== undefined)
     await context.confirm?.({ operation: operation.name, inputDigest: digestOf(input), message });
+  await begin();
   const ticket = ticketOf(operation, input, context.principal, idempotency);
   if (!ticket) return check(operation, await operation.handler(input, context, services));
   return (
@@ -195,25 +223,38 @@ function canonicalJson(value: unknown): string {
   );
 }
 
-interface AuditEntry {
-  operation: AnyOperation;
-  context: CallContext;
-  started: number;
+/** What is known of a call so far. */
+interface Call {
+  readonly operation: AnyOperation;
+  readonly context: CallContext;
+  readonly started: number;
   input: Record<string, unknown> | undefined;
-  facts: Record<string, unknown>;
-  span: OpenSpan | undefined;
-  outcome: string;
+  readonly facts: Record<string, unknown>;
+  readonly span: OpenSpan | undefined;
+  begun: Begun | undefined;
 }
 
-function audit(
-  { log, clock, meter = noMeter }: DispatchOptions,
-  { operation, context, started, input, facts, span, outcome }: AuditEntry,
-): void {
-  const now = clock.now();
-  const durationMs = now - started;
+const BEGUN = 'begun';
+
+async function audit(options: DispatchOptions, call: Call, outcome: string): Promise<void> {
+  const { clock, meter = noMeter } = options;
+  const { operation, context, started, span, begun } = call;
+  const durationMs = clock.now() - started;
   meter.operated({ operation: operation.name, surface: context.surface, outcome, durationMs });
   span?.end(spanFacts(operation, context, outcome));
-  log.write({
+  const record = recordOf(options, call, outcome);
+  if (begun) await begun.end(record);
+  else options.log.write(record);
+}
+
+function recordOf(
+  { clock }: DispatchOptions,
+  { operation, context, started, input, facts, span }: Call,
+  outcome: string,
+): LogRecord {
+  const now = clock.now();
+  const isBegun = outcome === BEGUN;
+  return {
     time: now,
     kind: 'audit',
     level: levelOf(outcome),
@@ -222,11 +263,11 @@ function audit(
     trace_id: context.traceId,
     span_id: span?.spanId,
     hostname: typeof input?.hostname === 'string' ? input.hostname : undefined,
-    duration_ms: durationMs,
+    duration_ms: isBegun ? undefined : now - started,
     client_address: context.clientAddress,
     principal: context.principal.id,
     operation: operation.name,
-    outcome,
+    outcome: isBegun ? undefined : outcome,
     detail: {
       effect: operation.effect,
       surface: context.surface,
@@ -234,7 +275,7 @@ function audit(
       arguments: redacted(operation, input),
       ...facts,
     },
-  });
+  };
 }
 
 /**

@@ -13,13 +13,14 @@ const MANY = 60;
 /** Says before data of strangers what it is. */
 const NOTICE_CHARACTERS = 200;
 
-/** Of an engine, which is not here, or that a setting turns on; of one request; what waits. */
+/** Of an engine, which is not here, or that a setting turns on; of one request; what waits; what is not for models. */
 const NOT_ASKED: ReadonlySet<string> = new Set([
   'list_services',
   'list_images',
   'list_proposals',
   'explain_request',
   'tail_logs',
+  'export_audit',
 ]);
 
 const wireOf = ({ httpPort, adminToken }: Product): Wire => ({

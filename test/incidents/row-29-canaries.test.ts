@@ -433,6 +433,10 @@ test('incident 29: the search finds what is there', async () => {
     files().some(([name, bytes]) => name.startsWith('logs') && foundIn(bytes, visible)),
     'the log files',
   );
+  assert.ok(
+    files().some(([name, bytes]) => /^audit.*ndjson$/.test(name) && bytes.includes('create_proxy')),
+    'the audit trail',
+  );
   canaries.delete('path, which is logged');
   assert.ok(
     foundIn(Buffer.from(`xx${Buffer.from(`user:${visible}`).toString('base64')}`), visible),

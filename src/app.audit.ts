@@ -1,0 +1,44 @@
+/** The audit trail with what it stands on: its key, the log behind it, who watches over it. */
+import type { AlertService } from './alerts/service.ts';
+import { type AnchorParts, checkAnchor, writeAnchor } from './audit/anchor.ts';
+import { AuditService } from './audit/service.ts';
+import { folderIn, Trail } from './audit/trail.ts';
+import { AuditWatch } from './audit/watch.ts';
+import type { Config } from './config/config.ts';
+import { deriveKey } from './config/secrets.ts';
+import type { Clock } from './core/clock.ts';
+import type { Log } from './core/record.ts';
+
+interface Ground {
+  dataDir: string;
+  masterKey: Buffer;
+  clock: Clock;
+  /** Where records go behind the trail. */
+  log: Log;
+}
+
+export const openTrail = ({ dataDir, masterKey, clock, log }: Ground): Trail =>
+  new Trail({ folder: folderIn(dataDir), key: deriveKey(masterKey, 'audit trail'), clock, log });
+
+/** Started already. */
+export async function watchTrail(
+  { audit }: Pick<Config, 'audit'>,
+  parts: AnchorParts & { clock: Clock; alerts: Pick<AlertService, 'reconcile'> },
+): Promise<{ service: AuditService; watch: AuditWatch }> {
+  const { trail, clock, alerts } = parts;
+  const service = new AuditService(trail, clock);
+  await checkAnchor(parts);
+  const watch = new AuditWatch({
+    clock,
+    log: trail,
+    state: () => trail.state(),
+    sweep: async () => {
+      service.sweep(audit.retention_days);
+      await writeAnchor(parts);
+    },
+    alertBytes: audit.alert_bytes,
+    tell: (current) => alerts.reconcile('audit', current),
+  });
+  watch.start();
+  return { service, watch };
+}

@@ -1,0 +1,97 @@
+/**
+ * The head: how far the trail goes, beside it in `data/audit/head`, under a MAC. Without it nobody could tell that the
+ * last lines were cut off. Two slots are written by turns, so that a power failure in the middle of one leaves the other.
+ */
+import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { isSameText } from '../core/same-text.ts';
+import { macOf, type Place } from './line.ts';
+
+const { O_CREAT, O_NOFOLLOW, O_WRONLY } = constants;
+const FILE = 'head';
+const OWNER_ONLY = 0o600;
+/** A page of the system's, which is written whole or not at all when a process is killed. */
+const SLOT_BYTES = 4096;
+const SLOTS = 2;
+/** As many beginnings as a slot has room for. */
+export const MAX_OPEN = 200;
+
+const placeSchema = z.object({ seq: z.int().min(0), hash: z.string() });
+
+const headSchema = z.object({
+  /** Rises with every writing. */
+  turn: z.int(),
+  /** The last record, in the hands of the system. */
+  last: placeSchema,
+  /** The last record that is on the disk. */
+  synced: placeSchema,
+  /** What stands before the first record that is kept. */
+  before: placeSchema,
+  /** File of the last record, and where the next one begins. */
+  file: z.string(),
+  length: z.int().min(0),
+  /** Records of beginnings without an end. */
+  open: z.array(z.int()).max(MAX_OPEN),
+});
+export type Head = z.output<typeof headSchema>;
+
+export class HeadFile {
+  readonly #path: string;
+  readonly #key: Buffer;
+  readonly #slot = Buffer.alloc(SLOT_BYTES);
+  #file: number | undefined;
+  #turn = 0;
+
+  constructor(folder: string, key: Buffer) {
+    this.#path = join(folder, FILE);
+    this.#key = key;
+  }
+
+  /** The newest that is whole; `none`: there is no file; `damaged`: there is, and it holds none. */
+  read(): Head | 'none' | 'damaged' {
+    const bytes = this.#bytes();
+    if (bytes === undefined || bytes.length === 0) return 'none';
+    const heads = Array.from({ length: SLOTS }, (_, slot) =>
+      this.#parse(bytes.toString('latin1', slot * SLOT_BYTES, (slot + 1) * SLOT_BYTES)),
+    ).filter((head) => head !== undefined);
+    const [newest] = heads.sort((a, b) => b.turn - a.turn);
+    if (newest) this.#turn = newest.turn;
+    return newest ?? 'damaged';
+  }
+
+  write(head: Omit<Head, 'turn'>): void {
+    this.#file ??= openSync(this.#path, O_WRONLY | O_CREAT | O_NOFOLLOW, OWNER_ONLY);
+    const turn = this.#turn + 1;
+    const text = JSON.stringify({ turn, ...head });
+    this.#slot.fill(' ');
+    this.#slot.write(`${text}\n${macOf(text, this.#key)}\n`, 'latin1');
+    // Both at first: later there may be no room for another page.
+    for (const slot of this.#turn === 0 ? [0, 1] : [turn % SLOTS])
+      writeSync(this.#file, this.#slot, 0, SLOT_BYTES, slot * SLOT_BYTES);
+    this.#turn = turn;
+  }
+
+  close(): void {
+    if (this.#file !== undefined) closeSync(this.#file);
+    this.#file = undefined;
+  }
+
+  #bytes(): Buffer | undefined {
+    try {
+      return readFileSync(this.#path);
+    } catch (cause) {
+      if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined;
+      throw cause;
+    }
+  }
+
+  #parse(slot: string): Head | undefined {
+    const [text = '', mac = ''] = slot.split('\n');
+    if (!isSameText(mac, macOf(text, this.#key))) return undefined;
+    return headSchema.parse(JSON.parse(text));
+  }
+}
+
+export const isPlace = ({ seq, hash }: Place, other: Place): boolean =>
+  seq === other.seq && hash === other.hash;

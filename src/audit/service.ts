@@ -1,0 +1,120 @@
+/** What can be asked of the trail. Files are looked at where they lie; the writer says only how far they go. */
+import type { OperationContext } from '../core/operation.ts';
+import { type Clock, DAY } from '../core/clock.ts';
+import { AppError } from '../core/errors.ts';
+import { exportPage } from './export.ts';
+import { dayOf, linesFrom, listFiles, type TrailFile, withFile } from './files.ts';
+import type { Place } from './line.ts';
+import type { Exported, VerdictTold } from './schema.ts';
+import type { Trail } from './trail.ts';
+import { verify } from './verify.ts';
+
+const PREV = /,"prev":"([0-9a-f]{64})","hash":"[0-9a-f]{64}","mac":"[\w-]{43}"\}$/;
+
+/** Milliseconds since 1970. */
+export interface Span {
+  since?: number | undefined;
+  until?: number | undefined;
+}
+
+export interface ExportWish extends Span {
+  after?: number | undefined;
+  limit: number;
+}
+
+export class AuditService {
+  readonly #trail: Trail;
+  readonly #clock: Clock;
+  /** Runs of the disk and of a core: one at a time. Nothing is deleted meanwhile. */
+  #isVerifying = false;
+
+  constructor(trail: Trail, clock: Clock) {
+    this.#trail = trail;
+    this.#clock = clock;
+  }
+
+  now(): number {
+    return this.#clock.now();
+  }
+
+  /** @throws AppError RATE_LIMITED while another one is under way, UNAVAILABLE while the files can't be read. */
+  async verify(
+    { known, ...span }: Span & { known?: string | undefined },
+    { signal, progress }: Pick<OperationContext, 'signal' | 'progress'>,
+  ): Promise<VerdictTold> {
+    if (this.#isVerifying)
+      throw new AppError('RATE_LIMITED', 'a verification is under way; ask again when it is done');
+    this.#isVerifying = true;
+    try {
+      const extent = this.#extent();
+      const all = listFiles(this.#trail.folder);
+      const files = all.filter((file) => isWithin(file, span));
+      const { records, from, to, fault, gaps, lost } = await verify({
+        files,
+        earlier: files[0] && all[all.indexOf(files[0]) - 1],
+        key: this.#trail.key,
+        before: extent.before,
+        end: { ...extent.last, file: extent.file, length: extent.length, size: extent.size },
+        isToEnd: files.at(-1) === all.at(-1) && (files.length > 0 || all.length === 0),
+        known: known === undefined ? undefined : placeIn(known),
+        signal,
+        progress: (done) =>
+          progress?.({ progress: done, message: `${done} records are as they were written` }),
+      });
+      return {
+        intact: fault === undefined,
+        records,
+        ...(from !== undefined && { from_seq: from }),
+        ...(to !== undefined && { to_seq: to }),
+        ...(fault && { fault: { ...fault } }),
+        gaps: gaps.map((gap) => ({ ...gap })),
+        lost_records: lost,
+        head: headOf(extent.last),
+      };
+    } finally {
+      this.#isVerifying = false;
+    }
+  }
+
+  async export(wish: ExportWish): Promise<Exported> {
+    const files = listFiles(this.#trail.folder).filter((file) => isWithin(file, wish));
+    return exportPage(files, wish);
+  }
+
+  /** Deletes files whose records are all older than that. The newest one stays. */
+  sweep(retentionDays: number): void {
+    if (this.#isVerifying) return;
+    const oldest = dayOf(this.#clock.now() - retentionDays * DAY);
+    const files = listFiles(this.#trail.folder);
+    const kept = files.findIndex(({ day }, i) => day >= oldest || i === files.length - 1);
+    const first = files[kept];
+    if (kept <= 0 || !first) return;
+    const before = beforeIn(first);
+    if (before) this.#trail.retire(files.slice(0, kept), before);
+  }
+
+  #extent() {
+    const extent = this.#trail.extent();
+    if (extent) return extent;
+    throw new AppError('UNAVAILABLE', 'the audit trail can not be read now; health_check says why');
+  }
+}
+
+/** What the first record of a file follows. What is no record is no ground to delete what stands before it. */
+const beforeIn = ({ path, first }: TrailFile): Place | undefined =>
+  withFile(path, (file) => {
+    const [line] = linesFrom(file, 0);
+    const prev = line && PREV.exec(line.text)?.[1];
+    return prev === undefined ? undefined : { seq: first - 1, hash: prev };
+  });
+
+const headOf = ({ seq, hash }: Place): string => `${seq}.${hash}`;
+
+function placeIn(head: string): Place {
+  const [seq = '', hash = ''] = head.split('.');
+  return { seq: Number(seq), hash };
+}
+
+/** A file has the records of one day. */
+const isWithin = ({ day }: TrailFile, { since, until }: Span): boolean =>
+  (since === undefined || day >= dayOf(since)) && (until === undefined || day <= dayOf(until));

@@ -1,0 +1,269 @@
+import assert from 'node:assert/strict';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { type TestContext } from 'node:test';
+import { DAY, ManualClock, MINUTE, SECOND } from '../core/clock.ts';
+import { AppError } from '../core/errors.ts';
+import type { LogRecord } from '../core/record.ts';
+import { listFiles } from './files.ts';
+import { AuditService } from './service.ts';
+import { Trail } from './trail.ts';
+
+const KEY = Buffer.alloc(32, 7);
+
+function world(t: TestContext) {
+  const folder = join(mkdtempSync(join(tmpdir(), 'trail-')), 'audit');
+  t.after(() => rmSync(join(folder, '..'), { recursive: true, force: true }));
+  const clock = new ManualClock();
+  const logged: LogRecord[] = [];
+  const log = { write: (record: LogRecord) => void logged.push(record), enabled: () => true };
+  const open = (key = KEY) => {
+    const trail = new Trail({ folder, key, clock, log });
+    const service = new AuditService(trail, clock);
+    t.after(() => trail.close());
+    const verify = (wish: Parameters<AuditService['verify']>[0] = {}) =>
+      service.verify(wish, { signal: new AbortController().signal });
+    return { trail, service, verify };
+  };
+  const lines = () =>
+    listFiles(folder).flatMap(({ path }) =>
+      readFileSync(path, 'utf8')
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line)),
+    );
+  return { folder, clock, logged, open, lines };
+}
+
+const record = (more: Partial<LogRecord> = {}): LogRecord => ({
+  time: Date.UTC(2026, 0, 1),
+  kind: 'audit',
+  level: 'info',
+  component: 'audit',
+  message: 'tester create_proxy: OK',
+  principal: 'tok_1',
+  operation: 'create_proxy',
+  outcome: 'OK',
+  ...more,
+});
+
+test('a record is in the file when write returns, in a folder and a file that only their owner can read', (t) => {
+  const { folder, open, lines, logged } = world(t);
+  const { trail } = open();
+  trail.write(record());
+  trail.write(record({ kind: 'access', message: 'no matter of the trail' }));
+  const [line, ...more] = lines();
+  assert.deepEqual(more, []);
+  assert.deepEqual(
+    {
+      seq: line.seq,
+      event: line.event,
+      principal: line.principal,
+      operation: line.operation,
+      outcome: line.outcome,
+    },
+    { seq: 1, event: 'event', principal: 'tok_1', operation: 'create_proxy', outcome: 'OK' },
+  );
+  assert.equal(logged.length, 2, 'both go on to the log');
+  assert.equal(statSync(folder).mode & 0o777, 0o700);
+  for (const name of readdirSync(folder)) assert.equal(statSync(join(folder, name)).mode & 0o777, 0o600);
+});
+
+test('what changes something has a record before it, and its result behind it', async (t) => {
+  const { open, lines, logged } = world(t);
+  const { trail, verify } = open();
+  const begun = await trail.begin(record({ outcome: undefined }));
+  assert.deepEqual(logged, [], 'a beginning is no news for the log');
+  await begun.end(record());
+  assert.deepEqual(
+    lines().map(({ event, of }) => [event, of]),
+    [
+      ['begun', undefined],
+      ['ended', 1],
+    ],
+  );
+  assert.equal(logged.length, 1);
+  assert.equal((await verify()).intact, true);
+});
+
+test('after a kill the trail goes on where it ended, and tells of what had begun that no result is known', async (t) => {
+  const { open, lines, logged } = world(t);
+  const one = open();
+  one.trail.write(record());
+  await one.trail.begin(record({ outcome: undefined, trace_id: 'abc', hostname: 'app.example.com' }));
+  one.trail.write(record({ operation: 'list_proxies' }));
+  const two = open();
+  const last = lines().at(-1);
+  assert.deepEqual(
+    {
+      event: last.event,
+      of: last.of,
+      trace_id: last.trace_id,
+      hostname: last.hostname,
+      outcome: last.outcome,
+    },
+    { event: 'interrupted', of: 2, trace_id: 'abc', hostname: 'app.example.com', outcome: 'INTERNAL' },
+  );
+  assert.match(logged.at(-1)?.message ?? '', /interrupted, no result is known/);
+  assert.deepEqual(await two.verify().then(({ intact, records, gaps }) => ({ intact, records, gaps })), {
+    intact: true,
+    records: 4,
+    gaps: [],
+  });
+  await two.trail.close();
+  open();
+  assert.equal(lines().length, 4, 'told once');
+});
+
+test('a record that was not written to its end is cut off and told', async (t) => {
+  const { folder, open, lines } = world(t);
+  const { trail } = open();
+  trail.write(record());
+  await trail.close();
+  const [file] = listFiles(folder);
+  assert.ok(file);
+  writeFileSync(file.path, '{"seq":2,"time":"20', { flag: 'a' });
+  const { verify } = open();
+  assert.deepEqual(
+    lines().map(({ seq, event }) => [seq, event]),
+    [
+      [1, 'event'],
+      [2, 'torn'],
+    ],
+  );
+  assert.equal((await verify()).intact, true);
+});
+
+test('a day has a file, and days that are too old are deleted without a gap', async (t) => {
+  const { folder, clock, open, lines } = world(t);
+  const one = open();
+  for (let day = 0; day < 5; day++) {
+    one.trail.write(record({ message: `day ${day}` }));
+    one.trail.write(record());
+    clock.advance(DAY);
+  }
+  assert.equal(listFiles(folder).length, 5);
+  assert.equal((await one.verify({ since: clock.now() - 3 * DAY })).records, 6);
+  one.service.sweep(3);
+  assert.deepEqual(
+    lines().map(({ seq, event }) => [seq, event]),
+    [5, 6, 7, 8, 9, 10].map((seq) => [seq, 'event']).concat([[11, 'retired']]),
+  );
+  assert.equal((await one.verify()).intact, true);
+  await one.trail.close();
+  const two = open();
+  assert.equal((await two.verify()).intact, true);
+  const [oldest] = listFiles(folder);
+  assert.ok(oldest);
+  rmSync(oldest.path);
+  const { fault } = await two.verify();
+  assert.match(fault?.message ?? '', /follows record 4: those between them are gone/);
+});
+
+test('a head that was kept is found in it, and one of another history is not', async (t) => {
+  const { open } = world(t);
+  const { trail, verify } = open();
+  trail.write(record());
+  const { head } = await verify();
+  trail.write(record());
+  assert.equal((await verify({ known: head })).intact, true);
+  const other = await verify({ known: `1.${'a'.repeat(64)}` });
+  assert.match(other.fault?.message ?? '', /another hash than the one you kept/);
+  const later = await verify({ known: `99.${'a'.repeat(64)}` });
+  assert.match(later.fault?.message ?? '', /not among those/);
+});
+
+test('the same under another master key is nobody knows whose', async (t) => {
+  const { open } = world(t);
+  const { trail } = open();
+  trail.write(record());
+  await trail.close();
+  const { verify, trail: other } = open(Buffer.alloc(32, 8));
+  assert.match((await verify()).fault?.message ?? '', /not written under this master key/);
+  assert.equal(other.state().gap?.suspect, true);
+});
+
+test('secrets and what moves a cursor are not in it, and a long record is cut', (t) => {
+  const { folder, open, lines } = world(t);
+  const { trail } = open();
+  trail.write(
+    record({ detail: { header: 'Authorization: Bearer abcdefghijkl', name: '\u202eevil\u001b[2J\u009b' } }),
+  );
+  trail.write(record({ message: 'x'.repeat(50_000), detail: { a: 'y'.repeat(50_000), b: 10n } }));
+  const [{ path } = { path: '' }] = listFiles(folder);
+  const text = readFileSync(path, 'utf8');
+  assert.match(text, /^[\n -~]*$/);
+  assert.doesNotMatch(text, /abcdefghijkl/);
+  assert.ok(text.length < 20_000);
+  assert.equal(lines().length, 2);
+});
+
+test('of refusals of strangers some of a minute are told one by one and the others in sum', async (t) => {
+  const { clock, open, lines } = world(t);
+  const { trail, verify } = open();
+  const refused = record({ principal: 'anonymous', outcome: 'UNAUTHENTICATED' });
+  for (let i = 0; i < 1000; i++) trail.write(refused);
+  trail.write(record());
+  clock.advance(MINUTE);
+  assert.equal(lines().length, 32);
+  assert.deepEqual(lines().at(-1).detail, { count: 970, by: { 'create_proxy: UNAUTHENTICATED': 970 } });
+  assert.equal((await verify()).intact, true);
+});
+
+test('where it can not be written nothing begins, others go on and are counted, and it recovers by itself', async (t) => {
+  const { folder, clock, open, lines, logged } = world(t);
+  const { trail, verify } = open();
+  trail.write(record());
+  writeFileSync(join(folder, '../moved'), '');
+  // A file in the place of the folder: nothing can be made in it.
+  clock.advance(DAY);
+  rmSync(folder, { recursive: true });
+  writeFileSync(folder, '');
+  trail.write(record());
+  await assert.rejects(
+    trail.begin(record()),
+    (cause) => cause instanceof AppError && cause.code === 'UNAVAILABLE',
+  );
+  assert.match(trail.state().problem ?? '', /can't be written/);
+  assert.equal(trail.state().lost > 0, true);
+  rmSync(folder);
+  clock.advance(10 * SECOND);
+  trail.write(record({ message: 'after it' }));
+  assert.ok(existsSync(folder));
+  assert.ok(
+    lines().some(({ event }) => event === 'lost'),
+    JSON.stringify(lines()),
+  );
+  await (await trail.begin(record())).end(record());
+  assert.equal(trail.state().problem, undefined);
+  assert.ok(logged.some(({ message }) => /can be written again/.test(message)));
+  const { fault, lost_records } = await verify();
+  assert.ok(lost_records > 0 || fault);
+});
+
+test('a file that is deleted or cut while it is written is found', async (t) => {
+  const { folder, clock, open } = world(t);
+  const { trail, verify } = open();
+  for (let i = 0; i < 10; i++) trail.write(record());
+  const [file] = listFiles(folder);
+  assert.ok(file);
+  truncateSync(file.path, 1000);
+  assert.equal((await verify()).intact, false);
+  rmSync(file.path);
+  assert.equal((await verify()).intact, false);
+  trail.write(record());
+  clock.advance(2 * SECOND);
+  trail.write(record());
+  assert.equal(listFiles(folder).length, 1);
+  assert.match((await verify()).fault?.message ?? '', /deleted or replaced while it was written/);
+});

@@ -1,0 +1,378 @@
+/**
+ * The audit trail: who did what, in files that nobody changes unnoticed. Every record of kind audit passes here on its
+ * way to the log, whoever writes it, and is in the hands of the system when `write` returns: a kill loses none. What
+ * changes something is on the disk before it is acted on, and its result before it is answered. What can't be written is
+ * counted, told and made up for; until then nothing is changed (`begin` refuses). Reading is not here (verify.ts,
+ * export.ts). Opened by `app.audit.ts`; docs/decisions/0042.
+ */
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { AuditTrail, Begun } from '../core/audit.ts';
+import { type Clock, SECOND, type Timer } from '../core/clock.ts';
+import { AppError, messageOf } from '../core/errors.ts';
+import { system } from '../core/principal.ts';
+import type { Component, Log, LogLevel, LogRecord } from '../core/record.ts';
+import { type DiskPlace, TrailDisk } from './disk.ts';
+import { type End, findEnd, type Gap, NOTHING } from './end.ts';
+import { findLine, type TrailFile } from './files.ts';
+import { HeadFile, MAX_OPEN } from './head.ts';
+import { type Entry, type Event, makeLine, type Place } from './line.ts';
+import { Strangers } from './strangers.ts';
+
+/** What a power failure can cost of reads, and a kill of what the head knows. */
+const SYNC_MS = SECOND;
+const RETRY_MS = 5 * SECOND;
+
+export interface TrailOptions {
+  folder: string;
+  /** 32 bytes, for this purpose only. */
+  key: Buffer;
+  clock: Clock;
+  /** Where records of every kind go on to. */
+  log: Log;
+}
+
+export interface TrailState {
+  /** Why records can't be kept now. */
+  problem: string | undefined;
+  /** Records that could not be kept since the start. */
+  lost: number;
+  bytes: number;
+  /** What was missing at the start. */
+  gap: Gap | undefined;
+}
+
+export class Trail implements Log, AuditTrail, AsyncDisposable {
+  readonly folder: string;
+  readonly key: Buffer;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #disk: TrailDisk;
+  readonly #head: HeadFile;
+  readonly #strangers: Strangers;
+  /** Undefined until the end of an earlier process's records is found. */
+  #last: Place | undefined;
+  #synced: Place = NOTHING;
+  #before: Place = NOTHING;
+  #isPrepared = false;
+  readonly #open = new Set<number>();
+  #gap: Gap | undefined;
+  #problem: string | undefined;
+  #lost = 0;
+  /** Of the lost: not told yet. */
+  #untold = { count: 0, results: 0, since: 0 };
+  #waiters: { resolve: () => void; reject: (cause: unknown) => void }[] = [];
+  #isSyncing = false;
+  #syncTimer: Timer | undefined;
+  #retryTimer: Timer | undefined;
+  #isClosed = false;
+  #isOver = false;
+
+  constructor({ folder, key, clock, log }: TrailOptions) {
+    this.folder = folder;
+    this.key = key;
+    this.#clock = clock;
+    this.#log = log;
+    this.#disk = new TrailDisk(folder);
+    this.#head = new HeadFile(folder, key);
+    this.#strangers = new Strangers(clock, (record) => void this.#append({ event: 'strangers', record }));
+    this.#attempt(() => this.#ready());
+  }
+
+  enabled(component: Component, level: LogLevel): boolean {
+    return this.#log.enabled(component, level);
+  }
+
+  write(record: LogRecord): void {
+    if (record.kind === 'audit' && !this.#strangers.takes(record)) this.#append({ event: 'event', record });
+    this.#log.write(record);
+  }
+
+  async begin(record: LogRecord): Promise<Begun> {
+    if (this.#open.size >= MAX_OPEN)
+      throw new AppError(
+        'UNAVAILABLE',
+        `${MAX_OPEN} changes are under way already; try again when some are done`,
+      );
+    const seq = this.#append({ event: 'begun', record });
+    if (seq === undefined) throw this.#refusal();
+    this.#open.add(seq);
+    try {
+      await this.#durable();
+    } catch (cause) {
+      this.#end(seq, { ...record, outcome: 'UNAVAILABLE' });
+      throw this.#refusal(cause);
+    }
+    return {
+      end: async (result) => {
+        this.#end(seq, result);
+        this.#log.write(result);
+        // It was done, so it is answered; that its result may be lost is told by the state.
+        await this.#durable().catch(() => undefined);
+      },
+    };
+  }
+
+  state(): TrailState {
+    const { bytes } = this.#disk;
+    return { problem: this.#problem, lost: this.#lost, bytes, gap: this.#gap };
+  }
+
+  /** Where the trail ends now, and begins. Undefined while its end is not known. */
+  extent(): (DiskPlace & { last: Place; before: Place; size: number }) | undefined {
+    const size = this.#disk.size();
+    return this.#last && { last: this.#last, before: this.#before, size, ...this.#disk.place };
+  }
+
+  /** Records are missing, as `why` says: it is in the trail itself from here on. */
+  distrust(why: string, expected = this.#last?.seq ?? 0): void {
+    this.#gap = { expected, found: this.#last?.seq ?? 0, why, suspect: true };
+    this.#tell('gap', why, { ...this.#gap });
+  }
+
+  /** Deletes files. The head tells what stood in them before they go, so that a crash between the two leaves no gap. */
+  retire(files: readonly TrailFile[], before: Place): void {
+    this.#attempt(() => {
+      this.#before = before;
+      this.#writeHead();
+      for (const { path } of files) rmSync(path, { force: true });
+      this.#disk.measure();
+    });
+    const names = files.map(({ name }) => name);
+    this.#tell('retired', `records up to ${before.seq} were deleted because of their age`, {
+      files: names,
+      last: before,
+    });
+  }
+
+  /** What is written after that is lost, as it is to the log. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#strangers.flush();
+    this.#isClosed = true;
+    this.#syncTimer?.cancel();
+    this.#retryTimer?.cancel();
+    await this.#durable().catch(() => undefined); // The state has told it.
+    this.#isOver = true;
+    this.#disk.leave();
+    this.#head.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #end(seq: number, record: LogRecord): void {
+    this.#open.delete(seq);
+    if (this.#append({ event: 'ended', of: seq, record }) === undefined) this.#untold.results += 1;
+  }
+
+  /** The number of the record; undefined: it is lost. */
+  #append(entry: Entry): number | undefined {
+    if (this.#isOver) return undefined;
+    const isWritten = this.#attempt(() => {
+      const last = this.#ready();
+      this.#makeUp();
+      this.#put(entry, this.#last ?? last);
+    });
+    if (isWritten) return this.#last?.seq;
+    if (this.#untold.count === 0) this.#untold.since = this.#clock.now();
+    this.#untold.count += 1;
+    this.#lost += 1;
+    return undefined;
+  }
+
+  #put(entry: Entry, last: Place): void {
+    const { text, seq, hash } = makeLine(entry, last, this.key);
+    this.#disk.append(text, { seq, now: this.#clock.now() });
+    this.#last = { seq, hash };
+    if (!this.#isClosed) this.#syncTimer ??= this.#clock.after(SYNC_MS, () => this.#syncNow());
+  }
+
+  #syncNow(): void {
+    this.#syncTimer = undefined;
+    if (!this.#disk.isThere()) this.#miss();
+    this.#durable().catch(() => undefined); // The state has told it.
+  }
+
+  /** Its records went with it. */
+  #miss(): void {
+    const { file } = this.#disk.place;
+    this.#disk.leave();
+    this.#giveUp();
+    this.distrust(`${file} was deleted or replaced while it was written`);
+  }
+
+  /** What could not be told when it happened. Before anything else, so that its place in the trail is right. */
+  #makeUp(): void {
+    const { count, results, since } = this.#untold;
+    if (count === 0) return;
+    this.#untold = { count: 0, results: 0, since: 0 };
+    try {
+      const detail = { count, results, since: new Date(since).toISOString(), why: this.#problem };
+      this.#put(
+        this.#note('lost', `${count} audit records could not be written`, detail),
+        this.#last ?? NOTHING,
+      );
+    } catch (cause) {
+      this.#untold = { count, results, since };
+      throw cause;
+    }
+  }
+
+  #ready(): Place {
+    if (!this.#isPrepared) this.#disk.prepare();
+    this.#isPrepared = true;
+    if (this.#last) return this.#last;
+    const end = findEnd(this.folder, this.#head, this.key);
+    if (end.file) this.#disk.resume(end.file);
+    this.#last = end.last;
+    this.#synced = end.synced;
+    this.#before = end.before;
+    this.#gap = end.gap;
+    for (const seq of end.open) this.#open.add(seq);
+    this.#takeUp(end);
+    return this.#last;
+  }
+
+  /** Tells what an earlier process left. What can't be told now is counted as lost. */
+  #takeUp({ file, gap, open }: End): void {
+    if (file && file.tornBytes > 0)
+      this.#tell('torn', `a record was not written to its end: ${file.tornBytes} bytes were cut off`, {
+        bytes: file.tornBytes,
+      });
+    if (gap) this.#tell('gap', gap.why, { ...gap });
+    for (const seq of open) this.#interrupt(seq);
+  }
+
+  #interrupt(seq: number): void {
+    const begun = findLine(this.folder, seq, this.key);
+    const text = (name: string) => (typeof begun?.[name] === 'string' ? begun[name] : undefined);
+    const record: LogRecord = {
+      time: this.#clock.now(),
+      kind: 'audit',
+      level: 'error',
+      component: 'audit',
+      message: `${text('message') ?? `record ${seq}`}: interrupted, no result is known`,
+      trace_id: text('trace_id'),
+      hostname: text('hostname'),
+      principal: text('principal'),
+      operation: text('operation'),
+      outcome: 'INTERNAL',
+    };
+    this.#open.delete(seq);
+    this.#append({ event: 'interrupted', of: seq, record });
+    this.#log.write(record);
+  }
+
+  #note(event: Event, message: string, detail: Record<string, unknown>): Entry & { record: LogRecord } {
+    const [time, principal] = [this.#clock.now(), system.id];
+    return {
+      event,
+      record: { time, kind: 'audit', level: 'warn', component: 'audit', message, principal, detail },
+    };
+  }
+
+  #tell(event: Event, message: string, detail: Record<string, unknown>): void {
+    const note = this.#note(event, message, detail);
+    this.#append(note);
+    this.#log.write(note.record);
+  }
+
+  /** Resolves when what was written so far is on the disk: calls at the same time share the wait. */
+  #durable(): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#waiters.push({ resolve, reject });
+    if (!this.#isSyncing) void this.#syncAll();
+    return promise;
+  }
+
+  async #syncAll(): Promise<void> {
+    this.#isSyncing = true;
+    while (this.#waiters.length > 0) {
+      const waiters = this.#waiters.splice(0);
+      const last = this.#last ?? NOTHING;
+      try {
+        await this.#disk.sync();
+        this.#synced = last;
+        this.#writeHead();
+        this.#works();
+        for (const { resolve } of waiters) resolve();
+      } catch (cause) {
+        this.#fails(cause);
+        for (const { reject } of waiters) reject(cause);
+      }
+    }
+    this.#isSyncing = false;
+  }
+
+  #writeHead(): void {
+    if (!this.#last) return;
+    const [last, synced, before, open] = [this.#last, this.#synced, this.#before, [...this.#open]];
+    this.#head.write({ last, synced, before, open, ...this.#disk.place });
+  }
+
+  #attempt(run: () => void): boolean {
+    try {
+      run();
+      return true;
+    } catch (cause) {
+      this.#fails(cause);
+      return false;
+    }
+  }
+
+  #works(): void {
+    if (this.#problem === undefined || this.#untold.count > 0) return;
+    this.#problem = undefined;
+    this.#print('warn', 'the audit trail can be written again');
+  }
+
+  #fails(cause: unknown): void {
+    this.#giveUp();
+    const problem = `the audit trail in ${this.folder} can't be written: ${messageOf(cause)}`;
+    if (this.#problem === undefined) {
+      this.#print(
+        'error',
+        `${problem}; until it can, nothing is changed. Make room, or let this user write there`,
+      );
+    }
+    this.#problem = problem;
+    if (!this.#isClosed) this.#retryTimer ??= this.#clock.after(RETRY_MS, () => this.#retry());
+  }
+
+  /** The next record begins with the folder. */
+  #giveUp(): void {
+    this.#isPrepared = false;
+    this.#head.close();
+    try {
+      this.#disk.mend();
+    } catch {
+      // The next record cuts it off, or fails by it.
+    }
+  }
+
+  #retry(): void {
+    this.#retryTimer = undefined;
+    if (this.#problem === undefined) return;
+    const isBack = this.#attempt(() => {
+      this.#ready();
+      this.#makeUp();
+    });
+    if (isBack) this.#durable().catch(() => undefined); // The state has told it.
+  }
+
+  #print(level: LogLevel, message: string): void {
+    this.#log.write({ time: this.#clock.now(), kind: 'system', level, component: 'system', message });
+  }
+
+  #refusal(cause?: unknown): AppError {
+    return new AppError(
+      'UNAVAILABLE',
+      'nothing was changed, since the audit trail can not be written; health_check says why. Make room on the disk, or let the server write its data folder, and try again',
+      { cause },
+    );
+  }
+}
+
+export const folderIn = (dataDir: string): string => join(dataDir, 'audit');

@@ -1,0 +1,92 @@
+/** A disk that is full: nothing is changed without a record, everything else goes on, and it recovers by itself. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite, test } from 'node:test';
+import { MINUTE } from '../../src/core/clock.ts';
+import { eventually } from '../support/eventually.ts';
+import { handshake } from '../support/handshake.ts';
+import { JumpingClock, startHere } from '../support/own-process.ts';
+
+const SIZE = '24m';
+const PIECE = Buffer.alloc(64 * 1024);
+const ROUNDS = 2;
+
+const folder = mkdtempSync(join(tmpdir(), 'audit-disk-'));
+const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${SIZE}`, 'tmpfs', folder], {
+  stdio: 'ignore',
+});
+process.on('exit', () => {
+  if (mounted.status === 0) spawnSync('umount', ['--lazy', folder]);
+  rmSync(folder, { recursive: true });
+});
+const skip = mounted.status !== 0 && 'a file system of a given size may not be mounted here';
+const filler = join(folder, 'filler');
+
+function fill(): void {
+  const file = openSync(filler, 'a');
+  try {
+    for (const size of [PIECE.length, 4096, 512, 1])
+      try {
+        for (;;) writeSync(file, PIECE, 0, size);
+      } catch (cause) {
+        assert.equal((cause as NodeJS.ErrnoException).code, 'ENOSPC');
+      }
+  } finally {
+    closeSync(file);
+  }
+}
+
+suite('a disk that is full', { skip }, () => {
+  test('changes are refused, reads and traffic go on, the loss is counted and alerted, and all is well when there is room', async (t) => {
+    const clock = new JumpingClock();
+    const product = await startHere({}, clock, join(folder, 'data'));
+    t.after(() => product[Symbol.asyncDispose]());
+    const create = (hostname: string) =>
+      product.api('POST', '/v1/proxies', { hostname, target_url: 'http://127.0.0.1:9' });
+    const component = async () => {
+      clock.jump(MINUTE);
+      const { body } = await product.api('GET', '/v1/health');
+      return body.components.find((one: any) => one.name === 'audit_trail');
+    };
+    const alerts = async (text: string) => {
+      const { body } = await product.api('GET', '/v1/logs?kind=all&contains=audit.failing');
+      return body.records.filter((one: any) => one.message.startsWith(text)).length;
+    };
+    assert.equal((await create('app.example.com')).status, 201);
+    assert.ok(await handshake(product, 'app.example.com'));
+    for (let round = 0; round < ROUNDS; round++) {
+      fill();
+      await eventually(async () => (await component()).status === 'down' || undefined, 'it is noticed');
+      const refused = await create(`refused-${round}.example.com`);
+      assert.equal(refused.status, 503, JSON.stringify(refused.body));
+      assert.match(
+        JSON.stringify(refused.body),
+        /nothing was changed, since the audit trail can not be written/,
+      );
+      assert.equal(
+        (await product.api('GET', '/v1/proxies/app.example.com')).status,
+        200,
+        'what is read is answered',
+      );
+      assert.ok(await handshake(product, 'app.example.com'), 'what is served is served');
+      rmSync(filler);
+      await eventually(async () => {
+        clock.jump(MINUTE);
+        return (await create(`later-${round}.example.com`)).status === 201 || undefined;
+      }, 'a change');
+      assert.notEqual((await component()).status, 'down');
+      assert.equal((await product.api('GET', `/v1/proxies/refused-${round}.example.com`)).status, 404);
+      const { body } = await product.api('GET', '/v1/audit-verification');
+      assert.equal(body.intact, true, JSON.stringify(body));
+      assert.ok(body.lost_records > 0);
+      t.diagnostic(`round ${round}: ${body.lost_records} records lost so far, of ${body.to_seq}`);
+    }
+    await eventually(async () => {
+      clock.jump(MINUTE);
+      return ((await alerts('the audit trail in')) > 0 && (await alerts('resolved: ')) > 0) || undefined;
+    }, 'an alert, and its end');
+  });
+});
