@@ -9,10 +9,18 @@ import type { Clock } from './clock.ts';
 import { AppError, toAppError } from './errors.ts';
 import { parseArguments } from './input.ts';
 import { limits } from './limits.ts';
-import type { AnyOperation, IdempotencyTicket, OperationContext, Surface } from './operation.ts';
+import {
+  type AnyOperation,
+  type IdempotencyTicket,
+  isDestructive,
+  type OperationContext,
+  type Surface,
+} from './operation.ts';
 import { holdsPart } from './permissions.ts';
 import { type Access, isConfined, type Principal } from './principal.ts';
 import type { Log } from './record.ts';
+import { refuseTainted, type Taint, taintNotice, type UntrustedRead } from './taint.ts';
+import { cleanText } from './untrusted.ts';
 
 /** Reads the arguments of a call. Not called for who may not run the operation. */
 type ReadArguments = () => Promise<Record<string, unknown>>;
@@ -38,6 +46,8 @@ export interface DispatchOptions {
   log: Log;
   clock: Clock;
   idempotency: IdempotencyStore;
+  /** Absent: reading holds nobody back. */
+  taint?: Taint | undefined;
 }
 
 export function createDispatch(options: DispatchOptions): Dispatch {
@@ -124,14 +134,52 @@ async function run(
   operation: AnyOperation,
   input: Record<string, unknown>,
   context: OperationContext,
+  options: DispatchOptions,
+): Promise<Record<string, unknown>> {
+  const { taint } = options;
+  const asked = await askFirst(operation, input, context, options);
+  const handled = handle(operation, input, { ...asked, isEntailed: true }, options);
+  return taint ? taint.reading(operation, context, handled) : handled;
+}
+
+/** Returns the context as it is after the asking: who agreed to a call is not asked for its parts. */
+async function askFirst(
+  operation: AnyOperation,
+  input: Record<string, unknown>,
+  context: OperationContext,
+  { services, taint }: DispatchOptions,
+): Promise<OperationContext> {
+  const { name } = operation;
+  const ask = (): string | undefined =>
+    operation.confirmAs?.(services, input, context.principal) ?? operation.confirm?.(input);
+  const read = taint?.holding(operation, context);
+  if (read && (isDestructive(operation) || ask() !== undefined)) {
+    context.audit({ asked_because: { read_by: read.operation, read_at: new Date(read.at).toISOString() } });
+    if (!context.insist) throw refuseTainted(operation, read);
+    const message = `${ask() ?? shownCall(operation, input)}\n\n${taintNotice(read)}`;
+    await context.insist({ operation: name, inputDigest: freshDigest(input, read), message });
+    return { ...context, confirm: undefined };
+  }
+  const isAsked = context.confirm !== undefined && (operation.confirmIf?.(services, input) ?? true);
+  const message = isAsked ? ask() : undefined;
+  if (message !== undefined)
+    await context.confirm?.({ operation: name, inputDigest: digestOf(input), message });
+  return context;
+}
+
+/** A yes of before the reading is none to this. */
+const freshDigest = (input: unknown, { since }: UntrustedRead): string => digestOf({ input, since });
+
+/** For what is not asked about otherwise, and has no words of its own. */
+const shownCall = (operation: AnyOperation, input: Record<string, unknown>): string =>
+  `${operation.title}: ${operation.name} ${cleanText(redacted(operation, input) ?? '{}')}`;
+
+async function handle(
+  operation: AnyOperation,
+  input: Record<string, unknown>,
+  context: OperationContext,
   { services, idempotency }: DispatchOptions,
 ): Promise<Record<string, unknown>> {
-  const isAsked = context.confirm !== undefined && (operation.confirmIf?.(services, input) ?? true);
-  const message = isAsked
-    ? (operation.confirmAs?.(services, input, context.principal) ?? operation.confirm?.(input))
-    : undefined;
-  if (message !== undefined)
-    await context.confirm?.({ operation: operation.name, inputDigest: digestOf(input), message });
   const ticket = ticketOf(operation, input, context.principal, idempotency);
   if (!ticket) return check(operation, await operation.handler(input, context, services));
   return (
