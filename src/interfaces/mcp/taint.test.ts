@@ -150,10 +150,10 @@ test('legacy: the question comes on the stream of the call, and a new session is
   const body = rpc('tools/call', { name: 'call_operation', arguments: inner });
   const headers = { ...session, authorization: `Bearer ${agent.id}` };
   const stream = await openEvents(kit.harness, { method: 'POST', headers, body });
-  const question = await stream.next();
-  assert.match(question?.json.params.message, /^Rotate a thing: .*\n\nAsked because/);
+  const question = (await stream.next()) ?? assert.fail();
+  assert.match(question.json.params.message, /^Rotate a thing: .*\n\nAsked because/);
   const yes = { action: 'accept', content: { confirm: true } };
-  await post(wire, { jsonrpc: '2.0', id: question?.json.id, result: yes }, session);
+  await post(wire, { jsonrpc: '2.0', id: question.json.id, result: yes }, session);
   assert.deepEqual((await stream.next())?.json.result.structuredContent, { rotated: 'a' });
   const mute = await openSession(wire);
   const refused = await post(wire, body, mute);
