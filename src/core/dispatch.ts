@@ -153,10 +153,12 @@ async function askFirst(
   const ask = (): string | undefined =>
     operation.confirmAs?.(services, input, context.principal) ?? operation.confirm?.(input);
   const read = taint?.holding(operation, context);
-  if (read && (isDestructive(operation) || ask() !== undefined)) {
+  // Who may not, or asks for what can't be, is told that and asked nothing.
+  const words = read && ask();
+  if (read && (isDestructive(operation) || words !== undefined)) {
     context.audit({ asked_because: { read_by: read.operation, read_at: new Date(read.at).toISOString() } });
     if (!context.insist) throw refuseTainted(operation, read);
-    const message = `${ask() ?? shownCall(operation, input)}\n\n${taintNotice(read)}`;
+    const message = `${words ?? shownCall(operation, input)}\n\n${taintNotice(read)}`;
     await context.insist({ operation: name, inputDigest: freshDigest(input, read), message });
     return { ...context, confirm: undefined };
   }
