@@ -44,8 +44,7 @@ const corpus = {
 const payloads = Object.values(corpus);
 const every = payloads.join(' ').replace(LONG, 'l');
 /** As a header of HTTP/1.1 may carry it. */
-const inHeader = (payload: string) =>
-  Buffer.from(payload.replace(/[\u0000-\u001f\u007f]/g, ' ')).toString('latin1');
+const inHeader = (payload: string) => Buffer.from(payload.replace(/\p{Cc}/gu, ' ')).toString('latin1');
 const inPath = (payload: string) => encodeURIComponent(payload.toWellFormed());
 
 const folder = mkdtempSync(join(tmpdir(), 'ohp-hostile-'));
@@ -82,12 +81,17 @@ const engineAnswers: [path: string, listener: RequestListener][] = [
   ['/_ping', (_request, response) => void response.writeHead(200, { 'api-version': '1.44' }).end('OK')],
   ['/containers/json', json(payloads.map(container))],
   ['/images/json', json(payloads.map(image))],
-  ['/events', (_request, response) => void response.writeHead(200).flushHeaders()],
+  [
+    '/events',
+    (_request, response) => {
+      response.writeHead(200).flushHeaders();
+    },
+  ],
 ];
 const engine = createServer((request, response) => {
   const path = (request.url ?? '').replace(/^\/v[\d.]+/, '').split('?')[0];
   const found = engineAnswers.find(([known]) => known === path)?.[1];
-  if (found) return void found(request, response);
+  if (found) return found(request, response);
   response.writeHead(500, { 'content-type': 'application/json' }).end(JSON.stringify({ message: every }));
 }).listen(socket);
 await once(engine, 'listening');

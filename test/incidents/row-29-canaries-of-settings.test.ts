@@ -66,7 +66,10 @@ const engine = createServer((request, response) => {
   if (path.endsWith('/json') && !path.startsWith('/images/')) return void json([]);
   if (path === '/networks') return void json([]);
   if (path === '/volumes') return void json({ Volumes: [] });
-  if (path === '/events') return void response.writeHead(200).flushHeaders();
+  if (path === '/events') {
+    response.writeHead(200).flushHeaders();
+    return;
+  }
   if (/^\/images\/.*\/json$/.test(path) && path !== '/images/json')
     return void json({
       Id: `sha256:${'a'.repeat(64)}`,

@@ -112,9 +112,10 @@ test('modern: the question says why it is asked, also where none is asked otherw
   );
   const done = (await agree(kit, 'call_operation', inner, asked.requestState)).json.result;
   assert.deepEqual(done.structuredContent, { rotated: 'a' });
-  const record = kit.harness.records.findLast(({ operation }) => operation === 'rotate_thing');
-  assert.equal(record?.outcome, 'OK');
-  assert.equal((record?.detail as any).asked_because.read_by, 'get_logs', 'the audit record says why');
+  const record =
+    kit.harness.records.findLast(({ operation }) => operation === 'rotate_thing') ?? assert.fail();
+  assert.equal(record.outcome, 'OK');
+  assert.equal((record.detail as any).asked_because.read_by, 'get_logs', 'the audit record says why');
   assert.equal((await ask(kit, 'call_operation', inner)).json.result.resultType, 'input_required', 'again');
 });
 
