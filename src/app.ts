@@ -44,6 +44,7 @@ import type { Meter } from './core/meter.ts';
 import { LiveStreams } from './core/live-streams.ts';
 import type { ServicesFor } from './core/operation.ts';
 import type { Log } from './core/record.ts';
+import { Taint } from './core/taint.ts';
 import { gatewayEndpoints } from './gateway/endpoints.ts';
 import { ownUrls } from './gateway/own-urls.ts';
 import { createMcpInterface, type McpOptions } from './interfaces/mcp/mcp.ts';
@@ -64,6 +65,7 @@ import { isPortFree } from './services/port-probe.ts';
 import { createServiceKeeper, type ServiceKeeper } from './services/service.ts';
 import { createSessionStore } from './sessions/store.ts';
 import { createTaskStore } from './sessions/tasks.ts';
+import { createUntrustedReads } from './sessions/untrusted-reads.ts';
 import type { Database } from './store/database.ts';
 import { openDataDirectory } from './store/data-directory.ts';
 import { createIdempotencyStore } from './store/idempotency.ts';
@@ -117,6 +119,7 @@ async function construct(
   const { services, endpoints } = openServices(config, { ...parts, operate }, stack);
   const idempotency = createIdempotencyStore(base.database, clock, base.sealer);
   const { access } = config.mcp;
+  const taint = await openTaint(config, base);
   const dispatch = createDispatch({
     services,
     access,
@@ -125,6 +128,7 @@ async function construct(
     clock,
     idempotency,
     meter,
+    taint,
   });
   const mcp = stack.use(
     createMcpInterface({
@@ -138,6 +142,7 @@ async function construct(
       tasks: createTaskStore(base.database, base.sealer),
       secret: deriveKey(base.masterKey, 'mcp-request-state'),
       settings: mcpSettings(config),
+      taint,
       version,
       extend: overrides.extendMcp,
     }),
@@ -156,6 +161,7 @@ async function construct(
   edge.handlers.control = rest.handle;
   edge.handlers.mcp = mcp.handle;
   sweepHourly(clock, base.log, () => idempotency.sweep(), stack);
+  sweepHourly(clock, base.log, () => taint.sweep(), stack);
   base.alerts.start();
   const created = await base.tokens.ensureAdministrator(config.admin_token);
   const told = await metrics.listen();
@@ -338,6 +344,12 @@ function openKeeper(
   const resumed = keeper.resume();
   stack.defer(() => resumed);
   return keeper;
+}
+
+async function openTaint({ mcp }: Config, { database, clock, log }: Base): Promise<Taint> {
+  const taint = new Taint({ mode: mcp.taint, store: createUntrustedReads(database), clock, log });
+  await taint.load();
+  return taint;
 }
 
 const publishingOf = (config: Config) => ({

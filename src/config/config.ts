@@ -179,6 +179,12 @@ export const configSchema = z.strictObject({
         .enum(['when-possible', 'always', 'never'])
         .default('when-possible')
         .describe('When a person is asked before a destructive call'),
+      taint: z
+        .enum(['oauth', 'all', 'off'])
+        .default('oauth')
+        .describe(
+          'Whose destructive calls need a yes after text of strangers was read: OAuth clients, API tokens over MCP as well, nobody',
+        ),
       strict_accept: z
         .boolean()
         .default(false)

@@ -11,11 +11,19 @@ import { AppError, toAppError } from './errors.ts';
 import { parseArguments } from './input.ts';
 import { limits } from './limits.ts';
 import { noMeter, type OperationMeter } from './meter.ts';
-import type { AnyOperation, IdempotencyTicket, OperationContext, Surface } from './operation.ts';
+import {
+  type AnyOperation,
+  type IdempotencyTicket,
+  isDestructive,
+  type OperationContext,
+  type Surface,
+} from './operation.ts';
 import { holdsPart } from './permissions.ts';
 import { type Access, isConfined, type Principal } from './principal.ts';
 import type { Log, LogRecord } from './record.ts';
 import type { OpenSpan, SpanFacts } from './spans.ts';
+import { refuseTainted, type Taint, taintNotice, type UntrustedRead } from './taint.ts';
+import { cleanText } from './untrusted.ts';
 
 /** Reads the arguments of a call. Not called for who may not run the operation. */
 type ReadArguments = () => Promise<Record<string, unknown>>;
@@ -45,6 +53,8 @@ export interface DispatchOptions {
   idempotency: IdempotencyStore;
   /** Absent: nothing is counted. */
   meter?: OperationMeter | undefined;
+  /** Absent: reading holds nobody back. */
+  taint?: Taint | undefined;
 }
 
 export function createDispatch(options: DispatchOptions): Dispatch {
@@ -160,16 +170,59 @@ async function run(
   operation: AnyOperation,
   input: Record<string, unknown>,
   context: OperationContext,
-  { services, idempotency, begin }: DispatchOptions & { begin: () => Promise<void> },
+  { begin, ...options }: DispatchOptions & { begin: () => Promise<void> },
 ): Promise<Record<string, unknown>> {
-  const isAsked = context.confirm !== undefined && (operation.confirmIf?.(services, input) ?? true);
-  const message = isAsked
-    ? (operation.confirmAs?.(services, input, context.principal) ?? operation.confirm?.(input))
-    : undefined;
+  const { taint } = options;
+  const asked = await askFirst(operation, input, context, options);
+  await begin();
+  const handled = handle(operation, input, { ...asked, isEntailed: true }, options);
+  return taint ? taint.reading(operation, context, handled) : handled;
+}
+
+/** Returns the context as it is after the asking: who agreed to a call is not asked for its parts. */
+async function askFirst(
+  operation: AnyOperation,
+  input: Record<string, unknown>,
+  context: OperationContext,
+  { services, taint }: DispatchOptions,
+): Promise<OperationContext> {
+  const { name } = operation;
+  const ask = (): string | undefined =>
+    operation.confirmAs?.(services, input, context.principal) ?? operation.confirm?.(input);
+  const read = taint?.holding(operation, context);
+  // Who may not, or asks for what can't be, is told that and asked nothing.
+  const words = read && ask();
+  if (read && (isDestructive(operation) || words !== undefined)) {
+    context.audit({
+      confirmation: 'asked',
+      asked_because: { read_by: read.operation, read_at: new Date(read.at).toISOString() },
+    });
+    if (!context.insist) throw refuseTainted(operation, read);
+    const message = `${words ?? shownCall(operation, input)}\n\n${taintNotice(read)}`;
+    await context.insist({ operation: name, inputDigest: freshDigest(input, read), message });
+    return { ...context, confirm: undefined };
+  }
+  const isAsked = context.confirm !== undefined && ((await operation.confirmIf?.(services, input)) ?? true);
+  const message = isAsked ? ask() : undefined;
   context.audit(confirmationOf(operation, input, { message, context }));
   if (message !== undefined)
-    await context.confirm?.({ operation: operation.name, inputDigest: digestOf(input), message });
-  await begin();
+    await context.confirm?.({ operation: name, inputDigest: digestOf(input), message });
+  return context;
+}
+
+/** A yes of before the reading is none to this. */
+const freshDigest = (input: unknown, { since }: UntrustedRead): string => digestOf({ input, since });
+
+/** For what is not asked about otherwise, and has no words of its own. */
+const shownCall = (operation: AnyOperation, input: Record<string, unknown>): string =>
+  `${operation.title}: ${operation.name} ${cleanText(redacted(operation, input) ?? '{}')}`;
+
+async function handle(
+  operation: AnyOperation,
+  input: Record<string, unknown>,
+  context: OperationContext,
+  { services, idempotency }: DispatchOptions,
+): Promise<Record<string, unknown>> {
   const ticket = ticketOf(operation, input, context.principal, idempotency);
   if (!ticket) return check(operation, await operation.handler(input, context, services));
   return (

@@ -34,7 +34,7 @@ export interface Operation<
   effect: Effect;
   /** True when repeating the same call changes nothing more. Reads and deletes are without saying so. */
   idempotent?: boolean;
-  /** True when results carry text that strangers wrote. */
+  /** True when results carry text that strangers wrote: said before them, and remembered of who has read them. */
   untrusted?: boolean;
   /**
    * `listed` in tools/list; `searchable`: reached by find_operations and call_operation; `never`: what no model may
@@ -114,7 +114,11 @@ export interface OperationContext {
    * Asks a person. Returns when the call may go on; throws CONFIRMATION_REQUIRED when it may not (yet). Absent on
    * surfaces where typing the command is the confirmation.
    */
-  readonly confirm?: ((question: ConfirmationQuestion) => Promise<void>) | undefined;
+  readonly confirm?: Confirm | undefined;
+  /** The same whatever the settings say of asking. Absent where nobody can be asked. */
+  readonly insist?: Confirm | undefined;
+  /** Set by `dispatch` for what a handler calls: what the caller has read was looked at with the call that entails it. */
+  readonly isEntailed?: boolean | undefined;
   /** Whether the connection reaches the operation of that name. Absent where none was narrowed. */
   readonly reaches?: ((operation: string) => boolean) | undefined;
   /** Set by `dispatch`: the store writes the result in the same transaction as the change. */
@@ -123,9 +127,12 @@ export interface OperationContext {
   readonly audit: (facts: Record<string, unknown>) => void;
 }
 
+/** @throws AppError CONFIRMATION_REQUIRED */
+export type Confirm = (question: ConfirmationQuestion) => Promise<void>;
+
 export interface ConfirmationQuestion {
   operation: string;
-  /** Digest of the exact arguments; a confirmation is for these and no others. */
+  /** Digest of the exact arguments, and of why they are asked about; a confirmation is for these and no others. */
   inputDigest: string;
   message: string;
 }
@@ -142,6 +149,10 @@ export interface IdempotencyTicket {
 /** The one place where types of different operations meet; `dispatch` validates at run time. */
 // oxlint-disable-next-line typescript/no-explicit-any -- named boundary, see the sentence above
 export type AnyOperation = Operation<any, any, any, any>;
+
+/** What the hints of its tool say as well. */
+export const isDestructive = ({ effect }: AnyOperation): boolean =>
+  effect === 'update' || effect === 'delete';
 
 /** Makes the input strict, and lets `name`, `input` and `output` flow into `handler`. */
 export function defineOperation<

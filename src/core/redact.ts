@@ -8,7 +8,7 @@ const REDACTED = '[redacted]';
 const SECRET_NAMES =
   'password|passwd|client_secret|access_token|refresh_token|id_token|api_?key|private_?key';
 /** Header fields whose whole line is one. */
-const SECRET_HEADERS = 'authorization|cookie';
+const SECRET_HEADERS = 'authorization|cookie|x-registry-auth';
 const ASSIGNED = String.raw`(\\?["']?\s{0,4}[:=]\s{0,4})(?!\[redacted)`;
 
 const PATTERNS: readonly (readonly [pattern: RegExp, replacement: string])[] = [
@@ -44,6 +44,7 @@ const SIGNS = [
   'privatekey',
   'authorization',
   'cookie',
+  'registry-auth',
 ];
 const USER_IN_URL = /:\/\/[^\s/@"]{1,512}@/;
 

@@ -1,8 +1,10 @@
 /**
  * Text that strangers wrote (paths, user agents, upstream errors, container names) on its way to a model, a
  * terminal or a log: control characters, bidirectional overrides, everything that is not drawn and lone surrogates are taken out,
- * and it is cut to a length. Results that carry such text say so by `untrusted` on the operation.
+ * and it is cut to a length. Results that carry such text say so by `untrusted` on the operation, and who
+ * has read one is under the taint rule (`taint.ts`).
  */
+import type { ErrorCode } from './errors.ts';
 import { limits } from './limits.ts';
 
 const DANGEROUS =
@@ -22,3 +24,8 @@ export function cleanLines(text: string, maxLength: number): string {
     .replace(/\r\n?/g, '\n')
     .replace(DANGEROUS, (found) => (found === '\n' || found === '\t' ? found : '\ufffd'));
 }
+
+/** Errors of what somebody else answered, in whose message its words may be. */
+const QUOTING: ReadonlySet<ErrorCode> = new Set(['UPSTREAM_FAILED', 'UNAVAILABLE', 'TIMEOUT']);
+
+export const quotesStrangers = (code: ErrorCode): boolean => QUOTING.has(code);

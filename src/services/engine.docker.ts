@@ -6,6 +6,7 @@ import type { z } from 'zod';
 import { type Clock, MINUTE, SECOND } from '../core/clock.ts';
 import { AppError, messageOf } from '../core/errors.ts';
 import { type Log, writeDebug } from '../core/record.ts';
+import { redactText } from '../core/redact.ts';
 import { cleanText } from '../core/untrusted.ts';
 import { portTaken } from './claims.ts';
 import * as answers from './engine.docker.answers.ts';
@@ -221,7 +222,8 @@ function partsOf(reference: string): { name: string; tag: string } {
   return { name: name.slice(0, colon), tag: name.slice(colon + 1) };
 }
 
-function pullFault(reference: string, text: string): AppError {
+function pullFault(reference: string, said: string): AppError {
+  const text = redactText(said);
   const isMissing = /not found|manifest unknown|does not exist|denied|unauthorized/i.test(text);
   return isMissing
     ? new AppError('NOT_FOUND', `${reference} can't be had from its registry: ${cleanText(text)}`)
@@ -345,7 +347,8 @@ const taken = (what: string, cause?: unknown): AppError =>
   new AppError('CONFLICT', `there is a ${what} already`, { cause });
 
 function refusal({ status, text }: WireAnswer, { what, conflict, inUse }: Words): AppError {
-  const words = cleanText(messageIn(text));
+  // It may quote the request, in which credentials of a registry are.
+  const words = cleanText(redactText(messageIn(text)));
   if (status === 404 && what !== undefined) return new AppError('NOT_FOUND', `there is no ${what}: ${words}`);
   if (status === 409 && conflict !== undefined) return taken(conflict);
   if ((status === 409 || status === inUse) && what !== undefined)

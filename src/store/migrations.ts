@@ -10,6 +10,7 @@ import { externalServices, services } from './migrations.services.ts';
 import { publications } from './migrations.publications.ts';
 import { mcpTasks, taskNeeds } from './migrations.tasks.ts';
 import { identityFacts, oauth } from './migrations.oauth.ts';
+import { untrustedReads } from './migrations.untrusted-reads.ts';
 import type { Tables } from './schema.ts';
 
 export interface Migration {
@@ -147,6 +148,7 @@ export const migrations: readonly Migration[] = [
   servicePorts,
   publications,
   serviceSecrets,
+  untrustedReads,
 ];
 
 const VERSION_KEY = 'schema_version';

@@ -107,6 +107,7 @@ export interface Tables {
     updated_at: number;
     expires_at: number;
   };
+  untrusted_reads: { principal_id: string; operation: string; since: number; read_at: number };
   /** Of the authorization server: codes, tokens, grants, clients, its sessions. Ids are hashed, payloads sealed. */
   oauth_records: {
     id: string;

@@ -25,6 +25,8 @@ export const listUsers = defineOperation({
   permission: 'users:read',
   confinement: 'refused',
   effect: 'read',
+  // Names and addresses as a provider elsewhere told them.
+  untrusted: true,
   mcp: 'listed',
   toolset: 'access',
   http: { method: 'GET', path: '/v1/users' },
@@ -61,6 +63,7 @@ export const updateUser = defineOperation({
   permission: 'users:write',
   confinement: 'refused',
   effect: 'update',
+  untrusted: true,
   mcp: 'searchable',
   toolset: 'access',
   http: { method: 'PATCH', path: '/v1/users/{id}' },

@@ -15,11 +15,13 @@ import { type AnyOperation, toolsets } from '../../src/core/operation.ts';
 import { expandPermissions, permissions } from '../../src/core/permissions.ts';
 import { anonymous, type Principal } from '../../src/core/principal.ts';
 import type { Log, LogRecord } from '../../src/core/record.ts';
+import { Taint, type TaintMode } from '../../src/core/taint.ts';
 import { createMcpInterface, type McpInterface, type McpOptions } from '../../src/interfaces/mcp/mcp.ts';
 import type { McpSettings } from '../../src/interfaces/mcp/settings.ts';
 import { createSealer } from '../../src/config/secrets.ts';
 import { createSessionStore } from '../../src/sessions/store.ts';
 import { createTaskStore } from '../../src/sessions/tasks.ts';
+import { createUntrustedReads } from '../../src/sessions/untrusted-reads.ts';
 import type { Database } from '../../src/store/database.ts';
 import { openSqlite } from '../../src/store/sqlite.ts';
 
@@ -29,6 +31,8 @@ export interface HarnessOptions {
   /** Absent: one of its own, over `services`. */
   dispatch?: Dispatch;
   settings?: Partial<McpSettings>;
+  /** Absent: reading holds nobody back. */
+  taint?: TaintMode;
   clock?: Clock;
   database?: Database;
   secret?: Buffer;
@@ -92,6 +96,9 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   const log: Log = { write: keep, enabled: (_component, level) => !options.quiet && level !== 'debug' };
   const live = new LiveStreams(clock);
   const idempotency = { find: () => Promise.resolve(undefined), seal: (text: string) => text };
+  const mode = options.taint ?? 'off';
+  const taint = new Taint({ mode, store: createUntrustedReads(database), clock, log });
+  await taint.load();
   let toolsChanged = (): void => assert.fail('the harness was started without `extend`');
   const extend: McpOptions['extend'] = (sdk, own) => {
     toolsChanged = () => own.toolsChanged();
@@ -102,7 +109,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     isOff: ({ offBy }) => offBy?.(options.services ?? {}) !== undefined,
     dispatch:
       options.dispatch ??
-      createDispatch({ services: options.services ?? {}, access: 'public', log, clock, idempotency }),
+      createDispatch({ services: options.services ?? {}, access: 'public', log, clock, idempotency, taint }),
     clock,
     log,
     live,
@@ -110,6 +117,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     tasks: createTaskStore(database, createSealer(Buffer.alloc(SECRET_BYTES))),
     secret: options.secret ?? randomBytes(SECRET_BYTES),
     settings: { ...defaultSettings, ...options.settings },
+    taint,
     version: '0.1.0',
     extend: options.extend && extend,
   });

@@ -5,13 +5,14 @@ import type { Exchange } from '../../core/exchange.ts';
 import type { AnyOperation, Progress } from '../../core/operation.ts';
 import { isPermission, ordered } from '../../core/permissions.ts';
 import { isConfined, type Principal } from '../../core/principal.ts';
-import type { Confirm } from './confirm.ts';
+import type { Asking } from './confirm.ts';
 import { isRecord, type RpcId } from './message.ts';
 import type { PostReply } from './post-reply.ts';
 import type { Facts } from './record.ts';
 import { Refusal } from './refusal.ts';
 import { failureOf, successOf, type ToolResult } from './results.ts';
 import { parseCall } from './search.ts';
+import type { McpOptions } from './settings.ts';
 import { isCallOperation, type View } from './views.ts';
 
 /** Who calls, from where, and what it sees. Of the request, never of the session. */
@@ -30,10 +31,9 @@ export interface Scope {
   denied?: Refusal | undefined;
 }
 
-export interface CallOptions {
+export interface CallOptions extends Asking {
   readonly signal: AbortSignal;
   readonly progress?: ((update: Progress) => void) | undefined;
-  readonly confirm?: Confirm | undefined;
 }
 
 /** The operation behind a tool's name: undefined when there is no such tool here. */
@@ -44,8 +44,16 @@ export function findTool({ view }: Scope, name: string): AnyOperation | typeof C
 export const CALL = Symbol('call_operation');
 
 /** Whether nobody will be asked in the middle of it, so that no SDK server is needed. */
-export const isPlain = (tool: AnyOperation | typeof CALL, { canAsk }: Scope): tool is AnyOperation =>
-  tool !== CALL && (tool.confirm === undefined || !canAsk);
+export const isPlain = (
+  tool: AnyOperation | typeof CALL,
+  scope: Scope,
+  { taint }: Pick<McpOptions, 'taint'>,
+): tool is AnyOperation =>
+  tool !== CALL &&
+  !(scope.canAsk && (tool.confirm !== undefined || taint?.holding(tool, callerOf(scope)) !== undefined));
+
+/** As `dispatch` is told of it. */
+export const callerOf = ({ principal }: Scope) => ({ principal, surface: 'mcp' as const });
 
 export async function callTool(
   dispatch: Dispatch,
@@ -116,17 +124,18 @@ function denialOf(
   return Refusal.of(error, { 'www-authenticate': exchange.gate.challenge(scopes) });
 }
 
-function contextOf({ principal, exchange, facts, view }: Scope, options: CallOptions): CallContext {
+function contextOf(scope: Scope, options: CallOptions): CallContext {
+  const { exchange, facts, view } = scope;
   return {
-    principal,
+    ...callerOf(scope),
     signal: options.signal,
     traceId: exchange.traceId,
     span: exchange.span,
-    surface: 'mcp',
     clientAddress: exchange.clientAddress,
     client: facts.client,
     progress: options.progress,
     confirm: options.confirm,
+    insist: options.insist,
     reaches: (name) => view.operations.has(name),
   };
 }

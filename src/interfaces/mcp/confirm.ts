@@ -1,10 +1,9 @@
 /** Asking a person before a call that destroys or exposes something: a form of one box, in both eras. */
 import { AppError } from '../../core/errors.ts';
-import type { ConfirmationQuestion } from '../../core/operation.ts';
+import type { Confirm, ConfirmationQuestion } from '../../core/operation.ts';
 import { isRecord } from './message.ts';
 import type { McpSettings } from './settings.ts';
 
-export type Confirm = (question: ConfirmationQuestion) => Promise<void>;
 /** What came back from a form. `content` is what the client says the person entered. */
 export interface Answer {
   readonly action: string;
@@ -28,11 +27,17 @@ export const confirmationForm = (message: string) => ({
   },
 });
 
-/** Undefined: the call goes on unasked, as the setting says. */
-export function confirmWith(setting: McpSettings['confirm'], ask: Ask | undefined): Confirm | undefined {
-  if (setting === 'never') return undefined;
-  if (ask) return async (question) => requireYes(await ask(question));
-  return setting === 'always' ? refuseUnasked : undefined;
+export interface Asking {
+  /** Undefined: the call goes on unasked, as the setting says. */
+  readonly confirm: Confirm | undefined;
+  /** Undefined: nobody can be asked. */
+  readonly insist: Confirm | undefined;
+}
+
+export function askingBy(setting: McpSettings['confirm'], ask: Ask | undefined): Asking {
+  const insist: Confirm | undefined = ask && (async (question) => requireYes(await ask(question)));
+  if (setting === 'never') return { confirm: undefined, insist };
+  return { confirm: insist ?? (setting === 'always' ? refuseUnasked : undefined), insist };
 }
 
 async function refuseUnasked({ operation }: ConfirmationQuestion): Promise<void> {

@@ -17,7 +17,7 @@ import type { Principal } from '../../core/principal.ts';
 import { type Accepted, readAccept } from './accept.ts';
 import { answerCall, callTool, findTool, isPlain, type Scope } from './calls.ts';
 import type { EventLog } from './channel.ts';
-import { confirmWith, offersForms } from './confirm.ts';
+import { askingBy, offersForms } from './confirm.ts';
 import type { Streams } from './event-stream.ts';
 import { hasOnly, isRecord, type JsonObject, type PlainMessage, type RpcId } from './message.ts';
 import { PostReply } from './post-reply.ts';
@@ -286,7 +286,7 @@ function callPlain(
   const raw = params.arguments;
   if (raw !== undefined && (!isRecord(raw) || Object.hasOwn(raw, '__proto__'))) return undefined;
   const tool = findTool(request.scope, name);
-  if (tool === undefined || !isPlain(tool, request.scope)) return undefined;
+  if (tool === undefined || !isPlain(tool, request.scope, parts.options)) return undefined;
   const progressToken = isRecord(params._meta) ? params._meta.progressToken : undefined;
   return runPlain(parts, request, { tool, raw, progressToken });
 }
@@ -301,8 +301,8 @@ async function runPlain(
   const reply = openReply(parts, request);
   const { signal, done } = session ? begin(session, { id, reply, scope }) : alone(scope.exchange);
   const progress = throttledProgress(options.clock, progressToken, (text) => reply.notify(text));
-  const confirm = confirmWith(options.settings.confirm, undefined);
-  const result = await callTool(options.dispatch, scope, { tool, raw }, { signal, progress, confirm });
+  const asking = askingBy(options.settings.confirm, undefined);
+  const result = await callTool(options.dispatch, scope, { tool, raw }, { signal, progress, ...asking });
   done();
   answerCall(reply, scope, id, resultMessage(toJson(result, '', ''), id));
 }

@@ -5,7 +5,7 @@
  */
 import type { Exchange } from '../../core/exchange.ts';
 import { answerCall, callTool, findTool, isPlain, type Scope } from './calls.ts';
-import { confirmWith, offersForms } from './confirm.ts';
+import { askingBy, offersForms } from './confirm.ts';
 import { isPlainEnvelope } from './envelope.ts';
 import type { Streams } from './event-stream.ts';
 import type { Incoming } from './legacy.ts';
@@ -142,7 +142,7 @@ function callPlain(parts: ModernParts, scope: Scope, request: PlainRequest): Pro
   if (scope.exchange.headers['mcp-name'] !== name || name.startsWith(ENCODED)) return undefined;
   if (raw !== undefined && (!isRecord(raw) || Object.hasOwn(raw, '__proto__'))) return undefined;
   const tool = findTool(scope, name);
-  if (tool === undefined || !isPlain(tool, scope)) return undefined;
+  if (tool === undefined || !isPlain(tool, scope, parts.options)) return undefined;
   if (tool.task === true && scope.takesTasks === true) return undefined;
   return runPlain(parts, scope, request, { tool, raw });
 }
@@ -158,8 +158,8 @@ async function runPlain(
   // Closing the connection is how a client cancels. @see MCP 2026-07-28, Cancellation
   const { signal } = exchange;
   const progress = throttledProgress(options.clock, meta.progressToken, (text) => reply.notify(text));
-  const confirm = confirmWith(options.settings.confirm, undefined);
-  const result = await callTool(options.dispatch, scope, call, { signal, progress, confirm });
+  const asking = askingBy(options.settings.confirm, undefined);
+  const result = await callTool(options.dispatch, scope, call, { signal, progress, ...asking });
   const json = toJson(result, metaOf(profile), ',"resultType":"complete"');
   answerCall(reply, scope, id, resultMessage(json, id));
 }

@@ -1,6 +1,6 @@
 /** What a call came to, as a tool result: for the wire directly, and as the object that the SDK wants. */
-import { type AppError, type ErrorCode, errorSurface, isErrorCode } from '../../core/errors.ts';
-import { cleanLines } from '../../core/untrusted.ts';
+import { type AppError, errorSurface, isErrorCode } from '../../core/errors.ts';
+import { cleanLines, quotesStrangers } from '../../core/untrusted.ts';
 import type { AnyOperation } from '../../core/operation.ts';
 import { MAX_RESULT_CHARACTERS } from './settings.ts';
 
@@ -79,9 +79,6 @@ function hintFor({ effect }: AnyOperation, narrowing: readonly string[]): string
   return narrowing.length > 0 ? `ask for less with ${narrowing.join(', ')}` : 'ask for one item at a time';
 }
 
-/** Errors of what somebody else answered, in whose message its words may be. */
-const QUOTING: ReadonlySet<ErrorCode> = new Set(['UPSTREAM_FAILED', 'UNAVAILABLE', 'TIMEOUT']);
-
 /**
  * `CODE: message`, then as JSON the details that it does not say already, since a model reads the text only.
  * `operation`: whose; undefined when none was found.
@@ -95,7 +92,7 @@ export function failureOf(
   const message = `${error.code}: ${cleanLines(error.message, MAX_RESULT_CHARACTERS)}`;
   const unsaid = Object.entries(details ?? {}).filter(([, value]) => !says(message, value));
   const text = unsaid.length === 0 ? message : `${message}\n${JSON.stringify(Object.fromEntries(unsaid))}`;
-  const isQuoting = operation?.untrusted === true && QUOTING.has(error.code);
+  const isQuoting = operation?.untrusted === true && quotesStrangers(error.code);
   return {
     texts: isQuoting
       ? [UNTRUSTED_NOTICE, text.slice(0, MAX_JSON_CHARACTERS)]

@@ -21,7 +21,7 @@ import { limits } from '../../core/limits.ts';
 import { AppError } from '../../core/errors.ts';
 import type { Progress } from '../../core/operation.ts';
 import { callTool, findTool, type Scope } from './calls.ts';
-import { type Answer, type Ask, confirmationForm, confirmWith } from './confirm.ts';
+import { type Answer, type Ask, askingBy, confirmationForm } from './confirm.ts';
 import { isId } from './message.ts';
 import { CAPABILITIES, EXTENSIONS, INSTRUCTIONS, type ServerProfile } from './profile.ts';
 import type { Receipt, RequestStates } from './request-state.ts';
@@ -130,7 +130,7 @@ async function serveCall(
   const task = await tasks.begin(scope, { tool, raw: params.arguments });
   // The SDK's type of a result knows no extension; its encoder lets `resultType` through.
   if (task) return task as unknown as CallToolResult;
-  const { confirm, pending } = mayAsk(settings, scope) ? asking.ask(scope, context) : NOBODY;
+  const { confirm, pending } = scope.canAsk ? asking.ask(scope, context) : NOBODY;
   const result = await callTool(
     dispatch,
     scope,
@@ -138,7 +138,7 @@ async function serveCall(
     {
       signal: context.mcpReq.signal,
       progress: progressOf(context, clock),
-      confirm: confirmWith(settings.confirm, confirm),
+      ...askingBy(settings.confirm, confirm),
     },
   );
   const question = pending?.();
@@ -146,9 +146,6 @@ async function serveCall(
 }
 
 const NOBODY: ReturnType<Asking['ask']> = { confirm: undefined };
-
-const mayAsk = ({ confirm }: McpOptions['settings'], { canAsk }: Scope): boolean =>
-  canAsk && confirm !== 'never';
 
 const resultOf = (result: ToolResult): CallToolResult => toObject(result);
 

@@ -6,6 +6,7 @@ import { limits } from '../../core/limits.ts';
 import type { LiveStreams } from '../../core/live-streams.ts';
 import type { AnyOperation, Toolset } from '../../core/operation.ts';
 import type { Log } from '../../core/record.ts';
+import type { Taint } from '../../core/taint.ts';
 import type { OwnHandlers } from './sdk-server.ts';
 import type { SessionStore } from './session-store.ts';
 import type { TaskStore } from './task-store.ts';
@@ -38,6 +39,8 @@ export interface McpOptions {
   /** 32 bytes; signs the `requestState` of a confirmation. */
   readonly secret: Buffer;
   readonly settings: McpSettings;
+  /** The one that `dispatch` has: whether a call will be asked about. */
+  readonly taint?: Pick<Taint, 'holding'> | undefined;
   readonly version: string;
   /**
    * For the conformance suite only: adds its fixtures to every SDK server, on the same transport, sessions and gate.

@@ -16,11 +16,11 @@ import { mayRun, type Dispatch } from '../../core/dispatch.ts';
 import { messageOf } from '../../core/errors.ts';
 import { newId } from '../../core/ids.ts';
 import { isConfined, mayTouch } from '../../core/principal.ts';
-import { callTool, type Scope, targetOf } from './calls.ts';
-import { confirmWith } from './confirm.ts';
+import { callerOf, callTool, type Scope, targetOf } from './calls.ts';
+import { askingBy } from './confirm.ts';
 import { isRecord } from './message.ts';
 import { toObject, type ToolResult } from './results.ts';
-import type { McpSettings } from './settings.ts';
+import type { McpOptions, McpSettings } from './settings.ts';
 import type { SettledStatus, StoredTask, TaskStore } from './task-store.ts';
 
 export const TASKS = 'io.modelcontextprotocol/tasks';
@@ -38,6 +38,7 @@ export interface TasksOptions {
   readonly dispatch: Dispatch;
   readonly clock: Clock;
   readonly settings: Pick<McpSettings, 'confirm'>;
+  readonly taint?: McpOptions['taint'];
 }
 
 interface Running {
@@ -74,6 +75,8 @@ export class Tasks implements AsyncDisposable {
     const operation = scope.takesTasks ? targetOf(scope, call) : undefined;
     // Who may not is told so by HTTP, and so are others whose call goes no further.
     if (operation?.task !== true || !mayRun(operation, scope.principal)) return undefined;
+    // A person is asked first, or the client is told that nobody can be.
+    if (this.#options.taint?.holding(operation, callerOf(scope))) return undefined;
     const now = clock.now();
     const id = newId('tsk');
     const { id: principalId, hostnames } = scope.principal;
@@ -124,7 +127,7 @@ export class Tasks implements AsyncDisposable {
     running.ended = callTool(dispatch, { ...scope, facts: { ...scope.facts } }, call, {
       signal: stop.signal,
       progress: ({ message }) => void (running.message = message ?? running.message),
-      confirm: confirmWith(settings.confirm, undefined),
+      ...askingBy(settings.confirm, undefined),
     })
       .then((done) => this.#settle(id, done))
       .catch((cause: unknown) => this.#fault(cause))

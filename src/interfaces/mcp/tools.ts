@@ -1,6 +1,6 @@
 /** Operations as MCP tools: their names, schemas and hints. Made once at start. */
 import { z } from 'zod';
-import type { AnyOperation } from '../../core/operation.ts';
+import { type AnyOperation, isDestructive } from '../../core/operation.ts';
 import { type Icon, toolsetIcons } from './icons.ts';
 import { hasOnly, isRecord, type JsonObject } from './message.ts';
 
@@ -35,11 +35,12 @@ export function definitionOf(operation: AnyOperation): ToolDefinition {
   };
 }
 
-function hintsOf({ effect, idempotent, untrusted }: AnyOperation) {
+function hintsOf(operation: AnyOperation) {
+  const { effect, idempotent, untrusted } = operation;
   const isRead = effect === 'read';
   return {
     readOnlyHint: isRead,
-    destructiveHint: effect === 'update' || effect === 'delete',
+    destructiveHint: isDestructive(operation),
     idempotentHint: isRead || effect === 'delete' || idempotent === true,
     openWorldHint: untrusted === true,
   };
