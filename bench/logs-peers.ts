@@ -68,10 +68,11 @@ async function askDuck(
 ): Promise<string[][]> {
   const loaded = await timed(() =>
     duck.runAndReadAll(
-      `create table records as select m[1] as host, m[2] as client, m[3] as principal,
-         strptime(m[4], '%d/%b/%Y:%H:%M:%S %z') as time, m[5] as method, m[6] as path, m[7]::smallint as status,
-         m[8]::bigint as bytes, m[9] as agent, m[10] as trace, m[11]::double as seconds
-       from (select [regexp_extract(line, '${LINE}', n) for n in range(1, 12)] as m
+      `create table records as select m.host, m.client, m.principal, m.method, m.path, m.agent, m.trace,
+         strptime(m.time, '%d/%b/%Y:%H:%M:%S %z') as time, m.status::smallint as status, m.bytes::bigint as bytes,
+         m.seconds::double as seconds
+       from (select regexp_extract(line, '${LINE}', ['host', 'client', 'principal', 'time', 'method', 'path', 'status',
+           'bytes', 'agent', 'trace', 'seconds']) as m
          from read_csv('${textFile}', columns = {'line': 'varchar'}, delim = '\x01', quote = '', escape = '', header = false));
        checkpoint`,
     ),
@@ -123,7 +124,7 @@ function askGrep(textFile: string, { trace, rareHost, rareClient, principal }: N
       times.push(performance.now() - started);
       count = stdout.toString().split('\n').length - 1;
     }
-    return rowOf('grep | tail', name, `${count} rows`, times);
+    return rowOf('grep with tail', name, `${count} rows`, times);
   });
 }
 
