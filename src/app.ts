@@ -15,8 +15,10 @@ import {
 } from './admin/health-probes.ts';
 import { createHealthService } from './admin/health.ts';
 import { listenersProbe } from './admin/listener-probe.ts';
+import { AlertDesk } from './alerts/desk.ts';
 import { AlertService } from './alerts/service.ts';
-import { gatewaySettings, logSettings, mcpSettings, webhookOf } from './app.settings.ts';
+import { channelsOf } from './app.alerts.ts';
+import { gatewaySettings, logSettings, mcpSettings } from './app.settings.ts';
 import { type CommandOptions, type CommandService, createCommandService } from './admin/run-command.ts';
 import { openConnectors } from './app.connectors.ts';
 import { openEdge } from './app.edge.ts';
@@ -189,7 +191,7 @@ async function openBase(config: Config, clock: Clock, stack: AsyncDisposableStac
   await tokens.load();
   const outbound = stack.use(createOutbound());
   const alerts = stack.use(
-    new AlertService({ database, clock, log, fetch: outbound, webhook: webhookOf(config) }),
+    new AlertService({ database, clock, log, events, channels: channelsOf(config, { fetch: outbound }) }),
   );
   const caFile = join(dataDir, 'ca.pem');
   const { docker, broker, services: policy } = config;
@@ -265,6 +267,7 @@ function openServices(
     publications: openPublications({ ...parts, publishing: publishingOf(config) }, keeper),
     proposals: openProposals(config, { database, engine, proxies, own: () => parts.gateway.own() }),
     logs,
+    alerts: new AlertDesk(parts),
     connectors: openConnectors(config, { ...parts, logs }, stack),
     health: createHealthService({ probes, clock, log, version, startedAt: clock.now() }),
     commands,

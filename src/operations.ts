@@ -1,5 +1,6 @@
 /** Everything that can be done, as one flat list. Every surface is derived from it; a noun adds its own line. */
 import { adminOperations } from './admin/operations.ts';
+import { alertOperations } from './alerts/operations.ts';
 import { certificateOperations } from './certificates/operations.ts';
 import { connectorOperations } from './connectors/operations.ts';
 import { logsOperations } from './logs/operations.ts';
@@ -26,5 +27,6 @@ export const operations = [
   ...publicationOperations,
   ...proposalOperations,
   ...logsOperations,
+  ...alertOperations,
   ...adminOperations,
 ] as const;

@@ -8,11 +8,13 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import test, { type TestContext } from 'node:test';
 import { DAY, HOUR, ManualClock, MINUTE } from '../core/clock.ts';
+import { createEvents } from '../core/events.ts';
 import type { LogRecord } from '../core/record.ts';
 import type { Database } from '../store/database.ts';
 import { openSqlite } from '../store/sqlite.ts';
 import type { Alert } from './schema.ts';
 import { AlertService } from './service.ts';
+import { webhookChannel } from './webhook.ts';
 
 const MAX_ACTIVE = 5;
 const SECRET = 'a-secret-of-the-receiver';
@@ -57,9 +59,9 @@ async function world(t: TestContext, url: string | undefined) {
       database,
       clock,
       log,
-      fetch,
+      events: createEvents(),
       maxActive: MAX_ACTIVE,
-      webhook: url === undefined ? undefined : { url, secret: SECRET },
+      channels: url === undefined ? [] : [webhookChannel({ url, secret: SECRET }, fetch)],
     });
     alerts.start();
     let stopped: Promise<void> | undefined;
@@ -305,7 +307,7 @@ test('what was over and is wrong again is told again, after an hour, and at once
     'certificate.expiring raised 7',
   ]);
   await told(alerts, []);
-  clock.advance(HOUR);
+  clock.advance(DAY);
   await told(alerts, []);
   assert.deepEqual(await database.read.selectFrom('alerts').selectAll().execute(), []);
 });
@@ -356,6 +358,21 @@ test('what ended before it could be told is not told after its end', async (t) =
     'certificate.expiring raised 14',
     'certificate.expiring resolved 14',
   ]);
+});
+
+test('no stage of what ended is told after its end, however early it failed', async (t) => {
+  const { messages, told: answer, url } = await receiver(t);
+  const { clock, start } = await world(t, url);
+  const { alerts } = await start();
+  answer.status = 503;
+  await told(alerts, [expiring()]);
+  await told(alerts, [expiring({ stage: 2, facts: { threshold_days: 7 } })]);
+  answer.status = 204;
+  const before = messages.length;
+  await told(alerts, []);
+  clock.advance(HOUR);
+  await alerts.settle();
+  assert.deepEqual(statuses(messages.slice(before)), ['certificate.expiring resolved 7']);
 });
 
 test('what the receiver took is not sent again while the store can not be told of it', async (t) => {

@@ -86,6 +86,7 @@ export const toolsets = [
   'access',
   'services',
   'logs',
+  'alerts',
   'system',
 ] as const;
 export type Toolset = (typeof toolsets)[number];

@@ -19,6 +19,8 @@ export const permissions = [
   'services:read',
   'services:write',
   'logs:read',
+  'alerts:read',
+  'alerts:write',
   'commands:run',
   'system:read',
   'system:write',
@@ -50,13 +52,14 @@ const viewer = [
   'certificates:read',
   'services:read',
   'logs:read',
+  'alerts:read',
   'system:read',
 ] as const;
 
 /** Named sets of permissions, each containing the one before it. */
 export const bundles = {
   viewer,
-  operator: [...viewer, 'proxies:write', 'routes:write', 'certificates:write'],
+  operator: [...viewer, 'proxies:write', 'routes:write', 'certificates:write', 'alerts:write'],
   admin: permissions,
 } as const satisfies Record<string, readonly Permission[]>;
 
