@@ -17,7 +17,7 @@ import { createHealthService } from './admin/health.ts';
 import { listenersProbe } from './admin/listener-probe.ts';
 import { AlertDesk } from './alerts/desk.ts';
 import { AlertService } from './alerts/service.ts';
-import { channelsOf } from './app.alerts.ts';
+import { channelsOf, openRules, remindAfterOf } from './app.alerts.ts';
 import { gatewaySettings, logSettings, mcpSettings } from './app.settings.ts';
 import { type CommandOptions, type CommandService, createCommandService } from './admin/run-command.ts';
 import { openConnectors } from './app.connectors.ts';
@@ -142,6 +142,7 @@ async function construct(
   base.alerts.start();
   const created = await base.tokens.ensureAdministrator(config.admin_token);
   const { http, https, proxies } = await edge.open();
+  openRules(config, { ...base, ...edge }, stack);
   // It changes what is served, so that comes first.
   const resumed = services.publications.resume();
   stack.defer(() => resumed);
@@ -191,7 +192,14 @@ async function openBase(config: Config, clock: Clock, stack: AsyncDisposableStac
   await tokens.load();
   const outbound = stack.use(createOutbound());
   const alerts = stack.use(
-    new AlertService({ database, clock, log, events, channels: channelsOf(config, { fetch: outbound }) }),
+    new AlertService({
+      database,
+      clock,
+      log,
+      events,
+      channels: channelsOf(config, { fetch: outbound }),
+      remindAfterMs: remindAfterOf(config),
+    }),
   );
   const caFile = join(dataDir, 'ca.pem');
   const { docker, broker, services: policy } = config;

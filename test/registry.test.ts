@@ -45,6 +45,7 @@ const VERBS = [
   'publish',
   'unpublish',
   'accept',
+  'acknowledge',
 ];
 /** Named by the product's contract, not by the grammar. */
 const OTHER_NAMES = ['echo', 'health_check', 'whoami', 'why_denied', 'what_changed'];

@@ -19,6 +19,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
       'core',
       'admin/allow-list',
       'admin/command-templates',
+      'alerts/rules/schema',
       'certificates/dns/schema',
       'gateway/client-address',
       'services/policy',
@@ -46,7 +47,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     units: ['core', 'store/database', 'admin/run-command-process'],
     packages: ['ipaddr.js', 'jose', 'kysely', 'undici', 'zod'],
   },
-  alerts: { units: ['core', 'store/database'], packages: ['zod'] },
+  alerts: { units: ['core', 'store/database'], packages: ['nodemailer', 'zod'] },
   tokens: { units: ['core', 'store/database'], packages: ['kysely', 'zod'] },
   oauth: {
     units: ['core', 'store/database', 'users/schema'],
@@ -126,6 +127,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     units: [
       'core',
       'admin',
+      'alerts',
       'certificates',
       'connectors',
       'logs',
@@ -142,6 +144,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     packages: [],
   },
   app: { units: ['*'], packages: [] },
+  'app.alerts': { units: ['*'], packages: [] },
   'app.connectors': { units: ['*'], packages: [] },
   'app.certificates': { units: ['*'], packages: [] },
   'app.edge': { units: ['*'], packages: [] },

@@ -28,7 +28,7 @@ export const alerts: Migration = {
   },
 };
 
-/** Channels beside the webhook, who has seen an alert, and where rules stand. */
+/** Channels beside the webhook, and who has seen an alert. */
 export const alertChannels: Migration = {
   name: '0020-alert-channels',
   async up(db) {
@@ -54,14 +54,8 @@ export const alertChannels: Migration = {
       .addColumn('channel', 'text', (c) => c.notNull().defaultTo('webhook'))
       .execute();
     await schema.alterTable('alert_deliveries').addColumn('alert_key', 'text').execute();
-    await schema
-      .createTable('alert_rule_states')
-      .addColumn('key', 'text', (c) => c.primaryKey())
-      .addColumn('document', 'text', (c) => c.notNull())
-      .execute();
   },
   async down({ schema }) {
-    await schema.dropTable('alert_rule_states').execute();
     for (const name of ['alert_key', 'channel'])
       await schema.alterTable('alert_deliveries').dropColumn(name).execute();
     await schema.dropIndex('alerts_id').execute();

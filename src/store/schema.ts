@@ -80,8 +80,6 @@ export interface Tables {
     /** When anybody was told last. */
     told_at: number;
   };
-  /** Where rules stand that are not simply content. */
-  alert_rule_states: { key: string; document: string };
   /** Still to be sent. `alert_key`: what it is about; null where an earlier version wrote it. */
   alert_deliveries: {
     id: string;
