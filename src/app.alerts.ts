@@ -1,12 +1,13 @@
 /** The part of the composition root that sets up where alerts are told, and what is watched by rules. */
 import { statfs } from 'node:fs/promises';
 import type { Channel } from './alerts/channel.ts';
+import { mailChannel } from './alerts/mail.ts';
 import type { Sources } from './alerts/rules/measure.ts';
 import { withUsual } from './alerts/rules/schema.ts';
 import { RuleWatch } from './alerts/rules/watch.ts';
 import type { AlertService } from './alerts/service.ts';
 import { webhookChannel } from './alerts/webhook.ts';
-import { webhookOf } from './app.settings.ts';
+import { mailServerOf, webhookOf } from './app.settings.ts';
 import type { CertificateService } from './certificates/service.ts';
 import type { Config } from './config/config.ts';
 import { type Clock, HOUR } from './core/clock.ts';
@@ -25,7 +26,8 @@ export interface ChannelParts {
 
 export function channelsOf(config: Config, { fetch }: ChannelParts): Channel[] {
   const webhook = webhookOf(config);
-  return webhook ? [webhookChannel(webhook, fetch)] : [];
+  const server = mailServerOf(config);
+  return [...(webhook ? [webhookChannel(webhook, fetch)] : []), ...(server ? [mailChannel(server)] : [])];
 }
 
 export const remindAfterOf = ({ alerts }: Config): number | undefined =>

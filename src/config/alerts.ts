@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { rulesSchema } from '../alerts/rules/schema.ts';
 import { isServiceUrl } from '../core/dial.ts';
+import { smtpSchema } from './smtp.ts';
 
 const MAX_TEXT = 500;
 const MAX_URL = 2000;
@@ -56,6 +57,7 @@ export const alertsSchema = z
       .max(MAX_TEXT)
       .optional()
       .describe('File that holds the secret and nothing else'),
+    smtp: smtpSchema.optional().describe('Alerts are sent by e-mail as well; absent: they are not'),
     remind_after_hours: z
       .int()
       .min(1)

@@ -8,7 +8,7 @@ export const limitField = z
   .min(1)
   .max(limits.pageSize)
   .optional()
-  .describe(`How many at most (1 to ${limits.pageSize}); absent: what fits 2,000 tokens`);
+  .describe(`How many, 1 to ${limits.pageSize}; absent: what fits 2,000 tokens`);
 
 export const cursorField = z.string().max(1024).optional().describe('next_cursor of the page before');
 

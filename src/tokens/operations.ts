@@ -70,7 +70,7 @@ export const listTokens = defineOperation({
   input: z.object({
     limit: limitField,
     cursor: cursorField,
-    include_revoked: z.boolean().default(false).describe('Also those that are revoked'),
+    include_revoked: z.boolean().default(false).describe('Also revoked ones'),
   }),
   output: tokenListSchema,
   async handler({ limit, cursor, include_revoked }, context, { tokens }: Services) {
