@@ -5,13 +5,17 @@ import { mailChannel } from './alerts/mail.ts';
 import type { Sources } from './alerts/rules/measure.ts';
 import { withUsual } from './alerts/rules/schema.ts';
 import { RuleWatch } from './alerts/rules/watch.ts';
+import { ALERTS_URI } from './alerts/operations.ts';
 import type { AlertService } from './alerts/service.ts';
+import { maySee } from './alerts/shown.ts';
 import { webhookChannel } from './alerts/webhook.ts';
 import { mailServerOf, webhookOf } from './app.settings.ts';
 import type { CertificateService } from './certificates/service.ts';
 import type { Config } from './config/config.ts';
-import { type Clock, HOUR } from './core/clock.ts';
+import { type Clock, HOUR, SECOND, type Timer } from './core/clock.ts';
+import type { Events } from './core/events.ts';
 import type { Gateway } from './gateway/gateway.ts';
+import type { McpInterface } from './interfaces/mcp/mcp.ts';
 import type { LogArchive } from './logs/archive.ts';
 import type { LogFilter } from './logs/conditions.ts';
 import type { LogSink } from './logs/sink.ts';
@@ -32,6 +36,33 @@ export function channelsOf(config: Config, { fetch }: ChannelParts): Channel[] {
 
 export const remindAfterOf = ({ alerts }: Config): number | undefined =>
   alerts.remind_after_hours === undefined ? undefined : alerts.remind_after_hours * HOUR;
+
+/** Of many changes at once whoever follows alerts hears once. */
+const TOLD_AFTER_MS = SECOND;
+
+/** Clients of MCP that follow the list of alerts hear when what they may see of it has changed. */
+export function tellFollowers(
+  { clock, events }: { clock: Clock; events: Events },
+  mcp: Pick<McpInterface, 'resourceChanged'>,
+  stack: AsyncDisposableStack,
+): void {
+  let about = new Set<string>();
+  let timer: Timer | undefined;
+  const tell = () => {
+    timer = undefined;
+    const hostnames = [...about];
+    about = new Set();
+    mcp.resourceChanged(ALERTS_URI, (principal) => maySee(principal, hostnames));
+  };
+  const stop = events.on('alert.changed', ({ hostnames }) => {
+    for (const hostname of hostnames) about.add(hostname);
+    timer ??= clock.after(TOLD_AFTER_MS, tell);
+  });
+  stack.defer(() => {
+    stop();
+    timer?.cancel();
+  });
+}
 
 interface RuleParts {
   readonly clock: Clock;

@@ -17,7 +17,7 @@ import { createHealthService } from './admin/health.ts';
 import { listenersProbe } from './admin/listener-probe.ts';
 import { AlertDesk } from './alerts/desk.ts';
 import { AlertService } from './alerts/service.ts';
-import { channelsOf, openRules, remindAfterOf } from './app.alerts.ts';
+import { channelsOf, openRules, remindAfterOf, tellFollowers } from './app.alerts.ts';
 import { gatewaySettings, logSettings, mcpSettings } from './app.settings.ts';
 import { type CommandOptions, type CommandService, createCommandService } from './admin/run-command.ts';
 import { openConnectors } from './app.connectors.ts';
@@ -128,6 +128,7 @@ async function construct(
     }),
   );
   cutWhenEnded(base, mcp, stack);
+  tellFollowers(base, mcp, stack);
   const rest = createRestInterface({ operations, dispatch, version, access });
   for (const endpoint of [...gatewayEndpoints, ...oauthEndpoints, ...mcp.endpoints, ...rest.endpoints])
     endpoints.register(endpoint);

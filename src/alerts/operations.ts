@@ -12,6 +12,9 @@ import {
 
 type Services = { alerts: AlertDesk };
 
+/** Clients of MCP follow it: they are told when it has changed. */
+export const ALERTS_URI = 'ohp://alerts';
+
 export const listAlerts = defineOperation({
   name: 'list_alerts',
   title: 'List alerts',
@@ -22,6 +25,7 @@ export const listAlerts = defineOperation({
   effect: 'read',
   untrusted: true,
   mcp: 'searchable',
+  resource: ALERTS_URI,
   toolset: 'alerts',
   http: { method: 'GET', path: '/v1/alerts' },
   input: listAlertsInput,
