@@ -28,7 +28,7 @@ export const idempotencyKeyField = z
   .min(8)
   .max(limits.idempotencyKey)
   .optional()
-  .describe('Any unique text: the same call repeated with it creates nothing twice');
+  .describe('Any unique text: repeating the call with it creates nothing twice');
 
 type Bare<Field> = Field extends
   | z.ZodDefault<infer Inner>
