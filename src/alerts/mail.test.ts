@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import type { AddressInfo } from 'node:net';
-import { text } from 'node:stream/consumers';
 import test, { type TestContext } from 'node:test';
 import fc from 'fast-check';
 import { SMTPServer } from 'smtp-server';
@@ -52,17 +51,14 @@ async function mailServer(
     },
     onRcptTo: (_address, _session, done) => done(refusal('recipient')),
     onData(stream, { envelope, secure, user }, done) {
-      text(stream).then((raw) => {
+      let raw = '';
+      stream.on('data', (part: Buffer) => (raw += String(part)));
+      stream.once('end', () => {
         const from = envelope.mailFrom === false ? '' : envelope.mailFrom.address;
-        received.push({
-          from,
-          to: envelope.rcptTo.map(({ address }) => address),
-          raw,
-          isSecure: secure,
-          user,
-        });
+        const to = envelope.rcptTo.map(({ address }) => address);
+        received.push({ from, to, raw, isSecure: secure, user });
         done(refusal('data'));
-      }, done);
+      });
     },
   });
   server.on('error', () => {}); // A client that refuses the certificate hangs up, which is what is tested.

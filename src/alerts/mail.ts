@@ -4,9 +4,9 @@
  * message. Made by `app.alerts.ts`.
  * @see {@link https://www.rfc-editor.org/rfc/rfc6409 | RFC 6409}, {@link https://www.rfc-editor.org/rfc/rfc8314 | RFC 8314}
  */
-import { connect, isIP, type Socket } from 'node:net';
+import { connect, isIP } from 'node:net';
 import { getCACertificates } from 'node:tls';
-import type { SMTPTransportOptions } from 'nodemailer/lib/smtp-transport';
+import type { SMTPTransportGetSocketCallback, SMTPTransportOptions } from 'nodemailer/lib/smtp-transport';
 import { forbiddenAddress } from '../core/addresses.ts';
 import { SECOND } from '../core/clock.ts';
 import { AddressRefused, lookupDialable } from '../core/dial.ts';
@@ -93,31 +93,25 @@ function transportOf(server: MailServer): SMTPTransportOptions {
     greetingTimeout: CONNECT_MS,
     socketTimeout: TIMEOUT_MS,
     // Its own resolver would not judge addresses.
-    getSocket: (_options, done) => {
-      dial(host, port).then(
-        (connection) => done(null, { connection }),
-        (cause: Error) => done(cause),
-      );
-    },
+    getSocket: (_options, done) => dial(host, port, done),
   };
 }
 
 /** Connected, to an address that was judged. */
-function dial(host: string, port: number): Promise<Socket> {
+function dial(host: string, port: number, done: SMTPTransportGetSocketCallback): void {
   const fault = isIP(host) === 0 ? undefined : forbiddenAddress(host);
-  if (fault !== undefined) return Promise.reject(new AddressRefused(fault));
-  const { promise, resolve, reject } = Promise.withResolvers<Socket>();
+  if (fault !== undefined) return done(new AddressRefused(fault));
   const socket = connect({ host, port, lookup: lookupDialable, timeout: CONNECT_MS });
   const timedOut = () => socket.destroy(new Error('no connection in time'));
+  const failed = (cause: Error) => done(cause);
   socket.once('timeout', timedOut);
-  socket.once('error', reject);
+  socket.once('error', failed);
   socket.once('connect', () => {
     socket.off('timeout', timedOut);
-    socket.off('error', reject);
+    socket.off('error', failed);
     socket.setTimeout(0);
-    resolve(socket);
+    done(null, { connection: socket });
   });
-  return promise;
 }
 
 /** Exported for tests. */

@@ -76,4 +76,3 @@ export const smtpSchema = z
     if (value.ca_file !== undefined && value.ca_pem !== undefined)
       refuse('ca_file', 'has ca_pem beside it; leave one out');
   });
-export type Smtp = z.output<typeof smtpSchema>;

@@ -61,21 +61,11 @@ export function createSessionStore(database: Database, sealer: Sealer) {
       if (!row) return undefined;
       const { initialize, version, followed } = documentSchema.parse(JSON.parse(row.document));
       const { principal_id: principalId, created_at: createdAt, last_seen_at: lastSeenAt } = row;
-      return { id, principalId, initialize, version, followed, createdAt, lastSeenAt };
+      return { id, principalId, initialize, version, createdAt, lastSeenAt, ...(followed && { followed }) };
     },
 
     follow: (id: string, followed: readonly string[]): Promise<void> =>
-      database.change({}, async (tx) => {
-        const row = await tx
-          .selectFrom('sessions')
-          .select('document')
-          .where('id', '=', id)
-          .executeTakeFirst();
-        // It ended meanwhile.
-        if (!row) return;
-        const document = JSON.stringify({ ...documentSchema.parse(JSON.parse(row.document)), followed });
-        await tx.updateTable('sessions').set({ document }).where('id', '=', id).execute();
-      }),
+      database.change({}, (tx) => keepFollowed(tx, id, followed)),
 
     remove: (id: string): Promise<void> => database.change({}, (tx) => removeAll(tx, [id])),
 
@@ -123,6 +113,14 @@ export function createSessionStore(database: Database, sealer: Sealer) {
       return rows.map((row) => opened({ sessionId, streamId, ...row }));
     },
   };
+}
+
+async function keepFollowed(tx: Writer, id: string, followed: readonly string[]): Promise<void> {
+  const row = await tx.selectFrom('sessions').select('document').where('id', '=', id).executeTakeFirst();
+  // It ended meanwhile.
+  if (!row) return;
+  const document = JSON.stringify({ ...documentSchema.parse(JSON.parse(row.document)), followed });
+  await tx.updateTable('sessions').set({ document }).where('id', '=', id).execute();
 }
 
 /** Until one removed less than it could. Whoever waits for the event loop or for a change of its own comes in between. */

@@ -34,19 +34,14 @@ interface Bounds {
 
 export function boundsOf(rule: Rule): Bounds {
   switch (rule.when) {
-    case 'server_errors': {
-      const bound = rule.above_percent ?? rule.above_per_minute ?? 0;
-      return { bound, clear: rule.clear_percent ?? rule.clear_per_minute ?? bound * HALF };
-    }
+    case 'server_errors':
+      return failing(rule);
     case 'latency':
       return { bound: rule.above_ms, clear: rule.clear_ms ?? rule.above_ms * FOUR_FIFTHS };
     case 'auth_failures':
       return { bound: rule.above_count, clear: rule.clear_count ?? rule.above_count * HALF };
-    case 'disk': {
-      const bound = rule.below_bytes ?? rule.below_percent ?? 0;
-      const clear = rule.clear_bytes ?? rule.clear_percent ?? bound * A_QUARTER_MORE;
-      return { bound, clear, isFloor: true };
-    }
+    case 'disk':
+      return free(rule);
     case 'dropped_records':
       return { bound: rule.above_count, clear: 0 };
     case 'targets_down':
@@ -55,6 +50,17 @@ export function boundsOf(rule: Rule): Bounds {
       // Of what was renewed nothing is measured any more.
       return { bound: rule.days, clear: rule.days, isFloor: true };
   }
+}
+
+function failing(rule: RuleOf<'server_errors'>): Bounds {
+  const bound = rule.above_percent ?? rule.above_per_minute ?? 0;
+  return { bound, clear: rule.clear_percent ?? rule.clear_per_minute ?? bound * HALF };
+}
+
+function free(rule: RuleOf<'disk'>): Bounds {
+  const bound = rule.below_bytes ?? rule.below_percent ?? 0;
+  const clear = rule.clear_bytes ?? rule.clear_percent ?? bound * A_QUARTER_MORE;
+  return { bound, clear, isFloor: true };
 }
 
 export function verdictOf(rule: Rule, { value, isEnough = true }: Measurement): Verdict {
