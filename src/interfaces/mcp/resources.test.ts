@@ -7,7 +7,15 @@ import { StreamableHTTPClientTransport as TransportV1 } from '@modelcontextproto
 import { ResourceUpdatedNotificationSchema } from '@modelcontextprotocol/sdk/types.js';
 import { z } from 'zod';
 import { type Harness, principalOf, startHarness } from '../../../test/conformance/harness.ts';
-import { BOTH, envelope, modernHeaders, openSession, post, rpc } from '../../../test/conformance/wire.ts';
+import {
+  BOTH,
+  envelope,
+  modernHeaders,
+  openEvents,
+  openSession,
+  post,
+  rpc,
+} from '../../../test/conformance/wire.ts';
 import { eventually } from '../../../test/support/eventually.ts';
 import { AppError } from '../../core/errors.ts';
 import { defineOperation } from '../../core/operation.ts';
@@ -195,6 +203,36 @@ for (const [kind, connect] of Object.entries(kinds)) {
     await assert.rejects(unlucky.read(URI), /UNAVAILABLE: the news is away/);
   });
 }
+
+test('a subscription of who lacks the permission, or whose credential is over, brings nothing', async () => {
+  const clock = new ManualClock();
+  const over = principalOf('over', { expiresAt: clock.now() + 1 });
+  const all = [...principals, over];
+  await using harness = await startHarness({ operations: [readNews], principals: all, quiet: true, clock });
+  const streams = [];
+  for (const token of ['stranger', 'over', 'admin']) {
+    const params = { notifications: { resourceSubscriptions: [URI] }, _meta: envelope() };
+    const stream = await openEvents(
+      { ...harness, token },
+      {
+        method: 'POST',
+        headers: modernHeaders('subscriptions/listen'),
+        body: rpc('subscriptions/listen', params, token),
+      },
+    );
+    assert.equal((await stream.next())?.json.method, 'notifications/subscriptions/acknowledged');
+    streams.push(stream);
+  }
+  clock.advance(1);
+  harness.mcp.resourceChanged(URI, () => true);
+  // It ends each with its result, behind whatever was said before.
+  await harness.mcp.drain();
+  const next = await Promise.all(streams.map((stream) => stream.next()));
+  assert.deepEqual(
+    next.map((event) => event?.json.method ?? event?.json.id),
+    ['stranger', 'over', 'notifications/resources/updated'],
+  );
+});
 
 test('a session that comes back after a restart follows what it followed, and is told that it may have changed', async (t) => {
   const clock = new ManualClock();
