@@ -20,8 +20,8 @@ import { type Product, startProduct } from '../support/product.ts';
 const guide = new Guide('alerts');
 const settings = parse(guide.block('yaml', 'alerts:'));
 const PASSWORD = 'the-password-of-the-mail-server';
-/** Of any disk: that it is not wholly free. */
-const ALWAYS = { name: 'any-disk', when: 'disk', below_percent: 100, clear_percent: 100, for_minutes: 0 };
+/** Of any disk: that it has less free than there is. */
+const ALWAYS = { name: 'any-disk', when: 'disk', below_bytes: 2 ** 50, for_minutes: 0 };
 
 describe('where something is wrong', () => {
   const mails: string[] = [];
