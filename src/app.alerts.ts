@@ -81,7 +81,7 @@ export function openRules({ alerts: settings }: Config, parts: RuleParts, stack:
     clock,
     log,
     rules: withUsual(settings.rules, settings.defaults),
-    sources: sourcesOf(parts, stack),
+    sources: sourcesOf(parts),
     dropped: () => log.stats().dropped,
     async told() {
       const all = await alerts.all();
@@ -116,15 +116,9 @@ const REFUSED: LogFilter = {
   ],
 };
 
-function sourcesOf(
-  { archive, dataDir, certificates, gateway }: RuleParts,
-  stack: AsyncDisposableStack,
-): Sources {
-  const stopping = new AbortController();
-  stack.defer(() => stopping.abort());
-  const { signal } = stopping;
+function sourcesOf({ archive, dataDir, certificates, gateway }: RuleParts): Sources {
   return {
-    async traffic({ per, worstBy, top, ...span }) {
+    async traffic({ per, worstBy, top, ...span }, signal) {
       const filter: LogFilter = { kind: 'access' };
       const groupBy = per === 'hostname' ? 'host' : undefined;
       const question = {
@@ -145,7 +139,7 @@ function sourcesOf(
         p99: p99_ms,
       }));
     },
-    async refusals({ by, top, ...span }) {
+    async refusals({ by, top, ...span }, signal) {
       const groupBy = groups[by];
       const filter = { ...REFUSED, ...span };
       const question = { filter, groupBy, sortBy: 'count', top, interval: undefined } as const;

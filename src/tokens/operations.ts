@@ -101,7 +101,7 @@ export const createToken = defineOperation({
       .enum(bundleNames)
       .optional()
       .describe(
-        'Instead of permissions. viewer reads; operator also changes proxies, routes, certificates; admin: all',
+        'Instead of permissions. viewer reads; operator also changes proxies, routes, certificates, alerts; admin: all',
       ),
     hostnames: z
       .array(hostname)

@@ -33,15 +33,17 @@ export interface Traffic {
   readonly p99?: number | undefined;
 }
 
-/** Each throws where it can't be known. */
+/** Each throws where it can't be known; `signal` ends what is under way. */
 export interface Sources {
   /** The worst first. */
   traffic(
     span: Span & { per: 'hostname' | 'all'; worstBy: 'server_errors' | 'p95_ms' },
+    signal: AbortSignal,
   ): Promise<readonly Traffic[]>;
   /** Of this system; the most first. */
   refusals(
     span: Span & { by: 'client_address' | 'principal' | 'hostname' },
+    signal: AbortSignal,
   ): Promise<readonly { name: string; count: number }[]>;
   disk(): Promise<{ freeBytes: number; totalBytes: number }>;
   certificates(): Iterable<{ id: string; notAfter: number; hostnames: readonly string[] }>;
@@ -53,6 +55,7 @@ export interface Measuring {
   readonly sources: Sources;
   readonly losses: LossCounter;
   readonly now: number;
+  readonly signal: AbortSignal;
 }
 
 export async function measure(rule: Rule, measuring: Measuring): Promise<readonly Measurement[]> {
@@ -88,10 +91,10 @@ function spanOf(
 
 async function ofTraffic(
   rule: RuleOf<'server_errors'> | RuleOf<'latency'>,
-  { sources, now }: Measuring,
+  { sources, now, signal }: Measuring,
 ): Promise<Measurement[]> {
   const worstBy = rule.when === 'latency' ? 'p95_ms' : 'server_errors';
-  const found = await sources.traffic({ ...spanOf(rule, now), per: rule.per, worstBy });
+  const found = await sources.traffic({ ...spanOf(rule, now), per: rule.per, worstBy }, signal);
   return found.flatMap((one) => {
     // What was too much to count apart, and what is no name, is nobody's.
     if (rule.per === 'hostname' && parseHostname(one.name) !== one.name) return [];
@@ -118,9 +121,9 @@ function valueOf(rule: RuleOf<'server_errors'> | RuleOf<'latency'>, one: Traffic
 
 async function ofRefusals(
   rule: RuleOf<'auth_failures'>,
-  { sources, now }: Measuring,
+  { sources, now, signal }: Measuring,
 ): Promise<Measurement[]> {
-  const found = await sources.refusals({ ...spanOf(rule, now), by: rule.by });
+  const found = await sources.refusals({ ...spanOf(rule, now), by: rule.by }, signal);
   const isHost = rule.by === 'hostname';
   return found
     .filter(({ name }) => name !== '' && (isHost ? parseHostname(name) === name : name !== ANONYMOUS))

@@ -26,10 +26,18 @@ function world(rules: readonly Rule[], told: Alert[] = []) {
     targets: [] as { hostname: string; unhealthy: number; total: number }[],
     dropped: 0,
     fault: undefined as string | undefined,
+    /** Set: counting does not end. */
+    asked: undefined as PromiseWithResolvers<void> | undefined,
   };
   const spans: { since: number; until: number }[] = [];
   const sources: Sources = {
-    async traffic(span) {
+    async traffic(span, signal) {
+      if (state.asked) {
+        state.asked.resolve();
+        await new Promise((_, reject) =>
+          signal.addEventListener('abort', () => reject(new Error('cut short'))),
+        );
+      }
       if (state.fault !== undefined) throw new Error(state.fault);
       spans.push(span);
       return state.traffic;
@@ -40,8 +48,6 @@ function world(rules: readonly Rule[], told: Alert[] = []) {
     targets: () => state.targets,
   };
   let current: readonly Alert[] = [];
-  /** Each alert that began, in order. */
-  const begun: string[] = [];
   const watch = new RuleWatch({
     clock,
     log: { write: (record) => void records.push(record), enabled: () => true },
@@ -50,10 +56,11 @@ function world(rules: readonly Rule[], told: Alert[] = []) {
     dropped: () => state.dropped,
     told: async () => told,
     async tell(alerts) {
-      for (const { key } of alerts) if (!current.some((one) => one.key === key)) begun.push(key);
       current = alerts;
     },
   });
+  /** From now on counting does not end; resolves when it has begun. */
+  const hang = () => (state.asked = Promise.withResolvers<void>()).promise;
   const minute = async (count = 1) => {
     for (let passed = 0; passed < count; passed++) {
       clock.advance(MINUTE);
@@ -67,7 +74,7 @@ function world(rules: readonly Rule[], told: Alert[] = []) {
     spans,
     watch,
     minute,
-    begun,
+    hang,
     keys: () => current.map(({ key }) => key),
     all: () => current,
   };
@@ -155,6 +162,17 @@ test('what an earlier process told goes on until it is good, and of rules that a
   state.traffic = [];
   await minute(11);
   assert.deepEqual(keys(), []);
+});
+
+test('who stops waits for nothing that is being counted, and what was cut short is neither told nor reported', async () => {
+  const { watch, records, all, clock, hang } = world([FAILING]);
+  const asked = hang();
+  clock.advance(MINUTE);
+  const looking = watch.look();
+  await asked;
+  await watch[Symbol.asyncDispose]();
+  await looking;
+  assert.deepEqual([all(), records], [[], []]);
 });
 
 test('names that are none, and what was too much to count apart, raise nothing', async () => {

@@ -39,6 +39,7 @@ export class RuleWatch implements AsyncDisposable {
   readonly #losses: LossCounter;
   /** By key of the alert. */
   #followed = new Map<string, Followed>();
+  readonly #stop = new AbortController();
   #isLoaded = false;
   #timer: Timer | undefined;
   #looking: Promise<void> | undefined;
@@ -67,6 +68,7 @@ export class RuleWatch implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#timer?.cancel();
+    this.#stop.abort();
     await this.#looking;
   }
 
@@ -77,6 +79,8 @@ export class RuleWatch implements AsyncDisposable {
     this.#losses.sample(now);
     const followed = new Map<string, Followed>();
     for (const rule of rules) for (const one of await this.#ask(rule, now)) followed.set(one.alert.key, one);
+    // What was cut short says nothing.
+    if (this.#stop.signal.aborted) return;
     this.#followed = followed;
     await tell([...followed.values()].flatMap(({ standing, alert }) => (isTold(standing) ? [alert] : [])));
   }
@@ -99,12 +103,13 @@ export class RuleWatch implements AsyncDisposable {
 
   async #measure(rule: Rule, now: number): Promise<readonly Measurement[] | undefined> {
     const { sources } = this.#options;
+    const { signal } = this.#stop;
     try {
-      const measured = await measure(rule, { sources, losses: this.#losses, now });
+      const measured = await measure(rule, { sources, losses: this.#losses, now, signal });
       this.#silent.delete(rule.name);
       return measured;
     } catch (cause) {
-      if (!this.#silent.has(rule.name))
+      if (!signal.aborted && !this.#silent.has(rule.name))
         this.#report(`the rule ${rule.name} can't be asked: ${messageOf(cause)}`);
       this.#silent.add(rule.name);
       return undefined;
