@@ -7,10 +7,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import test, { type TestContext } from 'node:test';
+import { sql } from 'kysely';
 import { DAY, HOUR, ManualClock, MINUTE } from '../core/clock.ts';
 import { createEvents } from '../core/events.ts';
 import type { LogRecord } from '../core/record.ts';
 import type { Database } from '../store/database.ts';
+import { migrations } from '../store/migrations.ts';
 import { openSqlite } from '../store/sqlite.ts';
 import type { Alert } from './schema.ts';
 import { AlertService } from './service.ts';
@@ -396,4 +398,30 @@ test('what the receiver took is not sent again while the store can not be told o
   await alerts.settle();
   assert.equal(messages.length, 1);
   assert.deepEqual(await database.read.selectFrom('alert_deliveries').selectAll().execute(), []);
+});
+
+test('an alert that an earlier version raised has an id and can be listed, and what it still had to tell goes to the webhook', async (t) => {
+  const { messages, url } = await receiver(t);
+  const { start } = await world(t, url);
+  const { alerts, database } = await start();
+  const step = migrations.findIndex(({ name }) => name === '0020-alert-channels');
+  for (const later of migrations.slice(step).toReversed()) await later.down(database.read);
+  const document = JSON.stringify(expiring());
+  const body = JSON.stringify({
+    type: 'certificate.expiring',
+    data: { status: 'raised', threshold_days: 14 },
+  });
+  await sql`insert into alerts (key, source, document, raised_at) values ('k', 'certificates', ${document}, 5)`.execute(
+    database.read,
+  );
+  await sql`insert into alert_deliveries values ('alt_1', ${body}, 0, 0, ${Date.UTC(2026, 0, 1)})`.execute(
+    database.read,
+  );
+  for (const again of migrations.slice(step)) await again.up(database.read);
+  const [{ row } = { row: undefined }] = await alerts.all();
+  assert.match(row?.id ?? '', /^alr_[0-9a-f]{24}$/);
+  assert.deepEqual([row?.acknowledged, row?.told_at], [null, 5]);
+  alerts.deliver();
+  await alerts.settle();
+  assert.deepEqual(statuses(messages), ['certificate.expiring raised 14']);
 });
