@@ -88,7 +88,7 @@ export async function openCertification(
       choiceOf: (wildcard) => table().proxyOf(wildcard)?.certificate.on_demand,
     }),
   );
-  const watch = stack.use(watchOver(base, { issuance, certificates, alerts }));
+  const watch = stack.use(watchOver(base, { issuance, certificates, alerts: watched(config, alerts) }));
   const ordering = new OrderingService({
     clock,
     issuance,
@@ -111,6 +111,12 @@ export async function openCertification(
   const issuers = settings.issuers.map(({ name }) => name);
   return { certificates, issuance, onDemand, watch, ordering, issuers };
 }
+
+/** Turned off, nothing of certificates is wrong: what an earlier start raised is over. */
+const watched = ({ alerts: { defaults } }: Config, alerts: CertificationParts['alerts']) => ({
+  reconcile: (source: string, current: Parameters<typeof alerts.reconcile>[1]) =>
+    alerts.reconcile(source, defaults.certificates ? current : []),
+});
 
 /** They are made after the gateway, which asks for them. */
 export const answersToCas = (challenges: () => Challenges) => ({

@@ -1,5 +1,6 @@
 /** Configuration, as it is written in files, to the settings of the parts, in the units of code. */
 import { getServers } from 'node:dns';
+import type { MailServer } from './alerts/mail.ts';
 import type { Webhook } from './alerts/webhook.ts';
 import { LETS_ENCRYPT_LIMITS } from './certificates/budget.ts';
 import { isPublicDirectory, type IssuanceSettings, type Issuer } from './certificates/issuers.ts';
@@ -145,6 +146,18 @@ export function otlpSettings({ telemetry }: Config): OtlpSettings | undefined {
     metricsIntervalMs: otlp.metrics_interval_ms,
     queueItems: otlp.queue_items,
   };
+}
+
+const IMPLICIT_TLS_PORT = 465;
+const SUBMISSION_PORT = 587;
+
+export function mailServerOf({ alerts: { smtp } }: Config): MailServer | undefined {
+  if (smtp === undefined) return undefined;
+  const { host, tls, username, password, from, to, ca_pem: trustPem } = smtp;
+  const { port = tls === 'implicit' ? IMPLICIT_TLS_PORT : SUBMISSION_PORT } = smtp;
+  assert((username === undefined) === (password === undefined), 'the settings have read the password');
+  const login = username === undefined || password === undefined ? undefined : { username, password };
+  return { host, port, tls, trustPem, login, from, to };
 }
 
 const LETS_ENCRYPT_DOMAIN = /(?:^|\.)letsencrypt\.org$/;

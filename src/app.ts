@@ -18,8 +18,10 @@ import {
 } from './admin/health-probes.ts';
 import { createHealthService } from './admin/health.ts';
 import { listenersProbe } from './admin/listener-probe.ts';
+import { AlertDesk } from './alerts/desk.ts';
 import { AlertService } from './alerts/service.ts';
-import { gatewaySettings, logSettings, mcpSettings, webhookOf } from './app.settings.ts';
+import { channelsOf, openRules, remindAfterOf, tellFollowers } from './app.alerts.ts';
+import { gatewaySettings, logSettings, mcpSettings } from './app.settings.ts';
 import { type CommandOptions, type CommandService, createCommandService } from './admin/run-command.ts';
 import { openTrail, watchTrail } from './app.audit.ts';
 import { openConnectors } from './app.connectors.ts';
@@ -148,6 +150,7 @@ async function construct(
     }),
   );
   cutWhenEnded(base, mcp, stack);
+  tellFollowers(base, mcp, stack);
   const metrics = openMetrics(config, { ...base, ...edge, ...identity, mcp, version }, stack);
   if (base.telemetry) stack.use(base.telemetry.tellMetrics(() => metrics.metrics.families()));
   const rest = createRestInterface({ operations, dispatch, version, access, others: [metrics.endpoint] });
@@ -166,6 +169,7 @@ async function construct(
   const created = await base.tokens.ensureAdministrator(config.admin_token);
   const told = await metrics.listen();
   const { http, https, proxies } = await edge.open();
+  openRules(config, { ...base, ...edge }, stack);
   // It changes what is served, so that comes first.
   const resumed = services.publications.resume();
   stack.defer(() => resumed);
@@ -225,7 +229,14 @@ async function openBase(
   await tokens.load();
   const outbound = stack.use(createOutbound());
   const alerts = stack.use(
-    new AlertService({ database, clock, log, fetch: outbound, webhook: webhookOf(config) }),
+    new AlertService({
+      database,
+      clock,
+      log,
+      events,
+      channels: channelsOf(config, { fetch: outbound }),
+      remindAfterMs: remindAfterOf(config),
+    }),
   );
   const sealer = createSealer(masterKey);
   const audit = await watchTrail(config, { trail: log, clock, alerts, database, sealer });
@@ -314,6 +325,7 @@ function openServices(
     proposals: openProposals(config, { database, engine, proxies, own: () => parts.gateway.own() }),
     logs,
     audit,
+    alerts: new AlertDesk(parts),
     connectors: openConnectors(config, { ...parts, logs }, stack),
     health: createHealthService({ probes, clock, log, version, startedAt: clock.now() }),
     commands,

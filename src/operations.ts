@@ -1,6 +1,7 @@
 /** Everything that can be done, as one flat list. Every surface is derived from it; a noun adds its own line. */
 import { adminOperations } from './admin/operations.ts';
 import { auditOperations } from './audit/operations.ts';
+import { alertOperations } from './alerts/operations.ts';
 import { certificateOperations } from './certificates/operations.ts';
 import { connectorOperations } from './connectors/operations.ts';
 import { logsOperations } from './logs/operations.ts';
@@ -28,5 +29,6 @@ export const operations = [
   ...proposalOperations,
   ...logsOperations,
   ...auditOperations,
+  ...alertOperations,
   ...adminOperations,
 ] as const;

@@ -47,6 +47,7 @@ const VERBS = [
   'unpublish',
   'accept',
   'verify',
+  'acknowledge',
 ];
 /** Named by the product's contract, not by the grammar. */
 const OTHER_NAMES = ['echo', 'health_check', 'whoami', 'why_denied', 'what_changed'];

@@ -19,6 +19,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
       'core',
       'admin/allow-list',
       'admin/command-templates',
+      'alerts/rules/schema',
       'certificates/dns/schema',
       'gateway/client-address',
       'services/policy',
@@ -46,7 +47,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     units: ['core', 'store/database', 'admin/run-command-process'],
     packages: ['ipaddr.js', 'jose', 'kysely', 'undici', 'zod'],
   },
-  alerts: { units: ['core', 'store/database'], packages: ['zod'] },
+  alerts: { units: ['core', 'store/database'], packages: ['nodemailer', 'zod'] },
   audit: { units: ['core', 'store/database', 'logs/time-range'], packages: ['zod'] },
   tokens: { units: ['core', 'store/database'], packages: ['kysely', 'zod'] },
   oauth: {
@@ -130,6 +131,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
       'core',
       'admin',
       'audit',
+      'alerts',
       'certificates',
       'connectors',
       'logs',
@@ -147,6 +149,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
   },
   app: { units: ['*'], packages: [] },
   'app.audit': { units: ['alerts/service', 'audit', 'config', 'core'], packages: [] },
+  'app.alerts': { units: ['*'], packages: [] },
   'app.connectors': { units: ['*'], packages: [] },
   'app.metrics': { units: ['*'], packages: [] },
   'app.certificates': { units: ['*'], packages: [] },
@@ -161,6 +164,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
   },
   'app.settings': {
     units: [
+      'alerts/mail',
       'alerts/webhook',
       'certificates/budget',
       'certificates/dns/providers',
@@ -252,6 +256,7 @@ const LATE = [
   '@node-rs/argon2',
   '@opentelemetry/',
   '@simplewebauthn/server',
+  'nodemailer',
   'oidc-provider',
   'openid-client',
   'yaml',

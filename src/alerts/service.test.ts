@@ -7,12 +7,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import test, { type TestContext } from 'node:test';
+import { sql } from 'kysely';
 import { DAY, HOUR, ManualClock, MINUTE } from '../core/clock.ts';
+import { createEvents } from '../core/events.ts';
 import type { LogRecord } from '../core/record.ts';
 import type { Database } from '../store/database.ts';
+import { migrations } from '../store/migrations.ts';
 import { openSqlite } from '../store/sqlite.ts';
 import type { Alert } from './schema.ts';
 import { AlertService } from './service.ts';
+import { webhookChannel } from './webhook.ts';
 
 const MAX_ACTIVE = 5;
 const SECRET = 'a-secret-of-the-receiver';
@@ -57,9 +61,9 @@ async function world(t: TestContext, url: string | undefined) {
       database,
       clock,
       log,
-      fetch,
+      events: createEvents(),
       maxActive: MAX_ACTIVE,
-      webhook: url === undefined ? undefined : { url, secret: SECRET },
+      channels: url === undefined ? [] : [webhookChannel({ url, secret: SECRET }, fetch)],
     });
     alerts.start();
     let stopped: Promise<void> | undefined;
@@ -305,7 +309,7 @@ test('what was over and is wrong again is told again, after an hour, and at once
     'certificate.expiring raised 7',
   ]);
   await told(alerts, []);
-  clock.advance(HOUR);
+  clock.advance(DAY);
   await told(alerts, []);
   assert.deepEqual(await database.read.selectFrom('alerts').selectAll().execute(), []);
 });
@@ -358,6 +362,21 @@ test('what ended before it could be told is not told after its end', async (t) =
   ]);
 });
 
+test('no stage of what ended is told after its end, however early it failed', async (t) => {
+  const { messages, told: answer, url } = await receiver(t);
+  const { clock, start } = await world(t, url);
+  const { alerts } = await start();
+  answer.status = 503;
+  await told(alerts, [expiring()]);
+  await told(alerts, [expiring({ stage: 2, facts: { threshold_days: 7 } })]);
+  answer.status = 204;
+  const before = messages.length;
+  await told(alerts, []);
+  clock.advance(HOUR);
+  await alerts.settle();
+  assert.deepEqual(statuses(messages.slice(before)), ['certificate.expiring resolved 7']);
+});
+
 test('what the receiver took is not sent again while the store can not be told of it', async (t) => {
   const { messages, url } = await receiver(t);
   const { clock, start } = await world(t, url);
@@ -379,4 +398,30 @@ test('what the receiver took is not sent again while the store can not be told o
   await alerts.settle();
   assert.equal(messages.length, 1);
   assert.deepEqual(await database.read.selectFrom('alert_deliveries').selectAll().execute(), []);
+});
+
+test('an alert that an earlier version raised has an id and can be listed, and what it still had to tell goes to the webhook', async (t) => {
+  const { messages, url } = await receiver(t);
+  const { start } = await world(t, url);
+  const { alerts, database } = await start();
+  const step = migrations.findIndex(({ name }) => name === '0020-alert-channels');
+  for (const later of migrations.slice(step).toReversed()) await later.down(database.read);
+  const document = JSON.stringify(expiring());
+  const body = JSON.stringify({
+    type: 'certificate.expiring',
+    data: { status: 'raised', threshold_days: 14 },
+  });
+  await sql`insert into alerts (key, source, document, raised_at) values ('k', 'certificates', ${document}, 5)`.execute(
+    database.read,
+  );
+  await sql`insert into alert_deliveries values ('alt_1', ${body}, 0, 0, ${Date.UTC(2026, 0, 1)})`.execute(
+    database.read,
+  );
+  for (const again of migrations.slice(step)) await again.up(database.read);
+  const [{ row } = { row: undefined }] = await alerts.all();
+  assert.match(row?.id ?? '', /^alr_[0-9a-f]{24}$/);
+  assert.deepEqual([row?.acknowledged, row?.told_at], [null, 5]);
+  alerts.deliver();
+  await alerts.settle();
+  assert.deepEqual(statuses(messages), ['certificate.expiring raised 14']);
 });

@@ -1,57 +1,60 @@
 /**
- * What is raised and what is resolved, in the store: each once, across restarts. Told by a log record and, where one is
- * set up, by a webhook. Who watches something says what is true now; what follows is decided here. Called by
- * `certificates/watch.ts` through `app.edge.ts`.
+ * What is raised and what is resolved, in the store: each once, across restarts. Told by a log record and by the channels
+ * that are set up. Who watches something says what is true now; what follows is decided here. Called by
+ * `certificates/watch.ts` and `rules/watch.ts` through the composition root, and by the operations of this folder.
  */
 import { type Clock, DAY, HOUR, MINUTE, type Timer } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
+import type { Events } from '../core/events.ts';
 import { newId } from '../core/ids.ts';
 import type { Log, LogRecord } from '../core/record.ts';
-import type { Database, Reader, Tables, Writer } from '../store/database.ts';
+import type { Database, Reader, Writer } from '../store/database.ts';
+import type { Channel } from './channel.ts';
+import { bodyOf, type Status } from './message.ts';
+import { Outbox } from './outbox.ts';
 import { type Alert, alertSchema } from './schema.ts';
-import { sendWebhook, type Webhook } from './webhook.ts';
+import { type AlertRow, hostnamesOf } from './shown.ts';
 
 const EVERY_MS = MINUTE;
-/** Between attempts; with the last one over, a delivery is given up. */
-const WAITS_MS = [MINUTE, 5 * MINUTE, 15 * MINUTE, 60 * MINUTE, 4 * 60 * MINUTE, 12 * 60 * MINUTE] as const;
-/** Longer than all the waits together. */
+/** Longer than all the waits of an outbox together. */
 const KEPT_UNTOLD_MS = 2 * DAY;
-const MAX_AT_ONCE = 20;
 /** Of a source, at once: more say nothing more, and the log has room for other things. */
 const MAX_ACTIVE = 1000;
 /** What comes back sooner is not told again: two processes that see it differently would tell it by turns. */
-const KEPT_RESOLVED_MS = HOUR;
+const QUIET_MS = HOUR;
+/** For who asks what was wrong; of a source no more than may be active. */
+const KEPT_RESOLVED_MS = DAY;
 
 export interface AlertOptions {
   database: Database;
   clock: Clock;
   log: Log;
-  webhook: Webhook | undefined;
-  /** For the webhook. */
-  fetch: typeof globalThis.fetch;
+  events: Events;
+  channels: readonly Channel[];
+  /** Told again after so long, while it lasts and nobody has acknowledged it; undefined: never. */
+  remindAfterMs?: number | undefined;
   /** Of a source, at once; tests have fewer. */
   maxActive?: number | undefined;
 }
 
 export class AlertService implements AsyncDisposable {
   readonly #options: AlertOptions;
-  readonly #stop = new AbortController();
+  readonly #outboxes: readonly Outbox[];
   #timer: Timer | undefined;
-  #delivering: Promise<void> | undefined;
-  #again = false;
-  /** What the receiver took and the store could not be told of: it is not sent again. */
-  readonly #arrived = new Set<string>();
+  #sweeping: Promise<void> | undefined;
   /** Each is reported once. */
   readonly #unreadable = new Set<string>();
 
   constructor(options: AlertOptions) {
     this.#options = options;
+    const report = (message: string) => this.#report(message);
+    this.#outboxes = options.channels.map((channel) => new Outbox({ ...options, channel, report }));
   }
 
   /** Goes on with what an earlier process had no time to tell. */
   start(): void {
-    this.#timer = this.#options.clock.every(EVERY_MS, () => this.deliver());
-    this.deliver();
+    this.#timer = this.#options.clock.every(EVERY_MS, () => this.#sweep());
+    this.#sweep();
   }
 
   /**
@@ -71,51 +74,21 @@ export class AlertService implements AsyncDisposable {
         .where('resolved_at', '<=', now - KEPT_RESOLVED_MS)
         .execute();
       const rows = await rowsOf(tx, source);
-      const { raised, resolved } = this.#difference(source, current, { known: rows, now });
-      for (const alert of raised) {
-        const row = { document: JSON.stringify(alert), raised_at: now, resolved_at: null };
-        await tx
-          .insertInto('alerts')
-          .values({ key: alert.key, source, ...row })
-          .onConflict((conflict) => conflict.column('key').doUpdateSet(row))
-          .execute();
-        await this.#tell(tx, afterCommit, { alert, status: 'raised' });
-      }
-      for (const row of resolved) {
-        await tx.updateTable('alerts').set({ resolved_at: now }).where('key', '=', row.key).execute();
-        const alert = this.#read(row);
-        if (!alert) continue;
-        // Told after its end, it would seem to be so again.
-        const untold = bodyOf(alert, 'raised', row.raised_at);
-        await tx.deleteFrom('alert_deliveries').where('body', '=', untold).execute();
-        await this.#tell(tx, afterCommit, { alert, status: 'resolved' });
-      }
+      const { raised, resolved, old } = this.#difference(source, current, { known: rows, now });
+      await forget(tx, old);
+      for (const alert of raised) await this.#raise(tx, afterCommit, { alert, source, rows });
+      for (const row of resolved) await this.#resolve(tx, afterCommit, row);
     });
     this.deliver();
   }
 
-  #difference(
-    source: string,
-    current: readonly Alert[],
-    { known, now }: { known: readonly Row[]; now: number },
-  ): Difference {
-    const { maxActive = MAX_ACTIVE } = this.#options;
-    const all = new Set(current.map(({ key }) => key));
-    const worst = current.toSorted(byUrgency).slice(0, maxActive);
-    const leftOut = all.size - worst.length;
-    const told = leftOut > 0 ? [...worst, leftOutAlert(source, { told: worst.length, leftOut })] : worst;
-    const wanted = new Map(told.map((alert) => [alert.key, alert]));
-    const old = known.filter(({ resolved_at: at }) => at !== null && at <= now - KEPT_RESOLVED_MS);
-    // What is told in sum may be so again at once.
-    const standing = known.filter(
-      (row) => !old.includes(row) && (row.resolved_at === null || row.key !== leftOutKey(source)),
-    );
-    const stages = new Map(standing.map((row) => [row.key, this.#read(row)?.stage ?? Infinity]));
-    return {
-      raised: [...wanted.values()].filter(({ key, stage }) => stage > (stages.get(key) ?? -1)),
-      resolved: known.filter((row) => row.resolved_at === null && !all.has(row.key) && !wanted.has(row.key)),
-      old,
-    };
+  /** Rows that can be read, in no order. */
+  async all(): Promise<{ row: AlertRow; alert: Alert }[]> {
+    const rows = await this.#options.database.read.selectFrom('alerts').selectAll().execute();
+    return rows.flatMap((row) => {
+      const alert = this.read(row);
+      return alert ? [{ row, alert }] : [];
+    });
   }
 
   /** How many are raised and not resolved, of each source. */
@@ -129,59 +102,24 @@ export class AlertService implements AsyncDisposable {
     return rows.map(({ source, count }) => ({ source, count: Number(count) }));
   }
 
-  /** Sends what is due. One at a time: asked for meanwhile, it looks once more. */
+  /** Sends what is due. */
   deliver(): void {
-    if (this.#stop.signal.aborted) return;
-    this.#again = true;
-    this.#delivering ??= this.#deliverAll()
-      .catch((cause: unknown) => this.#report(`alerts can't be delivered: ${messageOf(cause)}`))
-      .finally(() => (this.#delivering = undefined));
+    for (const outbox of this.#outboxes) outbox.deliver();
+  }
+
+  /** Where alerts are told, with the signal that ends what is under way. */
+  get outboxes(): readonly Pick<Outbox, 'channel' | 'signal'>[] {
+    return this.#outboxes;
   }
 
   /** Resolves when nothing is being sent. */
   async settle(): Promise<void> {
-    while (this.#delivering) await this.#delivering;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#timer?.cancel();
-    this.#stop.abort();
-    await this.settle();
-  }
-
-  /** What is to be sent is in the store with the alert itself, so that a crash loses neither. */
-  async #tell(
-    tx: Writer,
-    afterCommit: (run: () => void) => void,
-    { alert, status }: { alert: Alert; status: 'raised' | 'resolved' },
-  ): Promise<void> {
-    const { clock, webhook } = this.#options;
-    const now = clock.now();
-    const { code, level, summary, hostname, lines = [{ hostname, summary }], facts } = alert;
-    if (webhook)
-      await tx
-        .insertInto('alert_deliveries')
-        .values({
-          id: newId('alt'),
-          body: bodyOf(alert, status, now),
-          attempts: 0,
-          next_attempt_at: now,
-          created_at: now,
-        })
-        .execute();
-    afterCommit(() => {
-      for (const line of lines)
-        this.#write({
-          level: status === 'raised' ? level : 'info',
-          message: status === 'raised' ? line.summary : `resolved: ${line.summary}`,
-          hostname: line.hostname,
-          detail: { code, status, ...facts },
-        });
-    });
+    while (this.#sweeping) await this.#sweeping;
+    await Promise.all(this.#outboxes.map((outbox) => outbox.settle()));
   }
 
   /** Undefined: another version wrote it. What it says of its cause stands; the others go on. */
-  #read({ key, document }: { key: string; document: string }): Alert | undefined {
+  read({ key, document }: Pick<AlertRow, 'key' | 'document'>): Alert | undefined {
     try {
       return alertSchema.parse(JSON.parse(document));
     } catch (cause) {
@@ -191,38 +129,125 @@ export class AlertService implements AsyncDisposable {
     }
   }
 
-  async #deliverAll(): Promise<void> {
-    const { database, clock, webhook, fetch } = this.#options;
-    await this.#dropOld();
-    while (this.#again && webhook) {
-      this.#again = false;
-      const due = await database.read
-        .selectFrom('alert_deliveries')
-        .selectAll()
-        .where('next_attempt_at', '<=', clock.now())
-        // What was never tried comes before what failed, or one that is not taken would hold up the others.
-        .orderBy('attempts')
-        .orderBy('created_at')
-        .orderBy('id')
-        .limit(MAX_AT_ONCE)
-        .execute();
-      for (const { id, body, attempts } of due) {
-        if (this.#stop.signal.aborted) return;
-        const { signal } = this.#stop;
-        const fault = this.#arrived.has(id)
-          ? undefined
-          : await sendWebhook(webhook, { id, body, now: clock.now(), signal, fetch });
-        if (fault === undefined) this.#arrived.add(id);
-        // On the way out nothing is a failure: it is sent after the next start.
-        if (this.#stop.signal.aborted && fault !== undefined) return;
-        await this.#settled({ id, attempts: attempts + 1, fault });
-        this.#arrived.delete(id);
-      }
-      if (due.length === MAX_AT_ONCE) this.#again = true;
-    }
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#timer?.cancel();
+    await Promise.all(this.#outboxes.map((outbox) => outbox[Symbol.asyncDispose]()));
+    await this.settle();
   }
 
-  /** What nobody could be told for so long is no news any more; without a webhook it is kept for nobody. */
+  #difference(
+    source: string,
+    current: readonly Alert[],
+    { known, now }: { known: readonly AlertRow[]; now: number },
+  ): Difference {
+    const { maxActive = MAX_ACTIVE } = this.#options;
+    const all = new Set(current.map(({ key }) => key));
+    const worst = current.toSorted(byUrgency).slice(0, maxActive);
+    const leftOut = all.size - worst.length;
+    const told = leftOut > 0 ? [...worst, leftOutAlert(source, { told: worst.length, leftOut })] : worst;
+    const wanted = new Map(told.map((alert) => [alert.key, alert]));
+    const over = known.filter(({ resolved_at: at }) => at !== null);
+    const standing = known.filter(
+      ({ key, resolved_at: at }) =>
+        // What is told in sum may be so again at once.
+        at === null || (at > now - QUIET_MS && key !== leftOutKey(source)),
+    );
+    const stages = new Map(standing.map((row) => [row.key, this.read(row)?.stage ?? Infinity]));
+    return {
+      raised: [...wanted.values()].filter(({ key, stage }) => stage > (stages.get(key) ?? -1)),
+      resolved: known.filter((row) => row.resolved_at === null && !all.has(row.key) && !wanted.has(row.key)),
+      old: over
+        .toSorted((a, b) => (b.resolved_at ?? 0) - (a.resolved_at ?? 0))
+        .filter(({ resolved_at: at }, index) => index >= maxActive || (at ?? 0) <= now - KEPT_RESOLVED_MS),
+    };
+  }
+
+  async #raise(
+    tx: Writer,
+    afterCommit: AfterCommit,
+    { alert, source, rows }: { alert: Alert; source: string; rows: readonly AlertRow[] },
+  ): Promise<void> {
+    const now = this.#options.clock.now();
+    const known = rows.find(({ key, resolved_at: at }) => key === alert.key && at === null);
+    const row = {
+      id: known?.id ?? newId('alr'),
+      document: JSON.stringify(alert),
+      raised_at: known?.raised_at ?? now,
+      resolved_at: null,
+      acknowledged: null,
+      told_at: now,
+    };
+    await tx
+      .insertInto('alerts')
+      .values({ key: alert.key, source, ...row })
+      .onConflict((conflict) => conflict.column('key').doUpdateSet(row))
+      .execute();
+    await this.#tell(tx, afterCommit, { alert, status: 'raised' });
+  }
+
+  async #resolve(tx: Writer, afterCommit: AfterCommit, row: AlertRow): Promise<void> {
+    const now = this.#options.clock.now();
+    await tx.updateTable('alerts').set({ resolved_at: now }).where('key', '=', row.key).execute();
+    // Told after its end, any stage would seem to be so again.
+    await tx.deleteFrom('alert_deliveries').where('alert_key', '=', row.key).execute();
+    const alert = this.read(row);
+    if (alert) await this.#tell(tx, afterCommit, { alert, status: 'resolved' });
+  }
+
+  /** What is to be sent is in the store with the alert itself, so that a crash loses neither. */
+  async #tell(
+    tx: Writer,
+    afterCommit: AfterCommit,
+    { alert, status }: { alert: Alert; status: Status },
+  ): Promise<void> {
+    const { events } = this.#options;
+    const { code, level, summary, hostname, lines = [{ hostname, summary }], facts } = alert;
+    await this.#post(tx, alert, status);
+    afterCommit(() => {
+      for (const line of lines)
+        this.#write({
+          level: status === 'raised' ? level : 'info',
+          message: status === 'raised' ? line.summary : `resolved: ${line.summary}`,
+          hostname: line.hostname,
+          detail: { code, status, ...facts },
+        });
+      events.emit('alert.changed', { hostnames: hostnamesOf(alert) });
+    });
+  }
+
+  /** Into the outbox of each channel. */
+  async #post(tx: Writer, alert: Alert, status: Status): Promise<void> {
+    const now = this.#options.clock.now();
+    for (const { channel } of this.#outboxes)
+      await tx
+        .insertInto('alert_deliveries')
+        .values({
+          id: newId('alt'),
+          channel: channel.name,
+          alert_key: alert.key,
+          body: bodyOf(alert, status, now),
+          attempts: 0,
+          next_attempt_at: now,
+          created_at: now,
+        })
+        .execute();
+  }
+
+  #sweep(): void {
+    this.#sweeping ??= this.#sweepOnce()
+      .catch((cause: unknown) => this.#report(`alerts can't be delivered: ${messageOf(cause)}`))
+      .finally(() => {
+        this.#sweeping = undefined;
+        this.deliver();
+      });
+  }
+
+  async #sweepOnce(): Promise<void> {
+    await this.#dropOld();
+    await this.#remind();
+  }
+
+  /** What nobody could be told for so long is no news any more; without a channel it is kept for nobody. */
   async #dropOld(): Promise<void> {
     const { database, clock } = this.#options;
     const last = clock.now() - KEPT_UNTOLD_MS;
@@ -238,22 +263,27 @@ export class AlertService implements AsyncDisposable {
       );
   }
 
-  async #settled({ id, attempts, fault }: { id: string; attempts: number; fault: string | undefined }) {
-    const { database, clock } = this.#options;
-    const waitMs = WAITS_MS[attempts - 1];
-    if (fault !== undefined)
-      this.#report(
-        `alert ${id} is not delivered: ${fault}; ${waitMs === undefined ? 'it is given up' : 'it is tried again'}`,
-      );
+  /** By the channels only: the log has it. */
+  async #remind(): Promise<void> {
+    const { database, clock, remindAfterMs } = this.#options;
+    if (remindAfterMs === undefined || this.#outboxes.length === 0) return;
+    const now = clock.now();
+    const due = (from: Reader) =>
+      from
+        .selectFrom('alerts')
+        .selectAll()
+        .where('resolved_at', 'is', null)
+        .where('acknowledged', 'is', null)
+        .where('told_at', '<=', now - remindAfterMs)
+        .limit(MAX_ACTIVE)
+        .execute();
+    if ((await due(database.read)).length === 0) return;
     await database.change({}, async (tx) => {
-      if (fault === undefined || waitMs === undefined)
-        await tx.deleteFrom('alert_deliveries').where('id', '=', id).execute();
-      else
-        await tx
-          .updateTable('alert_deliveries')
-          .set({ attempts, next_attempt_at: clock.now() + waitMs })
-          .where('id', '=', id)
-          .execute();
+      for (const row of await due(tx)) {
+        await tx.updateTable('alerts').set({ told_at: now }).where('key', '=', row.key).execute();
+        const alert = this.read(row);
+        if (alert) await this.#post(tx, alert, 'reminder');
+      }
     });
   }
 
@@ -267,17 +297,21 @@ export class AlertService implements AsyncDisposable {
   }
 }
 
-type Row = Tables['alerts'];
+type AfterCommit = (run: () => void) => void;
 
 interface Difference {
   readonly raised: readonly Alert[];
-  readonly resolved: readonly Row[];
-  /** Resolved so long ago that it is forgotten. */
-  readonly old: readonly Row[];
+  readonly resolved: readonly AlertRow[];
+  /** Resolved so long ago, or so many ago, that it is forgotten. */
+  readonly old: readonly AlertRow[];
 }
 
-const rowsOf = (from: Reader, source: string): Promise<Row[]> =>
+const rowsOf = (from: Reader, source: string): Promise<AlertRow[]> =>
   from.selectFrom('alerts').selectAll().where('source', '=', source).execute();
+
+async function forget(tx: Writer, old: readonly AlertRow[]): Promise<void> {
+  for (const { key } of old) await tx.deleteFrom('alerts').where('key', '=', key).execute();
+}
 
 const isNothing = ({ raised, resolved, old }: Difference): boolean =>
   raised.length + resolved.length + old.length === 0;
@@ -285,15 +319,6 @@ const isNothing = ({ raised, resolved, old }: Difference): boolean =>
 /** The worst first, and always the same ones. */
 const byUrgency = (a: Alert, b: Alert): number =>
   Number(b.level === 'error') - Number(a.level === 'error') || b.stage - a.stage || (a.key < b.key ? -1 : 1);
-
-function bodyOf(
-  { code, level, summary, hostname, facts }: Alert,
-  status: 'raised' | 'resolved',
-  at: number,
-): string {
-  const data = { status, level, summary, ...(hostname !== undefined && { hostname }), ...facts };
-  return JSON.stringify({ type: code, timestamp: new Date(at).toISOString(), data });
-}
 
 const leftOutKey = (source: string): string => `alerts.left_out/${source}`;
 

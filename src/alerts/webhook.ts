@@ -7,6 +7,7 @@
 import { createHmac } from 'node:crypto';
 import { SECOND } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
+import type { Channel, ChannelMessage, Fault } from './channel.ts';
 
 const TIMEOUT_MS = 10 * SECOND;
 const SECRET_PREFIX = 'whsec_';
@@ -17,22 +18,16 @@ export interface Webhook {
   readonly secret: string;
 }
 
-export interface WebhookMessage {
-  /** The same for every attempt: the receiver knows it again. */
-  readonly id: string;
-  /** JSON. */
-  readonly body: string;
-  /** Milliseconds since 1970. */
-  readonly now: number;
-  readonly signal: AbortSignal;
-  readonly fetch: typeof globalThis.fetch;
-}
+export const webhookChannel = (webhook: Webhook, fetch: typeof globalThis.fetch): Channel => ({
+  name: 'webhook',
+  send: (message) => sendWebhook(webhook, message, fetch),
+});
 
-/** Undefined when it has arrived; else what went wrong, without the URL, which may hold a secret. */
-export async function sendWebhook(
+async function sendWebhook(
   { url, secret }: Webhook,
-  { id, body, now, signal, fetch }: WebhookMessage,
-): Promise<string | undefined> {
+  { id, body, now, signal }: ChannelMessage,
+  fetch: typeof globalThis.fetch,
+): Promise<Fault | undefined> {
   const timestamp = String(Math.floor(now / SECOND));
   try {
     const response = await fetch(url, {
@@ -49,9 +44,9 @@ export async function sendWebhook(
       body,
     });
     await response.body?.cancel();
-    return response.ok ? undefined : `the receiver answered ${response.status}`;
+    return response.ok ? undefined : { why: `the receiver answered ${response.status}` };
   } catch (cause) {
-    return faultOf(cause);
+    return { why: faultOf(cause) };
   }
 }
 
@@ -62,7 +57,7 @@ function signatureOf(secret: string, signed: string): string {
   return createHmac('sha256', key).update(signed).digest('base64');
 }
 
-/** `fetch` says what failed in the cause. */
+/** `fetch` says what failed in the cause. Without the URL, which may hold a secret. */
 function faultOf(cause: unknown): string {
   const inner = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause;
   const code = inner instanceof Error && 'code' in inner ? String(inner.code) : undefined;

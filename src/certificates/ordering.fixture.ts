@@ -70,7 +70,7 @@ export async function openWorld(t: TestContext, options: WorldOptions = {}) {
       }),
     );
     await issuance.orders.takeOver();
-    const alerts = stack.use(new AlertService({ database, clock, log, fetch, webhook: undefined }));
+    const alerts = stack.use(new AlertService({ database, clock, log, events, channels: [] }));
     const watch = stack.use(watchOver(base, { issuance, certificates, alerts }));
     const parts = { ...base, issuance, certificates, servedName };
     const ordering = new OrderingService({ ...parts, dns01: undefined, payer: () => undefined });

@@ -1,9 +1,12 @@
-/** Whom alerts are told. */
+/** What alerts there are, and whom they are told. */
 import { z } from 'zod';
+import { rulesSchema } from '../alerts/rules/schema.ts';
 import { isServiceUrl } from '../core/dial.ts';
+import { smtpSchema } from './smtp.ts';
 
 const MAX_TEXT = 500;
 const MAX_URL = 2000;
+const MAX_REMIND_HOURS = 720;
 
 const SECRET_PREFIX = 'whsec_';
 const MIN_KEY_BYTES = 24;
@@ -54,6 +57,25 @@ export const alertsSchema = z
       .max(MAX_TEXT)
       .optional()
       .describe('File that holds the secret and nothing else'),
+    smtp: smtpSchema.optional().describe('Alerts are sent by e-mail as well; absent: they are not'),
+    remind_after_hours: z
+      .int()
+      .min(1)
+      .max(MAX_REMIND_HOURS)
+      .optional()
+      .describe('Tells what lasts again after so long, unless it was acknowledged; absent: never'),
+    rules: rulesSchema.describe('What is told besides what is watched without a word (defaults)'),
+    defaults: z
+      .strictObject({
+        certificates: z
+          .boolean()
+          .default(true)
+          .describe('Certificates in use that near their end, and orders that fail for good'),
+        disk: z.boolean().default(true).describe('Less than 1 GiB (disk-low) or 64 MiB (disk-full) free'),
+        dropped_records: z.boolean().default(true).describe('Log records that were lost (records-lost)'),
+      })
+      .prefault({})
+      .describe('What is watched without a rule; a rule of the same name takes the place of one of these'),
   })
   .check(({ value, issues }) => {
     const secrets = [value.webhook_secret, value.webhook_secret_file].filter(

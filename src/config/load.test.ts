@@ -39,6 +39,35 @@ test('a variable wins over the file', async () => {
   assert.deepEqual([config.http_port, config.log.level, config.log.retention_days], [9001, 'debug', 3]);
 });
 
+test('a rule of alerts that makes no sense is refused with its line', async () => {
+  const rules = (lines: string) => problemsOf({ OHP_CONFIG: 'o.yaml' }, `alerts:\n  rules:\n${lines}`);
+  const [clear] = await rules(
+    '  - name: a\n    when: latency\n    above_ms: 100\n  - name: b\n    when: latency\n    above_ms: 100\n    clear_ms: 200\n',
+  );
+  assert.equal(
+    clear,
+    'alerts.rules.1.clear_ms (o.yaml:9): found 200; has to be at most 100, where it begins',
+  );
+  const [unknown] = await rules('  - name: a\n    when: disk\n    below_bytes: 100\n    above_ms: 3\n');
+  assert.match(
+    unknown ?? '',
+    /^alerts\.rules\.0\.above_ms \(o\.yaml:6\): unknown setting; known here are when, name, level, /,
+  );
+  const [kind] = await rules('  - name: a\n    when: loud\n');
+  assert.match(kind ?? '', /^alerts\.rules\.0\.when \(o\.yaml:4\): found "loud"/);
+});
+
+test('the password of a mail server is read from its file, and shown by no error', async () => {
+  const smtp =
+    'alerts:\n  smtp:\n    host: mail.example.com\n    from: a@example.com\n    to: [b@example.com]\n    username: u\n';
+  const readFile = (path: string) =>
+    path === 'o.yaml' ? `${smtp}    password_file: secret\n` : ' the-password\n';
+  const { alerts } = await loadConfig({ OHP_CONFIG: 'o.yaml' }, readFile);
+  assert.deepEqual([alerts.smtp?.password, alerts.smtp?.tls], ['the-password', 'starttls']);
+  const [told] = await problemsOf({ OHP_CONFIG: 'o.yaml' }, `${smtp}    password: [the-password]\n`);
+  assert.match(told ?? '', /^alerts\.smtp\.password \(o\.yaml:7\): found a value that is not shown/);
+});
+
 test('a bad value is reported with its key, line, what was found and what is allowed', async () => {
   assert.deepEqual(await problemsOf({ OHP_CONFIG: 'ohp.yaml' }, 'bind: 127.0.0.1\nmcp:\n  access: open\n'), [
     'mcp.access (ohp.yaml:3): found "open"; Invalid option: expected one of "authenticated"|"public"',

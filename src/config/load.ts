@@ -38,7 +38,7 @@ export async function loadConfig(env: Environment, readFile: (path: string) => s
   const files: Files = { locate, readFile };
   const config = check(raw, locate);
   checkDockerFiles(config, files);
-  const withFiles = withAlertFile(withAcmeFiles(withSecrets(config, locate, readFile), files), files);
+  const withFiles = withAlertFiles(withAcmeFiles(withSecrets(config, locate, readFile), files), files);
   return withTelemetryFiles(withFiles, files);
 }
 
@@ -104,8 +104,32 @@ function withAcmeFiles(config: Config, files: Files): Config {
   return { ...config, acme: { ...acme, ...trust, issuers } };
 }
 
-/** The secret of the webhook, where it has a file of its own. */
-function withAlertFile(config: Config, files: Files): Config {
+/** Secrets of whom alerts are told by, where they have files of their own. */
+function withAlertFiles(config: Config, files: Files): Config {
+  return withMailFiles(withWebhookFile(config, files), files);
+}
+
+function withMailFiles(config: Config, files: Files): Config {
+  const { smtp } = config.alerts;
+  if (smtp === undefined) return config;
+  const { password_file: passwordFile, ca_file: caFile } = smtp;
+  const at = (key: string) => ['alerts', 'smtp', key];
+  const read = {
+    ...smtp,
+    ...(passwordFile !== undefined && {
+      password: readSecret(
+        passwordFile,
+        files.readFile,
+        refuser(at('password_file'), passwordFile, files),
+        'password',
+      ),
+    }),
+    ...(caFile !== undefined && { ca_pem: readTrust(at('ca_file'), caFile, files) }),
+  };
+  return { ...config, alerts: { ...config.alerts, smtp: read } };
+}
+
+function withWebhookFile(config: Config, files: Files): Config {
   const { webhook_secret_file: file } = config.alerts;
   if (file === undefined) return config;
   const refuse = refuser(['alerts', 'webhook_secret_file'], file, files);

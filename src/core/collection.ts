@@ -8,7 +8,7 @@ export const limitField = z
   .min(1)
   .max(limits.pageSize)
   .optional()
-  .describe(`How many at most (1 to ${limits.pageSize}); absent: what fits 2,000 tokens`);
+  .describe(`How many, 1 to ${limits.pageSize}; absent: what fits 2,000 tokens`);
 
 export const cursorField = z.string().max(1024).optional().describe('next_cursor of the page before');
 
@@ -28,7 +28,7 @@ export const idempotencyKeyField = z
   .min(8)
   .max(limits.idempotencyKey)
   .optional()
-  .describe('Any unique text: the same call repeated with it creates nothing twice');
+  .describe('Any unique text: repeating the call with it creates nothing twice');
 
 type Bare<Field> = Field extends
   | z.ZodDefault<infer Inner>

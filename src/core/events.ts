@@ -6,6 +6,8 @@ export interface EventMap {
   /** An attempt to order one; it is tried again. */
   'certificate.failed': { order: string; names: readonly string[] };
   'certificate.removed': { id: string; names: readonly string[] };
+  /** One was raised, is over or was acknowledged; without hostnames it is about none in particular. */
+  'alert.changed': { hostnames: readonly string[] };
   'token.revoked': { tokenId: string };
   /** One access token, before it expired; its grant goes on. */
   'access-token.revoked': { tokenId: string };

@@ -8,6 +8,7 @@ export type IdPrefix =
   | 'svc'
   | 'pub'
   | 'ord'
+  | 'alr'
   | 'alt'
   | 'tsk'
   | 'tok'

@@ -43,6 +43,8 @@ export interface Operation<
   mcp: 'listed' | 'searchable' | 'never';
   /** For what may take long: over MCP it runs as a task where the client can follow one. Nobody is asked in the middle. */
   task?: boolean;
+  /** Also a resource of MCP, with this URI: what it answers without arguments. */
+  resource?: `ohp://${string}`;
   /** Group for `?toolsets=`: the noun. */
   toolset: Toolset;
   http: { method: HttpMethod; path: `/v1/${string}` };
@@ -87,6 +89,7 @@ export const toolsets = [
   'access',
   'services',
   'logs',
+  'alerts',
   'system',
 ] as const;
 export type Toolset = (typeof toolsets)[number];

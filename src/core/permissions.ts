@@ -19,6 +19,8 @@ export const permissions = [
   'services:read',
   'services:write',
   'logs:read',
+  'alerts:read',
+  'alerts:write',
   'commands:run',
   /** To be told numbers of all hostnames. */
   'metrics:read',
@@ -53,13 +55,14 @@ const viewer = [
   'services:read',
   'logs:read',
   'metrics:read',
+  'alerts:read',
   'system:read',
 ] as const;
 
 /** Named sets of permissions, each containing the one before it. */
 export const bundles = {
   viewer,
-  operator: [...viewer, 'proxies:write', 'routes:write', 'certificates:write'],
+  operator: [...viewer, 'proxies:write', 'routes:write', 'certificates:write', 'alerts:write'],
   admin: permissions,
 } as const satisfies Record<string, readonly Permission[]>;
 

@@ -20,7 +20,7 @@ const trust = z.strictObject({
     .max(MAX_LISTS_PEM)
     .optional()
     .describe(
-      'PEM of revocation lists, one of each CA; when one is over, nobody gets in. Left out, there are none any more: send crl_pem again',
+      'PEM of revocation lists, one of each CA; when one is over, nobody gets in. To keep them, send them again',
     ),
   pass_identity: z
     .boolean()

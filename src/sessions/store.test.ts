@@ -51,6 +51,18 @@ test('a session is found again as it was kept, also by another process', async (
   rmSync(folder, { recursive: true });
 });
 
+test('what a session follows is found again with it, and follows nothing for one that is gone', async () => {
+  await using opened = await open();
+  const { store } = opened;
+  await store.create(session('ses_1', 'a', 1), caps);
+  await store.follow('ses_1', ['ohp://alerts']);
+  await store.follow('ses_2', ['ohp://alerts']);
+  assert.deepEqual(await store.find('ses_1'), { ...session('ses_1', 'a', 1), followed: ['ohp://alerts'] });
+  await store.follow('ses_1', []);
+  assert.deepEqual((await store.find('ses_1'))?.followed, []);
+  assert.equal(await store.find('ses_2'), undefined);
+});
+
 test('the caps make the longest unused go: first of the principal, then of all', async () => {
   await using opened = await open();
   const { store } = opened;

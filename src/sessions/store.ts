@@ -14,6 +14,7 @@ const SESSIONS_AT_ONCE = 50;
 const documentSchema = z.object({
   initialize: z.record(z.string(), z.unknown()),
   version: z.string(),
+  followed: z.array(z.string()).optional(),
 });
 
 interface StoredSession {
@@ -21,6 +22,7 @@ interface StoredSession {
   readonly principalId: string;
   readonly initialize: Readonly<Record<string, unknown>>;
   readonly version: string;
+  readonly followed?: readonly string[] | undefined;
   readonly createdAt: number;
   readonly lastSeenAt: number;
 }
@@ -57,10 +59,13 @@ export function createSessionStore(database: Database, sealer: Sealer) {
     async find(id: string): Promise<StoredSession | undefined> {
       const row = await read.selectFrom('sessions').selectAll().where('id', '=', id).executeTakeFirst();
       if (!row) return undefined;
-      const { initialize, version } = documentSchema.parse(JSON.parse(row.document));
+      const { initialize, version, followed } = documentSchema.parse(JSON.parse(row.document));
       const { principal_id: principalId, created_at: createdAt, last_seen_at: lastSeenAt } = row;
-      return { id, principalId, initialize, version, createdAt, lastSeenAt };
+      return { id, principalId, initialize, version, createdAt, lastSeenAt, ...(followed && { followed }) };
     },
+
+    follow: (id: string, followed: readonly string[]): Promise<void> =>
+      database.change({}, (tx) => keepFollowed(tx, id, followed)),
 
     remove: (id: string): Promise<void> => database.change({}, (tx) => removeAll(tx, [id])),
 
@@ -108,6 +113,14 @@ export function createSessionStore(database: Database, sealer: Sealer) {
       return rows.map((row) => opened({ sessionId, streamId, ...row }));
     },
   };
+}
+
+async function keepFollowed(tx: Writer, id: string, followed: readonly string[]): Promise<void> {
+  const row = await tx.selectFrom('sessions').select('document').where('id', '=', id).executeTakeFirst();
+  // It ended meanwhile.
+  if (!row) return;
+  const document = JSON.stringify({ ...documentSchema.parse(JSON.parse(row.document)), followed });
+  await tx.updateTable('sessions').set({ document }).where('id', '=', id).execute();
 }
 
 /** Until one removed less than it could. Whoever waits for the event loop or for a change of its own comes in between. */

@@ -3,7 +3,7 @@ import { type Kysely, sql } from 'kysely';
 import { AppError } from '../core/errors.ts';
 import { accountKeys, certificateOrders, challengeRecords } from './migrations.certificates.ts';
 import { accountContacts, issuanceIndexes, keysOfOrders } from './migrations.issuance.ts';
-import { alerts } from './migrations.alerts.ts';
+import { alertChannels, alerts } from './migrations.alerts.ts';
 import { servicePorts } from './migrations.service-ports.ts';
 import { serviceSecrets } from './migrations.secrets.ts';
 import { externalServices, services } from './migrations.services.ts';
@@ -149,6 +149,7 @@ export const migrations: readonly Migration[] = [
   publications,
   serviceSecrets,
   untrustedReads,
+  alertChannels,
 ];
 
 const VERSION_KEY = 'schema_version';

@@ -67,10 +67,24 @@ export interface Tables {
     next_attempt_at: number;
     created_at: number;
   };
-  alerts: { key: string; source: string; document: string; raised_at: number; resolved_at: number | null };
-  /** Still to be sent. */
+  alerts: {
+    key: string;
+    /** Of this time that it was raised: raised again after its end it has another. */
+    id: string;
+    source: string;
+    document: string;
+    raised_at: number;
+    resolved_at: number | null;
+    /** JSON: who has seen it, of the stage that it is at; null: nobody. */
+    acknowledged: string | null;
+    /** When anybody was told last. */
+    told_at: number;
+  };
+  /** Still to be sent. `alert_key`: what it is about; null where an earlier version wrote it. */
   alert_deliveries: {
     id: string;
+    channel: string;
+    alert_key: string | null;
     body: string;
     attempts: number;
     next_attempt_at: number;

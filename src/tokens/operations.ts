@@ -70,7 +70,7 @@ export const listTokens = defineOperation({
   input: z.object({
     limit: limitField,
     cursor: cursorField,
-    include_revoked: z.boolean().default(false).describe('Also those that are revoked'),
+    include_revoked: z.boolean().default(false).describe('Also revoked ones'),
   }),
   output: tokenListSchema,
   async handler({ limit, cursor, include_revoked }, context, { tokens }: Services) {
@@ -101,7 +101,7 @@ export const createToken = defineOperation({
       .enum(bundleNames)
       .optional()
       .describe(
-        'Instead of permissions. viewer reads; operator also changes proxies, routes, certificates; admin: all',
+        'Instead of permissions. viewer reads; operator also changes proxies, routes, certificates, alerts; admin: all',
       ),
     hostnames: z
       .array(hostname)

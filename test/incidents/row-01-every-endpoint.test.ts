@@ -49,12 +49,16 @@ type Who = keyof typeof secrets;
 const everyone = Object.keys(secrets) as Who[];
 
 /** Written out on purpose: bundles are compared with this, not with the program's own table. */
-const viewerMay = ['proxies', 'routes', 'certificates', 'services', 'logs', 'metrics', 'system'].map(
+const viewerMay = ['proxies', 'routes', 'certificates', 'services', 'logs', 'metrics', 'alerts', 'system'].map(
   (noun) => `${noun}:read`,
 );
-const operatorMay = [...viewerMay, ...['proxies', 'routes', 'certificates'].map((noun) => `${noun}:write`)];
+const operatorMay = [
+  ...viewerMay,
+  ...['proxies', 'routes', 'certificates', 'alerts'].map((noun) => `${noun}:write`),
+];
 /** A confined administrator touches nothing that belongs to the whole system. */
 const refusedToConfined = [
+  'POST /v1/alert-tests',
   'POST /v1/image-pulls',
   'POST /v1/services-clean-up',
   'POST /v1/external-services',
@@ -136,6 +140,7 @@ test('incident 01: what an endpoint asks for is the permission of what it touche
     'certificate-explanation': 'certificates',
     'certificate-orders': 'certificates',
     'certificate-issuers': 'certificates',
+    'alert-tests': 'alerts',
     'log-stats': 'logs',
     'log-tail': 'logs',
     'request-explanation': 'logs',

@@ -43,6 +43,21 @@ const adminToken = canary('OHP_ADMIN_TOKEN');
 const masterKey = 'Zq7masterkeycanary0123456789abcdefghijklmnA';
 canaries.set('OHP_MASTER_KEY', masterKey);
 const collector = await startCollector();
+/** An alert at once, to a receiver and a mail server that are not there. */
+const alerts = {
+  webhook_url: `http://127.0.0.1:9/${canary('alerts.webhook_url')}`,
+  webhook_secret: canary('alerts.webhook_secret'),
+  smtp: {
+    host: '127.0.0.1',
+    port: 9,
+    tls: 'none',
+    username: 'ohp',
+    password: canary('alerts.smtp.password'),
+    from: 'ohp@example.com',
+    to: ['admin@example.com'],
+  },
+  rules: [{ name: 'any-disk', when: 'disk', below_bytes: 2 ** 50, for_minutes: 0 }],
+};
 const product = await startProduct({
   env: {
     OHP_ADMIN_TOKEN: adminToken,
@@ -50,6 +65,7 @@ const product = await startProduct({
     OHP_LOG_LEVEL: 'debug',
     OHP_CONFIG: configFile({
       ...generous,
+      alerts,
       telemetry: { otlp: { endpoint: collector.url, interval_ms: 50, metrics_interval_ms: 1000 } },
     }),
   },

@@ -27,6 +27,10 @@ export interface Scope {
   readonly takesTasks?: boolean;
   /** Whether the client's version of the protocol has icons. */
   readonly knowsIcons: boolean;
+  /** Keeps what the client wants to hear of: its session, in the legacy era. */
+  readonly follower?:
+    | { follow(uri: string): Promise<void>; unfollow(uri: string): Promise<void> }
+    | undefined;
   /** Set by a call for which the credential lacks a permission: how to say so where the reply has not begun. */
   denied?: Refusal | undefined;
 }

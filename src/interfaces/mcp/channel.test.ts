@@ -12,6 +12,7 @@ function counting() {
   const store: SessionStore = {
     create: unused,
     find: unused,
+    follow: unused,
     remove: unused,
     removeOf: unused,
     touch: unused,

@@ -25,5 +25,6 @@ export const toolsetIcons: Readonly<Record<Toolset, Icon>> = {
   access: iconOf('M8 8a4 4 0 1 0 8 0 4 4 0 1 0-8 0M4 20c0-8 16-8 16 0'),
   services: iconOf('M4 4h16v6H4zM4 14h16v6H4z'),
   logs: iconOf('M5 6h14M5 12h14M5 18h9'),
+  alerts: iconOf('M12 4l9 16H3zM12 10v5M12 17v1'),
   system: iconOf('M4 5h16v14H4zM8 9l3 3-3 3M13 15h3'),
 };

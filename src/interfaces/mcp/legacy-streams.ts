@@ -7,10 +7,11 @@ import { EVENT_HEADERS, type EventStream } from './event-stream.ts';
 import { findSession, headerOf, type LegacyParts, requireVersion } from './legacy.ts';
 import type { Facts } from './record.ts';
 import { refusals } from './refusal.ts';
+import { findResource } from './resources.ts';
 import { sendNothing } from './reply.ts';
 import type { Call, Session } from './session.ts';
 
-type StreamParts = Pick<LegacyParts, 'sessions' | 'streams' | 'eventLog'>;
+type StreamParts = Pick<LegacyParts, 'sessions' | 'streams' | 'eventLog' | 'views'>;
 
 export async function serveGet(
   parts: StreamParts,
@@ -35,6 +36,8 @@ export async function serveGet(
   if (position) await resumeStanding(parts, exchange, principal, { session, position });
   else stand(parts, exchange, principal, session.openStanding());
   session.news.pass();
+  const view = parts.views.for(principal, exchange.query);
+  session.catchUp((uri) => findResource({ view, principal }, uri) !== undefined);
 }
 
 export async function serveDelete(

@@ -120,6 +120,7 @@ function scopeOf(
     facts,
     view,
     canAsk,
+    follower: session,
     knowsIcons: versionOf(exchange, session) >= ICONS_SINCE,
   };
 }

@@ -98,7 +98,7 @@ test('without a session a notification is taken, a request is answered stateless
   assert.equal((await post(harness, notification('notifications/initialized'))).status, 202);
   const call = { name: 'echo', arguments: { message: 'x' } };
   assert.equal((await post(harness, rpc('tools/call', call))).json.result.structuredContent.message, 'x');
-  assert.equal((await post(harness, rpc('resources/list'))).json.error.code, -32_601);
+  assert.equal((await post(harness, rpc('prompts/list'))).json.error.code, -32_601);
   const removed = await post(harness, rpc('tools/call', { name: 'remove_thing', arguments: { name: 'y' } }));
   assert.deepEqual(removed.json.result.structuredContent, { removed: 'y' });
 });

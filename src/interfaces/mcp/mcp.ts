@@ -3,6 +3,7 @@
  * has checked Host, Origin, declared size, credential and rate before it calls `handle`, and `dispatch` decides what
  * may run. Called by the gateway; made by `app.ts`.
  */
+import { mayRun } from '../../core/dispatch.ts';
 import type { Endpoint } from '../../core/endpoints.ts';
 import { AppError, messageOf } from '../../core/errors.ts';
 import type { Exchange, ExchangeHandler } from '../../core/exchange.ts';
@@ -22,6 +23,7 @@ import { createProfile } from './profile.ts';
 import { type Facts, methodName, toldOf } from './record.ts';
 import { ALLOW, Refusal, refusals } from './refusal.ts';
 import { sendAppError, sendError, sendNothing } from './reply.ts';
+import { updatedMessage } from './resources.ts';
 import { createRequestStates } from './request-state.ts';
 import { createSdkServers, type CreateSdkServer } from './sdk-server.ts';
 import { Sessions } from './sessions.ts';
@@ -35,6 +37,8 @@ export interface McpInterface extends AsyncDisposable {
   readonly handle: ExchangeHandler;
   /** For a credential that is gone: its sessions end, what runs in them is aborted, their streams are cut. */
   closeSessionsOf(principalId: string): void;
+  /** Tells those that follow it, may read it, and whom `concerns` names. */
+  resourceChanged(uri: string, concerns: (principal: Principal) => boolean): void;
   /** At the beginning of the end: standing streams end politely, open questions are withdrawn, calls go on. */
   drain(): Promise<void>;
   stats(): { sessions: number; streams: number };
@@ -74,6 +78,18 @@ export function createMcpInterface(options: McpOptions): McpInterface {
     closeSessionsOf(principalId) {
       tasks.stopOf(principalId);
       sessions.endOf(principalId).catch((cause: unknown) => report(new Error(messageOf(cause), { cause })));
+    },
+    resourceChanged(uri, concerns) {
+      const operation = options.operations.find(({ resource }) => resource === uri);
+      const mayHear = (principal: Principal) =>
+        operation !== undefined &&
+        mayRun(operation, principal) &&
+        (principal.expiresAt ?? Infinity) > options.clock.now() &&
+        concerns(principal);
+      modern.subscriptions.tellUpdated(uri, mayHear);
+      for (const session of sessions)
+        if (session.follows(uri) && session.principal && mayHear(session.principal))
+          session.announce(updatedMessage(uri));
     },
     async drain() {
       stopping.abort();
@@ -116,7 +132,8 @@ function createParts(options: McpOptions, toolsChanged: () => void, stopping: Ab
   const tasks = new Tasks(options, report);
   const createServer = createSdkServers({ options, profile, states, onError, toolsChanged, stopping, tasks });
   const eventLog = new EventLog(store, clock, (message) => report(new Error(message)));
-  const sessionParts = { createServer, log: eventLog, clock, onError };
+  const keepFollowed = (id: string, uris: readonly string[]) => store.follow(id, uris);
+  const sessionParts = { createServer, log: eventLog, clock, keepFollowed, onError };
   return {
     options,
     profile,

@@ -25,6 +25,7 @@ import { type Answer, type Ask, askingBy, confirmationForm } from './confirm.ts'
 import { isId } from './message.ts';
 import { CAPABILITIES, EXTENSIONS, INSTRUCTIONS, type ServerProfile } from './profile.ts';
 import type { Receipt, RequestStates } from './request-state.ts';
+import { listResources, readResource, requireResource } from './resources.ts';
 import { type ToolResult, toObject } from './results.ts';
 import { throttled } from './progress.ts';
 import { TASK_METHODS, type Tasks } from './tasks.ts';
@@ -62,6 +63,9 @@ export function createSdkServers({ options, profile, states, ...parts }: SdkServ
       supportedProtocolVersions: [...LEGACY_VERSIONS],
       cacheHints: {
         'tools/list': { ttlMs: LIST_TTL_MS, cacheScope: 'private' },
+        'resources/list': { ttlMs: LIST_TTL_MS, cacheScope: 'private' },
+        'resources/templates/list': { ttlMs: LIST_TTL_MS, cacheScope: 'private' },
+        'resources/read': { ttlMs: 0, cacheScope: 'private' },
         'server/discover': { ttlMs: DISCOVER_TTL_MS, cacheScope: 'private' },
       },
     });
@@ -78,12 +82,12 @@ export function createSdkServers({ options, profile, states, ...parts }: SdkServ
       toolsChanged: parts.toolsChanged,
     };
     server.setRequestHandler('tools/list', ({ params }, context) => {
-      // The list has one page, so no cursor is one of ours. @see MCP 2026-07-28, Pagination
-      if (params?.cursor !== undefined)
-        throw new ProtocolError(ProtocolErrorCode.InvalidParams, 'cursor: tools/list has a single page');
+      requireFirstPage('tools/list', params);
       return own.listTools(context);
     });
     server.setRequestHandler('tools/call', (request, context) => own.callTool(request, context));
+    addResources(server, options, scopeOf);
+    if (era === 'legacy') addFollowing(server, scopeOf);
     if (era === 'modern')
       for (const method of TASK_METHODS)
         server.setRequestHandler(method, { params: taskParams }, ({ taskId }, context) =>
@@ -92,6 +96,50 @@ export function createSdkServers({ options, profile, states, ...parts }: SdkServ
     options.extend?.(server, own);
     return server;
   };
+}
+
+/** The lists have one page, so no cursor is one of ours. @see MCP 2026-07-28, Pagination */
+function requireFirstPage(method: string, params: { cursor?: string | undefined } | undefined): void {
+  if (params?.cursor !== undefined)
+    throw new ProtocolError(ProtocolErrorCode.InvalidParams, `cursor: ${method} has a single page`);
+}
+
+type ScopeOf = (context: ServerContext) => Scope;
+
+function addResources(server: Server, options: McpOptions, scopeOf: ScopeOf): void {
+  server.setRequestHandler('resources/list', ({ params }, context) => {
+    requireFirstPage('resources/list', params);
+    return { resources: listResources(scopeOf(context)) };
+  });
+  server.setRequestHandler('resources/templates/list', ({ params }) => {
+    requireFirstPage('resources/templates/list', params);
+    return { resourceTemplates: [] };
+  });
+  server.setRequestHandler('resources/read', ({ params: { uri } }, context) =>
+    readResource(options, scopeOf(context), uri, context.mcpReq.signal),
+  );
+}
+
+/** Of the legacy era; of the modern one it is a part of `subscriptions/listen`. */
+function addFollowing(server: Server, scopeOf: ScopeOf): void {
+  server.setRequestHandler('resources/subscribe', async ({ params: { uri } }, context) => {
+    const scope = scopeOf(context);
+    requireResource(scope, uri);
+    await requireFollower(scope).follow(uri);
+    return {};
+  });
+  server.setRequestHandler('resources/unsubscribe', async ({ params: { uri } }, context) => {
+    await requireFollower(scopeOf(context)).unfollow(uri);
+    return {};
+  });
+}
+
+function requireFollower({ follower }: Scope): NonNullable<Scope['follower']> {
+  if (follower) return follower;
+  throw new ProtocolError(
+    ProtocolErrorCode.InvalidRequest,
+    'only a session can follow a resource: send initialize, and its Mcp-Session-Id with this',
+  );
 }
 
 /** `inputResponses` answer nothing here, for no task of ours asks. */

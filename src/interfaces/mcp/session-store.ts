@@ -6,6 +6,8 @@ export interface StoredSession {
   /** `params` of the `initialize` request, replayed to bring the session back. */
   readonly initialize: Readonly<Record<string, unknown>>;
   readonly version: string;
+  /** URIs of resources that its client follows; absent: none. */
+  readonly followed?: readonly string[] | undefined;
   readonly createdAt: number;
   readonly lastSeenAt: number;
 }
@@ -29,6 +31,8 @@ export interface SessionStore {
   /** Keeps `session` and returns the ids of those, longest unused first, that had to make room. */
   create(session: StoredSession, caps: SessionCaps): Promise<string[]>;
   find(id: string): Promise<StoredSession | undefined>;
+  /** Keeps which resources it follows. */
+  follow(id: string, uris: readonly string[]): Promise<void>;
   remove(id: string): Promise<void>;
   removeOf(principalId: string): Promise<void>;
   /** Keeps when sessions were last used. */

@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import type { JSONRPCMessage, JSONRPCRequest } from '@modelcontextprotocol/server';
 import type { Clock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
+import type { Principal } from '../../core/principal.ts';
 import { Channel, type ChannelOwner, type EventLog } from './channel.ts';
 import type { Scope } from './calls.ts';
 import { EventBudget } from './event-budget.ts';
@@ -14,6 +15,7 @@ import { ListNews } from './list-news.ts';
 import type { JsonObject, RpcId } from './message.ts';
 import type { PostReply } from './post-reply.ts';
 import { clientName } from './record.ts';
+import { updatedMessage } from './resources.ts';
 import { errorMessage, rpcErrorOf } from './reply.ts';
 import type { CreateSdkServer } from './sdk-server.ts';
 import type { StoredSession } from './session-store.ts';
@@ -32,6 +34,8 @@ export interface SessionParts {
   readonly createServer: CreateSdkServer;
   readonly log: EventLog;
   readonly clock: Clock;
+  /** Keeps which resources a session follows, so that it does after a restart as well. */
+  readonly keepFollowed: (id: string, uris: readonly string[]) => Promise<void>;
   /** For what goes wrong where nobody waits. */
   readonly onError: (error: Error) => void;
 }
@@ -44,6 +48,8 @@ export class Session implements ChannelOwner {
   readonly client: string | undefined;
   readonly calls = new Map<number, Call>();
   readonly news: ListNews;
+  /** Who it was that last asked; of one that came back from the store, not yet anybody. */
+  principal: Principal | undefined;
   lastSeenAt: number;
   readonly #parts: SessionParts;
   #hash: string | undefined;
@@ -51,6 +57,9 @@ export class Session implements ChannelOwner {
   readonly #budget: EventBudget;
   #standing: Channel | undefined;
   #link: Promise<SdkLink> | undefined;
+  readonly #followed: Set<string>;
+  /** What it follows may have changed while nobody could tell it. */
+  #hasMissed: boolean;
 
   /** `isOld`: not used since the process was started. */
   constructor(stored: StoredSession, parts: SessionParts, isOld = false) {
@@ -62,6 +71,8 @@ export class Session implements ChannelOwner {
     this.client = clientName(stored.initialize.clientInfo);
     this.#parts = parts;
     this.news = new ListNews({ clock: parts.clock, tell: () => this.tellListChanged(), isOld });
+    this.#followed = new Set(stored.followed);
+    this.#hasMissed = this.#followed.size > 0;
     this.#budget = new EventBudget(parts.clock, MAX_SESSION_EVENT_CHARACTERS);
   }
 
@@ -134,6 +145,27 @@ export class Session implements ChannelOwner {
   tellListChanged(): boolean {
     this.announce(LIST_CHANGED);
     return this.#standing !== undefined;
+  }
+
+  follows(uri: string): boolean {
+    return this.#followed.has(uri);
+  }
+
+  async follow(uri: string): Promise<void> {
+    if (this.#followed.has(uri)) return;
+    this.#followed.add(uri);
+    await this.#parts.keepFollowed(this.id, [...this.#followed]);
+  }
+
+  async unfollow(uri: string): Promise<void> {
+    if (this.#followed.delete(uri)) await this.#parts.keepFollowed(this.id, [...this.#followed]);
+  }
+
+  /** For one that came back from the store, when it begins to listen. */
+  catchUp(mayFollow: (uri: string) => boolean): void {
+    if (!this.#hasMissed) return;
+    this.#hasMissed = false;
+    for (const uri of this.#followed) if (mayFollow(uri)) this.announce(updatedMessage(uri));
   }
 
   /** A message of ours that belongs to no call. Without a reader, now or before, it goes nowhere. */

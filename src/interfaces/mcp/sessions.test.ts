@@ -476,7 +476,7 @@ test('requests at once on one session are each answered, also with the same id',
     messages,
   );
   const relayed = await Promise.all(
-    messages.map(() => post(harness, rpc('resources/list', {}, 'same'), session)),
+    messages.map(() => post(harness, rpc('prompts/list', {}, 'same'), session)),
   );
   assert.ok(relayed.every(({ json }) => json.id === 'same' && json.error.code === -32_601));
 });

@@ -89,6 +89,7 @@ export class Sessions {
     const session = this.#sessions.get(id) ?? (await this.#recall(id));
     if (!session || !isOf(session, principal) || this.#isExpired(session.lastSeenAt)) return undefined;
     session.lastSeenAt = this.#options.clock.now();
+    session.principal = principal;
     this.#touched.add(session);
     return session;
   }
@@ -98,6 +99,7 @@ export class Sessions {
     const session = this.#sessions.get(id);
     if (!session || !isOf(session, principal) || this.#isExpired(session.lastSeenAt)) return undefined;
     session.lastSeenAt = this.#options.clock.now();
+    session.principal = principal;
     this.#touched.add(session);
     return session;
   }

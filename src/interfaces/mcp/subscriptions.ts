@@ -7,6 +7,7 @@ import type { Clock } from '../../core/clock.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import type { Scope } from './calls.ts';
 import { EVENT_HEADERS, type Streams } from './event-stream.ts';
+import type { Principal } from '../../core/principal.ts';
 import { ListNews } from './list-news.ts';
 import { sendJson } from './reply.ts';
 import { createSdkHandler, type SdkHandler, type SdkHandlerParts } from './sdk-handler.ts';
@@ -21,7 +22,7 @@ interface SubscriptionParts extends SdkHandlerParts {
 }
 
 interface Subscription {
-  readonly principalId: string;
+  readonly principal: Principal;
   readonly sdk: SdkHandler;
   readonly news: ListNews;
 }
@@ -66,6 +67,11 @@ export class Subscriptions {
     for (const subscription of this.#all()) subscription.sdk.notify.toolsChanged();
   }
 
+  /** Each hears only of what it asked for. */
+  tellUpdated(uri: string, mayHear: (principal: Principal) => boolean): void {
+    for (const { principal, sdk } of this.#all()) if (mayHear(principal)) sdk.notify.resourceUpdated(uri);
+  }
+
   async end(): Promise<void> {
     await Promise.all(this.#all().map(({ sdk }) => sdk.close()));
   }
@@ -77,18 +83,18 @@ export class Subscriptions {
       return true;
     };
     const news = new ListNews({ clock: this.#parts.clock, tell, has: view });
-    return { principalId: principal.id, sdk, news };
+    return { principal, sdk, news };
   }
 
   #list(subscription: Subscription): void {
-    const own = this.#open.get(subscription.principalId) ?? new Set();
-    this.#open.set(subscription.principalId, own.add(subscription));
+    const own = this.#open.get(subscription.principal.id) ?? new Set();
+    this.#open.set(subscription.principal.id, own.add(subscription));
   }
 
   #unlist(subscription: Subscription): void {
-    const own = this.#open.get(subscription.principalId);
+    const own = this.#open.get(subscription.principal.id);
     own?.delete(subscription);
-    if (own?.size === 0) this.#open.delete(subscription.principalId);
+    if (own?.size === 0) this.#open.delete(subscription.principal.id);
   }
 
   #all(): Subscription[] {
