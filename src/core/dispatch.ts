@@ -126,7 +126,7 @@ async function run(
   context: OperationContext,
   { services, idempotency }: DispatchOptions,
 ): Promise<Record<string, unknown>> {
-  const isAsked = context.confirm !== undefined && (operation.confirmIf?.(services, input) ?? true);
+  const isAsked = context.confirm !== undefined && ((await operation.confirmIf?.(services, input)) ?? true);
   const message = isAsked
     ? (operation.confirmAs?.(services, input, context.principal) ?? operation.confirm?.(input))
     : undefined;
