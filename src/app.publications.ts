@@ -119,7 +119,8 @@ const servicesPort = ({ database, publishing }: PublicationParts, keeper: Servic
     await unlessGone(keeper.users(name).then((found) => (users = found)));
     return users;
   },
-  remove: (name, id, volumes) => unlessGone(keeper.delete(name, { id, force: true, deleteVolumes: volumes })),
+  remove: (name, id, volumes) =>
+    unlessGone(keeper.delete(name, { id, force: true, deleteVolumes: volumes }, { principal: system })),
 });
 
 function proxiesPort({ proxies, routes, database }: PublicationParts): ProxiesPort {

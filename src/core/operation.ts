@@ -62,8 +62,8 @@ export interface Operation<
   confirm?: (input: z.output<Input>) => string | undefined;
   /** What `dispatch` asks in its place, where settings say which arguments are secret. @throws AppError as the call would */
   confirmAs?: (services: Services, input: z.output<Input>, principal: Principal) => string;
-  /** For what a setting decides: whether `confirm` is asked at all. Absent: it is. */
-  confirmIf?: (services: Services, input: z.output<Input>) => boolean;
+  /** For what a setting decides, or the store: whether `confirm` is asked at all. Absent: it is. */
+  confirmIf?: (services: Services, input: z.output<Input>) => boolean | Promise<boolean>;
   /**
    * For a result that may be longer than a model should read: the same in at most so many characters of JSON, saying
    * that it is not whole and how to ask for less. Without it a result that is too long is not shown at all.

@@ -313,7 +313,7 @@ test('unpublishing takes what was made here and nothing that came in its place',
   assert.equal(told.unpublished, false);
   assert.match(effectOf(told, 'proxy')?.effect ?? '', /not the one that was made here/);
   const { keeper } = world.start();
-  await keeper.delete('blog', { force: true, deleteVolumes: false });
+  await keeper.delete('blog', { force: true, deleteVolumes: false }, by);
   await world.services.call('create_service', {
     name: 'blog',
     image: 'contract/image:test',

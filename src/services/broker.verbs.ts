@@ -30,6 +30,7 @@ export const verbs = {
   check: { takes: z.tuple([schema.containerSpecSchema]), answers: nothing },
   create: { takes: z.tuple([schema.containerSpecSchema]), answers: schema.createdSchema },
   roll: { takes: refAnd(schema.containerSpecSchema), answers: nothing },
+  rollBack: { takes: refAnd(schema.labels), answers: z.boolean() },
   start: { takes: ref, answers: nothing },
   stop: { takes: refAnd(schema.stopOptionsSchema), answers: nothing },
   restart: { takes: refAnd(schema.stopOptionsSchema), answers: nothing },

@@ -37,6 +37,7 @@ export function createBrokerEngine(options: BrokerClientOptions): ContainerEngin
     check: (spec) => tell('check', spec),
     create: (spec) => ask('create', [spec]),
     roll: (ref, spec) => tell('roll', ref, spec),
+    rollBack: (ref, labels) => ask('rollBack', [ref, labels]),
     start: (ref) => tell('start', ref),
     stop: async (ref, given = {}) => void (await ask('stop', [ref, given], longest(given))),
     restart: async (ref, given = {}) => void (await ask('restart', [ref, given], longest(given))),

@@ -41,6 +41,7 @@ export function engineContract(adapter: string, open: () => Promise<EngineUnderT
   suite(`${adapter} is a container engine`, { concurrency: 6 }, () => {
     pingContract(open);
     lifeContract(open);
+    rollContract(open);
     logContract(open);
     ownershipContract(open);
     imageContract(open);
@@ -193,6 +194,33 @@ function lifeContract(open: Open): void {
       () => engine.removeNetwork(name),
     ];
     for (const one of asked) await assert.rejects(one(), refusedAs('NOT_FOUND'));
+  });
+}
+
+function rollContract(open: Open): void {
+  test('a swarm goes back to what was there before, as it was; an engine that is none says so', async (t) => {
+    const under = await open();
+    const { engine, image, swarm } = under;
+    const [before, after] = [{ generation: '1' }, { generation: '2' }];
+    const { id, name } = await made(t, under, { labels: before, environment: { FIRST: 'canary-first' } });
+    const next = { name, image, command: SPEAKS, ...joining(under), labels: after };
+    if (!swarm) {
+      await assert.rejects(engine.roll(id, next), refusedAs('CONFLICT', /only a swarm/));
+      await assert.rejects(engine.rollBack(id, before), refusedAs('CONFLICT', /only a swarm/));
+      return;
+    }
+    const labelled = async () => {
+      const { labels, environmentNames } = await engine.inspect(id);
+      return [labels, environmentNames];
+    };
+    await engine.roll(id, { ...next, environment: { SECOND: 'canary-second' } });
+    assert.deepEqual(await labelled(), [after, ['SECOND']]);
+    assert.equal(await engine.rollBack(id, { generation: '0' }), false);
+    assert.equal(await engine.rollBack(id, after), true, 'it is that already');
+    assert.deepEqual(await labelled(), [after, ['SECOND']]);
+    assert.equal(await engine.rollBack(id, before), true);
+    assert.deepEqual(await labelled(), [before, ['FIRST']]);
+    await assert.rejects(engine.rollBack('nobody', before), refusedAs('NOT_FOUND'));
   });
 }
 

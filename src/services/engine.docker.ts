@@ -10,6 +10,7 @@ import { redactText } from '../core/redact.ts';
 import { cleanText } from '../core/untrusted.ts';
 import { portTaken } from './claims.ts';
 import * as answers from './engine.docker.answers.ts';
+import { inspectChecked } from './engine.docker.checks.ts';
 import { checkAnswer, messageIn, parseAnswer } from './engine.docker.forms.ts';
 import { logLines } from './engine.docker.logs.ts';
 import { createBodyOf } from './engine.docker.request.ts';
@@ -60,7 +61,7 @@ export function createDockerDriver(options: DockerEngineOptions): ContainerDrive
       const { Version } = await asker.ask(answers.versionSchema, { method: 'GET', path: '/version' });
       return { connected: true, version: cleanText(Version) };
     },
-    ...containerVerbs(asker),
+    ...containerVerbs(asker, options.clock),
     ...logVerbs(asker),
     ...imageVerbs(asker, options.registryAuth),
     ...networkVerbs(asker),
@@ -77,6 +78,7 @@ export type Asker = ReturnType<typeof createAsker>;
 
 function containerVerbs(
   asker: Asker,
+  clock: Clock,
 ): Pick<ContainerDriver, 'list' | 'inspect' | 'create' | 'start' | 'stop' | 'restart' | 'remove' | 'stats'> {
   const what = (ref: string) => ({ what: `container ${ref}` });
   return {
@@ -85,7 +87,7 @@ function containerVerbs(
       const found = await asker.ask(answers.containersSchema, { method: 'GET', path });
       return all ? found : found.filter(({ state }) => RUNNING.has(state));
     },
-    inspect: async (ref) => (await asker.inspect(ref)).details,
+    inspect: (ref) => inspectChecked(asker, ref, clock),
     async create(plan) {
       const path = query('/containers/create', { name: plan.name });
       const body = createBodyOf(plan);

@@ -47,6 +47,8 @@ export interface ContainerDriver extends Pick<ContainerEngine, Kept> {
   create(plan: ContainerPlan): Promise<Created>;
   /** Absent: it keeps single containers. */
   roll?(id: string, plan: ContainerPlan): Promise<void>;
+  /** @param labels of the version before, as they stand at the engine */
+  rollBack?(id: string, labels: Readonly<Record<string, string>>): Promise<boolean>;
   remove(ref: string, options: RemovePlan): Promise<void>;
   logs(ref: string, options: LogPlan): ReturnType<ContainerEngine['logs']>;
   /** @param reference canonical: `registry/repository:tag` or `registry/repository@digest` */

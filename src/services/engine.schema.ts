@@ -78,7 +78,7 @@ const environment = z.record(
     .regex(/^[A-Za-z_][A-Za-z0-9_.-]*$/),
   argument,
 );
-const labels = z.record(
+export const labels = z.record(
   z
     .string()
     .max(MAX_NAME)

@@ -89,7 +89,9 @@ function lookingVerbs(swarm: Swarm): Pick<ContainerDriver, 'list' | 'inspect'> {
   };
 }
 
-type Changing = Required<Pick<ContainerDriver, 'create' | 'roll' | 'start' | 'stop' | 'restart' | 'remove'>>;
+type Changing = Required<
+  Pick<ContainerDriver, 'create' | 'roll' | 'rollBack' | 'start' | 'stop' | 'restart' | 'remove'>
+>;
 
 function changingVerbs(
   swarm: Swarm,
@@ -115,6 +117,7 @@ function changingVerbs(
         );
       }),
     roll: (id, plan) => secrets.with(plan, (made) => roll(swarm, docker, plan, { id, secrets: made })),
+    rollBack: (id, labels) => rollBack(swarm, id, labels),
     async start(id) {
       await change(swarm, id, ({ Spec }) => {
         const now = Spec.Mode.Replicated.Replicas;
@@ -175,7 +178,29 @@ async function roll(
     };
     return { ...body, Name: Spec.Name, Labels: { ...body.Labels, ...scaleLabel(label) } };
   };
-  await change(swarm, id, next, await authHeaders(swarm, plan));
+  await change(swarm, id, next, { headers: await authHeaders(swarm, plan) });
+}
+
+/** The swarm's own way: it keeps the version before as it was. What it goes back from becomes the one before. */
+async function rollBack(
+  swarm: Swarm,
+  id: string,
+  labels: Readonly<Record<string, string>>,
+): Promise<boolean> {
+  const isIt = (spec: { Labels: Readonly<Record<string, string>> } | null | undefined) =>
+    spec?.Labels[LABELS_LABEL] === labels[LABELS_LABEL];
+  let isBack = false;
+  await change(
+    swarm,
+    id,
+    ({ Spec, PreviousSpec }) => {
+      isBack = isIt(Spec) || isIt(PreviousSpec);
+      // Sent back only because the request has to have one.
+      return isBack && !isIt(Spec) ? Spec : undefined;
+    },
+    { query: { rollback: 'previous' } },
+  );
+  return isBack;
 }
 
 /** "{}" in Base64. Without a word the swarm would keep those of the version before, and send them to the registry of this one. */
@@ -274,14 +299,18 @@ async function change(
   { asker }: Swarm,
   id: string,
   next: (found: answers.RawService) => object | undefined | Promise<object | undefined>,
-  headers?: Readonly<Record<string, string>>,
+  more: { headers?: Readonly<Record<string, string>>; query?: Readonly<Record<string, string>> } = {},
 ): Promise<void> {
+  const { headers } = more;
   for (let attempt = 1; ; attempt++) {
     const words = { what: `container ${id}` };
     const found = await asker.ask(answers.rawServiceSchema, { method: 'GET', path: servicePath(id) }, words);
     const body = await next(found);
     if (!body) return;
-    const path = query(servicePath(found.ID, '/update'), { version: String(found.Version.Index) });
+    const path = query(servicePath(found.ID, '/update'), {
+      version: String(found.Version.Index),
+      ...more.query,
+    });
     try {
       return await asker.tell({ method: 'POST', path, body, headers, timeoutMs: WORK_MS }, words);
     } catch (cause) {

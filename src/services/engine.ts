@@ -66,6 +66,11 @@ export interface ContainerEngine {
    * `inspect` says how it goes. CONFLICT where the engine is none.
    */
   roll(ref: string, spec: ContainerSpec): Promise<void>;
+  /**
+   * Of a swarm: what is there becomes what it was before its last `roll`, with the values that its secrets had then, where that was
+   * made with these labels. Answers whether it has them now; else nothing is done. CONFLICT where the engine is none.
+   */
+  rollBack(ref: string, labels: Readonly<Record<string, string>>): Promise<boolean>;
   /** Nothing happens to one that runs. */
   start(ref: string): Promise<void>;
   /** Asks it to end, and ends it after the time; nothing happens to one that does not run. */

@@ -9,6 +9,7 @@ import { AppError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
 import type { OperationContext } from '../core/operation.ts';
 import type { Database, Reader, Tables, Writer } from '../store/database.ts';
+import { requireMayLead } from './leading.ts';
 import { type ExternalDetails, serviceName } from './schema.ts';
 import { requireNoneLed } from './targets.ts';
 
@@ -73,8 +74,16 @@ export interface ExternalServices {
   /** Undefined: none of that name is external. */
   find(name: string): Promise<ExternalDetails | undefined>;
   create(wanted: { name: string; url: string }, caller: Caller): Promise<ExternalDetails>;
-  update(name: string, url: string, version: number | undefined): Promise<ExternalDetails>;
-  delete(name: string, how: { version: number | undefined; force: boolean }): Promise<{ name: string }>;
+  update(
+    name: string,
+    change: { url: string; version: number | undefined },
+    by: Pick<Caller, 'principal'>,
+  ): Promise<ExternalDetails>;
+  delete(
+    name: string,
+    how: { version: number | undefined; force: boolean },
+    by: Pick<Caller, 'principal'>,
+  ): Promise<{ name: string }>;
 }
 
 export function createExternalServices(parts: ExternalParts): ExternalServices {
@@ -93,25 +102,27 @@ export function createExternalServices(parts: ExternalParts): ExternalServices {
       const owner = caller.principal.id;
       return change(name, caller, async (tx) => {
         await requireRoom(tx, name);
+        await requireMayLead(tx, name, caller.principal);
         const record = { id: newId('svc'), name, url, owner, version: 1, created_at: now, updated_at: now };
         await externalStore.insert(tx, record);
         return record;
       });
     },
-    async update(name, url, version) {
+    async update(name, { url, version }, { principal }) {
       requireUrl(parts, url);
       return change(name, {}, async (tx) => {
         const record = await existing(tx, name, version);
+        await requireMayLead(tx, name, principal);
         const updated_at = toTimestamp(clock.now());
         const next = { ...record, url, version: record.version + 1, updated_at };
         await externalStore.put(tx, next);
         return next;
       });
     },
-    delete: (name, { version, force }) =>
+    delete: (name, { version, force }, { principal }) =>
       change(name, {}, async (tx) => {
         const record = await existing(tx, name, version);
-        if (!force) await requireNoneLed(tx, name, []);
+        await (force ? requireMayLead(tx, name, principal) : requireNoneLed(tx, name, []));
         await externalStore.remove(tx, record);
         return { name };
       }),

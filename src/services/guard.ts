@@ -81,6 +81,14 @@ export function guard(driver: ContainerDriver, options: GuardOptions): Container
       last = rolled.catch(() => undefined);
       return rolled;
     },
+    rollBack(ref, given) {
+      const rolled = last.then(() => rollBack(driver, gate, policy, { ref, given }));
+      last = rolled.then(
+        () => undefined,
+        () => undefined, // Told to who asked for it.
+      );
+      return rolled;
+    },
     async start(ref) {
       const found = await gate.changeable(ref);
       await checkMountsAgain(found, options);
@@ -208,11 +216,29 @@ async function roll(
   options: GuardOptions,
   { ref, given }: { ref: string; given: unknown },
 ): Promise<void> {
-  if (!driver.roll) throw new AppError('CONFLICT', 'only a swarm changes what runs in its place');
-  const { id, labels } = await gate.changeable(ref);
-  if (labels[MANAGED_LABEL] !== options.policy.installation)
-    throw new AppError('FORBIDDEN', `${cleanText(ref)} was not made here, so it is not made anew here`);
+  if (!driver.roll) throw onlyInASwarm();
+  const id = await madeHere(gate, options.policy, ref);
   await driver.roll(id, await planFor(driver, gate, options, { given, inPlaceOf: id }));
+}
+
+/** What there was before passed the policy when it was made. */
+async function rollBack(
+  driver: ContainerDriver,
+  gate: Gate,
+  policy: Policy,
+  { ref, given }: { ref: string; given: unknown },
+): Promise<boolean> {
+  if (!driver.rollBack) throw onlyInASwarm();
+  const id = await madeHere(gate, policy, ref);
+  return driver.rollBack(id, labelsOf(policy, checked(schema.labels, given)));
+}
+
+const onlyInASwarm = () => new AppError('CONFLICT', 'only a swarm changes what runs in its place');
+
+async function madeHere(gate: Gate, policy: Policy, ref: string): Promise<string> {
+  const { id, labels } = await gate.changeable(ref);
+  if (labels[MANAGED_LABEL] === policy.installation) return id;
+  throw new AppError('FORBIDDEN', `${cleanText(ref)} was not made here, so it is not made anew here`);
 }
 
 /** @param wanted.inPlaceOf id of what it replaces, which then does not count */

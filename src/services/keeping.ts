@@ -10,6 +10,7 @@ import type { Sealer } from '../core/sealer.ts';
 import type { Database } from '../store/database.ts';
 import type { Container, ContainerEngine, ContainerSpec } from './engine.ts';
 import { openGuards, type PortGuards } from './guarded.ts';
+import type { Telling } from './pull.ts';
 import { nothingLeft, type RecordStore, type ServiceRecord } from './record.ts';
 import { resolveEnvironment } from './secrets.ts';
 import {
@@ -18,11 +19,13 @@ import {
   isCurrent,
   isForServices,
   isOf,
+  labelsOf,
   type Naming,
   networksOf,
   specOf,
   volumesOf,
 } from './spec.ts';
+import { untilUp, whyDown } from './until-up.ts';
 
 export interface KeeperParts {
   database: Database;
@@ -58,6 +61,18 @@ export async function makeContainer(parts: KeeperParts, record: ServiceRecord): 
   return id;
 }
 
+/**
+ * The same, where it was this one before: the swarm has that version as it was, with values of secrets that may be others by
+ * now, or gone.
+ */
+async function rollBackContainer(parts: KeeperParts, record: ServiceRecord): Promise<string | undefined> {
+  const state = await parts.engine.ping();
+  const [found] = await containersOf(parts, record);
+  if (!found || !state.connected || state.swarm !== true) return undefined;
+  if (await parts.engine.rollBack(found.id, labelsOf(record))) return found.id;
+  return rollContainer(parts, record);
+}
+
 /** What there is of a service, whatever its generation, becomes this one; undefined where only a new one can. */
 export async function rollContainer(parts: KeeperParts, record: ServiceRecord): Promise<string | undefined> {
   const state = await parts.engine.ping();
@@ -67,6 +82,39 @@ export async function rollContainer(parts: KeeperParts, record: ServiceRecord): 
   await makeNeeds(parts, record);
   await parts.engine.roll(found.id, spec);
   return found.id;
+}
+
+export async function bringUp(
+  parts: KeeperParts,
+  record: ServiceRecord,
+  { start, healthy_within_ms }: { start: boolean; healthy_within_ms: number },
+  { tell, signal }: Telling,
+): Promise<void> {
+  const { engine, clock } = parts;
+  const id = await makeContainer(parts, record);
+  if (!start) return;
+  await engine.start(id);
+  tell('started; waiting until it is up');
+  await untilUp(engine, id, { clock, signal, withinMs: healthy_within_ms });
+  await openGuards(parts.guards, record);
+}
+
+/** The same in its place, where the engine is a swarm. Answers whether it is. */
+export async function roll(
+  parts: KeeperParts,
+  next: ServiceRecord,
+  { start, healthy_within_ms }: { start: boolean; healthy_within_ms: number },
+  { tell, signal }: Telling,
+): Promise<boolean> {
+  const { engine, clock } = parts;
+  const id = await rollContainer(parts, next);
+  if (id === undefined) return false;
+  if (!start) return true;
+  tell('the swarm replaces one after the other; waiting until all are up');
+  await untilUp(engine, id, { clock, signal, withinMs: healthy_within_ms });
+  if (await currentOf(parts, next)) return true;
+  const why = await whyDown(engine, id, await engine.inspect(id));
+  throw new AppError('UPSTREAM_FAILED', `the swarm went back to the version before: ${why}`);
 }
 
 const specFor = async (parts: KeeperParts, record: ServiceRecord): Promise<ContainerSpec> =>
@@ -98,7 +146,7 @@ export async function settle(parts: KeeperParts, record: ServiceRecord): Promise
   if (pending !== 'apply') parts.guards.close(record.id);
   const isKept = (container: Container) => pending === 'apply' && isCurrent(record, container);
   let found = await containersOf(parts, record);
-  const isRolled = pending === 'apply' && !found.some(isKept) && (await rollContainer(parts, record));
+  const isRolled = pending === 'apply' && !found.some(isKept) && (await rollBackContainer(parts, record));
   if (isRolled) found = await containersOf(parts, record);
   for (const container of found) if (!isKept(container)) await removeContainer(parts, container.id);
   const settled = pending === 'apply' ? await apply(parts, record, found.find(isKept)) : undefined;

@@ -99,6 +99,7 @@ function whenAsked(open: () => Promise<ContainerEngine>): ContainerEngine {
     check: async (spec) => (await engine()).check(spec),
     create: async (spec) => (await engine()).create(spec),
     roll: async (ref, spec) => (await engine()).roll(ref, spec),
+    rollBack: async (ref, labels) => (await engine()).rollBack(ref, labels),
     start: async (ref) => (await engine()).start(ref),
     stop: async (ref, options) => (await engine()).stop(ref, options),
     restart: async (ref, options) => (await engine()).restart(ref, options),

@@ -24,6 +24,9 @@ const createExternalService = defineOperation({
     idempotency_key: idempotencyKeyField,
   }),
   output: externalDetails,
+  confirm: ({ name, url }) =>
+    `Lead the service ${name} to ${url}? Proxies and routes name it already: their requests go there.`,
+  confirmIf: ({ services }: Services, { name }) => services.isLedTo(name),
   async handler({ name, url }, context, { services }: Services) {
     const made = await services.external.create({ name, url }, context);
     context.audit({ service: made.id });
@@ -49,8 +52,8 @@ const updateExternalService = defineOperation({
   output: externalDetails,
   confirm: ({ name, url }) =>
     `Lead the service ${name} to ${url}? The requests of all that name it go there.`,
-  handler: ({ name, url, version }, _context, { services }: Services) =>
-    services.external.update(name, url, version),
+  handler: ({ name, url, version }, context, { services }: Services) =>
+    services.external.update(name, { url, version }, context),
 });
 
 export const externalOperations = [createExternalService, updateExternalService] as const;

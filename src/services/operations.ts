@@ -203,10 +203,10 @@ export const deleteService = defineOperation({
     ]
       .filter((sentence) => sentence !== false)
       .join(' '),
-  handler: async ({ name, version, force, delete_volumes }, _context, { services }: Services) =>
+  handler: async ({ name, version, force, delete_volumes }, context, { services }: Services) =>
     (await services.external.find(name))
-      ? services.external.delete(name, { version, force })
-      : services.delete(name, { version, force, deleteVolumes: delete_volumes }),
+      ? services.external.delete(name, { version, force }, context)
+      : services.delete(name, { version, force, deleteVolumes: delete_volumes }, context),
 });
 
 export const serviceOperations = [

@@ -177,7 +177,7 @@ function refuseGuards({ guardable, isSwarm }: PortParts, ports: readonly KeptPor
     if (isSwarm === true)
       throw new AppError(
         'PRECONDITION_FAILED',
-        'ports: allow_sources and require_token are not for a swarm (services.orchestrator), which publishes at all addresses of its nodes',
+        'ports: allow_sources and require_token are not for a swarm (services.orchestrator), which publishes at all addresses of its nodes: leave them out and let the firewall of the nodes say who may connect, or publish no port and make a proxy with auth',
       );
     if (!guardable)
       throw new AppError(

@@ -23,12 +23,14 @@ import {
   requireNotExternal,
 } from './external.ts';
 import { openGuards, type PortGuards } from './guarded.ts';
+import { requireMayAnswer, requireMayLead } from './leading.ts';
 import {
+  bringUp,
   currentOf,
   type KeeperParts,
   makeContainer,
   missingVolumes,
-  rollContainer,
+  roll,
   settle,
 } from './keeping.ts';
 import { type PortParts, withPorts } from './port-choice.ts';
@@ -49,7 +51,6 @@ import { type Naming, volumesOf } from './spec.ts';
 import { placesOf, requireNoneLed, targeting } from './targets.ts';
 import { changedSettings } from './changed-settings.ts';
 import { createTurns } from './turns.ts';
-import { untilUp, whyDown } from './until-up.ts';
 
 const MAX_SERVICES = 5000;
 
@@ -109,7 +110,9 @@ export interface ServiceKeeper extends ServiceDirectory {
   ): Promise<ServiceDetails>;
   /** Hostnames of proxies and ids of routes that lead to it. */
   users(name: string): Promise<string[]>;
-  delete(name: string, how: Deletion): Promise<{ name: string }>;
+  /** Whether a proxy or a route names it, whatever it is, or was. */
+  isLedTo(name: string): Promise<boolean>;
+  delete(name: string, how: Deletion, caller: Pick<Caller, 'principal'>): Promise<{ name: string }>;
   cleanUp(how: { plan: string | undefined; volumes: boolean }): Promise<CleanUp>;
   /** The container of a service, for who looks at it only. */
   containerOf(name: string): Promise<string>;
@@ -159,7 +162,8 @@ export function createServiceKeeper(options: ServiceOptions): ServiceKeeper {
         return update(parts, record, change, caller);
       }),
     users: async (name) => usersOf(parts, await recordOf(parts, name)),
-    delete: (name, how) => inTurn(name, () => remove(parts, name, how)),
+    isLedTo: async (name) => (await targeting(parts.database.read, name, [])).length > 0,
+    delete: (name, how, caller) => inTurn(name, () => remove(parts, name, how, caller)),
     cleanUp: (how) => cleanUp({ ...parts, isBusy: (name) => inTurn.isBusy(name) }, how),
     async containerOf(name) {
       const container = await currentOf(parts, await recordOf(parts, name));
@@ -263,7 +267,7 @@ async function makeService(
     updated_at: now,
     settings,
   };
-  await insert(parts, record);
+  await insert(parts, record, caller);
   try {
     await bringUp(parts, record, wanted, telling);
     const made = { ...record, ...nothingLeft };
@@ -277,9 +281,14 @@ async function makeService(
   }
 }
 
-async function insert({ database, records }: Parts, record: ServiceRecord): Promise<void> {
+async function insert(
+  { database, records }: Parts,
+  record: ServiceRecord,
+  { principal }: Caller,
+): Promise<void> {
   await database.change({}, async (tx) => {
     await requireNotExternal(tx, record.name);
+    await requireMayLead(tx, record.name, principal, placesOf(record.settings, undefined));
     const { count } = await tx
       .selectFrom('services')
       .select((query) => query.fn.countAll<number>().as('count'))
@@ -288,39 +297,6 @@ async function insert({ database, records }: Parts, record: ServiceRecord): Prom
       throw new AppError('PRECONDITION_FAILED', `there are ${MAX_SERVICES} services, which is the limit`);
     await records.insert(tx, record);
   });
-}
-
-async function bringUp(
-  parts: Parts,
-  record: ServiceRecord,
-  { start, healthy_within_ms }: { start: boolean; healthy_within_ms: number },
-  { tell, signal }: Telling,
-): Promise<void> {
-  const { engine, clock } = parts;
-  const id = await makeContainer(parts, record);
-  if (!start) return;
-  await engine.start(id);
-  tell('started; waiting until it is up');
-  await untilUp(engine, id, { clock, signal, withinMs: healthy_within_ms });
-  await openGuards(parts.guards, record);
-}
-
-/** In its place, where the engine is a swarm. Answers whether it is. */
-async function roll(
-  parts: Parts,
-  next: ServiceRecord,
-  { start, healthy_within_ms }: { start: boolean; healthy_within_ms: number },
-  { tell, signal }: Telling,
-): Promise<boolean> {
-  const { engine, clock } = parts;
-  const id = await rollContainer(parts, next);
-  if (id === undefined) return false;
-  if (!start) return true;
-  tell('the swarm replaces one after the other; waiting until all are up');
-  await untilUp(engine, id, { clock, signal, withinMs: healthy_within_ms });
-  if (await currentOf(parts, next)) return true;
-  const why = await whyDown(engine, id, await engine.inspect(id));
-  throw new AppError('UPSTREAM_FAILED', `the swarm went back to the version before: ${why}`);
 }
 
 /** Undoes it at once; where that fails too, the record says so, and the next call or start does it. */
@@ -392,7 +368,11 @@ async function update(
   const done = await withPorts(
     { ports, db: database.read, before: record.settings.ports },
     settings,
-    (numbered) => replace(parts, record, { ...change, settings: numbered }, telling),
+    async (numbered) => {
+      const container = () => containerDetails(parts, record);
+      await requireMayAnswer(database.read, { record, settings: numbered, container }, caller.principal);
+      return replace(parts, record, { ...change, settings: numbered }, telling);
+    },
   );
   const settled = await settle(parts, done).catch((cause: unknown) => {
     report(parts, `service ${record.name} is updated, but its old container is still there`, cause);
@@ -447,6 +427,7 @@ async function remove(
   parts: Parts,
   name: string,
   { version, force, deleteVolumes, id }: Deletion,
+  { principal }: Pick<Caller, 'principal'>,
 ): Promise<{ name: string }> {
   const record = await parts.records.findAny(parts.database.read, name);
   if (!record || (id !== undefined && id !== record.id)) throw noService(name);
@@ -454,7 +435,8 @@ async function remove(
   requireVersion(name, version, record.version);
   await requireEngine(parts);
   const places = placesOf(settings, await containerDetails(parts, record));
-  if (!force) await requireNoneLed(parts.database.read, name, places);
+  const { read } = parts.database;
+  await (force ? requireMayLead(read, name, principal, places) : requireNoneLed(read, name, places));
   const doomed = await mark(parts, record, {
     pending: 'delete',
     doomed_volumes: [...record.doomed_volumes, ...doomedOf(settings, deleteVolumes)],

@@ -32,13 +32,19 @@ export const isOf = ({ id }: ServiceRecord, { managed, labels }: Container): boo
 export const isCurrent = ({ generation }: ServiceRecord, { labels }: Container): boolean =>
   labels[GENERATION_LABEL] === String(generation);
 
+/** Of its container. */
+export const labelsOf = ({ id, generation }: ServiceRecord): Record<string, string> => ({
+  [SERVICE_LABEL]: id,
+  [GENERATION_LABEL]: String(generation),
+});
+
 /** @param environment with the values of secrets in it */
 export function specOf(
   record: ServiceRecord,
   naming: Naming,
   environment: Readonly<Record<string, string>>,
 ): ContainerSpec {
-  const { id, name, generation, settings } = record;
+  const { name, settings } = record;
   const { image, entrypoint, command, cpus, pids, user } = settings;
   return {
     name: containerName(record),
@@ -49,7 +55,7 @@ export function specOf(
     cpus,
     pids,
     user,
-    labels: { [SERVICE_LABEL]: id, [GENERATION_LABEL]: String(generation) },
+    labels: labelsOf(record),
     ports: settings.ports.map(publishedAt),
     mounts: settings.volumes.map((volume) => mountOf(volume, naming)),
     temporary: settings.temporary_paths,

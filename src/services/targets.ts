@@ -13,9 +13,9 @@ import type { KeptSettings } from './schema.ts';
 const LOOPBACK = ['localhost', '127.0.0.1', '[::1]'];
 const DEFAULT_PORT: Record<string, string> = { 'http:': '80', 'https:': '443' };
 /** Of the names that a refusal tells. */
-const MAX_TOLD = 10;
+export const MAX_TOLD = 10;
 
-interface Place {
+export interface Place {
   host: string;
   /** Undefined: any. */
   port: string | undefined;
@@ -53,17 +53,34 @@ function published(address: string, port: number): Place[] {
 /** Of a proxy, which may have several targets, or of a route. */
 const documentSchema = z.looseObject({ target_url: z.string(), load_balancing: loadBalancing.optional() });
 
-/** Hostnames of proxies and ids of routes. @param service its name, as targets say it */
-export async function targeting(db: Reader, service: string, places: readonly Place[]): Promise<string[]> {
+interface User {
+  /** Hostname of a proxy, id of a route. */
+  name: string;
+  /** Null: a route of every hostname. */
+  hostname: string | null;
+}
+
+/** @param service its name, as targets say it */
+export async function usersOf(
+  db: Reader,
+  service: string,
+  places: readonly Place[],
+): Promise<{ proxies: User[]; routes: User[] }> {
   const [proxies, routes] = await Promise.all([
     db.selectFrom('proxies').select(['hostname', 'document']).execute(),
-    db.selectFrom('routes').select(['id', 'document']).execute(),
+    db.selectFrom('routes').select(['id', 'hostname', 'document']).execute(),
   ]);
-  const named = [
-    ...proxies.map(({ hostname, document }) => ({ name: hostname, document })),
-    ...routes.map(({ id, document }) => ({ name: id, document })),
-  ];
-  return named.filter(({ document }) => leadsTo(document, service, places)).map(({ name }) => name);
+  const isLed = ({ document }: { document: string }) => leadsTo(document, service, places);
+  return {
+    proxies: proxies.filter(isLed).map(({ hostname }) => ({ name: hostname, hostname })),
+    routes: routes.filter(isLed).map(({ id, hostname }) => ({ name: id, hostname })),
+  };
+}
+
+/** Hostnames of proxies and ids of routes. */
+export async function targeting(db: Reader, service: string, places: readonly Place[]): Promise<string[]> {
+  const { proxies, routes } = await usersOf(db, service, places);
+  return [...proxies, ...routes].map(({ name }) => name);
 }
 
 /** @throws AppError PRECONDITION_FAILED with who leads to it. */

@@ -35,7 +35,6 @@ else
       await registry?.[Symbol.asyncDispose]();
     });
     serviceOperations(() => services, {
-      healthChecks: true,
       meanwhile: () => {
         testNetworks(() => services);
         testTakenPort(() => services);

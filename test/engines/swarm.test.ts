@@ -24,6 +24,8 @@ const POLICY = {
 const RUNS = 40;
 /** Who asks all the time takes the time of the swarm. */
 const BETWEEN_VISITS_MS = 10;
+/** One after the other, on a machine that has other things to do. */
+const ROLLED_MS = 300_000;
 const HOST = 'blog.example.com';
 const serving =
   'echo "$GREETING from $HOSTNAME, $(cat /run/secrets/word)" > /tmp/index.html; exec httpd -f -p 8080 -h /tmp';
@@ -197,6 +199,24 @@ else
         assert.equal(now.length, 3);
         assert.ok(before.every((id) => now.includes(id)));
         assert.equal((await pages(6)).length, 3);
+      });
+
+      test('going back gives what was there, not what a secret is by now', async () => {
+        const setSecret = (value: string) => product.api('PUT', '/v1/secrets/greeting', { value });
+        await setSecret('third');
+        const greeting = { environment: { GREETING: { secret: 'greeting' } } };
+        await call('PATCH', '/blog', { ...greeting, healthy_within_ms: ROLLED_MS });
+        await setSecret('canary-fourth');
+        const slow = { health_check: { command: ['sh', '-c', 'exit 1'], interval_ms: 100_000 } };
+        const refused = await call('PATCH', '/blog', { ...slow, healthy_within_ms: 3000 }, 504);
+        assert.match(JSON.stringify(refused), /version 4 is back as it was/);
+        await eventually(async () => {
+          const { container } = await call('GET', '/blog');
+          return container.replicas.running === 3 ? true : undefined;
+        }, 'three that run');
+        for (const page of await pages(6)) assert.match(page, /^third from/);
+        const back = { environment: { GREETING: 'second' }, healthy_within_ms: ROLLED_MS };
+        await call('PATCH', '/blog', back);
       });
 
       test('a kill -9 in the middle of an update leaves what the next start undoes', async () => {
