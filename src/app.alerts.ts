@@ -16,6 +16,7 @@ import { type Clock, HOUR, SECOND, type Timer } from './core/clock.ts';
 import type { Events } from './core/events.ts';
 import type { Gateway } from './gateway/gateway.ts';
 import type { McpInterface } from './interfaces/mcp/mcp.ts';
+import type { Log } from './core/record.ts';
 import type { LogArchive } from './logs/archive.ts';
 import type { LogFilter } from './logs/conditions.ts';
 import type { LogSink } from './logs/sink.ts';
@@ -66,7 +67,8 @@ export function tellFollowers(
 
 interface RuleParts {
   readonly clock: Clock;
-  readonly log: LogSink;
+  readonly log: Log;
+  readonly sink: Pick<LogSink, 'stats'>;
   readonly archive: Pick<LogArchive, 'stats'>;
   readonly dataDir: string;
   readonly alerts: Pick<AlertService, 'all' | 'reconcile'>;
@@ -76,13 +78,13 @@ interface RuleParts {
 
 /** Once what is served is known. */
 export function openRules({ alerts: settings }: Config, parts: RuleParts, stack: AsyncDisposableStack): void {
-  const { clock, log, alerts } = parts;
+  const { clock, log, sink, alerts } = parts;
   const watch = new RuleWatch({
     clock,
     log,
     rules: withUsual(settings.rules, settings.defaults),
     sources: sourcesOf(parts),
-    dropped: () => log.stats().dropped,
+    dropped: () => sink.stats().dropped,
     async told() {
       const all = await alerts.all();
       return all.flatMap(({ row, alert }) =>

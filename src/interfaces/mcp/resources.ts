@@ -61,7 +61,9 @@ export async function readResource(
   signal: AbortSignal,
 ): Promise<ReadResourceResult> {
   const tool = requireResource(scope, uri);
-  const { structured, error, texts } = await callTool(dispatch, scope, { tool, raw: {} }, { signal });
+  // To read is never asked about.
+  const options = { signal, confirm: undefined, insist: undefined };
+  const { structured, error, texts } = await callTool(dispatch, scope, { tool, raw: {} }, options);
   if (error || structured === undefined)
     throw new ProtocolError(ProtocolErrorCode.InternalError, texts.at(-1) ?? toAppError(undefined).message);
   const json = { uri, mimeType: 'application/json', text: structured };
