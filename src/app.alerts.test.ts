@@ -28,6 +28,7 @@ async function world(t: TestContext, rules: readonly object[], records: readonly
     {
       clock,
       log: sink,
+      sink,
       archive,
       dataDir: directory,
       alerts: { all: async () => [], reconcile: async (_source, current) => void told.push(current) },

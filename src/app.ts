@@ -49,7 +49,7 @@ import type { Log } from './core/record.ts';
 import { Taint } from './core/taint.ts';
 import { gatewayEndpoints } from './gateway/endpoints.ts';
 import { ownUrls } from './gateway/own-urls.ts';
-import { createMcpInterface, type McpOptions } from './interfaces/mcp/mcp.ts';
+import { createMcpInterface, type McpInterface, type McpOptions } from './interfaces/mcp/mcp.ts';
 import { createRestInterface } from './interfaces/rest.ts';
 import { createLogArchive } from './logs/archive.ts';
 import { createLogService } from './logs/service.ts';
@@ -132,37 +132,21 @@ async function construct(
     meter,
     taint,
   });
-  const mcp = stack.use(
-    createMcpInterface({
-      operations,
-      isOff: ({ offBy }) => offBy?.(services) !== undefined,
-      dispatch,
-      clock,
-      log: base.log,
-      live: base.live,
-      sessions: createSessionStore(base.database, base.sealer),
-      tasks: createTaskStore(base.database, base.sealer),
-      secret: deriveKey(base.masterKey, 'mcp-request-state'),
-      settings: mcpSettings(config),
-      taint,
-      version,
-      extend: overrides.extendMcp,
-    }),
-  );
-  cutWhenEnded(base, mcp, stack);
-  tellFollowers(base, mcp, stack);
+  const mcp = openMcp(config, { base, services, dispatch, taint }, overrides, stack);
   const metrics = openMetrics(config, { ...base, ...edge, ...identity, mcp, version }, stack);
   if (base.telemetry) stack.use(base.telemetry.tellMetrics(() => metrics.metrics.families()));
   const rest = createRestInterface({ operations, dispatch, version, access, others: [metrics.endpoint] });
   for (const endpoint of [...gatewayEndpoints, ...oauthEndpoints, ...mcp.endpoints, ...rest.endpoints])
     endpoints.register(endpoint);
-  edge.handlers.user = (id) => identity.users.find(id);
-  edge.handlers.authenticate = identity.authenticate;
-  edge.handlers.oauth = (exchange) => identity.handle(exchange);
-  edge.handlers.sites = (exchange) => sites.handle(exchange);
-  edge.handlers.protection = sites;
-  edge.handlers.control = rest.handle;
-  edge.handlers.mcp = mcp.handle;
+  Object.assign(edge.handlers, {
+    user: (id) => identity.users.find(id),
+    authenticate: identity.authenticate,
+    oauth: (exchange) => identity.handle(exchange),
+    sites: (exchange) => sites.handle(exchange),
+    protection: sites,
+    control: rest.handle,
+    mcp: mcp.handle,
+  } satisfies Partial<Edge['handlers']>);
   sweepHourly(clock, base.log, () => idempotency.sweep(), stack);
   sweepHourly(clock, base.log, () => taint.sweep(), stack);
   base.alerts.start();
@@ -184,6 +168,42 @@ async function construct(
     proxies,
   };
   return { facts, endpoints, dispatch };
+}
+
+interface McpParts {
+  readonly base: Base;
+  readonly services: Services;
+  readonly dispatch: Dispatch;
+  readonly taint: Taint;
+}
+
+function openMcp(
+  config: Config,
+  { base, services, dispatch, taint }: McpParts,
+  { extendMcp }: Overrides,
+  stack: AsyncDisposableStack,
+): McpInterface {
+  const { clock, log, live, database, sealer } = base;
+  const mcp = stack.use(
+    createMcpInterface({
+      operations,
+      isOff: ({ offBy }) => offBy?.(services) !== undefined,
+      dispatch,
+      clock,
+      log,
+      live,
+      sessions: createSessionStore(database, sealer),
+      tasks: createTaskStore(database, sealer),
+      secret: deriveKey(base.masterKey, 'mcp-request-state'),
+      settings: mcpSettings(config),
+      taint,
+      version: readVersion(),
+      extend: extendMcp,
+    }),
+  );
+  cutWhenEnded(base, mcp, stack);
+  tellFollowers(base, mcp, stack);
+  return mcp;
 }
 
 /** Who may no longer is cut off in the middle. */

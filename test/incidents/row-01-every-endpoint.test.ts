@@ -49,9 +49,16 @@ type Who = keyof typeof secrets;
 const everyone = Object.keys(secrets) as Who[];
 
 /** Written out on purpose: bundles are compared with this, not with the program's own table. */
-const viewerMay = ['proxies', 'routes', 'certificates', 'services', 'logs', 'metrics', 'alerts', 'system'].map(
-  (noun) => `${noun}:read`,
-);
+const viewerMay = [
+  'proxies',
+  'routes',
+  'certificates',
+  'services',
+  'logs',
+  'metrics',
+  'alerts',
+  'system',
+].map((noun) => `${noun}:read`);
 const operatorMay = [
   ...viewerMay,
   ...['proxies', 'routes', 'certificates', 'alerts'].map((noun) => `${noun}:write`),
