@@ -170,7 +170,8 @@ for (const operation of operations) {
     );
     if (http.method === 'PATCH') assert.ok(has('version'), 'what is changed in part takes a version');
     if (effect === 'delete') assert.ok(operation.confirm, 'what deletes says what a person has to confirm');
-    if (effect === 'read' || (effect === 'create' && !OF_STRANGERS.has(name)))
+    // What is made is asked about where it depends: what others lead to already, say.
+    if (effect === 'read' || (effect === 'create' && !OF_STRANGERS.has(name) && !operation.confirmIf))
       assert.equal(operation.confirm, undefined);
     if (operation.task) assert.equal(operation.confirm, undefined, 'nobody can be asked in a task');
   });

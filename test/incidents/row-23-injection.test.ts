@@ -244,6 +244,10 @@ const asked: Partial<Record<Name, () => Arguments[]>> = {
     { group_by: 'operation', filter: 'kind:mcp', since: '1h' },
   ],
   tail_logs: () => [{ follow_ms: 0 }],
+  search_logs: () => [{ text: MARK }, { text: MARK, filter: 'kind:all' }],
+  list_alerts: () => [{ state: 'all' }],
+  verify_audit: () => [{}],
+  export_audit: () => [{ limit: 100 }],
   explain_request: () => [{ trace_id: traceId }],
   why_denied: () => [{}, { hostname: 'closed.example.com' }],
   what_changed: () => [{ since: '1h' }],
@@ -291,7 +295,8 @@ const UNMARKED = {
   ],
   'ids, and what is gone': ['delete_client', 'revoke_grant'],
   'the caller': ['whoami', 'echo'],
-  figures: ['get_service_stats', 'health_check'],
+  figures: ['get_service_stats', 'health_check', 'verify_audit'],
+  'what a receiver answers is told by its status': ['test_alert'],
 } satisfies Record<string, Name[]>;
 
 test('incident 23: an operation is marked, or there is a reason why it has nothing of strangers', () => {
