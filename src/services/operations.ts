@@ -3,7 +3,6 @@
  * through `dispatch` by every surface. Not for credentials that are confined to hostnames: a container has none.
  */
 import { z } from 'zod';
-import { MINUTE } from '../core/clock.ts';
 import { cursorField, idempotencyKeyField, limitField, versionField } from '../core/collection.ts';
 import { limits } from '../core/limits.ts';
 import { defineOperation } from '../core/operation.ts';
@@ -18,27 +17,13 @@ import {
   serviceListSchema,
   serviceName,
   serviceSettings,
+  starting,
 } from './schema.ts';
 import type { ServiceKeeper } from './service.ts';
 
 type Services = { services: ServiceKeeper };
 
-const MAX_HEALTHY_MS = 10 * MINUTE;
-
 const name = serviceName.describe('Its name');
-const starting = {
-  pull: z
-    .enum(['missing', 'always', 'never'])
-    .default('missing')
-    .describe('Whether the image is fetched from its registry first'),
-  healthy_within_ms: z
-    .int()
-    .min(1)
-    .max(MAX_HEALTHY_MS)
-    .default(MINUTE)
-    .describe('To become healthy; then, and when it ends, all is undone'),
-};
-
 export const listServices = defineOperation({
   name: 'list_services',
   title: 'List services',
@@ -79,8 +64,10 @@ export const getService = defineOperation({
   http: { method: 'GET', path: '/v1/services/{name}' },
   input: z.object({ name }),
   output: anyServiceSchema,
-  handler: async (input, context, { services }: Services) =>
-    (await services.external.find(input.name)) ?? services.get(input.name, context),
+  async handler(input, context, { services }: Services) {
+    const found = (await services.external.find(input.name)) ?? (await services.get(input.name, context));
+    return { ...found, published_as: await services.publishedAs(input.name) };
+  },
 });
 
 export const createService = defineOperation({
