@@ -135,31 +135,35 @@ export class LabelApplier implements AsyncDisposable {
     this.#current = this.#current.then(async () => {
       if (this.#stop.signal.aborted) return;
       try {
-        await this.#lookOnce();
+        const isMoreToDo = await this.#lookOnce();
         this.#isToldLost = false;
+        this.#lookedAt = this.#parts.clock.now();
+        if (isMoreToDo) this.#want();
       } catch (cause) {
+        this.#lookedAt = this.#parts.clock.now();
         this.#lost(cause);
       }
-      this.#lookedAt = this.#parts.clock.now();
     });
     return this.#current;
   }
 
-  async #lookOnce(): Promise<void> {
+  /** Answers whether something became free that another container may ask for. */
+  async #lookOnce(): Promise<boolean> {
     const { rules, clock, database } = this.#parts;
     const records = await standings(database.read);
-    if (rules.length + records.length === 0) return;
+    if (rules.length + records.length === 0) return false;
     const { offers, there } = rules.length === 0 ? nothing : await this.#seen();
     const seen = { offers, there, now: clock.now() };
     const { steps, refusals, missing } = decide(rules, records, seen, this.#decision.missing);
     const refused = new Map(refusals);
     for (const step of steps) {
-      if (this.#stop.signal.aborted) return;
+      if (this.#stop.signal.aborted) return false;
       await this.#take(step, refused).catch((cause: unknown) => this.#failed(step, cause));
     }
     this.#decision = { refusals: refused, missing };
     this.#tellRefusals(offers);
     this.#lookWhenDue(records);
+    return steps.some(({ kind }) => kind === 'take-away');
   }
 
   async #seen(): Promise<{ offers: Offer[]; there: ReadonlySet<string> }> {

@@ -53,7 +53,7 @@ export function decide(
     const since = missing.get(record.id) ?? seen.now;
     stillMissing.set(record.id, since);
     const isOver = seen.now - since >= (rule?.keep_ms ?? 0);
-    return stepsWithout(record, { ...found, isThere: seen.there.has(record.container) && !isOver, isOver });
+    return stepsWithout(record, { ...found, isThere: seen.there.has(record.container), isOver });
   });
   const left = records.filter(
     ({ id }) => !steps.some((step) => step.kind === 'forget' && step.record.id === id),
@@ -91,8 +91,7 @@ function standOf(
 function stepsFor(record: Standing, offer: Offer & Usable): Step[] {
   const isSame = offer.id === record.container;
   if (record.state === 'leaving') return [{ kind: 'take-away', record, reason: CUT_OFF }];
-  if (record.proxy === 'gone')
-    return isSame && record.state !== 'making' ? dismissed(record) : [forget(record)];
+  if (record.proxy === 'gone') return isSame && hadProxy(record) ? dismissed(record) : [forget(record)];
   if (record.state === 'making' || !isSame || offer.port !== record.port)
     return [{ kind: 'move', record, offer }];
   return [];
@@ -103,9 +102,7 @@ function stepsWithout(
   { forbidden, isThere, isOver }: { forbidden: string | undefined; isThere: boolean; isOver: boolean },
 ): Step[] {
   if (record.proxy === 'gone')
-    return isThere && forbidden === undefined && record.state !== 'making'
-      ? dismissed(record)
-      : [forget(record)];
+    return isThere && forbidden === undefined && hadProxy(record) ? dismissed(record) : [forget(record)];
   // It is somebody's by now: what leads nowhere says so to its visitors.
   if (record.proxy === 'changed') return [];
   const reason =
@@ -114,6 +111,9 @@ function stepsWithout(
     (record.state === 'leaving' ? CUT_OFF : undefined);
   return reason === undefined ? [] : [{ kind: 'take-away', record, reason }];
 }
+
+/** Until somebody deleted it: else it was never made, or was taken away here. */
+const hadProxy = ({ state }: Applied): boolean => state === 'applied' || state === 'dismissed';
 
 const CUT_OFF = 'taking it away was cut off';
 

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { cursorField, idempotencyKeyField, limitField, versionField } from '../core/collection.ts';
 import { limits } from '../core/limits.ts';
 import { defineOperation } from '../core/operation.ts';
+import type { Principal } from '../core/principal.ts';
 import { cleanUpServices } from './operations.clean-up.ts';
 import { externalOperations } from './operations.external.ts';
 import { secretOperations } from './operations.secrets.ts';
@@ -17,6 +18,7 @@ import {
   serviceListSchema,
   serviceName,
   serviceSettings,
+  type Service,
   starting,
 } from './schema.ts';
 import type { ServiceKeeper } from './service.ts';
@@ -24,6 +26,16 @@ import type { ServiceKeeper } from './service.ts';
 type Services = { services: ServiceKeeper };
 
 const name = serviceName.describe('Its name');
+
+/** Hostnames are told to those who may list them. */
+const toldTo = <Told extends Pick<Service, 'published_as'>>(
+  { permissions }: Principal,
+  { published_as, ...service }: Told,
+) => ({
+  ...service,
+  ...(published_as && permissions.has('proxies:read') && permissions.has('routes:read') && { published_as }),
+});
+
 export const listServices = defineOperation({
   name: 'list_services',
   title: 'List services',
@@ -47,7 +59,10 @@ export const listServices = defineOperation({
     cursor: cursorField,
   }),
   output: serviceListSchema,
-  handler: (input, _context, { services }: Services) => services.list(input),
+  async handler(input, { principal }, { services }: Services) {
+    const { services: found, ...more } = await services.list(input);
+    return { services: found.map((service) => toldTo(principal, service)), ...more };
+  },
 });
 
 export const getService = defineOperation({
@@ -66,7 +81,8 @@ export const getService = defineOperation({
   output: anyServiceSchema,
   async handler(input, context, { services }: Services) {
     const found = (await services.external.find(input.name)) ?? (await services.get(input.name, context));
-    return { ...found, published_as: await services.publishedAs(input.name) };
+    const published_as = await services.publishedAs(input.name);
+    return toldTo(context.principal, { ...found, published_as });
   },
 });
 

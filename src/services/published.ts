@@ -32,7 +32,7 @@ export async function publishedServices(db: Reader): Promise<Published> {
   ]);
   const found = new Map<string, PublishedAs>();
   const add = (document: string, entry: PublishedAs[number]) => {
-    for (const name of servicesNamed(document)) {
+    for (const name of readable(document)) {
       const entries = found.get(name) ?? [];
       const publication = publications.find(
         (one) => one.hostname === entry.hostname && one.service === name,
@@ -48,6 +48,15 @@ export async function publishedServices(db: Reader): Promise<Published> {
   for (const { hostname, document } of proxies) add(document, { hostname });
   for (const { id, hostname, document } of routes) add(document, { hostname, route: id });
   return found;
+}
+
+function readable(document: string): string[] {
+  try {
+    return servicesNamed(document);
+  } catch {
+    // Another version wrote it: nothing is served by it, and `list_proxies` says so.
+    return [];
+  }
 }
 
 const NAMED = '%service://%';
