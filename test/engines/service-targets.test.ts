@@ -175,7 +175,10 @@ else
         Env: ['GREETING=shop'],
         Labels: { 'ohp.hostname': hostname },
         ExposedPorts: { '8080/tcp': {} },
-        HostConfig: { PortBindings: { '8080/tcp': [{ HostIp: '127.0.0.1', HostPort: '' }] } },
+        HostConfig: {
+          NetworkMode: 'ohp-default',
+          PortBindings: { '8080/tcp': [{ HostIp: '127.0.0.1', HostPort: '' }] },
+        },
       });
       await byHand('shop', 'start');
       const status = async () => (await product.api('GET', `/v1/proxies/${hostname}`)).status;
