@@ -29,7 +29,7 @@ else
             services: {
               images: ['docker.io/contract/*'],
               labels: 'propose',
-              apply_labels: [{ hostnames: ['*.apps.example.com'], keep_ms: 1000 }],
+              apply_labels: [{ hostnames: ['*.apps.example.com'], keep_ms: 8000 }],
             },
           }),
           OHP_DOCKER_SOCKET: docker.socket,
