@@ -21,6 +21,7 @@ import type { Protection } from './gateway/core.ts';
 import { createGateway, type Gateway } from './gateway/gateway.ts';
 import { ownUrls } from './gateway/own-urls.ts';
 import { closed } from './gateway/protect.ts';
+import { ledByLabel } from './proposals/record.ts';
 import { ProxyService } from './proxies/service.ts';
 import { targetFault } from './proxies/target-policy.ts';
 import { scopesAt } from './routes/decide.ts';
@@ -126,7 +127,10 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
 /** Asks nobody before a target names a service. */
 function openAddresses(config: Config, base: EdgeParts, stack: AsyncDisposableStack): ServiceAddresses {
   const machine = engineMachine(config);
-  return stack.use(new ServiceAddresses({ ...base, machine, find: createFinder(base) }));
+  const findService = createFinder(base);
+  const find = async (name: string) =>
+    (await ledByLabel(base.database.read, name)) ?? (await findService(name));
+  return stack.use(new ServiceAddresses({ ...base, machine, find }));
 }
 
 const portsOf = (config: Config, bound: Awaited<ReturnType<Gateway['listen']>> | undefined) => ({

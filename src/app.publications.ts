@@ -1,10 +1,10 @@
 /** The part of the composition root that gives publications what they ask of the others. */
-import { pause } from './certificates/acme/poll.ts';
+import type { AlertService } from './alerts/service.ts';
 import type { CertificateService } from './certificates/service.ts';
 import type { Issuance } from './certificates/issuance.ts';
 import type { OrderingService } from './certificates/ordering.ts';
 import { hasEnded } from './certificates/cancelling.ts';
-import { type Clock, MINUTE, SECOND } from './core/clock.ts';
+import { type Clock, MINUTE, pause, SECOND } from './core/clock.ts';
 import { AppError } from './core/errors.ts';
 import { system } from './core/principal.ts';
 import type { Log } from './core/record.ts';
@@ -38,7 +38,7 @@ export interface PublicationParts {
   readonly database: Database;
   readonly clock: Clock;
   readonly log: Log;
-  readonly gateway: Pick<Gateway, 'ask'>;
+  readonly gateway: Pick<Gateway, 'ask' | 'watch'>;
   readonly proxies: ProxyService;
   readonly routes: Pick<RouteService, 'ofHostname'>;
   readonly protection: Pick<ProtectionService, 'check' | 'protect'>;
@@ -53,8 +53,10 @@ export interface PublicationParts {
   }[];
 }
 
-export const openPublications = (parts: PublicationParts, keeper: ServiceKeeper): PublicationService =>
-  new PublicationService({ ...parts, ports: publishingPorts(parts, keeper) });
+export const openPublications = (
+  parts: PublicationParts & { readonly alerts: Pick<AlertService, 'reconcile'> },
+  keeper: ServiceKeeper,
+): PublicationService => new PublicationService({ ...parts, ports: publishingPorts(parts, keeper) });
 
 export const publishingPorts = (parts: PublicationParts, keeper: ServiceKeeper): PublishingPorts => ({
   services: servicesPort(parts, keeper),
@@ -136,11 +138,8 @@ function proxiesPort({ proxies, routes, database }: PublicationParts): ProxiesPo
     idOf,
     routes: async (hostname) =>
       (await routes.ofHostname(hostname, { principal: system })).map(({ id }) => id),
-    async remove(hostname, id) {
-      // One that can't be read too.
-      if ((await idOf(hostname)) === id)
-        await unlessGone(proxies.delete(hostname, undefined, { principal: system }));
-    },
+    // One that can't be read too.
+    remove: (hostname, id) => unlessGone(proxies.delete(hostname, undefined, { principal: system }, { id })),
   };
 }
 
@@ -204,6 +203,7 @@ function certificatesPort({ certificates, ordering, issuance, clock }: Publicati
         if (nextAt >= until) throw notInTime(order);
         // Asked before that, it would answer the same at once.
         await pause(clock, nextAt - clock.now(), signal);
+        signal.throwIfAborted();
       }
     },
     async discard(hostname, kept) {
@@ -235,6 +235,6 @@ const edgePort = ({ gateway, addresses, listeners }: PublicationParts): EdgePort
   async visit(hostname, path, signal) {
     const at = listeners().find(({ name }) => name === 'https')?.at;
     if (!at) throw new AppError('UNAVAILABLE', 'this process does not listen for https');
-    return visit(at, { hostname, path }, signal);
+    return visit(at, { hostname, path, watch: (end) => gateway.watch(end) }, signal);
   },
 });

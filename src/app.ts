@@ -157,6 +157,7 @@ async function construct(
   // It changes what is served, so that comes first.
   const resumed = services.publications.resume();
   stack.defer(() => resumed);
+  void services.proposals.start();
   stack.defer(async () => void (await Promise.all([edge.gateway.drain(), mcp.drain()])));
   const facts = {
     version,
@@ -341,8 +342,8 @@ function openServices(
     ordering,
     tokens,
     services: keeper,
-    publications: openPublications({ ...parts, publishing: publishingOf(config) }, keeper),
-    proposals: openProposals(config, { database, engine, proxies, own: () => parts.gateway.own() }),
+    publications: stack.use(openPublications({ ...parts, publishing: publishingOf(config) }, keeper)),
+    proposals: stack.use(openProposals(config, { ...parts, own: () => parts.gateway.own() })),
     logs,
     audit,
     alerts: new AlertDesk(parts),

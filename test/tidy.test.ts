@@ -91,6 +91,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     units: [
       'core',
       'store/database',
+      'alerts/schema',
       'protection/schema',
       'proxies/certificate-choice',
       'proxies/schema',
@@ -100,7 +101,15 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
   },
   // Containers and proxies come from the composition root; where a port is published is read as for services.
   proposals: {
-    units: ['core', 'proxies/schema', 'services/engine', 'services/whereabouts'],
+    units: [
+      'core',
+      'store/database',
+      'proxies/schema',
+      'services/engine',
+      'services/follow-events',
+      'services/label-rules',
+      'services/whereabouts',
+    ],
     packages: ['zod'],
   },
   logs: { units: ['core'], packages: ['better-sqlite3', 'zod'] },

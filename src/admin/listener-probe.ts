@@ -6,14 +6,13 @@ import { connect as connectPlain, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { type Clock, SECOND } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
+import { reachedBy } from '../core/reached-by.ts';
 import type { Finding, Probe } from './health.ts';
 
 /** Below the time that `health` gives a probe, so that the listener that does not answer is named. */
 const PATIENCE_MS = 1.5 * SECOND;
 const MAX_STATUS_LINE = 1024;
 const ALIVE = /^HTTP\/1\.1 200 /;
-/** Addresses that stand for all of a family are reached by one of it. */
-const REACHED_BY: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
 
 export interface Listener {
   name: string;
@@ -56,7 +55,7 @@ async function reach(listener: Listener, options: Options): Promise<{ where: str
 
 function connect(isTls: boolean, at: { address: string; port: number }, host: string): Socket {
   const { port } = at;
-  const address = REACHED_BY[at.address] ?? at.address;
+  const address = reachedBy(at.address);
   if (!isTls) return connectPlain({ host: address, port });
   // Whether the handshake works is asked here; who trusts the certificate is not this process's to say.
   return connectTls({ host: address, port, servername: host, rejectUnauthorized: false });

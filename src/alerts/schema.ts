@@ -20,6 +20,7 @@ export const alertCodes = [
   'targets.down',
   'disk.low',
   'log.dropping',
+  'publication.left',
   'alerts.left_out',
 ] as const;
 

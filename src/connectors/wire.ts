@@ -7,13 +7,12 @@ import http from 'node:http';
 import https from 'node:https';
 import { connect, rootCertificates, type TLSSocket } from 'node:tls';
 import { type Clock, SECOND } from '../core/clock.ts';
+import { reachedBy } from '../core/reached-by.ts';
 
 const PATIENCE_MS = 5 * SECOND;
 const MAX_BYTES = 64 * 1024;
 const MAX_REQUESTS = 160;
 const MAX_SOCKETS = 4;
-/** Addresses that stand for all of a family are reached by one of it. */
-const REACHED_BY: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
 
 export interface Listening {
   readonly address: string;
@@ -155,7 +154,7 @@ export class Wire implements Disposable {
   #place(url: URL, scheme: 'http' | 'https') {
     const at = this.#options.listeners()[scheme];
     if (!at) throw new Error(`this process does not listen for ${scheme}`);
-    const host = REACHED_BY[at.address] ?? at.address;
+    const host = reachedBy(at.address);
     const hostname = bare(url.hostname);
     const isName = !/^[\d.]+$|:/.test(hostname);
     // It is this process that answers, on this machine; the certificate is looked at by `handshake`.

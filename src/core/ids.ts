@@ -7,6 +7,7 @@ export type IdPrefix =
   | 'crt'
   | 'svc'
   | 'pub'
+  | 'lbl'
   | 'ord'
   | 'alr'
   | 'alt'

@@ -11,3 +11,9 @@ export const serviceName = z
   .regex(NAME, 'has to be 2 to 63 lower-case letters, digits and -, with no - at an end');
 
 export const isServiceName = (text: string): boolean => text.length <= MAX_NAME && NAME.test(text);
+
+/** As ids of `newId('lbl')`: what a label of a container made. No service can have such a name. */
+const LABEL_TARGET = /^lbl_[0-9a-f]{24}$/;
+
+/** In a target: a service, or what a label made. */
+export const isTargetName = (text: string): boolean => isServiceName(text) || LABEL_TARGET.test(text);

@@ -17,6 +17,7 @@ import type { GatewaySettings } from './settings.ts';
 import type { Snapshots } from './snapshot.ts';
 import type { InFlight } from './in-flight.ts';
 import type { Upstreams } from './upstream.ts';
+import type { Witnesses } from './witness.ts';
 
 export interface Handlers {
   /** REST and web: everything on the control host that is not `/mcp`. */
@@ -89,6 +90,7 @@ export interface GatewayCore {
   /** Name of this process in CDN-Loop. */
   readonly loopToken: string;
   readonly inFlight: InFlight;
+  readonly witnesses: Witnesses;
   readonly lingering: Lingering;
   /** Ports that are listened on; 0 before. */
   readonly ports: { http: number; https: number };

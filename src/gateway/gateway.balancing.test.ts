@@ -358,6 +358,7 @@ test('test_route tells which targets could get a request, by the state that serv
       mcpHosts: [],
       ports: { http: 80, https: 443 },
       targetStates: (id) => gateway.gateway.targets(id),
+      leadingTo: () => ({}),
     }).targets;
   const [first, second] = [one, two].map(({ url }) => ({ url, state: 'healthy' }));
   assert.deepEqual(told('/'), [first, second]);

@@ -189,6 +189,7 @@ for (const mcpHosts of [[], ['example.net', '*.example.net']])
       mcpHosts,
       ports: { http: gateway.httpPort, https: gateway.httpsPort },
       targetStates: () => undefined,
+      leadingTo: () => ({}),
     };
     let number = 0;
     await fc.assert(

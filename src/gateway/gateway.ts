@@ -34,6 +34,7 @@ import type { SelectCertificate, SessionTickets } from './tls.ts';
 import type { TlsChallenges } from './tls-challenge.ts';
 import { Upstreams, type UpstreamState } from './upstream.ts';
 import { Lingering, watch } from './watch.ts';
+import { type End, type Watch, Witnesses } from './witness.ts';
 
 const LOOP_TOKEN_BYTES = 6;
 
@@ -96,6 +97,8 @@ export interface Gateway extends AsyncDisposable {
   readonly guardedPorts: GuardedPorts;
   /** The status of what `target_url` of a proxy answers at a path below it, as a request would reach it. */
   ask(proxy: Proxy, path: string, signal: AbortSignal): Promise<number>;
+  /** Who answers the request that comes next by the connection from there. */
+  watch(end: End): Watch;
   /** Where browsers sign in for protected hostnames that they reach over this scheme. */
   siteIssuer(scheme: 'http' | 'https'): string;
 }
@@ -142,6 +145,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       const questions = questionsFor(proxy.target_url, { proxy, path, isOneOfSeveral: false, services });
       return askTarget(questions()[0], core, signal);
     },
+    watch: (end) => core.witnesses.watch(end),
     siteIssuer: (scheme) => core.hosts.siteIssuer(scheme, core.ports),
     connections: () => ({
       open: sockets.open,
@@ -206,6 +210,7 @@ function makeCore(options: GatewayOptions, own: () => readonly OwnAddress[]): Ga
       toolMilliseconds: new RateLimiter(clock, MINUTE, rateEntries),
     },
     inFlight: new InFlight(),
+    witnesses: new Witnesses(),
     lingering: new Lingering(),
     ports: { http: 0, https: 0 },
     isDraining: false,

@@ -77,6 +77,7 @@ const chains = Object.fromEntries(
 
 export function receive(transit: Transit): void {
   transit.core.inFlight.add(transit);
+  transit.core.witnesses.sees(transit);
   transit.connection.pending++;
   try {
     if (run(first, transit) || transit.kind === undefined) return;

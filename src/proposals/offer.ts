@@ -9,6 +9,7 @@ export const PORT_LABEL = 'ohp.port';
 
 /** Of 64 hexadecimal digits, as people know it. */
 const ID_LENGTH = 12;
+export const shownId = (id: string): string => cleanText(id).slice(0, ID_LENGTH);
 const MAX_NAME = 128;
 const MAX_IMAGE = 256;
 const MAX_PORTS_TOLD = 10;
@@ -17,12 +18,18 @@ const MAX_PORT = 65_535;
 
 export interface Offer {
   readonly id: string;
+  /** Of whoever came first. Milliseconds since 1970. */
+  readonly createdAt: number;
+  /** The label that names the hostname. */
+  readonly label: string;
   readonly container: string;
   readonly name: string;
   readonly image: string;
   readonly hostname: string | undefined;
   /** Undefined: `problem` says why. */
   readonly target_url: string | undefined;
+  /** Of the container, which leads to `target_url`. */
+  readonly port: number | undefined;
   readonly problem: string | undefined;
 }
 
@@ -31,22 +38,29 @@ export interface Offer {
  * and is led to by its name.
  * @param machine where the engine is, when that is not this machine
  */
-export function offerOf(container: Container, machine: string | undefined): Offer | undefined {
-  const { id, names, image, managed, proposals } = container;
-  const wanted = proposals[HOSTNAME_LABEL];
+export function offerOf(
+  container: Container,
+  machine: string | undefined,
+  label: string = HOSTNAME_LABEL,
+): Offer | undefined {
+  const { id, createdAt, names, image, managed, proposals } = container;
+  const wanted = proposals[label];
   if (managed || wanted === undefined) return undefined;
   const hostname = parseHostname(wanted);
   const place = placeOf(container, machine);
   return {
     id,
-    container: cleanText(id).slice(0, ID_LENGTH),
+    createdAt,
+    label,
+    container: shownId(id),
     name: cleanText(names[0] ?? '', MAX_NAME),
     image: cleanText(image, MAX_IMAGE),
     hostname,
     target_url: 'address' in place ? `http://${place.address}` : undefined,
+    port: 'address' in place ? place.port : undefined,
     problem:
       hostname === undefined
-        ? `its label ${HOSTNAME_LABEL} is not one hostname such as app.example.com`
+        ? `its label ${label} is not one hostname such as app.example.com`
         : 'problem' in place
           ? place.problem
           : undefined,
@@ -56,7 +70,7 @@ export function offerOf(container: Container, machine: string | undefined): Offe
 function placeOf(
   { ports, proposals, replicas }: Container,
   machine: string | undefined,
-): { address: string } | { problem: string } {
+): { address: string; port: number } | { problem: string } {
   if (replicas) return { problem: 'it is a service of a swarm: name where it answers by create_proxy' };
   const asked = proposals[PORT_LABEL];
   if (asked !== undefined && !(PORT.test(asked) && Number(asked) <= MAX_PORT))
@@ -67,9 +81,9 @@ function placeOf(
     const address = addressOf({ id: '', ports, networks: [], replicas: undefined }, containerPort, machine);
     if (address !== undefined) reached.set(containerPort, address);
   }
-  const [only, ...more] = asked === undefined ? reached.keys() : [Number(asked)];
-  const address = only === undefined ? undefined : reached.get(only);
-  if (address !== undefined && more.length === 0) return { address };
+  const [port = 0, ...more] = asked === undefined ? reached.keys() : [Number(asked)];
+  const address = reached.get(port);
+  if (address !== undefined && more.length === 0) return { address, port };
   const told = [...reached.keys()].slice(0, MAX_PORTS_TOLD).join(', ');
   if (reached.size === 0)
     return {

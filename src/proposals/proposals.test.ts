@@ -24,13 +24,17 @@ const port = (containerPort: number, hostPort: number, hostAddress = '127.0.0.1'
 async function setUp(labels: 'off' | 'propose' = 'propose') {
   const world = await setUpPublications();
   const { database, driver, engine } = world.services;
-  const proposals = openProposals({ services: { labels }, docker: {}, broker: {} } as never, {
+  const clock = eagerClock();
+  const services = { labels, apply_labels: [] };
+  const proposals = openProposals({ services, docker: {}, broker: {} } as never, {
     database,
     engine,
+    clock,
+    log: silentLog,
     proxies: world.proxies,
+    addresses: { changed: async () => {} },
     own: () => [{ address: '0.0.0.0', port: 8443 }],
   });
-  const clock = eagerClock();
   const idempotency = createIdempotencyStore(database, clock, createSealer(Buffer.alloc(32, 1)));
   const dispatch = createDispatch({ services: { proposals }, log: silentLog, clock, idempotency });
   /** What a person was asked. */

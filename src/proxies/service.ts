@@ -76,6 +76,12 @@ export interface ListQuery {
 
 type Caller = Pick<OperationContext, 'principal' | 'idempotency'>;
 
+/** There may be another one of its hostname by now. */
+interface Only {
+  readonly id?: string;
+  readonly withoutRoutes?: boolean;
+}
+
 export class ProxyService {
   readonly #options: ProxyServiceOptions;
   readonly #controlHosts: ReadonlySet<string>;
@@ -218,16 +224,23 @@ export class ProxyService {
     });
   }
 
-  /** With its routes. Also one that can't be read, so that it can be made anew. */
+  /**
+   * With its routes. Also one that can't be read, so that it can be made anew.
+   * @throws AppError PRECONDITION_FAILED where it has routes, and `only` says that it may have none
+   */
   async delete(
     hostname: string,
     version: number | undefined,
     context: Caller,
+    only: Only = {},
   ): Promise<{ hostname: string; deleted_routes: number }> {
     return this.#options.database.change(context, async (tx, afterCommit) => {
       const row = await this.#find(tx, hostname, context.principal);
+      if (only.id !== undefined && only.id !== row.id) throw noProxy(hostname);
       requireVersion(hostname, version, row.version);
       const routes = await tx.selectFrom('routes').select('id').where('hostname', '=', hostname).execute();
+      if (only.withoutRoutes && routes.length > 0)
+        throw new AppError('PRECONDITION_FAILED', `${hostname} has routes, which would go with it`);
       const removeRoutes = routes.map(({ id }) => id);
       const publish = this.#prepare({ removeProxies: [row.id], removeRoutes }, hostname);
       await tx.deleteFrom('routes').where('hostname', '=', hostname).execute();
@@ -272,7 +285,7 @@ export class ProxyService {
       ? await db.selectFrom('proxies').selectAll().where('hostname', '=', hostname).executeTakeFirst()
       : undefined;
     if (row) return row;
-    throw new AppError('NOT_FOUND', `there is no proxy for ${hostname}; list_proxies names them`);
+    throw noProxy(hostname);
   }
 
   async #requireFree(tx: Reader, hostname: string): Promise<void> {
@@ -344,6 +357,9 @@ export class ProxyService {
     return readRow(() => parseRow(row, this.#options.sealer), this.#options, { message, hostname });
   }
 }
+
+const noProxy = (hostname: string): AppError =>
+  new AppError('NOT_FOUND', `there is no proxy for ${hostname}; list_proxies names them`);
 
 const urlsOf = (proxy: Parameters<typeof targetsOf>[0]): string[] => targetsOf(proxy).map(({ url }) => url);
 

@@ -4,7 +4,7 @@
  * `services/addresses.ts`'s to know.
  */
 import { z } from 'zod';
-import { isServiceName } from '../core/service-name.ts';
+import { isTargetName } from '../core/service-name.ts';
 
 const MAX_URL = 2048;
 const MAX_PORT = 65_535;
@@ -38,7 +38,7 @@ function serviceFault(text: string): string | undefined {
   const [, name = '', port = '1'] = SERVICE_URL.exec(text) ?? [];
   if (name === '' || Number(port) > MAX_PORT)
     return 'it has to be service://, the name of a service, and :port of its container where it is one';
-  return isServiceName(name) ? undefined : `${JSON.stringify(name)} can't be the name of a service`;
+  return isTargetName(name) ? undefined : `${JSON.stringify(name)} can't be the name of a service`;
 }
 
 /** A service as a target names it. */

@@ -84,8 +84,8 @@ export interface CertificatesPort {
 
 export interface Visited {
   readonly status: number;
-  /** The gateway's own answer: the target was not asked, or did not answer. */
-  readonly isOwn: boolean;
+  /** Who answered, as the gateway itself knows it: whatever the reply says. */
+  readonly by: 'target' | 'protection' | 'gateway';
 }
 
 export interface EdgePort {

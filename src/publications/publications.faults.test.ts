@@ -1,6 +1,8 @@
 /** A fault at each call that a publication makes, in turn: once, for good, and after it had its effect. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { eventually } from '../../test/support/eventually.ts';
+import { UNDO_WAITS_MS } from './again.ts';
 import { type Asked, blog, HOST, setUpPublications } from './publications.fixture.ts';
 
 const FEWEST_CALLS = 30;
@@ -130,3 +132,40 @@ for (const how of ['once', 'for good', 'after it was done'] as const)
       }
     }
   });
+
+test('what could not be undone is tried again by itself, less and less often, until it is gone', async () => {
+  await using world = await setUpPublications();
+  world.faults.fails = ({ what, when }) =>
+    when === 'before' && (what === 'edge visit' || what === 'services remove');
+  await assert.rejects(world.call('publish_service', blog), /not undone yet, which is tried again by itself/);
+  for (const ms of UNDO_WAITS_MS.slice(0, 2)) {
+    await eventually(async () => (world.later.waits()[0] === ms ? true : undefined), `a wait of ${ms} ms`);
+    world.later.passes();
+  }
+  await eventually(async () => (world.later.waits().length === 1 ? true : undefined), 'the third wait');
+  world.faults.fails = () => false;
+  world.later.passes();
+  await eventually(
+    async () => ((await world.there()).publications.length === 0 ? true : undefined),
+    'it is undone',
+  );
+  assert.deepEqual([(await world.there()).services, world.later.waits(), world.alerts], [[], [], []]);
+});
+
+test('when it is given up somebody is told, until a call has undone it', async () => {
+  await using world = await setUpPublications();
+  world.faults.fails = ({ what, when }) =>
+    when === 'before' && (what === 'edge visit' || what === 'services remove');
+  await assert.rejects(world.call('publish_service', blog), /not undone yet/);
+  for (const ms of UNDO_WAITS_MS) {
+    await eventually(async () => (world.later.waits()[0] === ms ? true : undefined), `a wait of ${ms} ms`);
+    world.later.passes();
+  }
+  const alert = await eventually(async () => world.alerts[0], 'the alert');
+  assert.deepEqual([alert.code, alert.level, alert.hostname], ['publication.left', 'error', HOST]);
+  assert.match(alert.summary, /unpublish_service/);
+  assert.deepEqual(world.later.waits(), []);
+  world.faults.fails = () => false;
+  await world.call('unpublish_service', { name: HOST });
+  await eventually(async () => (world.alerts.length === 0 ? true : undefined), 'its end');
+});

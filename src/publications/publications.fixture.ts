@@ -12,7 +12,8 @@ import { createSealer } from '../config/secrets.ts';
 import { createDispatch } from '../core/dispatch.ts';
 import { toTimestamp } from '../core/collection.ts';
 import { AppError } from '../core/errors.ts';
-import type { Clock } from '../core/clock.ts';
+import type { Alert } from '../alerts/schema.ts';
+import { type Clock, MINUTE } from '../core/clock.ts';
 import { createEvents, type Events } from '../core/events.ts';
 import { newId } from '../core/ids.ts';
 import type { AnyOperation, Progress } from '../core/operation.ts';
@@ -28,7 +29,7 @@ import { admin, eagerClock, setUpServices } from '../services/services.fixture.t
 import type { Database } from '../store/database.ts';
 import { createIdempotencyStore } from '../store/idempotency.ts';
 import { publicationOperations } from './operations.ts';
-import type { PublishingPorts } from './ports.ts';
+import type { PublishingPorts, Visited } from './ports.ts';
 import { PublicationService } from './service.ts';
 
 export { admin };
@@ -74,6 +75,8 @@ export async function setUpPublications({ policy = {}, machine, isSwarm = false 
   const faults: Faults = { fails: () => false, calls: 0 };
   services.faults.fails = (_number, verb) =>
     faults.fails({ number: ++faults.calls, what: `engine ${verb}`, when: 'before' });
+  const alerts: Alert[] = [];
+  const later = laterThan(clock);
   /** TCP ports and others that the image names when it is here. */
   const exposed: string[] = [];
   /** As another process would, on the same store and engine. */
@@ -91,6 +94,8 @@ export async function setUpPublications({ policy = {}, machine, isSwarm = false 
     const ports: PublishingPorts = { ...publishingPorts({ ...nouns.parts, publishing }, keeper), edge };
     const publications = new PublicationService({
       ...base,
+      clock: later.clock,
+      alerts: { reconcile: async (_source, current) => void alerts.splice(0, alerts.length, ...current) },
       database: failingChanges(base.database, failing),
       ports: failingPorts(ports, failing),
     });
@@ -98,6 +103,8 @@ export async function setUpPublications({ policy = {}, machine, isSwarm = false 
   };
   const progress: Progress[] = [];
   return {
+    later,
+    alerts,
     ...nouns,
     services,
     edge,
@@ -115,6 +122,27 @@ export async function setUpPublications({ policy = {}, machine, isSwarm = false 
       await nouns.certificates[Symbol.asyncDispose]();
       await base.database[Symbol.asyncDispose]();
       rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** What is put off for a minute or more waits until a test says so. */
+function laterThan(clock: Clock) {
+  const waiting = new Map<symbol, { ms: number; run: () => void }>();
+  const after: Clock['after'] = (ms, run) => {
+    if (ms < MINUTE) return clock.after(ms, run);
+    const key = Symbol('timer');
+    waiting.set(key, { ms, run });
+    return { cancel: () => void waiting.delete(key) };
+  };
+  return {
+    clock: { ...clock, after },
+    /** Until then, in milliseconds. */
+    waits: () => [...waiting.values()].map(({ ms }) => ms),
+    passes() {
+      const due = [...waiting.values()];
+      waiting.clear();
+      for (const { run } of due) run();
     },
   };
 }
@@ -190,7 +218,10 @@ async function openNouns(
       userIdOf: (name) => (name === 'ann' ? 'usr_1' : undefined),
       usernameOf: () => 'ann',
     }),
-    gateway: { ask: async () => edge.status },
+    gateway: {
+      ask: async () => edge.status,
+      watch: () => ({ answeredBy: () => 'gateway', [Symbol.dispose]() {} }),
+    },
     addresses: { fault: async () => undefined },
     listeners: () => [],
   };
@@ -262,17 +293,16 @@ function createEdge(served: ReadonlyMap<string, Proxy>) {
   const edge = {
     status: 200,
     isOpen: false,
-    /** As a program that sends trace ids of its own. */
-    tracesItself: false,
-    /** Where a visitor gets another status than the gateway's question. */
-    visited: undefined as number | undefined,
+    /** Where the gateway answers a visitor in the place of the service. */
+    refused: undefined as number | undefined,
     ask: async () => edge.status,
-    visit: async (hostname: string) => {
+    visit: async (hostname: string): Promise<Visited> => {
       const proxy = served.get(hostname);
-      if (!proxy) return { status: 421, isOwn: true };
-      return proxy.auth.kind === 'none' || edge.isOpen
-        ? { status: edge.visited ?? edge.status, isOwn: edge.tracesItself }
-        : { status: 302, isOwn: true };
+      const refused = proxy ? edge.refused : 421;
+      if (refused !== undefined) return { status: refused, by: 'gateway' };
+      return proxy?.auth.kind === 'none' || edge.isOpen
+        ? { status: edge.status, by: 'target' }
+        : { status: 302, by: 'protection' };
     },
   };
   return edge;

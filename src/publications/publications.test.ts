@@ -167,21 +167,36 @@ test('a protection that lets a stranger through undoes it all', async () => {
   world.edge.isOpen = true;
   await assert.rejects(
     world.call('publish_service', { ...blog, protection }),
-    failsWith('UPSTREAM_FAILED', /verify failed: .*answered 200; .*to be asked who they are; undone: /),
+    failsWith(
+      'UPSTREAM_FAILED',
+      /verify failed: .*answered 200, by the service; .*to be asked who they are; undone: /,
+    ),
   );
   assert.deepEqual((await world.there()).proxies, []);
 });
 
-test('a service that answers 404 with a trace id of its own is published; a 404 of the gateway undoes it all', async () => {
+test('a service that answers 404 is published; a 404 of the gateway undoes it all', async () => {
   await using world = await setUpPublications();
-  Object.assign(world.edge, { status: 404, tracesItself: true });
+  world.edge.status = 404;
   await world.call('publish_service', blog);
   await world.call('unpublish_service', { name: HOST });
-  Object.assign(world.edge, { status: 200, visited: 404 });
+  Object.assign(world.edge, { status: 200, refused: 404 });
   await assert.rejects(
     world.call('publish_service', blog),
     failsWith('UPSTREAM_FAILED', /verify failed: .*answered 404, by the gateway itself/),
   );
+});
+
+test('a service that turns strangers away by itself, in the place of the protection, undoes it all', async () => {
+  for (const status of [302, 303, 401, 403]) {
+    await using world = await setUpPublications();
+    Object.assign(world.edge, { status, isOpen: true });
+    await assert.rejects(
+      world.call('publish_service', { ...blog, protection }),
+      failsWith('UPSTREAM_FAILED', /verify failed: .*, by the service; .*to be asked who they are/),
+    );
+    assert.deepEqual((await world.there()).proxies, []);
+  }
 });
 
 test('a path that the protection leaves open has to be answered by the service', async () => {

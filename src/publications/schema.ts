@@ -3,17 +3,15 @@
  * Settings of the container and of the protection are those of `create_service` and `protect_proxy`.
  */
 import { z } from 'zod';
-import { MINUTE } from '../core/clock.ts';
 import { idempotencyKeyField, timestamp } from '../core/collection.ts';
 import { hostname } from '../core/hostname-field.ts';
 import { limits } from '../core/limits.ts';
 import { protectionInput } from '../protection/schema.ts';
 import { certificateChoice } from '../proxies/certificate-choice.ts';
-import { serviceName, serviceSettings } from '../services/schema.ts';
+import { serviceName, serviceSettings, starting } from '../services/schema.ts';
 
 const MAX_PORT = 65_535;
 const MAX_PATH = 1024;
-const MAX_HEALTHY_MS = 10 * MINUTE;
 
 const { shape: ofService } = serviceSettings;
 
@@ -67,16 +65,8 @@ export const publishInput = z.object({
     .refine((path) => /^\/[\x21-\x7e]*$/.test(path), 'has to be a path such as /')
     .default('/')
     .describe('Asked for at the end; any answer below 500 is one'),
-  pull: z
-    .enum(['missing', 'always', 'never'])
-    .default('missing')
-    .describe('Whether the image is fetched from its registry first'),
-  healthy_within_ms: z
-    .int()
-    .min(1)
-    .max(MAX_HEALTHY_MS)
-    .default(MINUTE)
-    .describe('To become healthy, and to answer'),
+  pull: starting.pull,
+  healthy_within_ms: starting.healthy_within_ms.describe('To become healthy, and to answer'),
   dry_run: dryRun,
   idempotency_key: idempotencyKeyField,
 });

@@ -10,6 +10,7 @@ import type { OperationContext } from '../core/operation.ts';
 import type { Permission } from '../core/permissions.ts';
 import type { Principal } from '../core/principal.ts';
 import { cleanText } from '../core/untrusted.ts';
+import { Again, type AgainParts } from './again.ts';
 import { type Plan, planOf } from './plan.ts';
 import {
   findRecord,
@@ -28,13 +29,29 @@ type Caller = Pick<OperationContext, 'principal' | 'signal' | 'progress' | 'idem
 /** Of what each step takes by itself, besides that of the operations here. */
 const NEEDED: readonly Permission[] = ['proxies:write', 'certificates:write'];
 
-export class PublicationService {
+export interface PublicationServiceParts extends PublishingParts {
+  /** Whom it is told that something can't be undone. */
+  readonly alerts: AgainParts['alerts'];
+}
+
+export class PublicationService implements AsyncDisposable {
   readonly #parts: PublishingParts;
+  readonly #again: Again;
   /** Ids of those that a call, or the start, is working on. */
   readonly #busy = new Set<string>();
 
-  constructor(parts: PublishingParts) {
+  constructor(parts: PublicationServiceParts) {
     this.#parts = parts;
+    this.#again = new Again({
+      clock: parts.clock,
+      alerts: parts.alerts,
+      attempt: (id) => this.#resumeOne(id),
+      report: (message, cause) => this.#report(message, cause),
+    });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#again[Symbol.asyncDispose]();
   }
 
   /** @throws AppError as the step that failed, saying what was undone; CONFLICT for what is there already */
@@ -68,10 +85,11 @@ export class PublicationService {
     return this.#working(record.id, async () => {
       await database.change({}, (tx) => putRecord(tx, record));
       const { left } = await settle(this.#parts, record);
+      this.#note(record, left);
       if (left.length > 0)
         throw new AppError(
           'UPSTREAM_FAILED',
-          `${hostname} is not served any more, but not all is gone: ${left.join('; ')}. The next call or start goes on`,
+          `${hostname} is not served any more, but not all is gone: ${left.join('; ')}. It is tried again by itself, by the next call and by the next start`,
           { details: { left } },
         );
       return { unpublished: true, hostname, service, steps };
@@ -83,21 +101,34 @@ export class PublicationService {
     const { database } = this.#parts;
     try {
       for (const id of await unfinishedIds(database.read)) await this.#resumeOne(id);
+      this.#again.settledAll();
     } catch (cause) {
       this.#report('publications that were cut off are not looked at', cause);
     }
   }
 
+  /** What is left of it is tried again. Never rejects. */
   async #resumeOne(id: string): Promise<void> {
     if (this.#busy.has(id)) return;
-    await this.#working(id, async () => {
-      const record = await recordOf(this.#parts.database.read, id);
-      if (!record || record.state === 'published') return;
-      const { left } = await settle(this.#parts, record);
-      if (left.length > 0) throw new Error(left.join('; '));
-    }).catch((cause: unknown) =>
-      this.#report('a publication was cut off, which is undone when its hostname is called next', cause),
-    );
+    let hostname = id;
+    let left: readonly string[];
+    try {
+      left = await this.#working(id, async () => {
+        const record = await recordOf(this.#parts.database.read, id);
+        if (!record || record.state === 'published') return [];
+        hostname = record.hostname;
+        return (await settle(this.#parts, record)).left;
+      });
+    } catch (cause) {
+      left = [cleanText(messageOf(cause))];
+    }
+    this.#note({ id, hostname }, left);
+    if (left.length > 0) this.#report(`${hostname} is not undone yet`, new Error(left.join('; ')));
+  }
+
+  #note({ id, hostname }: Pick<PublicationRecord, 'id' | 'hostname'>, left: readonly string[]): void {
+    if (left.length > 0) this.#again.later(id, { hostname, left });
+    else this.#again.done(id);
   }
 
   async #carryOut(
@@ -137,10 +168,11 @@ export class PublicationService {
     const { code, message, details } = toAppError(cause);
     const failed = record.steps.at(-1) ?? 'record';
     const { undone, left } = await this.#undo(record);
+    this.#note(record, left);
     const after =
       left.length === 0
         ? `undone: ${undone.join(', ') || 'nothing had been made'}`
-        : `not undone yet, which the next start or call does: ${left.join('; ')}`;
+        : `not undone yet, which is tried again by itself, by the next call and by the next start: ${left.join('; ')}`;
     return new AppError(code, `${failed} failed: ${message}; ${after}`, {
       cause,
       details: { ...details, failed, undone, left },

@@ -20,7 +20,7 @@ export interface PublishingParts {
 
 export interface Settled {
   readonly undone: string[];
-  /** With why; not empty: the record stays, and the next start or call tries again. */
+  /** With why; not empty: the record stays, and it is tried again. */
   readonly left: string[];
 }
 

@@ -13,7 +13,6 @@ import { targetFor } from './target.ts';
 const ASK_EVERY_MS = 250;
 const ASK_MS = 5 * SECOND;
 const FIRST_FAILURE = 500;
-const FIRST_ERROR = 400;
 /** What a stranger gets where somebody has to sign in, or may not. */
 const REFUSALS: ReadonlySet<number> = new Set([302, 303, 401, 403]);
 
@@ -51,13 +50,13 @@ export async function carryOut(work: Work): Promise<PlannedStep[]> {
     await ports.protection.protect(hostname, protection, caller);
   }
   await begin(work, 'answer');
-  const answered = await untilAnswered(work, proxy);
+  await untilAnswered(work, proxy);
   await begin(work, 'enable');
   await ports.proxies.enable(hostname, caller);
   await begin(work, 'certificate');
   await ports.certificates.obtain(hostname, input.certificate, caller);
   await begin(work, 'verify');
-  await verify(work, answered);
+  await verify(work);
   requireWanted(caller);
   return plan.steps.filter(({ step }) => step !== 'protection' || protection !== undefined);
 }
@@ -83,27 +82,24 @@ async function portOf({ parts, plan, input }: Work): Promise<number> {
   throw port ?? new AppError('INVALID_INPUT', 'port: give the one that it listens at');
 }
 
-/** A program may be up before it listens. Answers the status that it answers with. */
-async function untilAnswered({ parts, input, caller }: Work, proxy: Proxy): Promise<number> {
+/** A program may be up before it listens. */
+async function untilAnswered({ parts, input, caller }: Work, proxy: Proxy): Promise<void> {
   const { clock, ports } = parts;
   const { check_path, healthy_within_ms } = input;
   const began = clock.now();
   for (;;) {
     requireWanted(caller);
-    const found = await timely(clock, caller.signal, (signal) =>
+    const fault = await timely(clock, caller.signal, (signal) =>
       ports.edge.ask(proxy, check_path, signal),
     ).then(
-      (status) => ({
-        status,
-        fault: status < FIRST_FAILURE ? undefined : `it answers ${check_path} with ${status}`,
-      }),
-      (cause: unknown) => ({ status: 0, fault: `it does not answer: ${cleanText(messageOf(cause))}` }),
+      (status) => (status < FIRST_FAILURE ? undefined : `it answers ${check_path} with ${status}`),
+      (cause: unknown) => `it does not answer: ${cleanText(messageOf(cause))}`,
     );
-    if (found.fault === undefined) return found.status;
+    if (fault === undefined) return;
     if (clock.now() - began >= healthy_within_ms)
       throw new AppError(
         'UPSTREAM_FAILED',
-        `the service is up, but ${found.fault}; port is where it listens inside, on every address`,
+        `the service is up, but ${fault}; port is where it listens inside, on every address`,
       );
     await new Promise<void>((resolve) => void clock.after(ASK_EVERY_MS, resolve));
   }
@@ -123,26 +119,25 @@ async function timely<Result>(
   }
 }
 
-/**
- * As a stranger: with a protection, that is who has to be turned away.
- * @param answered by the service itself. The same once more is not taken for the gateway's own: programs send trace ids too.
- */
-async function verify({ parts, input, caller }: Work, answered: number): Promise<void> {
+/** As a stranger: with a protection, that is who has to be turned away, by it and by nobody else. */
+async function verify({ parts, input, caller }: Work): Promise<void> {
   const { hostname, check_path, protection } = input;
-  const { status, isOwn } = await timely(parts.clock, caller.signal, (signal) =>
+  const { status, by } = await timely(parts.clock, caller.signal, (signal) =>
     parts.ports.edge.visit(hostname, check_path, signal),
   );
   const isOpen = !protection || protection.public_paths.some((path) => covers(path, check_path));
   const isAsExpected = isOpen
-    ? status < FIRST_FAILURE && !(isOwn && status >= FIRST_ERROR && status !== answered)
-    : isOwn && REFUSALS.has(status);
+    ? status < FIRST_FAILURE && by === 'target'
+    : REFUSALS.has(status) && by === 'protection';
   if (isAsExpected) return;
   const expected = isOpen ? "the service's answer" : 'to be asked who they are';
   throw new AppError(
     'UPSTREAM_FAILED',
-    `https://${hostname}${check_path} answered ${status}${isOwn ? ', by the gateway itself' : ''}; a stranger had to get ${expected}`,
+    `https://${hostname}${check_path} answered ${status}, by ${WORDS[by]}; a stranger had to get ${expected}`,
   );
 }
+
+const WORDS = { target: 'the service', protection: 'the protection', gateway: 'the gateway itself' } as const;
 
 /** By whole segments. */
 function covers(outer: string, path: string): boolean {

@@ -5,6 +5,7 @@ import { hostname } from '../core/hostname-field.ts';
 import { authChoice, authPolicy, toldPolicy } from '../proxies/auth-policy.ts';
 import type { Proxy } from '../proxies/schema.ts';
 import { targetState } from '../proxies/load-balancing.ts';
+import { leadsTo } from '../proxies/service-targets.ts';
 import { targetUrl } from '../proxies/target-url.ts';
 import { comparablePath, normaliseTarget } from './normalise.ts';
 
@@ -79,7 +80,10 @@ export type Route = z.output<typeof routeSchema>;
 /** As it is told. */
 export const routeResult = routeSchema.extend({ auth: toldPolicy.optional() });
 
-export const routeListSchema = z.object({ routes: z.array(routeResult), next_cursor: nextCursorField });
+export const routeListSchema = z.object({
+  routes: z.array(routeResult.extend({ leads_to: leadsTo })),
+  next_cursor: nextCursorField,
+});
 
 /** What a request would get, found by the code that serves. Null: does not apply, or is not the caller's to see. */
 export const routeTestSchema = z.object({
@@ -101,6 +105,7 @@ export const routeTestSchema = z.object({
     .array(targetState.pick({ url: true, state: true }))
     .optional()
     .describe('Where there are several: those that could get it'),
+  leads_to: leadsTo,
 });
 export type RouteTest = z.output<typeof routeTestSchema>;
 

@@ -25,7 +25,12 @@ import { inPortions, readRow } from '../core/rows.ts';
 import type { Database, Reader } from '../store/database.ts';
 import type { AuthPolicy } from '../proxies/auth-policy.ts';
 import type { TargetState } from '../proxies/load-balancing.ts';
-import { requireMayName, requireServices, type TargetServices } from '../proxies/service-targets.ts';
+import {
+  leadingTo,
+  requireMayName,
+  requireServices,
+  type TargetServices,
+} from '../proxies/service-targets.ts';
 import type { Ports } from './decide.ts';
 import type { RoutingTable } from './match.ts';
 import { requireMayDecide } from './policy.ts';
@@ -93,7 +98,11 @@ export class RouteService {
     const [after] = query.cursor === undefined ? [''] : decodeCursor('routes', ['string'], query.cursor);
     const found = await takeOneMore(this.#visible(after, query.hostname, principal), query.limit);
     const { items, ...more } = pageOf(found, query.limit, (last) => encodeCursor('routes', [last.id]));
-    return { routes: items, ...more };
+    const routes = items.map((route) => ({
+      ...route,
+      ...leadingTo(principal, [route.target_url], this.#options.services),
+    }));
+    return { routes, ...more };
   }
 
   async create(
@@ -201,6 +210,7 @@ export class RouteService {
   /** By the code and the table that serve. */
   test(url: string, method: string, { principal }: Pick<Caller, 'principal'>): RouteTest {
     return testRequest(url, method, principal, {
+      leadingTo: (urls) => leadingTo(principal, urls, this.#options.services),
       table: this.#options.table(),
       controlHosts: this.#controlHosts,
       mcpHosts: this.#options.mcpHosts,

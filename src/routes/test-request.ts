@@ -32,6 +32,8 @@ export interface TestSettings extends ServingRules {
   ports: Ports;
   /** How the targets of a proxy stand, where it has several. */
   targetStates: (proxyId: string) => readonly TargetState[] | undefined;
+  /** Where services are that these URLs name, for who may know. */
+  leadingTo: (urls: readonly string[]) => Pick<RouteTest, 'leads_to'>;
 }
 
 interface TestedRequest extends Location {
@@ -195,7 +197,7 @@ function partsOf(
   { kind, match }: ServedBy,
   { path, query }: TestedRequest,
   { outcome }: Answer,
-  { targetStates }: TestSettings,
+  { targetStates, leadingTo }: TestSettings,
 ): Partial<RouteTest> {
   if (!match) return {};
   const { proxy, route, auth, targetUrl } = match;
@@ -209,6 +211,7 @@ function partsOf(
     auth,
     target_url: `${originOf(targetUrl)}${upstreamPath(match, path)}${queryOf(query)}`,
     ...(targetUrl === proxy.target_url && availableOf(targetStates(proxy.id))),
+    ...leadingTo([targetUrl]),
   };
 }
 
@@ -227,6 +230,13 @@ function hidden({ match }: ServedBy, principal: Principal): Partial<RouteTest> {
   const seesRoute = !isConfined(principal) || (match.route?.hostname !== null && seesProxy);
   return {
     ...(!seesProxy && { proxy: null }),
-    ...(!seesRoute && { route: null, auth: null, target_url: null, targets: undefined, reason: OUTSIDE }),
+    ...(!seesRoute && {
+      route: null,
+      auth: null,
+      target_url: null,
+      targets: undefined,
+      leads_to: undefined,
+      reason: OUTSIDE,
+    }),
   };
 }

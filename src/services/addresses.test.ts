@@ -6,6 +6,7 @@ import type { LogRecord } from '../core/record.ts';
 import type { Stay } from '../proxies/target-url.ts';
 import { eventually } from '../../test/support/eventually.ts';
 import { addressLimits, ServiceAddresses } from './addresses.ts';
+import { STEADY_MS } from './follow-events.ts';
 import type { ContainerSpec } from './engine.ts';
 import { createMemoryEngine } from './engine.memory.ts';
 import { guard } from './guard.ts';
@@ -241,7 +242,7 @@ test('an engine that answers and refuses its events is asked for them less and l
     ['warn'],
   );
   world.isDeaf = false;
-  await pass(addressLimits.longestAgainMs + addressLimits.steadyMs + 100);
+  await pass(addressLimits.longestAgainMs + STEADY_MS + 100);
   assert.deepEqual(
     records.map(({ level }) => level),
     ['warn', 'info'],

@@ -4,12 +4,13 @@
  * forgotten at once. Asks no engine while nothing leads to a container. Called by the gateway (`placeOf`, `follow`), by
  * proxies and routes (`fault`), and by the service of this folder when it has changed something.
  */
-import { MINUTE, pause, SECOND, type Clock, type Timer } from '../core/clock.ts';
+import { MINUTE, SECOND, type Clock, type Timer } from '../core/clock.ts';
 import { AppError, messageOf } from '../core/errors.ts';
 import type { Log } from '../core/record.ts';
 import { cleanText } from '../core/untrusted.ts';
 import type { Place, ServiceTarget, Whereabouts } from '../proxies/target-url.ts';
 import type { Container, ContainerEngine, EngineEvent } from './engine.ts';
+import { followEvents, type Follower } from './follow-events.ts';
 import { GENERATION_LABEL, SERVICE_LABEL } from './spec.ts';
 import { type Found, type Led, LedPlace, targetFault } from './whereabouts.ts';
 
@@ -19,8 +20,6 @@ export const addressLimits = {
   /** Until the engine is asked again, twice as long each time. */
   againMs: 100,
   longestAgainMs: SECOND,
-  /** Events that can be had for so long are not refused; until then they are asked for less and less often. */
-  steadyMs: 2 * SECOND,
   /** In case an event was lost. */
   everyMs: MINUTE,
   /** Whoever waits for an answer of the engine waits no longer. */
@@ -61,7 +60,7 @@ interface Entry {
   preparedUntil: number;
 }
 
-type ContainerEntry = Entry & { led: Extract<Led, { id: string }> };
+type ContainerEntry = Entry & { led: Exclude<Led, { url: string }> };
 
 /** What is to be asked about. */
 interface Doubts {
@@ -92,6 +91,13 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
   /** One after the other, of the looks and of the events: an engine may answer and refuse its events. */
   readonly #failures = { looks: 0, events: 0 };
   #isClosed = false;
+  readonly #follower: Follower = {
+    seen: (event) => this.#seen(event),
+    heard: () => this.#heard('events'),
+    lost: (cause) => this.#lose(cause),
+    backOff: () => this.#backOff('events'),
+    afterGap: () => this.#lookAtAll(),
+  };
 
   constructor(options: AddressesOptions) {
     this.#options = options;
@@ -251,9 +257,14 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
 
   async #ask(entries: readonly ContainerEntry[], { all, ids }: Doubts): Promise<void> {
     const { engine } = this.#options;
-    const current = currentById(await engine.list({ all: false }));
+    const running = await engine.list({ all: false });
+    const current = currentById(running);
     const asked: [ContainerEntry, string][] = [];
     for (const entry of entries) {
+      if ('container' in entry.led) {
+        this.#findForeign(entry, entry.led.container, running);
+        continue;
+      }
       const id =
         current.get(currentKey(entry.led.id, String(entry.led.generation))) ??
         current.get(currentKey(entry.led.id));
@@ -262,6 +273,20 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
     }
     while (asked.length > 0)
       await Promise.all(asked.splice(0, addressLimits.atOnce).map(([entry, id]) => this.#inspect(entry, id)));
+  }
+
+  /** By the ports that it publishes: its networks are its owner's. */
+  #findForeign(entry: Entry, id: string, running: readonly Container[]): void {
+    // As below: what was listed may be old.
+    if (this.#doubts.ids.has(id)) {
+      entry.isInDoubt = true;
+      return;
+    }
+    const found = running.find((one) => one.id === id && !one.managed && one.state === 'running');
+    if (!found) return forget(entry);
+    entry.found = { id, ports: found.ports, networks: [], replicas: undefined };
+    entry.isInDoubt = false;
+    lead(entry, '');
   }
 
   async #inspect(entry: Entry, id: string): Promise<void> {
@@ -281,7 +306,7 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
     if (this.#following) return;
     const stop = new AbortController();
     const timer = this.#options.clock.every(addressLimits.everyMs, () => this.#lookAtAll());
-    this.#following = { stop, timer, ended: this.#followEngine(stop.signal) };
+    this.#following = { stop, timer, ended: followEvents(this.#options, this.#follower, stop.signal) };
   }
 
   #unfollow(): Promise<void> | undefined {
@@ -295,25 +320,6 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
   #lookAtAll(): void {
     this.#doubts.all = true;
     void this.#look();
-  }
-
-  /** Until it is aborted. Who begins it looks at everything after that: no moment is left out. */
-  async #followEngine(signal: AbortSignal): Promise<void> {
-    const { engine, clock } = this.#options;
-    while (!signal.aborted) {
-      const steady = clock.after(addressLimits.steadyMs, () => this.#heard('events'));
-      try {
-        for await (const event of engine.events({ since: clock.now(), signal })) this.#seen(event);
-        if (!signal.aborted) this.#lose(new Error('its events ended'));
-      } catch (cause) {
-        if (!signal.aborted) this.#lose(cause);
-      } finally {
-        steady.cancel();
-      }
-      if (signal.aborted) return;
-      await pause(clock, this.#backOff('events'), signal);
-      if (!signal.aborted) this.#lookAtAll();
-    }
   }
 
   #seen({ kind, action, containerId }: EngineEvent): void {
@@ -368,7 +374,8 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
 const nowhere: Place = { stay: undefined, reason: 'nothing leads there any more' };
 const keyOf = ({ name, port }: ServiceTarget): string => `${name}:${port ?? ''}`;
 const notRunning = (name: string): string => `the service ${name} does not run`;
-const isContainer = (entry: Entry): entry is ContainerEntry => entry.led !== undefined && 'id' in entry.led;
+const isContainer = (entry: Entry): entry is ContainerEntry =>
+  entry.led !== undefined && !('url' in entry.led);
 
 const newEntry = (name: string): Entry => ({
   name,

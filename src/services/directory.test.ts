@@ -53,6 +53,7 @@ function setUp(engine: Listing) {
         engine,
         records: { all: async () => ({ kept: [], unreadable: [] }) },
         external: { all: async () => [] },
+        published: async () => new Map(),
         database,
       }),
     },

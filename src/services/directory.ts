@@ -1,9 +1,11 @@
 /** Services, and the other containers of this machine, as a list that can be searched and paged. */
 import { decodeCursor, encodeCursor, pageOf } from '../core/collection.ts';
+import { type AppError, toAppError } from '../core/errors.ts';
 import { cleanText } from '../core/untrusted.ts';
 import type { Database } from '../store/database.ts';
 import type { Container, ContainerEngine } from './engine.ts';
 import type { externalStore } from './external.ts';
+import type { Published } from './published.ts';
 import type { RecordStore, ServiceRecord } from './record.ts';
 import type { Service, ServiceList } from './schema.ts';
 import { shownId, shownPorts, shownTime } from './shown.ts';
@@ -15,7 +17,7 @@ const MAX_WORD = 64;
 const LIST = 'services';
 
 export interface ServiceDirectory {
-  /** @throws AppError UNAVAILABLE without an engine. */
+  /** Without an engine what is kept here is told, and why no container is. @throws AppError UNAVAILABLE where nothing is. */
   list(query: {
     filter?: string | undefined;
     managed?: boolean | undefined;
@@ -29,25 +31,54 @@ interface DirectoryParts {
   database: Pick<Database, 'read'>;
   records: Pick<RecordStore, 'all'>;
   external: Pick<typeof externalStore, 'all'>;
+  published: (db: Database['read']) => Promise<Published>;
 }
 
-export function createDirectory({ engine, database, records, external }: DirectoryParts): ServiceDirectory {
+export function createDirectory(parts: DirectoryParts): ServiceDirectory {
+  const { database, records, external, published } = parts;
   return {
     async list({ filter, managed, limit, cursor }) {
       const after = cursor === undefined ? undefined : decodeCursor(LIST, ['string', 'string'], cursor);
-      const containers = await engine.list({ all: true });
+      const { containers, fault } = await containersOf(parts);
       const { kept, unreadable } = await records.all(database.read);
       const elsewhere = (await external.all(database.read)).map(externalOf);
-      const found = [...together(kept, containers), ...unreadable.map(withoutRecord), ...elsewhere];
+      const ours = fault ? kept.map(withoutEngine) : together(kept, containers);
+      const found = [...ours, ...unreadable.map(withoutRecord), ...elsewhere];
+      if (fault && found.length === 0) throw fault;
       const wanted = found
         .filter((service) => managed === undefined || service.managed === managed)
         .filter((service) => matches(service, filter?.toLowerCase()))
         .sort((a, b) => order(keyOf(a), keyOf(b)))
         .filter((service) => after === undefined || order(keyOf(service), after) > 0);
       const { items, ...more } = pageOf(wanted, limit, (last) => encodeCursor(LIST, keyOf(last)));
-      return { services: items, ...more };
+      const names = await published(database.read);
+      return {
+        services: items.map((service) => withNames(service, names)),
+        ...(fault && { engine_problem: cleanText(fault.message) }),
+        ...more,
+      };
     },
   };
+}
+
+async function containersOf({ engine }: Pick<DirectoryParts, 'engine'>): Promise<{
+  containers: readonly Container[];
+  fault?: AppError;
+}> {
+  try {
+    return { containers: await engine.list({ all: true }) };
+  } catch (cause) {
+    const fault = toAppError(cause);
+    if (fault.code === 'INTERNAL') throw cause;
+    // Told beside what is known without it.
+    return { containers: [], fault };
+  }
+}
+
+/** Only what was made here: a container of somebody else may be called the same, and no name leads there. */
+function withNames(service: Service, published: Published): Service {
+  const names = service.managed ? published.get(service.name) : undefined;
+  return names ? { ...service, published_as: names } : service;
 }
 
 /** A service has the name of its record; what it left behind at the engine stands for itself. */
@@ -93,6 +124,12 @@ const withoutContainer = ({ name, settings, pending, created_at }: ServiceRecord
   managed: true,
   ports: [],
   created_at,
+});
+
+const withoutEngine = (record: ServiceRecord): Service => ({
+  ...withoutContainer(record),
+  state: 'unknown',
+  status: 'The container engine does not answer',
 });
 
 const externalOf = ({

@@ -3,10 +3,10 @@
  * through `dispatch` by every surface. Not for credentials that are confined to hostnames: a container has none.
  */
 import { z } from 'zod';
-import { MINUTE } from '../core/clock.ts';
 import { cursorField, idempotencyKeyField, limitField, versionField } from '../core/collection.ts';
 import { limits } from '../core/limits.ts';
 import { defineOperation } from '../core/operation.ts';
+import type { Principal } from '../core/principal.ts';
 import { cleanUpServices } from './operations.clean-up.ts';
 import { externalOperations } from './operations.external.ts';
 import { secretOperations } from './operations.secrets.ts';
@@ -18,26 +18,23 @@ import {
   serviceListSchema,
   serviceName,
   serviceSettings,
+  type Service,
+  starting,
 } from './schema.ts';
 import type { ServiceKeeper } from './service.ts';
 
 type Services = { services: ServiceKeeper };
 
-const MAX_HEALTHY_MS = 10 * MINUTE;
-
 const name = serviceName.describe('Its name');
-const starting = {
-  pull: z
-    .enum(['missing', 'always', 'never'])
-    .default('missing')
-    .describe('Whether the image is fetched from its registry first'),
-  healthy_within_ms: z
-    .int()
-    .min(1)
-    .max(MAX_HEALTHY_MS)
-    .default(MINUTE)
-    .describe('To become healthy; then, and when it ends, all is undone'),
-};
+
+/** Hostnames are told to those who may list them. */
+const toldTo = <Told extends Pick<Service, 'published_as'>>(
+  { permissions }: Principal,
+  { published_as, ...service }: Told,
+) => ({
+  ...service,
+  ...(published_as && permissions.has('proxies:read') && permissions.has('routes:read') && { published_as }),
+});
 
 export const listServices = defineOperation({
   name: 'list_services',
@@ -62,7 +59,10 @@ export const listServices = defineOperation({
     cursor: cursorField,
   }),
   output: serviceListSchema,
-  handler: (input, _context, { services }: Services) => services.list(input),
+  async handler(input, { principal }, { services }: Services) {
+    const { services: found, ...more } = await services.list(input);
+    return { services: found.map((service) => toldTo(principal, service)), ...more };
+  },
 });
 
 export const getService = defineOperation({
@@ -79,8 +79,11 @@ export const getService = defineOperation({
   http: { method: 'GET', path: '/v1/services/{name}' },
   input: z.object({ name }),
   output: anyServiceSchema,
-  handler: async (input, context, { services }: Services) =>
-    (await services.external.find(input.name)) ?? services.get(input.name, context),
+  async handler(input, context, { services }: Services) {
+    const found = (await services.external.find(input.name)) ?? (await services.get(input.name, context));
+    const published_as = await services.publishedAs(input.name);
+    return toldTo(context.principal, { ...found, published_as });
+  },
 });
 
 export const createService = defineOperation({

@@ -8,6 +8,7 @@ import type { PortRange } from './claims.ts';
 import type { ContainerPlan, ParsedSpec, PolicyFault } from './engine.ts';
 import { orchestratorFaults } from './policy.swarm.ts';
 import { imagePatternFault, matchesImage, parseImageReference } from './image-reference.ts';
+import { labelRules } from './label-rules.ts';
 
 const MIB = 1024 * 1024;
 const GIB = 1024 * MIB;
@@ -175,8 +176,11 @@ export const policySchema = z
       .enum(['off', 'propose'])
       .default('off')
       .describe(
-        'propose: containers made elsewhere may ask for a hostname by the labels ohp.hostname and ohp.port; list_proposals shows them, and nothing is served before accept_proposal. A setting of the server, not of its broker',
+        'propose: containers made elsewhere may ask for a hostname by the labels ohp.hostname and ohp.port; list_proposals shows them, and nothing is served before accept_proposal, but for apply_labels. A setting of the server, not of its broker',
       ),
+    apply_labels: labelRules.describe(
+      'Labels that are applied without being asked about: a container that asks for one of these hostnames gets its proxy, open to anyone as that of accept_proposal, for as long as it runs; empty: none. Needs labels: propose',
+    ),
     adopt: names('Containers made elsewhere that may be changed here'),
     adopt_volumes: names('Volumes made elsewhere that may be mounted and removed here'),
     adopt_networks: names('Networks made elsewhere that containers may join'),
@@ -189,6 +193,13 @@ export const policySchema = z
         path: ['nodes_hardened'],
         message:
           'has to be true with orchestrator swarm: set no-new-privileges to true and default-cgroupns-mode to private in the daemon.json of every node first',
+      });
+    if (value.apply_labels.length > 0 && value.labels === 'off')
+      issues.push({
+        code: 'custom',
+        input: value,
+        path: ['apply_labels'],
+        message: 'needs labels: propose, so that what is asked for can be seen',
       });
     for (const key of ['memory_bytes', 'cpus', 'pids'] as const)
       if (value[key] > value[`max_${key}`])

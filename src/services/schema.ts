@@ -5,6 +5,7 @@
  */
 import { isIP } from 'node:net';
 import { z } from 'zod';
+import { MINUTE } from '../core/clock.ts';
 import { changesOf, nextCursorField, timestamp } from '../core/collection.ts';
 import { limits } from '../core/limits.ts';
 import { permissions } from '../core/permissions.ts';
@@ -22,6 +23,7 @@ const MAX_NAME = 63;
 const MAX_REPLICAS = 1000;
 const MAX_PORT = 65_535;
 const MAX_ADDRESS = 45;
+const MAX_HEALTHY_MS = 10 * MINUTE;
 const MAX_CHECK_MS = 3600 * SECOND_MS;
 
 export { serviceName };
@@ -240,6 +242,32 @@ export const portSchema = z.object({
   host_port: z.int().optional(),
 });
 
+/** How a container is made to come up. */
+export const starting = {
+  pull: z
+    .enum(['missing', 'always', 'never'])
+    .default('missing')
+    .describe('Whether the image is fetched from its registry first'),
+  healthy_within_ms: z
+    .int()
+    .min(1)
+    .max(MAX_HEALTHY_MS)
+    .default(MINUTE)
+    .describe('To become healthy; then, and when it ends, all is undone'),
+};
+
+const publishedAs = z
+  .array(
+    z.object({
+      hostname: z.string().nullable().describe('null: of a route of every proxy'),
+      route: z.string().optional().describe('Id; absent: the proxy itself'),
+      publication: z.string().optional().describe('Id, where publish_service made it'),
+    }),
+  )
+  .optional()
+  .describe('What leads to it by its name');
+export type PublishedAs = NonNullable<z.output<typeof publishedAs>>;
+
 /** A row of the list. */
 export const serviceSchema = z.object({
   id: z.string().optional().describe('Of its container; absent when there is none'),
@@ -250,11 +278,16 @@ export const serviceSchema = z.object({
   managed: z.boolean().describe('Made here, so that it can be changed'),
   ports: z.array(portSchema),
   url: z.string().optional().describe('Of an external one'),
+  published_as: publishedAs,
   created_at: timestamp,
 });
 export type Service = z.output<typeof serviceSchema>;
 
-export const serviceListSchema = z.object({ services: z.array(serviceSchema), next_cursor: nextCursorField });
+export const serviceListSchema = z.object({
+  services: z.array(serviceSchema),
+  engine_problem: z.string().optional().describe('Why containers are not listed, and states not known'),
+  next_cursor: nextCursorField,
+});
 export type ServiceList = z.output<typeof serviceListSchema>;
 
 const containerState = z.object({
@@ -316,7 +349,11 @@ function leftOut<Shape extends z.ZodRawShape>(shape: Shape): Left<Shape> {
 }
 
 /** Of either kind. */
-export const anyServiceSchema = externalDetails.extend({ url: url.optional(), ...leftOut(ofContainer) });
+export const anyServiceSchema = externalDetails.extend({
+  url: url.optional(),
+  ...leftOut(ofContainer),
+  published_as: publishedAs,
+});
 
 /** Judged as targets are, by who knows the addresses of this process. */
 export const externalUrl = targetUrl.refine(

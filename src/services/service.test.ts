@@ -499,3 +499,55 @@ test('a service that a target names by service:// is not deleted from under it',
   );
   await call('delete_service', { name: 'blog', force: true });
 });
+
+test('services say what leads to them by their names, to those who may list that', async () => {
+  const { call, database } = await setUpServices();
+  await call('create_service', blog);
+  const document = (target_url: string) => JSON.stringify({ target_url });
+  await database.change({}, async (tx) => {
+    const proxy = (hostname: string, text: string) => ({
+      id: `prx_${hostname}`,
+      hostname,
+      document: text,
+      version: 1,
+    });
+    await tx
+      .insertInto('proxies')
+      .values([
+        proxy('a.example.com', document('service://blog:80/x')),
+        proxy('b.example.com', document('service://blogs:80')),
+        proxy('c.example.com', document('http://blog/?service://blog')),
+        proxy('d.example.com', '{"service://blog'),
+      ])
+      .execute();
+    const route = {
+      id: 'rte_1',
+      hostname: 'b.example.com',
+      document: document('service://blog'),
+      version: 1,
+    };
+    await tx.insertInto('routes').values(route).execute();
+  });
+  const published_as = [{ hostname: 'a.example.com' }, { hostname: 'b.example.com', route: 'rte_1' }];
+  assert.deepEqual((await call('get_service', { name: 'blog' })).published_as, published_as);
+  assert.deepEqual((await call('list_services', {})).services[0].published_as, published_as);
+  const less = { ...admin, permissions: new Set(['services:read'] as const) };
+  assert.equal((await call('get_service', { name: 'blog' }, less)).published_as, undefined);
+  assert.equal((await call('list_services', {}, less)).services[0].published_as, undefined);
+});
+
+test('without an engine what is kept is listed, with why nothing more is known', async () => {
+  const { call, faults } = await setUpServices();
+  await call('create_service', blog);
+  await call('create_external_service', { name: 'wiki', url: 'http://192.0.2.1:80' });
+  faults.fails = (_, verb) => verb === 'list';
+  const { services, engine_problem } = await call('list_services', {});
+  assert.deepEqual(
+    services.map(({ name, state }: { name: string; state: string }) => [name, state]),
+    [
+      ['blog', 'unknown'],
+      ['wiki', 'external'],
+    ],
+  );
+  assert.equal(engine_problem, 'injected at list');
+});

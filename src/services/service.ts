@@ -34,6 +34,7 @@ import {
   settle,
 } from './keeping.ts';
 import { type PortParts, withPorts } from './port-choice.ts';
+import { publishedServices } from './published.ts';
 import { type Prospect, prospectOf } from './prospect.ts';
 import { ensureImage, type Telling, tellingOf } from './pull.ts';
 import { requireEngine } from './require-engine.ts';
@@ -43,6 +44,7 @@ import {
   type ServiceChanges,
   type ServiceDetails,
   type KeptSettings,
+  type PublishedAs,
   type ServiceSettings,
 } from './schema.ts';
 import { createSecretKeeper, type SecretKeeper } from './secrets.ts';
@@ -92,6 +94,7 @@ export interface ServiceKeeper extends ServiceDirectory {
   readonly external: ExternalServices;
   readonly secrets: SecretKeeper;
   get(name: string, caller: Pick<Caller, 'principal'>): Promise<ServiceDetails>;
+  publishedAs(name: string): Promise<PublishedAs | undefined>;
   /** What `create` would find and do. @throws AppError UNAVAILABLE without an engine. */
   prospect(name: string, settings: ServiceSettings): Promise<Prospect>;
   /** As `create` fetches it first. */
@@ -143,7 +146,8 @@ export function createServiceKeeper(options: ServiceOptions): ServiceKeeper {
     clock: parts.clock,
     external: createExternalServices(options),
     secrets: createSecretKeeper(parts),
-    ...createDirectory({ ...parts, external: externalStore }),
+    ...createDirectory({ ...parts, external: externalStore, published: publishedServices }),
+    publishedAs: async (name) => (await publishedServices(parts.database.read)).get(name),
     get: async (name, { principal }) => shown(parts, await recordOf(parts, name), principal),
     async prospect(name, settings) {
       requireSense(settings);

@@ -83,6 +83,13 @@ export async function targeting(db: Reader, service: string, places: readonly Pl
   return [...proxies, ...routes].map(({ name }) => name);
 }
 
+/** Names of the services that a proxy or route has among its targets. */
+export const servicesNamed = (document: string): string[] => [
+  ...new Set(
+    targetsOf(documentSchema.parse(JSON.parse(document))).flatMap(({ url }) => serviceOf(url)?.name ?? []),
+  ),
+];
+
 /** @throws AppError PRECONDITION_FAILED with who leads to it. */
 export async function requireNoneLed(db: Reader, service: string, places: readonly Place[]): Promise<void> {
   const users = (await targeting(db, service, places)).slice(0, MAX_TOLD);

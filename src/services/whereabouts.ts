@@ -1,14 +1,20 @@
 /** Where a container is reached from here, and a service that is somewhere else. Pure, but for the places that follow it. */
 import { isIPv6 } from 'node:net';
+import { reachedBy } from '../core/reached-by.ts';
 import type { Place, ServiceTarget, Stay } from '../proxies/target-url.ts';
 import type { ContainerDetails } from './engine.ts';
 
-/** What a service is by its record: a container that is found by its labels, or a URL elsewhere. */
-export type Led = { readonly id: string; readonly generation: number } | { readonly url: string };
+/**
+ * What a target names, by its record: a container of ours that is found by its labels, a URL elsewhere, or a port of a
+ * container that was made elsewhere (`container`: its whole id).
+ */
+export type Led =
+  | { readonly id: string; readonly generation: number }
+  | { readonly url: string }
+  | { readonly container: string; readonly port: number };
 
 export type Found = Pick<ContainerDetails, 'id' | 'ports' | 'networks' | 'replicas'>;
 
-const EVERY_ADDRESS: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
 const LOOPBACK = /^(?:127\.|::1$)/;
 
 /** Of each replica, where there are some; else the one address. */
@@ -28,7 +34,7 @@ export function addressesOf(found: Found, port: number, machine?: string): strin
 export function addressOf({ ports, networks }: Found, port: number, machine?: string): string | undefined {
   const hosts = ports.flatMap(({ containerPort, protocol, hostAddress, hostPort }) => {
     if (containerPort !== port || protocol !== 'tcp' || hostAddress === undefined || !hostPort) return [];
-    if (machine === undefined) return written(EVERY_ADDRESS[hostAddress] ?? hostAddress, hostPort);
+    if (machine === undefined) return written(reachedBy(hostAddress), hostPort);
     return LOOPBACK.test(hostAddress) ? [] : written(machine, hostPort);
   });
   if (hosts.length > 0 || machine !== undefined) return hosts.sort(ipv4First)[0];
@@ -47,6 +53,8 @@ export function targetFault({ name, port }: ServiceTarget, led: Led | undefined)
     return port === undefined
       ? undefined
       : `the service ${name} is a URL: write service://${name}, without a port`;
+  if ('container' in led)
+    return port === undefined ? undefined : `${name} has a port: write service://${name}, without one`;
   return port === undefined ? `name the port of its container, such as service://${name}:8080` : undefined;
 }
 
@@ -84,7 +92,7 @@ export class LedPlace implements Place {
     if (fault !== undefined || !led) this.leave(fault ?? reason);
     else if ('url' in led) this.#arrive([led.url], new URL(led.url).host, led.url);
     else if (!found) this.leave(reason);
-    else this.#leadInto(found);
+    else this.#leadInto(found, 'container' in led ? led.port : this.#target.port);
   }
 
   /** Whoever waits to connect is told. */
@@ -94,8 +102,8 @@ export class LedPlace implements Place {
     this.reason = reason;
   }
 
-  #leadInto(found: Found): void {
-    const { name, port = 0 } = this.#target;
+  #leadInto(found: Found, port = 0): void {
+    const { name } = this.#target;
     const urls = addressesOf(found, port, this.#machine).map((address) => `http://${address}`);
     if (urls.length > 0) this.#arrive(urls, `${name}:${port}`, found.id);
     else

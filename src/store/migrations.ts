@@ -4,6 +4,7 @@ import { AppError } from '../core/errors.ts';
 import { accountKeys, certificateOrders, challengeRecords } from './migrations.certificates.ts';
 import { accountContacts, issuanceIndexes, keysOfOrders } from './migrations.issuance.ts';
 import { alertChannels, alerts } from './migrations.alerts.ts';
+import { appliedLabels } from './migrations.labels.ts';
 import { servicePorts } from './migrations.service-ports.ts';
 import { serviceSecrets } from './migrations.secrets.ts';
 import { externalServices, services } from './migrations.services.ts';
@@ -150,6 +151,7 @@ export const migrations: readonly Migration[] = [
   serviceSecrets,
   untrustedReads,
   alertChannels,
+  appliedLabels,
 ];
 
 const VERSION_KEY = 'schema_version';

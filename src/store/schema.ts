@@ -7,6 +7,7 @@ export interface Tables {
   proxies: { id: string; hostname: string; document: string; version: number };
   routes: { id: string; hostname: string | null; document: string; version: number };
   publications: { id: string; hostname: string; service: string; state: string; document: string };
+  applied_labels: { id: string; hostname: string; proxy_id: string; document: string };
   /** What was asked of the engine; `pending`: not done yet. */
   services: { id: string; name: string; pending: string | null; document: string; version: number };
   external_services: { id: string; name: string; document: string; version: number };

@@ -26,7 +26,11 @@ else
         env: {
           OHP_CONFIG: configFile({
             ...generous,
-            services: { images: ['docker.io/contract/*'], labels: 'propose' },
+            services: {
+              images: ['docker.io/contract/*'],
+              labels: 'propose',
+              apply_labels: [{ hostnames: ['*.apps.example.com'], keep_ms: 8000 }],
+            },
           }),
           OHP_DOCKER_SOCKET: docker.socket,
         },
@@ -161,5 +165,32 @@ else
       await byHand('stranger', 'kill');
       assert.deepEqual((await call('GET', '/proposals')).proposals, []);
       assert.equal((await call('GET', `/proxies/${hostname}`)).id, proxy.id, 'it stays');
+    });
+
+    test('a label that the operator lets be applied: served while it runs, followed to its next port, gone with it', async () => {
+      const hostname = 'shop.apps.example.com';
+      await docker.api('POST', '/containers/create?name=shop', {
+        Image: IMAGE,
+        Cmd: ['sh', '-c', serving],
+        Env: ['GREETING=shop'],
+        Labels: { 'ohp.hostname': hostname },
+        ExposedPorts: { '8080/tcp': {} },
+        HostConfig: {
+          NetworkMode: 'ohp-default',
+          PortBindings: { '8080/tcp': [{ HostIp: '127.0.0.1', HostPort: '' }] },
+        },
+      });
+      await byHand('shop', 'start');
+      const status = async () => (await product.api('GET', `/v1/proxies/${hostname}`)).status;
+      await eventually(async () => ((await status()) === 200 ? true : undefined), 'its proxy');
+      const page = async () => (await product.get(hostname, '/')).body.trim();
+      await eventually(async () => ((await page()) === 'shop' ? true : undefined), 'its page');
+      const { id } = await call('GET', `/proxies/${hostname}`);
+      await byHand('shop', 'restart');
+      await eventually(async () => ((await page()) === 'shop' ? true : undefined), 'its page again');
+      assert.equal((await call('GET', `/proxies/${hostname}`)).id, id);
+      await docker.api('DELETE', '/containers/shop?force=true');
+      await eventually(async () => ((await status()) === 404 ? true : undefined), 'its end');
+      assert.equal((await call('GET', '/proxies/wiki.example.com')).hostname, 'wiki.example.com', 'accepted');
     });
   });

@@ -2,7 +2,7 @@
  * Asks until it is done, as often as the CA wants to be asked.
  * @see {@link https://www.rfc-editor.org/rfc/rfc8555#section-7.5.1 | RFC 8555 §7.5.1} and §7.4 on `Retry-After`
  */
-import { type Clock, HOUR, SECOND } from '../../core/clock.ts';
+import { type Clock, HOUR, pause, SECOND } from '../../core/clock.ts';
 import { AcmeFault } from './fault.ts';
 import type { Call } from './session.ts';
 
@@ -38,7 +38,9 @@ export async function poll<T extends { retryAfterMs: number | undefined }>(
           retryAfterMs: waitMs,
         },
       );
+    signal.throwIfAborted();
     await pause(clock, waitMs, signal);
+    signal.throwIfAborted();
   }
 }
 
@@ -46,17 +48,4 @@ export async function poll<T extends { retryAfterMs: number | undefined }>(
 export function pollWait(retryAfterMs: number | undefined, asked: number): number {
   if (retryAfterMs === undefined) return Math.min(FIRST_OWN_POLL_MS * 2 ** asked, MAX_OWN_POLL_MS);
   return Math.min(Math.max(retryAfterMs, MIN_POLL_MS), MAX_POLL_MS);
-}
-
-/** @throws the reason of the signal when it ends it */
-export async function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted();
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = clock.after(ms, resolve);
-  const stop = () => resolve();
-  signal.addEventListener('abort', stop, { once: true });
-  await promise;
-  timer.cancel();
-  signal.removeEventListener('abort', stop);
-  signal.throwIfAborted();
 }
