@@ -5,6 +5,7 @@ import { problem, unreachable } from './fake-ca.fixture.ts';
 import { issuer, openWorld } from './ordering.fixture.ts';
 import { urgency } from './order-schema.ts';
 import type { NewOrderRow } from './orders.ts';
+import { eventually } from '../../test/support/eventually.ts';
 
 /** `directory`: unknown of an order that an older version made. */
 const servedOrder = (names: readonly string[], directory?: string): NewOrderRow => ({
@@ -245,8 +246,15 @@ test('a change of keys waits for orders at its CA only, and says so when they ta
   });
   await begun.promise;
   await assert.rejects(two.call('rotate_acme_account_key', { issuer: 'second' }), /no account at second yet/);
-  const rotated = assert.rejects(rotate(two), { code: 'TIMEOUT', message: /orders at ca were under way/ });
-  clock.advance(5 * MINUTE);
+  let isOver = false;
+  const rotated = assert
+    .rejects(rotate(two), { code: 'TIMEOUT', message: /orders at ca were under way/ })
+    .finally(() => (isOver = true));
+  // It looks into the store before it begins to wait.
+  await eventually(async () => {
+    clock.advance(MINUTE);
+    return isOver || undefined;
+  }, 'the end of its patience');
   await rotated;
   hanging.resolve();
   await two.issuance.settle();

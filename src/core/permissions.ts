@@ -54,8 +54,8 @@ const viewer = [
   'certificates:read',
   'services:read',
   'logs:read',
-  'metrics:read',
   'alerts:read',
+  'metrics:read',
   'system:read',
 ] as const;
 

@@ -102,7 +102,7 @@ test('dispatch refuses over MCP what is never for it, to whoever may run it else
   });
   assert.deepEqual(
     neverOverMcp.map(({ name }) => name),
-    ['export_certificate'],
+    ['export_certificate', 'export_audit'],
   );
   for (const operation of [hidden, ...neverOverMcp])
     await assert.rejects(
