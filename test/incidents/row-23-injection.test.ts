@@ -395,6 +395,7 @@ async function assertCleanCli(where: string, operation: AnyOperation, input: Arg
 test('incident 23: what was planted came to be seen, so that the rest of this file is about something', () => {
   for (const name of [
     'get_logs',
+    'get_capture',
     'explain_request',
     'why_denied',
     'list_clients',
