@@ -308,41 +308,21 @@ function openServices(
 ) {
   const {
     clock,
-    log,
     sink,
     audit,
     archive,
-    database,
-    dataDir,
-    engine,
     certificates,
     ordering,
     proxies,
     routes,
     tokens,
-    version,
     oauth,
     access,
     users,
     protection,
-    telemetry,
   } = parts;
   const endpoints = createEndpointRegistry();
   const commands = stack.use(openCommands(config, parts));
-  const eventLoop = stack.use(new EventLoopWatch(clock));
-  const probes = {
-    store: storeProbe((text) => roundTrip(database, text)),
-    disk: diskProbe(dataDir),
-    certificates: certificatesProbe(() => certificates.soonestExpiry(), clock),
-    container_engine: engineProbe(engine),
-    listeners: listenersProbe(parts.listeners, { clock, host: config.control.hosts[0] ?? 'localhost' }),
-    connections: connectionsProbe(() => parts.gateway.connections(), clock),
-    event_loop: eventLoopProbe(eventLoop),
-    log_writer: logWriterProbe(() => sink.stats(), clock),
-    ...(telemetry && { telemetry: telemetryProbe(() => telemetry.state(), clock) }),
-    audit_trail: auditProbe(() => log.state(), clock),
-  };
-  const startedAt = clock.now();
   const logs = createLogService({ sink, archive, clock });
   const keeper = openKeeper(config, parts, stack);
   const services: Services = {
@@ -359,15 +339,7 @@ function openServices(
     audit,
     alerts: new AlertDesk(parts),
     connectors: openConnectors(config, { ...parts, logs }, stack),
-    health: createHealthService({ probes, clock, log, version, startedAt }),
-    diagnostics: createDiagnostics({
-      clock,
-      startedAt,
-      eventLoop: () => eventLoop.state(),
-      collections: () => parts.runtime.collections(),
-      connections: () => parts.gateway.connections(),
-      log: () => sink.stats(),
-    }),
+    ...openHealth(config, parts, stack),
     commands,
     endpoints,
     oauth,
@@ -376,6 +348,41 @@ function openServices(
     protection,
   };
   return { services, endpoints };
+}
+
+/** What works, found out by using it, and what the process says of itself. */
+function openHealth(
+  config: Config,
+  parts: Base & Edge & { runtime: RuntimeWatch; version: string },
+  stack: AsyncDisposableStack,
+) {
+  const { clock, log, sink, certificates, gateway, telemetry, version } = parts;
+  const startedAt = clock.now();
+  const eventLoop = stack.use(new EventLoopWatch(clock));
+  const connections = () => gateway.connections();
+  const probes = {
+    store: storeProbe((text) => roundTrip(parts.database, text)),
+    disk: diskProbe(parts.dataDir),
+    certificates: certificatesProbe(() => certificates.soonestExpiry(), clock),
+    container_engine: engineProbe(parts.engine),
+    listeners: listenersProbe(parts.listeners, { clock, host: config.control.hosts[0] ?? 'localhost' }),
+    connections: connectionsProbe(connections, clock),
+    event_loop: eventLoopProbe(eventLoop),
+    log_writer: logWriterProbe(() => sink.stats(), clock),
+    ...(telemetry && { telemetry: telemetryProbe(() => telemetry.state(), clock) }),
+    audit_trail: auditProbe(() => log.state(), clock),
+  };
+  return {
+    health: createHealthService({ probes, clock, log, version, startedAt }),
+    diagnostics: createDiagnostics({
+      clock,
+      startedAt,
+      eventLoop: () => eventLoop.state(),
+      collections: () => parts.runtime.collections(),
+      connections,
+      log: () => sink.stats(),
+    }),
+  };
 }
 
 function openKeeper(

@@ -84,7 +84,10 @@ test('what a body calls a secret is taken out of it, and the word that was cut w
 });
 
 const SECRET = 's3cr3tValue';
-const around = fc.string({ unit: fc.constantFrom(...' =;,&?#"\'\\:/-abcZ09\u0000\u202eé'), maxLength: 30 });
+const around = fc.string({
+  unit: fc.constantFrom(...Array.from(' =;,&?#"\'\\:/-abcZ09\u0000\u202eé')),
+  maxLength: 30,
+});
 const names = fc.constantFrom(
   'Authorization',
   'COOKIE',

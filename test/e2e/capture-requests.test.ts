@@ -28,7 +28,7 @@ const upstream = await startUpstream((request, response) => {
 });
 const sockets = new WebSocketServer({ noServer: true });
 upstream.server.on('upgrade', (asked, socket, head) =>
-  sockets.handleUpgrade(asked, socket, head, (ws) => ws.on('message', (data) => ws.send(String(data)))),
+  sockets.handleUpgrade(asked, socket, head, (ws) => ws.on('message', (data) => ws.send(data as Buffer))),
 );
 const product = await startProduct({ env: { OHP_CONFIG: configFile({ mcp: { confirm: 'always' } }) } });
 after(async () => {
