@@ -7,6 +7,7 @@ import { answersToCas, openCertification } from './app.certificates.ts';
 import { gatewaySettings } from './app.settings.ts';
 import { describeClientTrust, requireClientTrust } from './certificates/client-trust.ts';
 import { openTicketKeys } from './certificates/ticket-keys.ts';
+import { CaptureService } from './captures/service.ts';
 import type { Config } from './config/config.ts';
 import { engineMachine } from './config/docker.ts';
 import type { Clock } from './core/clock.ts';
@@ -65,7 +66,10 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
   const handlers = laterHandlers(tokens);
   const tickets = stack.use(await openTicketKeys(base));
   const services = openAddresses(config, base, stack);
+  const isServed = (hostname: string) => gateway.snapshot().table.proxyOf(hostname) !== undefined;
+  const captures = stack.use(new CaptureService({ clock, isServed }));
   const gateway: Gateway = createGateway({
+    captures,
     services,
     settings: gatewaySettings(config),
     clock,
@@ -99,6 +103,7 @@ export async function openEdge(config: Config, base: EdgeParts, stack: AsyncDisp
   });
   return {
     gateway,
+    captures,
     certificates,
     issuance,
     ordering,

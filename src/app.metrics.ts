@@ -24,7 +24,7 @@ import {
   storeFamilies,
   targetFamilies,
 } from './metrics/looked-up.ts';
-import { RuntimeWatch } from './metrics/runtime.ts';
+import type { RuntimeWatch } from './metrics/runtime.ts';
 import { MetricsService } from './metrics/service.ts';
 import { Tallies } from './metrics/tallies.ts';
 import type { OAuthService } from './oauth/service.ts';
@@ -44,6 +44,7 @@ export interface MetricsParts {
   readonly version: string;
   readonly events: Events;
   readonly meter: Tallies;
+  readonly runtime: RuntimeWatch;
   readonly gateway: Gateway;
   readonly certificates: Pick<CertificateService, 'entries' | 'used'>;
   readonly issuance: Pick<Issuance, 'orders'>;
@@ -75,8 +76,8 @@ export function openMetrics(config: Config, parts: MetricsParts, stack: AsyncDis
 }
 
 function sourcesOf(parts: MetricsParts, stack: AsyncDisposableStack) {
-  const { version, gateway, certificates, issuance, mcp, oauth, sink, alerts, meter, stateFile } = parts;
-  const runtime = stack.use(new RuntimeWatch());
+  const { version, gateway, certificates, issuance, mcp, oauth, sink, alerts, meter, runtime, stateFile } =
+    parts;
   const certificateNews = countCertificateNews(parts.events, stack);
   return {
     build: () => [family('ohp_build_info', [{ labels: [version], value: 1 }])],

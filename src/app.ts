@@ -5,6 +5,8 @@
 import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { createDiagnostics } from './admin/diagnostics.ts';
+import { EventLoopWatch } from './admin/event-loop.ts';
 import {
   auditProbe,
   certificatesProbe,
@@ -54,6 +56,7 @@ import { createRestInterface } from './interfaces/rest.ts';
 import { createLogArchive } from './logs/archive.ts';
 import { createLogService } from './logs/service.ts';
 import { METRICS_PATH } from './metrics/endpoint.ts';
+import { RuntimeWatch } from './metrics/runtime.ts';
 import { createLogSink } from './logs/sink.ts';
 import { principalIdOf } from './oauth/authenticate.ts';
 import { oauthEndpoints } from './oauth/endpoints.ts';
@@ -116,7 +119,8 @@ async function construct(
     stack,
   );
   const { sites, protection } = await openProtection({ ...base, ...edge, ...identity }, stack);
-  const parts = { ...base, ...edge, ...identity, protection, version };
+  const runtime = stack.use(new RuntimeWatch());
+  const parts = { ...base, ...edge, ...identity, protection, runtime, version };
   const operate = operating(() => dispatch);
   const { services, endpoints } = openServices(config, { ...parts, operate }, stack);
   const idempotency = createIdempotencyStore(base.database, clock, base.sealer);
@@ -133,7 +137,7 @@ async function construct(
     taint,
   });
   const mcp = openMcp(config, { base, services, dispatch, taint }, overrides, stack);
-  const metrics = openMetrics(config, { ...base, ...edge, ...identity, mcp, version }, stack);
+  const metrics = openMetrics(config, { ...base, ...edge, ...identity, mcp, runtime, version }, stack);
   if (base.telemetry) stack.use(base.telemetry.tellMetrics(() => metrics.metrics.families()));
   const rest = createRestInterface({ operations, dispatch, version, access, others: [metrics.endpoint] });
   for (const endpoint of [...gatewayEndpoints, ...oauthEndpoints, ...mcp.endpoints, ...rest.endpoints])
@@ -294,45 +298,31 @@ function openServices(
   config: Config,
   parts: Base &
     Edge &
-    Identity & { protection: ProtectionService; version: string; operate: CommandOptions['operate'] },
+    Identity & {
+      protection: ProtectionService;
+      runtime: RuntimeWatch;
+      version: string;
+      operate: CommandOptions['operate'];
+    },
   stack: AsyncDisposableStack,
 ) {
   const {
     clock,
-    log,
     sink,
     audit,
     archive,
-    database,
-    dataDir,
-    engine,
     certificates,
     ordering,
     proxies,
     routes,
     tokens,
-    version,
     oauth,
     access,
     users,
     protection,
-    telemetry,
   } = parts;
   const endpoints = createEndpointRegistry();
   const commands = stack.use(openCommands(config, parts));
-  const eventLoop = stack.use(eventLoopProbe(clock));
-  const probes = {
-    store: storeProbe((text) => roundTrip(database, text)),
-    disk: diskProbe(dataDir),
-    certificates: certificatesProbe(() => certificates.soonestExpiry(), clock),
-    container_engine: engineProbe(engine),
-    listeners: listenersProbe(parts.listeners, { clock, host: config.control.hosts[0] ?? 'localhost' }),
-    connections: connectionsProbe(() => parts.gateway.connections(), clock),
-    event_loop: eventLoop,
-    log_writer: logWriterProbe(() => sink.stats(), clock),
-    ...(telemetry && { telemetry: telemetryProbe(() => telemetry.state(), clock) }),
-    audit_trail: auditProbe(() => log.state(), clock),
-  };
   const logs = createLogService({ sink, archive, clock });
   const keeper = openKeeper(config, parts, stack);
   const services: Services = {
@@ -345,10 +335,11 @@ function openServices(
     publications: stack.use(openPublications({ ...parts, publishing: publishingOf(config) }, keeper)),
     proposals: stack.use(openProposals(config, { ...parts, own: () => parts.gateway.own() })),
     logs,
+    captures: parts.captures,
     audit,
     alerts: new AlertDesk(parts),
     connectors: openConnectors(config, { ...parts, logs }, stack),
-    health: createHealthService({ probes, clock, log, version, startedAt: clock.now() }),
+    ...openHealth(config, parts, stack),
     commands,
     endpoints,
     oauth,
@@ -357,6 +348,41 @@ function openServices(
     protection,
   };
   return { services, endpoints };
+}
+
+/** What works, found out by using it, and what the process says of itself. */
+function openHealth(
+  config: Config,
+  parts: Base & Edge & { runtime: RuntimeWatch; version: string },
+  stack: AsyncDisposableStack,
+) {
+  const { clock, log, sink, certificates, gateway, telemetry, version } = parts;
+  const startedAt = clock.now();
+  const eventLoop = stack.use(new EventLoopWatch(clock));
+  const connections = () => gateway.connections();
+  const probes = {
+    store: storeProbe((text) => roundTrip(parts.database, text)),
+    disk: diskProbe(parts.dataDir),
+    certificates: certificatesProbe(() => certificates.soonestExpiry(), clock),
+    container_engine: engineProbe(parts.engine),
+    listeners: listenersProbe(parts.listeners, { clock, host: config.control.hosts[0] ?? 'localhost' }),
+    connections: connectionsProbe(connections, clock),
+    event_loop: eventLoopProbe(eventLoop),
+    log_writer: logWriterProbe(() => sink.stats(), clock),
+    ...(telemetry && { telemetry: telemetryProbe(() => telemetry.state(), clock) }),
+    audit_trail: auditProbe(() => log.state(), clock),
+  };
+  return {
+    health: createHealthService({ probes, clock, log, version, startedAt }),
+    diagnostics: createDiagnostics({
+      clock,
+      startedAt,
+      eventLoop: () => eventLoop.state(),
+      collections: () => parts.runtime.collections(),
+      connections,
+      log: () => sink.stats(),
+    }),
+  };
 }
 
 function openKeeper(

@@ -2,6 +2,7 @@
 import { adminOperations } from './admin/operations.ts';
 import { auditOperations } from './audit/operations.ts';
 import { alertOperations } from './alerts/operations.ts';
+import { captureOperations } from './captures/operations.ts';
 import { certificateOperations } from './certificates/operations.ts';
 import { connectorOperations } from './connectors/operations.ts';
 import { logsOperations } from './logs/operations.ts';
@@ -28,6 +29,7 @@ export const operations = [
   ...publicationOperations,
   ...proposalOperations,
   ...logsOperations,
+  ...captureOperations,
   ...auditOperations,
   ...alertOperations,
   ...adminOperations,

@@ -113,6 +113,8 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     packages: ['zod'],
   },
   logs: { units: ['core'], packages: ['better-sqlite3', 'zod'] },
+  // The gateway tells it by `core/capture`.
+  captures: { units: ['core'], packages: ['zod'] },
   // What there is to count and to look up comes from the composition root.
   metrics: { units: ['core'], packages: [] },
   admin: { units: ['core'], packages: ['zod'] },
@@ -141,6 +143,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
       'admin',
       'audit',
       'alerts',
+      'captures',
       'certificates',
       'connectors',
       'logs',

@@ -8,6 +8,7 @@ import { eventually } from '../../test/support/eventually.ts';
 import { DAY, ManualClock, MINUTE } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { openSqlite } from '../store/sqlite.ts';
+import { EventLoopWatch } from './event-loop.ts';
 import {
   certificatesProbe,
   connectionsProbe,
@@ -98,7 +99,8 @@ test('container engine: absent with the reason when none is connected, failing w
 
 test('event loop: degraded while turns have to wait, well again two windows later', async () => {
   const clock = new ManualClock();
-  using probe = eventLoopProbe(clock);
+  using watch = new EventLoopWatch(clock);
+  const probe = eventLoopProbe(watch);
   const slow = await eventually(async () => {
     block(150);
     await turn();

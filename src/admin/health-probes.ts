@@ -1,8 +1,8 @@
 /** The probes of `health_check`. Each takes what it needs as plain functions, so that `admin` knows no other noun. */
 import { randomUUID } from 'node:crypto';
 import { statfs } from 'node:fs/promises';
-import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { type Clock, DAY, MINUTE } from '../core/clock.ts';
+import type { EventLoopWatch } from './event-loop.ts';
 import type { Finding, Probe } from './health.ts';
 
 const MIB = 1024 ** 2;
@@ -11,13 +11,9 @@ const DISK_FULL_BYTES = 64 * MIB;
 /** Of all inodes. */
 const INODES_LOW_SHARE = 0.01;
 const CERTIFICATE_NEAR_MS = 14 * DAY;
-const EVENT_LOOP_RESOLUTION_MS = 20;
 const EVENT_LOOP_SLOW_MS = 100;
-/** The delay is told for the last one to two of these. */
-const EVENT_LOOP_WINDOW_MS = MINUTE;
 /** How long lost records and refused connections are held against who lost or refused them. */
 const LOSS_REMEMBERED_MS = 5 * MINUTE;
-const NANOSECONDS_PER_MS = 1e6;
 
 const ok = (message: string): Finding => ({ status: 'ok', message });
 const degraded = (message: string): Finding => ({ status: 'degraded', message });
@@ -79,37 +75,13 @@ export function engineProbe(engine: { ping(): Promise<EnginePing> }): Probe {
   };
 }
 
-/** How long work waits for the event loop. Measures from now until it is disposed of. */
-export function eventLoopProbe(clock: Clock): Probe & Disposable {
-  let current = startDelay();
-  let earlier = current;
-  const rotation = clock.every(EVENT_LOOP_WINDOW_MS, () => {
-    earlier = current;
-    earlier.disable();
-    current = startDelay();
-  });
-  const probe: Probe = async () => {
-    const delayMs = Math.max(p99(earlier), p99(current));
-    const message = `99 % of turns wait less than ${Math.ceil(delayMs)} ms`;
-    return delayMs >= EVENT_LOOP_SLOW_MS ? degraded(`${message}; the process is overloaded`) : ok(message);
+export function eventLoopProbe(watch: Pick<EventLoopWatch, 'state'>): Probe {
+  return async () => {
+    const { p99Ms } = watch.state();
+    const message = `99 % of turns wait less than ${Math.ceil(p99Ms)} ms`;
+    return p99Ms >= EVENT_LOOP_SLOW_MS ? degraded(`${message}; the process is overloaded`) : ok(message);
   };
-  return Object.assign(probe, {
-    [Symbol.dispose]() {
-      rotation.cancel();
-      current.disable();
-    },
-  });
 }
-
-function startDelay() {
-  const histogram = monitorEventLoopDelay({ resolution: EVENT_LOOP_RESOLUTION_MS });
-  histogram.enable();
-  return histogram;
-}
-
-/** The histogram holds the time between samples; what is above the resolution is delay. */
-const p99 = (histogram: { percentile(percentile: number): number }): number =>
-  Math.max(0, histogram.percentile(99) / NANOSECONDS_PER_MS - EVENT_LOOP_RESOLUTION_MS);
 
 /** What the log's sink says of itself, by shape. */
 export interface LogState {

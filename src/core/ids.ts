@@ -20,7 +20,8 @@ export type IdPrefix =
   | 'usr'
   | 'pky'
   | 'cli'
-  | 'dcr';
+  | 'dcr'
+  | 'cap';
 
 const ID_BYTES = 12;
 

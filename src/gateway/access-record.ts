@@ -74,7 +74,7 @@ function detailOf(transit: Transit, told: Told | undefined): Record<string, unkn
   };
 }
 
-function bytesIn({ hasBody, body, request }: Transit): number {
+export function bytesIn({ hasBody, body, request }: Transit): number {
   if (body) return body.bytes;
   return hasBody && request.complete ? Number(request.headers['content-length'] ?? 0) : 0;
 }

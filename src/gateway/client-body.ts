@@ -12,6 +12,8 @@ export interface ClientBodyOptions {
   readonly maxBytes: number;
   /** Set when the client waits for `100 Continue`: sent when the body is first asked for. */
   readonly continueOn?: ClientResponse | undefined;
+  /** Is told each part. */
+  readonly heard?: ((chunk: Uint8Array) => void) | undefined;
 }
 
 export class ClientBody extends Readable {
@@ -19,14 +21,16 @@ export class ClientBody extends Readable {
   readonly #maxBytes: number;
   #continueOn: ClientResponse | undefined;
   #state: 'untouched' | 'reading' | 'over' = 'untouched';
+  readonly #heard: ClientBodyOptions['heard'];
   #onBegin: (() => void) | undefined;
   bytes = 0;
 
-  constructor({ request, maxBytes, continueOn }: ClientBodyOptions) {
+  constructor({ request, maxBytes, continueOn, heard }: ClientBodyOptions) {
     super();
     this.#request = request;
     this.#maxBytes = maxBytes;
     this.#continueOn = continueOn;
+    this.#heard = heard;
     // Who reads hears of an error by a listener of their own; when nobody does any more it concerns nobody.
     this.on('error', () => {});
   }
@@ -68,6 +72,7 @@ export class ClientBody extends Readable {
     this.bytes += chunk.length;
     if (this.bytes > this.#maxBytes) this.destroy(tooLarge(this.#maxBytes));
     else {
+      this.#heard?.(chunk);
       if (!this.push(chunk)) this.#request.pause();
       this.#tellBegun();
     }

@@ -29,6 +29,8 @@ export interface ClientResponse {
   statusMessage: string;
   setHeader(name: string, value: string | readonly string[]): unknown;
   getHeaderNames(): string[];
+  /** Those that were set, not those that `writeHead` is given. */
+  getHeaders(): Readonly<Record<string, string | number | string[] | undefined>>;
   removeHeader(name: string): void;
   writeHead(status: number, headers?: HeaderList | HeaderRecord): unknown;
   writeHead(status: number, reasonPhrase: string, headers: HeaderList): unknown;

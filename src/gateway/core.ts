@@ -1,4 +1,5 @@
 /** What the steps share: the parts of one gateway. Made by `gateway.ts`, handed on with every request. */
+import type { CaptureTap } from '../core/capture.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Authenticate, ExchangeHandler } from '../core/exchange.ts';
 import type { GatewayMeter } from '../core/meter.ts';
@@ -75,6 +76,8 @@ export interface GatewayCore {
   readonly meter: GatewayMeter;
   /** Undefined: nobody follows traces. */
   readonly spans: SpanSink | undefined;
+  /** Undefined: nobody captures requests. */
+  readonly captures: CaptureTap | undefined;
   readonly authenticate: Authenticate;
   readonly acmeChallenge: AcmeChallenge | undefined;
   readonly handlers: Handlers;

@@ -6,6 +6,7 @@ import { AppError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import type { SpanParent } from '../core/spans.ts';
 import type { TraceContext } from '../core/trace-context.ts';
+import { flat } from './captured.ts';
 import type { ClientResponse } from './client.ts';
 import { ClientBody } from './client-body.ts';
 import { gateOf } from './gate.ts';
@@ -135,6 +136,7 @@ class CountedReply implements Reply {
     if (this.#transit.isRefused) return;
     if (this.#transit.isLastReply) this.#response.setHeader('connection', 'close');
     this.#transit.status = status;
+    this.#transit.capture?.answered(status, flat({ ...this.#response.getHeaders(), ...headers }));
     this.#response.writeHead(status, headers);
   }
 

@@ -5,6 +5,7 @@
  */
 import type { Dispatcher } from 'undici';
 import { gatewayLimits } from './settings.ts';
+import { bodyTap } from './captured.ts';
 import { ClientBody } from './client-body.ts';
 import { chosenPlan, mayRepeat, planAfter, planWithRoom, upstreamOf, upstreamTarget } from './destination.ts';
 import { forwardSingle } from './forward-single.ts';
@@ -34,6 +35,7 @@ export function forward(transit: Transit, whole: Plan, payload?: Buffer): void {
     request,
     maxBytes: plan.match.proxy.max_body_bytes,
     continueOn: expectsContinue ? response : undefined,
+    heard: bodyTap(transit),
   });
   transit.body = body;
   // Trailers need chunks on HTTP/1.1 (RFC 9112 §7.1.2), which a body of known length is not sent in.

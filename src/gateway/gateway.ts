@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
+import type { CaptureTap } from '../core/capture.ts';
 import { type Clock, MINUTE } from '../core/clock.ts';
 import type { Authenticate } from '../core/exchange.ts';
 import type { LiveStreams } from '../core/live-streams.ts';
@@ -46,6 +47,8 @@ export interface GatewayOptions {
   readonly meter?: GatewayMeter | undefined;
   /** Absent: no spans are made. */
   readonly spans?: SpanSink | undefined;
+  /** Absent: no requests are captured. */
+  readonly captures?: CaptureTap | undefined;
   readonly authenticate: Authenticate;
   readonly selectCertificate: SelectCertificate;
   readonly live: LiveStreams;
@@ -190,6 +193,7 @@ function makeCore(options: GatewayOptions, own: () => readonly OwnAddress[]): Ga
     log,
     meter: options.meter ?? noMeter,
     spans: options.spans,
+    captures: options.captures,
     authenticate,
     acmeChallenge,
     handlers,

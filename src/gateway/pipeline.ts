@@ -4,6 +4,7 @@
  * Knows no engine and decides nothing itself; `listen.ts` calls `receive` for every request.
  */
 import { messageOf } from '../core/errors.ts';
+import { beginCapture } from './captured.ts';
 import { recordFault } from './fault-record.ts';
 import { answerAcme } from './steps/answer-acme.ts';
 import { answerHealth } from './steps/answer-health.ts';
@@ -81,6 +82,7 @@ export function receive(transit: Transit): void {
   transit.connection.pending++;
   try {
     if (run(first, transit) || transit.kind === undefined) return;
+    if (transit.core.captures?.isOn) beginCapture(transit, transit.core.captures);
     run(chains[transit.kind], transit);
   } catch (cause) {
     failed(transit, cause);
@@ -91,6 +93,7 @@ function run(steps: readonly Step[], transit: Transit): boolean {
   for (const step of steps)
     if (step(transit)) {
       tellStep(transit, step);
+      transit.capture?.takenBy(step.name);
       return true;
     }
   return false;

@@ -68,6 +68,7 @@ export class Relay implements HeldHead {
       this.isHeadHeld = !isBodiless;
       if (this.isHeadHeld) transit.core.flusher.later(this);
     }
+    transit.capture?.answered(status, list);
     transit.status = status;
     transit.upstreamStatus = status;
     transit.isEventStream = EVENT_STREAM.test(String(fields['content-type'] ?? ''));
@@ -82,6 +83,7 @@ export class Relay implements HeldHead {
   data(chunk: Uint8Array): boolean {
     this.isHeadHeld = false;
     this.#transit.bytesOut += chunk.length;
+    this.#transit.capture?.responsePart(chunk);
     return this.#transit.response.write(chunk);
   }
 

@@ -85,7 +85,7 @@ export function attemptFacts(
   { plan, before }: Attempt,
   error: Error | undefined,
 ): SpanFacts {
-  const { method, path, isExtendedConnect } = transit;
+  const { method, isExtendedConnect } = transit;
   const { target, match } = plan;
   const status = error ? 0 : transit.upstreamStatus;
   const sent = isExtendedConnect ? 'GET' : method;
@@ -97,7 +97,7 @@ export function attemptFacts(
     isError,
     attributes: {
       ...methodOf(sent),
-      'url.full': `${target.origin}${upstreamPath(match, path)}`,
+      'url.full': urlOf(transit, plan),
       'server.address': target.hostname,
       'server.port': target.port,
       'http.response.status_code': known(status),
@@ -110,6 +110,10 @@ export function attemptFacts(
     },
   };
 }
+
+/** Where a try goes, without the query. */
+export const urlOf = ({ path }: Transit, { target, match }: Plan): string =>
+  `${target.origin}${upstreamPath(match, path)}`;
 
 /** What nobody standardised is not told: a stranger may have written it. */
 const methodOf = (method: string) => ({ 'http.request.method': METHODS.has(method) ? method : '_OTHER' });

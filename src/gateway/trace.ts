@@ -8,8 +8,9 @@ import { newSpanId, newTraceId } from '../core/ids.ts';
 import { OpenSpan, type SpanParent } from '../core/spans.ts';
 import { readTraceContext, type TraceContext, traceparentOf } from '../core/trace-context.ts';
 import type { Plan } from './snapshot.ts';
-import { attemptFacts, requestFacts } from './span-facts.ts';
+import { attemptFacts, requestFacts, urlOf } from './span-facts.ts';
 import type { Transit } from './transit.ts';
+import { refusalOf } from './upstream-failure.ts';
 
 type Facts = Pick<Transit, 'core' | 'traceId' | 'caller' | 'attempt'>;
 
@@ -72,7 +73,8 @@ export const parentIn = ({ message, span }: Transit): SpanParent | undefined =>
 
 /** One try at an upstream begins. */
 export function beginAttempt(transit: Transit, plan: Plan): void {
-  const { span } = transit;
+  const { span, capture } = transit;
+  capture?.tried(urlOf(transit, plan));
   if (!span) return;
   endAttempt(transit);
   transit.attempt = { span: span.child(), plan, before: transit.attempts++ };
@@ -81,7 +83,8 @@ export function beginAttempt(transit: Transit, plan: Plan): void {
 
 /** It is over, by `error` or well. What ended already stays as it is. */
 export function endAttempt(transit: Transit, error?: Error): void {
-  const { attempt } = transit;
+  const { attempt, capture } = transit;
+  if (capture && error) capture.failed(refusalOf(error).reason ?? error.name);
   if (!attempt) return;
   transit.attempt = undefined;
   attempt.span.end(attemptFacts(transit, attempt, error));

@@ -5,6 +5,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { constants } from 'node:http2';
 import type { Duplex } from 'node:stream';
+import type { Recording } from '../core/capture.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import type { Told } from '../core/exchange.ts';
 import { anonymous, type Principal } from '../core/principal.ts';
@@ -16,6 +17,7 @@ import type { TraceContext } from '../core/trace-context.ts';
 import { writeAccessRecord } from './access-record.ts';
 import type { Endpoint } from './balancing.ts';
 import { NONE } from './choose.ts';
+import { endCapture, flat } from './captured.ts';
 import {
   type ArrivedRequest,
   closeGently,
@@ -136,6 +138,8 @@ export class Transit implements RequestFacts, Member {
   /** No other target may have it: it is of a session that one opened. */
   isHeld = false;
   session: string | undefined = undefined;
+  /** Where somebody captures it. */
+  capture: Recording | undefined = undefined;
   /** Takes it off the list of streams that end with their credential. */
   release: (() => void) | undefined = undefined;
 
@@ -240,14 +244,16 @@ export class Transit implements RequestFacts, Member {
         ? rpcErrorPage(refusal, traceId)
         : errorPage(refusal, this.headers.accept, traceId));
     const body = Buffer.from(page.body);
-    response.writeHead(refusal.status, {
+    const fields = {
       ...pageHeaders,
       ...refusal.headers,
       ...this.closing(),
       'content-type': page.contentType,
       'content-length': String(body.length),
       'x-trace-id': traceId,
-    });
+    };
+    response.writeHead(refusal.status, fields);
+    this.capture?.answered(refusal.status, flat(fields));
     this.end(body);
   }
 
@@ -316,5 +322,6 @@ export class Transit implements RequestFacts, Member {
     this.tools?.finish();
     writeAccessRecord(this);
     endTrace(this);
+    if (this.capture) endCapture(this, this.capture);
   }
 }

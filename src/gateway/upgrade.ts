@@ -146,11 +146,13 @@ class Upgrading implements Activity {
     this.#transit.upstreamStatus = reply.statusCode ?? 0;
     if (isHttp2) {
       this.#transit.status = 200;
+      this.#transit.capture?.answered(200, list);
       response.writeHead(200, list);
       return;
     }
     this.#transit.status = SWITCHING_PROTOCOLS;
     list.push('connection', 'upgrade', 'upgrade', reply.headers.upgrade ?? this.#client.protocol);
+    this.#transit.capture?.answered(SWITCHING_PROTOCOLS, list);
     response.writeHead(SWITCHING_PROTOCOLS, list);
     response.flushHeaders();
     leaveHttp(response);

@@ -50,6 +50,13 @@ export class RuntimeWatch implements Disposable {
     ];
   }
 
+  /** Of garbage, since it was made. */
+  collections(): { kind: string; count: number; totalMs: number }[] {
+    return this.#pauses
+      .points()
+      .map(({ labels: [kind = 'other'], count, sum }) => ({ kind, count, totalMs: sum * MS_PER_SECOND }));
+  }
+
   /** Since it was last told. The histogram holds the time between samples; what is above the resolution is delay. */
   #loopFamilies(): Family[] {
     const delay = (nanoseconds: number) =>

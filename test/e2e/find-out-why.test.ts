@@ -1,6 +1,7 @@
 /** docs/guides/find-out-why.md: its commands, run on a product where something went wrong, find out why. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { eventually } from '../support/eventually.ts';
 import { asAdministrator, Guide, runShell } from '../support/guide.ts';
 import { type Product, startProduct } from '../support/product.ts';
 
@@ -75,6 +76,25 @@ describe('where somebody was refused and a target is away', () => {
     const out = await run('npx ohp search logs');
     assert.match(out, /GET \{host\}\/away 502 … /);
     assert.match(out, /ECONNREFUSED/);
+  });
+
+  test('requests are captured and shown, without the credential', async () => {
+    const started = await run('npx ohp capture requests');
+    const [id = ''] = /cap_[0-9a-f]{24}/.exec(started) ?? [];
+    await product.get(HOST, '/again', { headers: { authorization: 'Bearer of-nobody' } });
+    const shown = await eventually(async () => {
+      const ran = await runShell(guide.block('bash', 'npx ohp get capture'), {
+        env: { ...asAdministrator(product), CAPTURE: id },
+      });
+      assert.equal(ran.code, 0, ran.err);
+      return ran.out.includes('/again') ? ran.out : undefined;
+    }, 'the captured request');
+    assert.match(shown, /authorization: \[redacted\]/);
+    assert.doesNotMatch(shown, /of-nobody/);
+  });
+
+  test('the process tells of itself', async () => {
+    assert.match(await run('npx ohp get diagnostics'), /event_loop/);
   });
 
   test('the filter finds what it says', async () => {

@@ -126,6 +126,7 @@ const token = product.adminToken;
 const hostname = 'app.example.com';
 const rest = (method: string, path: string, body?: object) => send(product, { method, path, token, body });
 
+let captureId = '';
 test('incident 23: (planting) in requests to a site', async () => {
   const made = await rest('POST', '/v1/proxies', { hostname, target_url: upstream.url });
   assert.equal(made.status, 201, made.text);
@@ -135,6 +136,8 @@ test('incident 23: (planting) in requests to a site', async () => {
     auth: { kind: 'token', permission: 'proxies:read' },
   };
   assert.equal((await rest('POST', '/v1/proxies', closed)).status, 201);
+  const capture = { hostname, count: 50, seconds: 600, bodies: true };
+  captureId = (await rest('POST', '/v1/captures', capture)).json.id;
   for (const payload of payloads) {
     const header = inHeader(payload);
     const headers = {
@@ -251,6 +254,8 @@ const asked: Partial<Record<Name, () => Arguments[]>> = {
   explain_request: () => [{ trace_id: traceId }],
   why_denied: () => [{}, { hostname: 'closed.example.com' }],
   what_changed: () => [{ since: '1h' }],
+  get_capture: () => [{ id: captureId }, { id: captureId, bodies: true, limit: 50 }],
+  get_diagnostics: () => [{}],
   list_log_levels: () => [{}],
   list_endpoints: () => [{}],
   list_commands: () => [{}],
@@ -295,7 +300,8 @@ const UNMARKED = {
   ],
   'ids, and what is gone': ['delete_client', 'revoke_grant'],
   'the caller': ['whoami', 'echo'],
-  figures: ['get_service_stats', 'health_check', 'verify_audit'],
+  'what was asked for, and a count': ['capture_requests'],
+  figures: ['get_diagnostics', 'get_service_stats', 'health_check', 'verify_audit'],
   'what a receiver answers is told by its status': ['test_alert'],
 } satisfies Record<string, Name[]>;
 
@@ -389,6 +395,7 @@ async function assertCleanCli(where: string, operation: AnyOperation, input: Arg
 test('incident 23: what was planted came to be seen, so that the rest of this file is about something', () => {
   for (const name of [
     'get_logs',
+    'get_capture',
     'explain_request',
     'why_denied',
     'list_clients',

@@ -107,6 +107,7 @@ for (const where of ['reason', 'header', 'status text', 'error', 'Set-Cookie', '
 const hostname = 'app.example.com';
 const target_url = upstream.url;
 
+let captureId = '';
 test('incident 29: (planting) in settings of proxies', async () => {
   const request_headers = { set: { Authorization: `Bearer ${canary('header rule over REST')}` } };
   const created = await send(product, {
@@ -116,6 +117,8 @@ test('incident 29: (planting) in settings of proxies', async () => {
     body: { hostname, target_url, request_headers, idempotency_key: 'idempotency-key-1' },
   });
   assert.equal(created.status, 201);
+  const capture = { body: { hostname, count: 50, seconds: 600, bodies: true } };
+  captureId = (await rest('a capture', 'POST', '/v1/captures', capture)).json.id;
   for (const era of ['legacy', 'modern'] as const) {
     const set = { 'X-Api-Key': canary(`header rule over MCP, ${era}`) };
     const args = { hostname: `${era}.example.com`, target_url, request_headers: { set } };
@@ -435,6 +438,16 @@ async function everyLogPage(): Promise<Buffer> {
   } while (cursor !== undefined);
   return Buffer.from(pages.join('\n'));
 }
+
+test('incident 29: no secret is in what was captured, bodies included', async () => {
+  const reply = await rest(
+    'a capture that was made',
+    'GET',
+    `/v1/captures/${captureId}?bodies=true&limit=50`,
+  );
+  assert.ok(reply.json.captured > 20 && reply.json.requests.length > 5, reply.text.slice(0, 300));
+  assert.deepEqual(allIn(reply.bytes), []);
+});
 
 test('incident 29: the search finds what is there', async () => {
   const visible = canary('path, which is logged');

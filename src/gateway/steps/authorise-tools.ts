@@ -7,6 +7,7 @@ import { canonicalName } from '../../core/identity-headers.ts';
 import { messageOf } from '../../core/errors.ts';
 import { readTraceContext } from '../../core/trace-context.ts';
 import { toolRulesOf } from '../../routes/decide.ts';
+import { bodyTap } from '../captured.ts';
 import { ClientBody } from '../client-body.ts';
 import { recordFault } from '../fault-record.ts';
 import { forward } from '../forward.ts';
@@ -104,7 +105,12 @@ function readBody(transit: Transit, whole: (bytes: Buffer) => void): void {
     return;
   }
   const maxBytes = Math.min(match?.proxy.max_body_bytes ?? 0, toolLimits.bodyBytes);
-  const body = new ClientBody({ request, maxBytes, continueOn: expectsContinue ? response : undefined });
+  const body = new ClientBody({
+    request,
+    maxBytes,
+    continueOn: expectsContinue ? response : undefined,
+    heard: bodyTap(transit),
+  });
   const gathered = new Gathered();
   transit.body = body;
   body.on('data', (chunk: Buffer) => gathered.append(chunk));
