@@ -290,11 +290,8 @@ test('a folder that can not be looked into is told by the state, and ends no tim
 /** Of the next sync, which is under way until it is let go; the others are real. */
 function failingSync(t: TestContext) {
   const gate = Promise.withResolvers<void>();
-  const { sync } = TrailDisk.prototype;
-  let isFirst = true;
-  t.mock.method(TrailDisk.prototype, 'sync', async function (this: TrailDisk) {
-    if (!isFirst) return sync.call(this);
-    isFirst = false;
+  const { mock } = t.mock.method(TrailDisk.prototype, 'sync', async function (this: TrailDisk) {
+    mock.restore();
     await gate.promise;
     this.leave();
     throw new Error('EIO');

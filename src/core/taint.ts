@@ -156,8 +156,7 @@ export class Taint {
   #keep(read: UntrustedRead, saved: Promise<void>): void {
     const { clock } = this.#options;
     if (this.#entries.size >= MAX_READERS && !this.#entries.has(read.principalId)) this.#forget(clock.now());
-    if (this.#entries.size >= MAX_READERS && !this.#entries.has(read.principalId))
-      this.#fill(read.at);
+    if (this.#entries.size >= MAX_READERS && !this.#entries.has(read.principalId)) this.#fill(read.at);
     else this.#entries.set(read.principalId, { read, savedAt: read.at, saved });
   }
 
