@@ -1,6 +1,6 @@
 /** The audit trail with what it stands on: its key, the log behind it, who watches over it. */
 import type { AlertService } from './alerts/service.ts';
-import { type AnchorParts, checkAnchor, writeAnchor } from './audit/anchor.ts';
+import { Anchor, type AnchorParts } from './audit/anchor.ts';
 import { AuditService } from './audit/service.ts';
 import { folderIn, Trail } from './audit/trail.ts';
 import { AuditWatch } from './audit/watch.ts';
@@ -27,14 +27,17 @@ export async function watchTrail(
 ): Promise<{ service: AuditService; watch: AuditWatch }> {
   const { trail, clock, alerts } = parts;
   const service = new AuditService(trail, clock);
-  await checkAnchor(parts);
+  const anchor = new Anchor(parts);
+  // Where it can't be now, the sweep tries again, and tells.
+  await anchor.check().catch(() => undefined);
   const watch = new AuditWatch({
     clock,
     log: trail,
     state: () => trail.state(),
     sweep: async () => {
+      await anchor.check();
       service.sweep(audit.retention_days);
-      await writeAnchor(parts);
+      await anchor.write();
     },
     alertBytes: audit.alert_bytes,
     tell: (current) => alerts.reconcile('audit', current),

@@ -114,10 +114,17 @@ export class TrailDisk {
     open.isTorn = false;
   }
 
-  /** @throws what the system says; then the next record begins a new file, since nobody knows what is on the disk. */
+  get isOpen(): boolean {
+    return this.#open !== undefined;
+  }
+
+  /**
+   * @throws what the system says; then the next record begins a new file, since nobody knows what is on the disk. Also
+   * where no file is open: what was written before is in one that was given up.
+   */
   async sync(): Promise<void> {
     const open = this.#open;
-    if (!open) return;
+    if (!open) throw new Error('the file of the last records was given up');
     this.#syncing += 1;
     try {
       await syncData(open.file);

@@ -2,8 +2,7 @@
  * Where the trail of an earlier process ends, and whether that is where it said it would. Never fatal: whatever is
  * found, records go on after it, and what is missing is told by the first of them.
  */
-import type { Head, HeadFile } from './head.ts';
-import { isPlace } from './head.ts';
+import { type Gap, gapSchema, type Head, type HeadFile, isPlace } from './head.ts';
 import { lastLine, linesFrom, listFiles, seqIn, type TrailFile, withFile } from './files.ts';
 import { isFault, type Line, NOTHING_BEFORE, type Place, readLine } from './line.ts';
 
@@ -17,16 +16,8 @@ export interface End {
   /** Beginnings without an end. */
   readonly open: readonly number[];
   readonly gap: Gap | undefined;
-}
-
-export interface Gap {
-  /** The last record that there should have been. */
-  readonly expected: number;
-  /** The last record that is there. */
-  readonly found: number;
-  readonly why: string;
-  /** Whether a power failure can't have done it. */
-  readonly suspect: boolean;
+  /** Of an earlier start, or an earlier process. */
+  readonly suspicion: Gap | undefined;
 }
 
 export const NOTHING: Place = { seq: 0, hash: NOTHING_BEFORE };
@@ -53,6 +44,7 @@ function endsAsSaid({ path }: TrailFile, head: Head, key: Buffer): boolean {
 /** A kill between two writings, or a power failure, leaves records that the head does not know yet. */
 function ahead(files: readonly TrailFile[], head: Head, key: Buffer): End {
   const open = new Set(head.open);
+  let { suspicion } = head;
   const end = { last: head.last, name: head.file, length: head.length, tornBytes: 0 };
   for (const { name, path } of files) {
     const isWhole = withFile(path, (file, size) => {
@@ -64,6 +56,7 @@ function ahead(files: readonly TrailFile[], head: Head, key: Buffer): End {
         end.last = { seq: line.seq, hash: line.hash };
         end.length = next;
         follow(open, line);
+        suspicion = suspicionIn(line) ?? suspicion;
       }
       end.tornBytes = size - end.length;
       return true;
@@ -77,15 +70,20 @@ function ahead(files: readonly TrailFile[], head: Head, key: Buffer): End {
       found: last.seq,
       why: `what follows in ${name} is no record of this trail`,
     };
-    return { ...head, last, open: [...open], file: undefined, gap: { ...gap, suspect: true } };
+    return { ...head, suspicion, last, open: [...open], file: undefined, gap: { ...gap, suspect: true } };
   }
   const { last, name, length, tornBytes } = end;
-  return { ...head, last, open: [...open], file: { name, length, tornBytes }, gap: undefined };
+  return { ...head, suspicion, last, open: [...open], file: { name, length, tornBytes }, gap: undefined };
 }
 
 function follow(open: Set<number>, { event, seq, of }: Line): void {
   if (event === 'begun') open.add(seq);
   else if (of !== undefined) open.delete(of);
+}
+
+function suspicionIn({ event, seq, detail }: Line): Gap | undefined {
+  const told = event === 'gap' ? gapSchema.safeParse(detail) : undefined;
+  return told?.data?.suspect === true ? { ...told.data, seq } : undefined;
 }
 
 /** What the head tells of is not there. What was not on the disk yet may have gone with the power. */
@@ -102,6 +100,7 @@ function goneBack(files: readonly TrailFile[], head: Head, key: Buffer): End {
     before: head.before,
     file: found?.file,
     open: head.open,
+    suspicion: head.suspicion,
     gap: { expected: head.last.seq, found: seq, why, suspect },
   };
 }
@@ -115,6 +114,7 @@ function withoutHead(files: readonly TrailFile[], state: 'none' | 'damaged', key
     file: undefined,
     open: [],
     gap: undefined,
+    suspicion: undefined,
   };
   if (!newest && state === 'none') return fresh;
   const found = lastOf(newest, key);

@@ -5,8 +5,8 @@ import type { ExportWish } from './service.ts';
 
 /** More than any page of usual records; a page is held in memory. */
 const MAX_PAGE_BYTES = 1024 * 1024;
-/** Of lines that are passed over because of their time, in one call. */
-const MAX_LOOKED_AT_BYTES = 64 * 1024 * 1024;
+/** Of lines that are passed over because of their time, in one call: all others wait while they are read. */
+const MAX_LOOKED_AT_BYTES = 2 * 1024 * 1024;
 const HEADER = /^\{"seq":(\d{1,15}),"time":"([^"]{1,40})"/;
 
 /** `files`: in the order of their records. */

@@ -16,8 +16,24 @@ const SLOT_BYTES = 4096;
 const SLOTS = 2;
 /** As many beginnings as a slot has room for. */
 export const MAX_OPEN = 200;
+/** The rest of a slot has room for it, also where each character is escaped. */
+const MAX_WHY = 300;
+const BEYOND_ASCII = /[^ -~]/g;
 
 const placeSchema = z.object({ seq: z.int().min(0), hash: z.string() });
+
+export const gapSchema = z.object({
+  /** The record that tells it; absent: there is none yet, or it could not be written. */
+  seq: z.int().optional(),
+  /** The last record that there should have been. */
+  expected: z.int(),
+  /** The last record that is there. */
+  found: z.int(),
+  why: z.string(),
+  /** Whether a power failure can't have done it. */
+  suspect: z.boolean(),
+});
+export type Gap = Readonly<z.output<typeof gapSchema>>;
 
 const headSchema = z.object({
   /** Rises with every writing. */
@@ -33,6 +49,8 @@ const headSchema = z.object({
   length: z.int().min(0),
   /** Records of beginnings without an end. */
   open: z.array(z.int()).max(MAX_OPEN),
+  /** That somebody changed the trail, as long as the record of that is kept. */
+  suspicion: gapSchema.optional(),
 });
 export type Head = z.output<typeof headSchema>;
 
@@ -60,10 +78,11 @@ export class HeadFile {
     return newest ?? 'damaged';
   }
 
-  write(head: Omit<Head, 'turn'>): void {
+  write({ suspicion, ...head }: Omit<Head, 'turn'>): void {
     this.#file ??= openSync(this.#path, O_WRONLY | O_CREAT | O_NOFOLLOW, OWNER_ONLY);
     const turn = this.#turn + 1;
-    const text = JSON.stringify({ turn, ...head });
+    const why = suspicion?.why.slice(0, MAX_WHY).replace(BEYOND_ASCII, '?');
+    const text = JSON.stringify({ turn, ...head, suspicion: suspicion && { ...suspicion, why } });
     this.#slot.fill(' ');
     this.#slot.write(`${text}\n${macOf(text, this.#key)}\n`, 'latin1');
     // Both at first: later there may be no room for another page.

@@ -1,20 +1,25 @@
 import assert from 'node:assert/strict';
 import {
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
 import { DAY, ManualClock, MINUTE, SECOND } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import type { LogRecord } from '../core/record.ts';
+import { TrailDisk } from './disk.ts';
 import { listFiles } from './files.ts';
 import { AuditService } from './service.ts';
 import { Trail } from './trail.ts';
@@ -266,4 +271,125 @@ test('a file that is deleted or cut while it is written is found', async (t) => 
   trail.write(record());
   assert.equal(listFiles(folder).length, 1);
   assert.match((await verify()).fault?.message ?? '', /deleted or replaced while it was written/);
+});
+
+test('a folder that can not be looked into is told by the state, and ends no timer', async (t) => {
+  const { folder, clock, open } = world(t);
+  const { trail } = open();
+  trail.write(record());
+  renameSync(folder, `${folder}-moved`);
+  symlinkSync(folder, folder);
+  clock.advance(2 * SECOND);
+  assert.match(trail.state().problem ?? '', /can't be written: ELOOP/);
+  rmSync(folder);
+  renameSync(`${folder}-moved`, folder);
+  await (await trail.begin(record())).end(record());
+  assert.equal(trail.state().problem, undefined);
+});
+
+/** Of the next sync, which is under way until it is let go; the others are real. */
+function failingSync(t: TestContext) {
+  const gate = Promise.withResolvers<void>();
+  const { mock } = t.mock.method(TrailDisk.prototype, 'sync', async function (this: TrailDisk) {
+    mock.restore();
+    await gate.promise;
+    this.leave();
+    throw new Error('EIO');
+  });
+  return gate.resolve;
+}
+
+test('who comes while a sync fails has nothing on the disk either, and is refused as well', async (t) => {
+  const { open } = world(t);
+  const { trail, verify } = open();
+  const fail = failingSync(t);
+  const both = [trail.begin(record()), trail.begin(record())];
+  fail();
+  for (const result of await Promise.allSettled(both)) assert.equal(result.status, 'rejected');
+  assert.match(trail.state().problem ?? '', /EIO/);
+  await (await trail.begin(record())).end(record());
+  assert.equal(trail.state().problem, undefined);
+  assert.equal((await verify()).intact, true);
+});
+
+test('after a sync that failed nothing is said to work until something was written', async (t) => {
+  const { clock, open } = world(t);
+  const { trail } = open();
+  failingSync(t)();
+  trail.write(record());
+  clock.advance(SECOND);
+  await turn();
+  assert.match(trail.state().problem ?? '', /EIO/);
+  clock.advance(20 * SECOND);
+  await turn();
+  assert.notEqual(trail.state().problem, undefined);
+  await (await trail.begin(record())).end(record());
+  assert.equal(trail.state().problem, undefined);
+});
+
+test('what is suspicious stays so over restarts, as long as the record of it is kept', async (t) => {
+  const { folder, clock, open } = world(t);
+  const one = open();
+  for (let i = 0; i < 5; i++) one.trail.write(record());
+  await one.trail.close();
+  const [file] = listFiles(folder);
+  assert.ok(file);
+  truncateSync(file.path, 1000);
+  const two = open();
+  const { gap } = two.trail.state();
+  assert.equal(gap?.suspect, true);
+  await two.trail.close();
+  const three = open();
+  assert.deepEqual(three.trail.state().gap, gap);
+  three.trail.write(record());
+  // Killed: the head is as old as its last sync.
+  const four = open();
+  assert.deepEqual(four.trail.state().gap, gap);
+  clock.advance(10 * DAY);
+  four.trail.write(record());
+  four.service.sweep(3);
+  assert.equal(four.trail.state().gap, undefined);
+  await four.trail.close();
+  const five = open();
+  assert.equal(five.trail.state().gap, undefined);
+  assert.equal((await five.verify()).intact, true);
+});
+
+test('files that could not be deleted are not told as deleted', async (t) => {
+  const { folder, clock, open, lines } = world(t);
+  const { trail } = open();
+  trail.write(record());
+  clock.advance(10 * DAY);
+  trail.write(record());
+  await trail.begin(record());
+  const [oldest] = listFiles(folder);
+  assert.ok(oldest);
+  rmSync(oldest.path);
+  // A folder in its place: a file is deleted, a folder is not.
+  mkdirSync(oldest.path);
+  writeFileSync(join(oldest.path, 'x'), '');
+  trail.retire([oldest], { seq: 1, hash: 'a'.repeat(64) });
+  assert.match(trail.state().problem ?? '', /can't be written/);
+  rmSync(oldest.path, { recursive: true });
+  assert.equal(lines().filter(({ event }) => event === 'retired').length, 0);
+});
+
+test('a page of an export looks at a bounded part of the trail, and says where to go on', async (t) => {
+  const { open } = world(t);
+  const { trail, service } = open();
+  const detail = Object.fromEntries(Array.from({ length: 12 }, (_, i) => [`f${i}`, 'x'.repeat(1000)]));
+  for (let i = 0; i < 300; i++) trail.write(record({ detail }));
+  trail.write(record({ time: Date.UTC(2026, 0, 2), message: 'the one' }));
+  const wish = { since: Date.UTC(2026, 0, 1, 12), limit: 1000 };
+  const found: string[] = [];
+  let pages = 0;
+  for (let after = 0, isDone = false; !isDone; pages += 1) {
+    const page = await service.export({ ...wish, after });
+    found.push(page.ndjson);
+    isDone = page.complete;
+    assert.ok(isDone || (page.last_seq ?? 0) > after);
+    after = page.last_seq ?? after;
+  }
+  assert.equal(pages, 2);
+  assert.match(found.join(''), /^[^\n]*the one[^\n]*\n$/);
 });

@@ -13,9 +13,9 @@ import { AppError, messageOf } from '../core/errors.ts';
 import { system } from '../core/principal.ts';
 import type { Component, Log, LogLevel, LogRecord } from '../core/record.ts';
 import { type DiskPlace, TrailDisk } from './disk.ts';
-import { type End, findEnd, type Gap, NOTHING } from './end.ts';
+import { type End, findEnd, NOTHING } from './end.ts';
 import { findLine, type TrailFile } from './files.ts';
-import { HeadFile, MAX_OPEN } from './head.ts';
+import { type Gap, HeadFile, MAX_OPEN } from './head.ts';
 import { type Entry, type Event, makeLine, type Place } from './line.ts';
 import { Strangers } from './strangers.ts';
 
@@ -38,7 +38,7 @@ export interface TrailState {
   /** Records that could not be kept since the start. */
   lost: number;
   bytes: number;
-  /** What was missing at the start. */
+  /** What was missing at the start; what is suspicious, also of an earlier one. */
   gap: Gap | undefined;
 }
 
@@ -126,18 +126,19 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
 
   /** Records are missing, as `why` says: it is in the trail itself from here on. */
   distrust(why: string, expected = this.#last?.seq ?? 0): void {
-    this.#gap = { expected, found: this.#last?.seq ?? 0, why, suspect: true };
-    this.#tell('gap', why, { ...this.#gap });
+    this.#tellGap({ expected, found: this.#last?.seq ?? 0, why, suspect: true });
   }
 
   /** Deletes files. The head tells what stood in them before they go, so that a crash between the two leaves no gap. */
   retire(files: readonly TrailFile[], before: Place): void {
-    this.#attempt(() => {
+    const areGone = this.#attempt(() => {
       this.#before = before;
+      if (this.#gap?.seq !== undefined && this.#gap.seq <= before.seq) this.#gap = undefined;
       this.#writeHead();
       for (const { path } of files) rmSync(path, { force: true });
       this.#disk.measure();
     });
+    if (!areGone) return; // The next sweep finds what is left of them.
     const names = files.map(({ name }) => name);
     this.#tell('retired', `records up to ${before.seq} were deleted because of their age`, {
       files: names,
@@ -191,7 +192,9 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
 
   #syncNow(): void {
     this.#syncTimer = undefined;
-    if (!this.#disk.isThere()) this.#miss();
+    this.#attempt(() => {
+      if (!this.#disk.isThere()) this.#miss();
+    });
     this.#durable().catch(() => undefined); // The state has told it.
   }
 
@@ -229,7 +232,7 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
     this.#last = end.last;
     this.#synced = end.synced;
     this.#before = end.before;
-    this.#gap = end.gap;
+    this.#gap = end.suspicion;
     for (const seq of end.open) this.#open.add(seq);
     this.#takeUp(end);
     return this.#last;
@@ -241,8 +244,14 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
       this.#tell('torn', `a record was not written to its end: ${file.tornBytes} bytes were cut off`, {
         bytes: file.tornBytes,
       });
-    if (gap) this.#tell('gap', gap.why, { ...gap });
+    if (gap) this.#tellGap(gap);
     for (const seq of open) this.#interrupt(seq);
+  }
+
+  /** A suspicion stands as long as the record of it is kept; a remark takes no suspicion's place. */
+  #tellGap(gap: Gap): void {
+    const seq = this.#tell('gap', gap.why, { ...gap });
+    if (gap.suspect || this.#gap?.suspect !== true) this.#gap = { ...gap, seq };
   }
 
   #interrupt(seq: number): void {
@@ -273,10 +282,11 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
     };
   }
 
-  #tell(event: Event, message: string, detail: Record<string, unknown>): void {
+  #tell(event: Event, message: string, detail: Record<string, unknown>): number | undefined {
     const note = this.#note(event, message, detail);
-    this.#append(note);
+    const seq = this.#append(note);
     this.#log.write(note.record);
+    return seq;
   }
 
   /** Resolves when what was written so far is on the disk: calls at the same time share the wait. */
@@ -291,25 +301,33 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
     this.#isSyncing = true;
     while (this.#waiters.length > 0) {
       const waiters = this.#waiters.splice(0);
-      const last = this.#last ?? NOTHING;
       try {
-        await this.#disk.sync();
-        this.#synced = last;
-        this.#writeHead();
-        this.#works();
+        if (await this.#sync()) this.#works();
         for (const { resolve } of waiters) resolve();
       } catch (cause) {
         this.#fails(cause);
-        for (const { reject } of waiters) reject(cause);
+        // What those wrote who came meanwhile may be in the same file, which is given up.
+        for (const { reject } of [...waiters, ...this.#waiters.splice(0)]) reject(cause);
       }
     }
     this.#isSyncing = false;
   }
 
+  /** Whether there was anything to write, by which alone it is known that it can be. */
+  async #sync(): Promise<boolean> {
+    const last = this.#last ?? NOTHING;
+    if (last.seq <= this.#synced.seq && !this.#disk.isOpen) return false;
+    await this.#disk.sync();
+    this.#synced = last;
+    this.#writeHead();
+    return true;
+  }
+
   #writeHead(): void {
     if (!this.#last) return;
     const [last, synced, before, open] = [this.#last, this.#synced, this.#before, [...this.#open]];
-    this.#head.write({ last, synced, before, open, ...this.#disk.place });
+    const suspicion = this.#gap?.suspect === true ? this.#gap : undefined;
+    this.#head.write({ last, synced, before, open, suspicion, ...this.#disk.place });
   }
 
   #attempt(run: () => void): boolean {

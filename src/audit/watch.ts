@@ -1,10 +1,12 @@
 /** Somebody has to know when the trail can't be written, was tampered with, or grows beyond what was expected of it. */
-import { type Clock, HOUR, SECOND, type Timer } from '../core/clock.ts';
+import { type Clock, HOUR, MINUTE, SECOND, type Timer } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import type { Log } from '../core/record.ts';
 import type { TrailState } from './trail.ts';
 
 const LOOK_MS = 10 * SECOND;
+/** What lasts is told again: what ended and came back is news to who keeps alerts only after a while. */
+const TELL_AGAIN_MS = MINUTE;
 const SWEEP_MS = HOUR;
 
 export interface AuditAlert {
@@ -30,6 +32,7 @@ export class AuditWatch implements AsyncDisposable {
   readonly #options: WatchOptions;
   #timers: Timer[] = [];
   #told: string | undefined;
+  #toldAt = 0;
   #untold: readonly AuditAlert[] | undefined;
   #telling: Promise<void> | undefined;
   #sweeping: Promise<void> | undefined;
@@ -49,11 +52,14 @@ export class AuditWatch implements AsyncDisposable {
   look(): void {
     const current = this.#untold ?? alertsOf(this.#options.state(), this.#options.alertBytes);
     const news = current.map(({ key, stage }) => `${key} ${stage}`).join('\n');
-    if (news === this.#told) return;
+    const now = this.#options.clock.now();
+    const isAgain = current.length > 0 && now - this.#toldAt >= TELL_AGAIN_MS;
+    if (news === this.#told && !isAgain) return;
     this.#telling ??= this.#options
       .tell(current)
       .then(() => {
         this.#told = news;
+        this.#toldAt = now;
         this.#untold = undefined;
       })
       .catch(() => void (this.#untold = current)) // The trail has told the terminal and the log.

@@ -1,7 +1,7 @@
 /**
- * The only way to run an operation: authorise → parse → confirm → handle → check the output → audit. Every surface
- * ends here, so none has a gate of its own and none can forget it. What a setting turned off goes no further than the
- * first of these steps.
+ * The only way to run an operation: authorise → parse → confirm → begin (its record is on the disk) → handle → check the
+ * output → audit. Every surface ends here, so none has a gate of its own and none can forget it. What a setting turned
+ * off goes no further than the first of these steps.
  */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
@@ -23,7 +23,7 @@ import { type Access, isConfined, type Principal } from './principal.ts';
 import type { Log, LogRecord } from './record.ts';
 import type { OpenSpan, SpanFacts } from './spans.ts';
 import { refuseTainted, type Taint, taintNotice, type UntrustedRead } from './taint.ts';
-import { cleanText } from './untrusted.ts';
+import { askedArguments, recordedArguments } from './told-arguments.ts';
 
 /** Reads the arguments of a call. Not called for who may not run the operation. */
 type ReadArguments = () => Promise<Record<string, unknown>>;
@@ -70,6 +70,7 @@ export function createDispatch(options: DispatchOptions): Dispatch {
       span: context.span?.child(),
     };
     const { facts, span } = call;
+    let output: Record<string, unknown>;
     try {
       authorise(operation, context.principal, started, options.access);
       requireSurface(operation, context.surface);
@@ -83,15 +84,16 @@ export function createDispatch(options: DispatchOptions): Dispatch {
       const begin = async () => {
         if (changes(operation)) call.begun = await options.trail?.begin(recordOf(options, call, BEGUN));
       };
-      const output = await run(operation, input, told, { ...options, begin });
-      await audit(options, call, 'OK');
-      return output;
+      output = await run(operation, input, told, { ...options, begin });
     } catch (cause) {
       const error = toAppError(cause);
       if (error.code === 'INTERNAL') facts.cause = causeOf(cause);
       await audit(options, call, error.code);
       throw error;
     }
+    // Behind the try: what was done has one result, whatever becomes of its record.
+    await audit(options, call, 'OK');
+    return output;
   };
 }
 
@@ -175,7 +177,8 @@ async function run(
   const { taint } = options;
   const asked = await askFirst(operation, input, context, options);
   await begin();
-  const handled = handle(operation, input, { ...asked, isEntailed: true }, options);
+  const progress = taint ? taint.telling(operation, context) : context.progress;
+  const handled = handle(operation, input, { ...asked, progress, isEntailed: true }, options);
   return taint ? taint.reading(operation, context, handled) : handled;
 }
 
@@ -198,7 +201,7 @@ async function askFirst(
       asked_because: { read_by: read.operation, read_at: new Date(read.at).toISOString() },
     });
     if (!context.insist) throw refuseTainted(operation, read);
-    const message = `${words ?? shownCall(operation, input)}\n\n${taintNotice(read)}`;
+    const message = `${words === undefined ? `${operation.title}: ` : `${words}\n\n`}${askedArguments(operation, input)}\n\n${taintNotice(read)}`;
     await context.insist({ operation: name, inputDigest: freshDigest(input, read), message });
     return { ...context, confirm: undefined };
   }
@@ -212,10 +215,6 @@ async function askFirst(
 
 /** A yes of before the reading is none to this. */
 const freshDigest = (input: unknown, { since }: UntrustedRead): string => digestOf({ input, since });
-
-/** For what is not asked about otherwise, and has no words of its own. */
-const shownCall = (operation: AnyOperation, input: Record<string, unknown>): string =>
-  `${operation.title}: ${operation.name} ${cleanText(redacted(operation, input) ?? '{}')}`;
 
 async function handle(
   operation: AnyOperation,
@@ -325,7 +324,7 @@ function recordOf(
       effect: operation.effect,
       surface: context.surface,
       client: context.client,
-      arguments: redacted(operation, input),
+      arguments: recordedArguments(operation, input),
       ...facts,
     },
   };
@@ -366,34 +365,6 @@ function levelOf(outcome: string) {
   if (outcome === 'OK') return 'info';
   return outcome === 'INTERNAL' ? 'error' : 'warn';
 }
-
-/** Arguments marked `.meta({ secret: true })` are named, never shown; long ones are cut. */
-function redacted(
-  { input: schema }: AnyOperation,
-  input: Record<string, unknown> | undefined,
-): string | undefined {
-  if (!input) return undefined;
-  const secrets = secretsOf(schema);
-  return JSON.stringify(secrets.size === 0 ? input : masked(input, secrets)).slice(0, limits.auditArguments);
-}
-
-const masked = (input: Record<string, unknown>, secrets: ReadonlySet<string>) =>
-  Object.fromEntries(
-    Object.entries(input).map(([key, value]) => [key, secrets.has(key) ? '[redacted]' : value]),
-  );
-
-const secretsBySchema = new WeakMap<z.ZodObject, ReadonlySet<string>>();
-
-function secretsOf(schema: z.ZodObject): ReadonlySet<string> {
-  const known = secretsBySchema.get(schema);
-  if (known) return known;
-  const fields: Readonly<Record<string, unknown>> = schema.shape;
-  const secrets = new Set(Object.keys(fields).filter((key) => isSecret(fields[key])));
-  secretsBySchema.set(schema, secrets);
-  return secrets;
-}
-
-const isSecret = (field: unknown): boolean => field instanceof z.ZodType && field.meta()?.secret === true;
 
 function causeOf(cause: unknown): string {
   return (cause instanceof Error ? (cause.stack ?? cause.message) : String(cause)).slice(

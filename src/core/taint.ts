@@ -61,6 +61,8 @@ export class Taint {
   readonly #entries = new Map<string, Entry>();
   /** Set when there was no room: until then nobody is known to have read nothing. */
   #fullUntil = 0;
+  /** When that began: a yes is for as long as it lasts. */
+  #fullSince = 0;
 
   constructor(options: TaintOptions) {
     this.#options = options;
@@ -97,6 +99,19 @@ export class Taint {
     }
   }
 
+  /** `progress` of the caller: what it is told there it has read, whenever the call ends. */
+  telling(
+    operation: AnyOperation,
+    caller: Caller & Pick<OperationContext, 'progress'>,
+  ): OperationContext['progress'] {
+    const { progress } = caller;
+    if (!progress || operation.untrusted !== true) return progress;
+    return (update) => {
+      void this.#note(operation, caller); // It never fails; `reading` waits for what it writes.
+      progress(update);
+    };
+  }
+
   async sweep(): Promise<void> {
     const now = this.#options.clock.now();
     this.#forget(now);
@@ -109,8 +124,8 @@ export class Taint {
     const known = this.#entries.get(principal.id)?.read;
     if (known && isRecent(known, now)) return known;
     if (this.#fullUntil <= now) return undefined;
-    const at = this.#fullUntil - TAINT_MS;
-    return { principalId: principal.id, operation: 'another operation', since: at, at };
+    const [since, at] = [this.#fullSince, this.#fullUntil - TAINT_MS];
+    return { principalId: principal.id, operation: 'another operation', since, at };
   }
 
   async #note({ name, untrusted }: AnyOperation, { principal, surface }: Caller): Promise<void> {
@@ -141,9 +156,13 @@ export class Taint {
   #keep(read: UntrustedRead, saved: Promise<void>): void {
     const { clock } = this.#options;
     if (this.#entries.size >= MAX_READERS && !this.#entries.has(read.principalId)) this.#forget(clock.now());
-    if (this.#entries.size >= MAX_READERS && !this.#entries.has(read.principalId))
-      this.#fullUntil = Math.max(this.#fullUntil, read.at + TAINT_MS);
+    if (this.#entries.size >= MAX_READERS && !this.#entries.has(read.principalId)) this.#fill(read.at);
     else this.#entries.set(read.principalId, { read, savedAt: read.at, saved });
+  }
+
+  #fill(at: number): void {
+    if (this.#fullUntil <= at) this.#fullSince = at;
+    this.#fullUntil = Math.max(this.#fullUntil, at + TAINT_MS);
   }
 
   #forget(now: number): void {

@@ -144,6 +144,8 @@ const rollingUpdate = z.strictObject({
 
 /** May carry a credential: never in an audit record. */
 const secret = (description: string) => ({ description, secret: true });
+/** The same, and shown to who is asked whether to run it. */
+const program = (description: string) => ({ description, secret: true, argv: true });
 
 /** All that an owner can set, with defaults. */
 export const serviceSettings = z.strictObject({
@@ -152,8 +154,8 @@ export const serviceSettings = z.strictObject({
     .min(1)
     .max(MAX_IMAGE)
     .describe('Such as docker.io/library/nginx:1; services.images says which'),
-  entrypoint: words.min(1).optional().meta(secret("In the place of the image's own")),
-  command: words.optional().meta(secret("Program and arguments; absent: the image's own")),
+  entrypoint: words.min(1).optional().meta(program("In the place of the image's own")),
+  command: words.optional().meta(program("Program and arguments; absent: the image's own")),
   environment: environment
     .default({})
     .meta(secret('Variables; their values are never shown again. {"secret": NAME}: a value of set_secret')),
@@ -176,7 +178,7 @@ export const serviceSettings = z.strictObject({
   restart: restart.default({ policy: 'unless-stopped' }).describe('When the engine starts it again'),
   health_check: healthCheck
     .optional()
-    .meta(secret("Run inside; exit code 0 is healthy. Absent: the image's own")),
+    .meta(program("Run inside; exit code 0 is healthy. Absent: the image's own")),
   networks: z
     .array(serviceName)
     .max(MAX_ITEMS)
@@ -217,14 +219,14 @@ const { shape } = serviceSettings;
 /** What an update may name; null takes a setting off. */
 export const serviceChanges = z.strictObject({
   ...changesOf(shape),
-  command: shape.command.nullable().meta(secret("Program and arguments; null: the image's own")),
-  entrypoint: shape.entrypoint.nullable().meta(secret("In the place of the image's own; null: that")),
+  command: shape.command.nullable().meta(program("Program and arguments; null: the image's own")),
+  entrypoint: shape.entrypoint.nullable().meta(program("In the place of the image's own; null: that")),
   environment: z
     .record(environmentName, environmentValue.nullable())
     .refine(fitsIn, `at most ${MAX_WORDS} variables`)
     .optional()
     .meta(secret('Variables to set, or with null to take off; the others stay')),
-  health_check: shape.health_check.nullable().meta(secret("Replaced as a whole; null: the image's own")),
+  health_check: shape.health_check.nullable().meta(program("Replaced as a whole; null: the image's own")),
   secret_files: shape.secret_files.nullable().meta(secret('Replaced as a whole; null: none')),
   replicas: shape.replicas.nullable().describe('Of a swarm: how many run; null: one'),
   placement: shape.placement.nullable().describe('Of a swarm: which nodes may run it; null: any'),

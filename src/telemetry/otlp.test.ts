@@ -113,6 +113,31 @@ test('what looks like a credential is redacted in a record, wherever in it', asy
   assert.match(String(log.body), /^got \[redacted\]/);
 });
 
+test('what looks like a credential is redacted in a span, in its name and in any attribute', async () => {
+  await using collector = await startCollector();
+  await using telemetry = await open({ endpoint: collector.url });
+  const secret = `ohp_${'S3cret'.repeat(8)}`;
+  telemetry.spans?.take(
+    span({
+      name: `tools/call ${secret}`,
+      attributes: {
+        'url.path': `/reset/password=canary-1/x`,
+        'url.full': `https://user:canary-2@app.example.com/${secret}`,
+        'gen_ai.tool.name': secret,
+        'http.response.status_code': 200,
+        'ohp.outcome': 'OK',
+      },
+    }),
+  );
+  const found = await collector.span(() => true);
+  const text = JSON.stringify([found.name, found.attributes]);
+  for (const one of [secret, 'canary-1', 'canary-2']) assert.ok(!text.includes(one), text);
+  assert.equal(found.name, 'tools/call [redacted]');
+  assert.equal(found.attributes['url.path'], '/reset/password=[redacted]');
+  assert.equal(found.attributes['http.response.status_code'], 200);
+  assert.equal(found.attributes['ohp.outcome'], 'OK');
+});
+
 test('a record that can not be written as JSON arrives without its detail', async () => {
   await using collector = await startCollector();
   await using telemetry = await open({ endpoint: collector.url });

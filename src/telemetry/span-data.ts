@@ -1,8 +1,9 @@
-/** Our spans as the SDK takes them. */
+/** Our spans as the SDK takes them: paths and names that strangers chose are redacted as the log redacts them. */
 import type { Attributes, HrTime, SpanContext, SpanStatus } from '@opentelemetry/api';
 import { SpanKind, SpanStatusCode, TraceFlags } from '@opentelemetry/api';
 import type { Resource } from '@opentelemetry/resources';
 import type { ReadableSpan } from '@opentelemetry/sdk-trace';
+import { isSuspicious, redactText } from '../core/redact.ts';
 import type { Span, SpanAttributes } from '../core/spans.ts';
 
 const kinds = { server: SpanKind.SERVER, client: SpanKind.CLIENT, internal: SpanKind.INTERNAL } as const;
@@ -33,7 +34,7 @@ export class SpanData implements ReadableSpan {
   readonly droppedLinksCount = 0;
 
   constructor(span: Span, origin: Origin) {
-    this.#span = span;
+    this.#span = redacted(span);
     this.#origin = origin;
     const { traceId, parentId: spanId, isParentRemote: isRemote } = span;
     if (spanId !== undefined)
@@ -89,6 +90,15 @@ export class SpanData implements ReadableSpan {
   get instrumentationScope() {
     return this.#origin.scope;
   }
+}
+
+/** One look at all of it: nearly always there is nothing to redact. */
+function redacted(span: Span): Span {
+  const entries = Object.entries(span.attributes);
+  const texts = entries.map(([, value]) => (typeof value === 'string' ? value : ''));
+  if (!isSuspicious(`${span.name}\n${texts.join('\n')}`)) return span;
+  const safe = entries.map(([name, value]) => [name, typeof value === 'string' ? redactText(value) : value]);
+  return { ...span, name: redactText(span.name), attributes: Object.fromEntries(safe) };
 }
 
 export const present = (attributes: SpanAttributes): Attributes =>

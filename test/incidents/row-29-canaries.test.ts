@@ -232,6 +232,7 @@ test('incident 29: (planting) in query strings and bodies, of the control plane 
       postMcp(product, { token: adminToken, query: `?${name}=${query}`, body: {} }),
     );
     await product.get(hostname, `/page?${name}=${query}`);
+    await product.get(hostname, `/page/password=${canary(`path ${name}`)}/x`);
     await product.get(hostname, `/.well-known/oauth-protected-resource?${name}=${query}`);
     await raw(
       product,

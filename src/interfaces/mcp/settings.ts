@@ -40,7 +40,7 @@ export interface McpOptions {
   readonly secret: Buffer;
   readonly settings: McpSettings;
   /** The one that `dispatch` has: whether a call will be asked about. */
-  readonly taint?: Pick<Taint, 'holding'> | undefined;
+  readonly taint?: Pick<Taint, 'holding' | 'reading'> | undefined;
   readonly version: string;
   /**
    * For the conformance suite only: adds its fixtures to every SDK server, on the same transport, sessions and gate.

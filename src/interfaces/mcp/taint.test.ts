@@ -125,7 +125,10 @@ test('modern: a yes to a question of before the reading is none to what comes af
   await read(kit);
   const again = (await agree(kit, 'remove_thing', turn, requestState)).json.result;
   assert.equal(again.resultType, 'input_required');
-  assert.match(again.inputRequests.confirmation.params.message, /^Remove a\?\n\nAsked because/);
+  assert.match(
+    again.inputRequests.confirmation.params.message,
+    /^Remove a\?\n\nremove_thing \{"name":"a"\}\n\nAsked because/,
+  );
   assert.deepEqual(kit.removed, []);
   await agree(kit, 'remove_thing', turn, again.requestState);
   assert.deepEqual(kit.removed, ['a']);

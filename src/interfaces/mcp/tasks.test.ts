@@ -324,3 +324,23 @@ test('server/discover says that there are tasks', async (t) => {
   );
   assert.deepEqual(json.result.capabilities.extensions, { 'io.modelcontextprotocol/tasks': {} });
 });
+
+test('incident 23: who is given what came of a task has read it then, however long ago it came', async (t) => {
+  const clock = new ManualClock();
+  const work = slowWork();
+  const operations = [...kitchenOperations, { ...work.operation, untrusted: true }];
+  const oauth = { userId: 'usr_1', clientId: 'client', grantId: 'grant', scopes: [] };
+  const agent = principalOf('agent', { kind: 'user', oauth });
+  const harness = await startHarness({ operations, principals: [agent], taint: 'oauth', clock });
+  t.after(() => harness[Symbol.asyncDispose]());
+  const wire = { ...harness, token: agent.id };
+  const { taskId } = (await modernCall(wire, 'request_work', {}, { capabilities: TASKS })).json.result;
+  work.release();
+  const get = async () => (await taskCall(wire, 'tasks/get', taskId)).json.result;
+  await eventually(async () => ((await get()).status === 'completed' ? true : undefined), 'the end');
+  clock.advance(HOUR - 1);
+  assert.equal((await get()).result.structuredContent.done, true);
+  clock.advance(HOUR - 1);
+  const { json } = await modernCall(wire, 'remove_thing', { name: 'a' });
+  assert.match(json.result.content[0].text, /^CONFIRMATION_REQUIRED: /);
+});

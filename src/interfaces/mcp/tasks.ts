@@ -94,7 +94,7 @@ export class Tasks implements AsyncDisposable {
         requiredCapabilities: { extensions: { [TASKS]: {} } },
       });
     const task = await this.#find(taskId, scope);
-    if (method === 'tasks/get') return this.#detailOf(task);
+    if (method === 'tasks/get') return this.#told(task, scope);
     // No task of ours asks anything, so an update answers nothing; what is over stays as it ended.
     if (method === 'tasks/cancel') await this.#cancel(task);
     return {};
@@ -158,6 +158,16 @@ export class Tasks implements AsyncDisposable {
     const isOwn = task?.principalId === scope.principal.id && task.expiresAt > clock.now();
     if (isOwn && mayStill(scope, task.needs)) return task;
     throw new ProtocolError(ProtocolErrorCode.InvalidParams, 'taskId: there is no such task');
+  }
+
+  /** Whoever is given what came of a call, or how far it is, reads it now, however long ago it was written. */
+  async #told(task: StoredTask, scope: Scope): Promise<Wire> {
+    const detail = await this.#detailOf(task);
+    const operation = task.needs && scope.view.operations.get(task.needs.operation);
+    const isBare = !('statusMessage' in detail || 'result' in detail || 'error' in detail);
+    const { taint } = this.#options;
+    if (!operation || !taint || isBare) return detail;
+    return taint.reading(operation, callerOf(scope), Promise.resolve(detail));
   }
 
   async #detailOf(found: StoredTask): Promise<Wire> {

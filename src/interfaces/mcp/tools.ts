@@ -68,7 +68,8 @@ function simplified(schema: JsonObject): JsonObject {
 
 function isNeeded(keyword: string, value: unknown): boolean {
   switch (keyword) {
-    case 'secret': // A keyword of this program: what is so marked is redacted in the audit record.
+    case 'secret': // Keywords of this program: what is so marked is redacted in the audit record, or shown in a question.
+    case 'argv':
       return false;
     case 'propertyNames': // Texts in every JSON document.
       return !isRecord(value) || !hasOnly(value, TYPE);
