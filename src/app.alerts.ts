@@ -91,7 +91,8 @@ export function openRules({ alerts: settings }: Config, parts: RuleParts, stack:
         row.source === SOURCE && row.resolved_at === null ? [alert] : [],
       );
     },
-    tell: (current) => alerts.reconcile(SOURCE, current),
+    // How long it has to hold, and to be well, each rule says.
+    tell: (current) => alerts.reconcile(SOURCE, current, { quietMs: 0 }),
   });
   stack.use(watch);
   watch.start();

@@ -5,7 +5,7 @@
 import type { Database } from 'better-sqlite3';
 import { HOUR, MINUTE } from '../core/clock.ts';
 import { cleanText } from '../core/untrusted.ts';
-import { type LogFilter, whereOf } from './conditions.ts';
+import { type LogFilter, whereOf, whereOfHosts } from './conditions.ts';
 import { logLevels } from '../core/record.ts';
 import { type Budget, FIRST_WINDOW_MS, type LogFiles, nextSpan } from './query.ts';
 import { hasRollup, OTHER_STRANGERS, OTHERS, ROUTE_SQL } from './rollup.ts';
@@ -252,20 +252,16 @@ function rollupTells(connection: Database, question: StatsQuestion, since: numbe
     .all(...range, OTHERS, OTHER_STRANGERS);
   if (others.length === 0) return true;
   if (others.some(({ hostname }) => hostname === OTHERS)) return false;
-  const { where, values } = hostsOf(question);
+  const { where, values } = whereOfHosts(question.filter);
   const known = connection.prepare(
     `select 1 from sums where ${['span = ? and start >= ? and start < ?', ...where].join(' and ')} limit 1`,
   );
   return known.get(...range, ...values) !== undefined;
 }
 
-function hostsOf({ filter: { hostname, hostnames, terms } }: StatsQuestion): ReturnType<typeof whereOf> {
-  return whereOf({ hostname, hostnames, terms });
-}
-
 function countRollup(connection: Database, counting: Counting, since: number, until: number): void {
   const { groupBy, interval } = counting.question;
-  const { where, values } = hostsOf(counting.question);
+  const { where, values } = whereOfHosts(counting.question.filter);
   const slot = interval === undefined ? '0' : `start - start % ${interval}`;
   const statement = connection.prepare<unknown[], Part>(
     `select ${(groupBy && rollupKeys[groupBy]) ?? "''"} as key, ${slot} as slot, status, sum(count) as count,

@@ -160,6 +160,7 @@ function ofCertificates(rule: RuleOf<'certificate_expiry'>, { sources, now }: Me
       subject: id,
       value: daysLeft(notAfter, now),
       hostname: hostnames[0],
+      hostnames,
       of: hostnames.slice(0, MAX_NAMES).join(', '),
       facts: { certificate_id: id, not_after: toTimestamp(notAfter) },
     }));
