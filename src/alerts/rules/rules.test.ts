@@ -128,6 +128,17 @@ test('what is between the two bounds begins nothing and ends nothing', async () 
   assert.equal(keys().length, 1);
 });
 
+test('a rule that can not see every hostname says so once', async () => {
+  const { state, minute, records, keys } = world([FAILING]);
+  state.traffic = [{ ...traffic('(others)', 90, 700), isRest: true }];
+  await minute(5);
+  assert.deepEqual(keys(), []);
+  assert.deepEqual(
+    records.map(({ message }) => /the rule one does not see 700 requests/.test(message ?? '')),
+    [true],
+  );
+});
+
 test('a few requests begin nothing, and do not end what still fails', async () => {
   const { state, minute, keys } = world([FAILING]);
   state.traffic = [traffic('app.example.com', 100, 19)];
