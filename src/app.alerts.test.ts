@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import type { Alert } from './alerts/schema.ts';
-import { openRules } from './app.alerts.ts';
+import { openRules, whole } from './app.alerts.ts';
 import { loadConfig } from './config/load.ts';
 import { MINUTE } from './core/clock.ts';
 import type { LogRecord } from './core/record.ts';
@@ -123,4 +123,13 @@ test('the disk is asked of the file system', async (t) => {
     found.map(({ code }) => code),
     ['disk.low'],
   );
+});
+
+test('a count that is not of all that was asked for is none', () => {
+  const figures = { count: 0, per_second: 0, client_errors: 0, server_errors: 0, bytes_in: 0, bytes_out: 0 };
+  const answer = { total: figures, groups: [], groupCount: 0, groupsCut: false, buckets: [] };
+  const counted = { ...answer, source: 'rollup', countedBackTo: undefined } as const;
+  assert.equal(whole(counted), counted);
+  assert.throws(() => whole({ ...counted, countedBackTo: NOON }), /could not be counted whole/);
+  assert.throws(() => whole({ ...counted, leftOut: [{ day: '2026-03-10', why: 'damaged' }] }));
 });

@@ -20,7 +20,8 @@ import type { Log } from './core/record.ts';
 import type { LogArchive } from './logs/archive.ts';
 import type { LogFilter } from './logs/conditions.ts';
 import type { LogSink } from './logs/sink.ts';
-import type { StatsGroup } from './logs/stats.ts';
+import { OTHERS_SHOWN } from './logs/rollup.ts';
+import type { StatsAnswer, StatsGroup } from './logs/stats.ts';
 
 const SOURCE = 'rules';
 
@@ -91,7 +92,8 @@ export function openRules({ alerts: settings }: Config, parts: RuleParts, stack:
         row.source === SOURCE && row.resolved_at === null ? [alert] : [],
       );
     },
-    tell: (current) => alerts.reconcile(SOURCE, current),
+    // How long it has to hold, and to be well, each rule says.
+    tell: (current) => alerts.reconcile(SOURCE, current, { quietMs: 0 }),
   });
   stack.use(watch);
   watch.start();
@@ -118,6 +120,12 @@ const REFUSED: LogFilter = {
   ],
 };
 
+/** A part of the count would end what still is, or say that nothing is wrong. */
+export function whole(answer: StatsAnswer): StatsAnswer {
+  if (answer.countedBackTo === undefined && answer.leftOut === undefined) return answer;
+  throw new Error('the log could not be counted whole in the time allowed');
+}
+
 function sourcesOf({ archive, dataDir, certificates, gateway }: RuleParts): Sources {
   return {
     async traffic({ per, worstBy, top, ...span }, signal) {
@@ -130,10 +138,11 @@ function sourcesOf({ archive, dataDir, certificates, gateway }: RuleParts): Sour
         top,
         interval: undefined,
       } as const;
-      const { total, groups: found } = await archive.stats(question, signal);
+      const { total, groups: found } = whole(await archive.stats(question, signal));
       const told = groupBy === undefined ? [{ name: '', ...total }] : found;
       return told.map(({ name, count, server_errors, p50_ms, p95_ms, p99_ms }) => ({
         name,
+        isRest: name === OTHERS_SHOWN,
         count,
         serverErrors: server_errors,
         p50: p50_ms,
@@ -145,7 +154,7 @@ function sourcesOf({ archive, dataDir, certificates, gateway }: RuleParts): Sour
       const groupBy = groups[by];
       const filter = { ...REFUSED, ...span };
       const question = { filter, groupBy, sortBy: 'count', top, interval: undefined } as const;
-      return (await archive.stats(question, signal)).groups;
+      return whole(await archive.stats(question, signal)).groups;
     },
     async disk() {
       const { bavail, blocks, bsize } = await statfs(dataDir);

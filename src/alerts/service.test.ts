@@ -314,6 +314,43 @@ test('what was over and is wrong again is told again, after an hour, and at once
   assert.deepEqual(await database.read.selectFrom('alerts').selectAll().execute(), []);
 });
 
+test('what is wrong again within the hour is listed as active, and its end is told only if it was', async (t) => {
+  const { messages, url } = await receiver(t);
+  const { clock, start } = await world(t, url);
+  const { alerts } = await start();
+  const states = async () => (await alerts.all()).map(({ row }) => row.resolved_at === null);
+  await told(alerts, [expiring()]);
+  await told(alerts, []);
+  for (let times = 0; times < 5; times++) {
+    clock.advance(MINUTE);
+    await told(alerts, [expiring()]);
+    assert.deepEqual(await states(), [true]);
+    clock.advance(MINUTE);
+    await told(alerts, []);
+    assert.deepEqual(await states(), [false]);
+  }
+  assert.equal(messages.length, 2, 'neither by turns');
+  await told(alerts, [expiring()]);
+  clock.advance(HOUR);
+  await told(alerts, [expiring()]);
+  assert.equal(messages.length, 3, 'what lasts is told');
+  await told(alerts, []);
+  assert.equal(messages.length, 4);
+});
+
+test('an error that is back is told at once, and so is what was waited for before', async (t) => {
+  const { messages, url } = await receiver(t);
+  const { start } = await world(t, url);
+  const { alerts } = await start();
+  const down = expiring({ level: 'error' });
+  for (const current of [[down], [], [down]]) await told(alerts, current);
+  assert.equal(messages.length, 3);
+  const waited = [expiring({ key: 'rule/errors/app.example.com' })];
+  for (const current of [waited, [], waited, []]) await alerts.reconcile('rules', current, { quietMs: 0 });
+  await alerts.settle();
+  assert.equal(messages.length, 7);
+});
+
 test('of two processes that see the same at once one tells it', async (t) => {
   const { messages, url } = await receiver(t);
   const { records, start } = await world(t, url);

@@ -20,7 +20,7 @@ const EVERY_MS = MINUTE;
 const KEPT_UNTOLD_MS = 2 * DAY;
 /** Of a source, at once: more say nothing more, and the log has room for other things. */
 const MAX_ACTIVE = 1000;
-/** What comes back sooner is not told again: two processes that see it differently would tell it by turns. */
+/** What comes back sooner after it was last told is not told again: two processes that see it differently would tell it by turns. */
 const QUIET_MS = HOUR;
 /** For who asks what was wrong; of a source no more than may be active. */
 const KEPT_RESOLVED_MS = DAY;
@@ -58,14 +58,19 @@ export class AlertService implements AsyncDisposable {
   }
 
   /**
-   * `current`: everything of this source that is wrong now. What is new is raised, what is gone resolved, and what comes
-   * back later raised again.
+   * `current`: everything of this source that is wrong now. What is new is raised, what is gone resolved. What comes back
+   * is listed at once, and told when it is not within `quietMs` of the last word about it, or an error; its end is told
+   * if it was. `quietMs` is 0 for who waits by itself before it says that something is so, or over.
    */
-  async reconcile(source: string, current: readonly Alert[]): Promise<void> {
+  async reconcile(
+    source: string,
+    current: readonly Alert[],
+    { quietMs = QUIET_MS }: { quietMs?: number } = {},
+  ): Promise<void> {
     const { database, clock } = this.#options;
     const now = clock.now();
     const known = await rowsOf(database.read, source);
-    if (isNothing(this.#difference(source, current, { known, now }))) return;
+    if (isNothing(this.#difference(source, current, { known, now, quietMs }))) return;
     await database.change({}, async (tx, afterCommit) => {
       // Also so that no other process changes anything from here on: it may have told the same by now.
       await tx
@@ -74,9 +79,11 @@ export class AlertService implements AsyncDisposable {
         .where('resolved_at', '<=', now - KEPT_RESOLVED_MS)
         .execute();
       const rows = await rowsOf(tx, source);
-      const { raised, resolved, old } = this.#difference(source, current, { known: rows, now });
+      const difference = this.#difference(source, current, { known: rows, now, quietMs });
+      const { raised, reopened, resolved, old } = difference;
       await forget(tx, old);
       for (const alert of raised) await this.#raise(tx, afterCommit, { alert, source, rows });
+      for (const one of reopened) await this.#reopen(tx, afterCommit, one);
       for (const row of resolved) await this.#resolve(tx, afterCommit, row);
     });
     this.deliver();
@@ -138,27 +145,37 @@ export class AlertService implements AsyncDisposable {
   #difference(
     source: string,
     current: readonly Alert[],
-    { known, now }: { known: readonly AlertRow[]; now: number },
+    { known, now, quietMs }: { known: readonly AlertRow[]; now: number; quietMs: number },
   ): Difference {
     const { maxActive = MAX_ACTIVE } = this.#options;
     const all = new Set(current.map(({ key }) => key));
     const worst = current.toSorted(byUrgency).slice(0, maxActive);
     const leftOut = all.size - worst.length;
-    const told = leftOut > 0 ? [...worst, leftOutAlert(source, { told: worst.length, leftOut })] : worst;
-    const wanted = new Map(told.map((alert) => [alert.key, alert]));
+    const shown = leftOut > 0 ? [...worst, leftOutAlert(source, { told: worst.length, leftOut })] : worst;
+    const wanted = new Map(shown.map((alert) => [alert.key, alert]));
     const over = known.filter(({ resolved_at: at }) => at !== null);
-    const standing = known.filter(
-      ({ key, resolved_at: at }) =>
-        // What is told in sum may be so again at once.
-        at === null || (at > now - QUIET_MS && key !== leftOutKey(source)),
-    );
-    const stages = new Map(standing.map((row) => [row.key, this.read(row)?.stage ?? Infinity]));
+    const rows = new Map(known.map((row) => [row.key, row]));
+    const isToBeTold = (alert: Alert): boolean => {
+      const row = rows.get(alert.key);
+      if (!row || alert.stage > (this.read(row)?.stage ?? Infinity)) return true;
+      if (row.resolved_at === null && isTold(row)) return false;
+      // What is told in sum may be so again at once; and what is down now is not passed over in silence.
+      const isUrgent = alert.level === 'error' || alert.key === leftOutKey(source);
+      return isUrgent || row.told_at <= now - quietMs;
+    };
+    const raised = [...wanted.values()].filter(isToBeTold);
+    const told = new Set(raised.map(({ key }) => key));
     return {
-      raised: [...wanted.values()].filter(({ key, stage }) => stage > (stages.get(key) ?? -1)),
+      raised,
+      reopened: over.flatMap((row) => {
+        const alert = told.has(row.key) ? undefined : wanted.get(row.key);
+        return alert ? [{ row, alert }] : [];
+      }),
       resolved: known.filter((row) => row.resolved_at === null && !all.has(row.key) && !wanted.has(row.key)),
       old: over
         .toSorted((a, b) => (b.resolved_at ?? 0) - (a.resolved_at ?? 0))
-        .filter(({ resolved_at: at }, index) => index >= maxActive || (at ?? 0) <= now - KEPT_RESOLVED_MS),
+        .filter(({ resolved_at: at }, index) => index >= maxActive || (at ?? 0) <= now - KEPT_RESOLVED_MS)
+        .filter(({ key }) => !wanted.has(key)),
     };
   }
 
@@ -185,13 +202,38 @@ export class AlertService implements AsyncDisposable {
     await this.#tell(tx, afterCommit, { alert, status: 'raised' });
   }
 
+  /** It is so again, and nobody is told. */
+  async #reopen(
+    tx: Writer,
+    afterCommit: AfterCommit,
+    { row, alert }: { row: AlertRow; alert: Alert },
+  ): Promise<void> {
+    const again = {
+      document: JSON.stringify(alert),
+      // After the last word about it, which is how it is known for not told: see `isTold`.
+      raised_at: Math.max(this.#options.clock.now(), row.told_at + 1),
+      resolved_at: null,
+      acknowledged: null,
+    };
+    await tx.updateTable('alerts').set(again).where('key', '=', row.key).execute();
+    this.#announce(afterCommit, alert);
+  }
+
   async #resolve(tx: Writer, afterCommit: AfterCommit, row: AlertRow): Promise<void> {
     const now = this.#options.clock.now();
-    await tx.updateTable('alerts').set({ resolved_at: now }).where('key', '=', row.key).execute();
+    const over = { resolved_at: now, ...(isTold(row) && { told_at: now }) };
+    await tx.updateTable('alerts').set(over).where('key', '=', row.key).execute();
     // Told after its end, any stage would seem to be so again.
     await tx.deleteFrom('alert_deliveries').where('alert_key', '=', row.key).execute();
     const alert = this.read(row);
-    if (alert) await this.#tell(tx, afterCommit, { alert, status: 'resolved' });
+    if (!alert) return;
+    if (isTold(row)) await this.#tell(tx, afterCommit, { alert, status: 'resolved' });
+    else this.#announce(afterCommit, alert);
+  }
+
+  /** To who follows the list. */
+  #announce(afterCommit: AfterCommit, alert: Alert): void {
+    afterCommit(() => this.#options.events.emit('alert.changed', { hostnames: hostnamesOf(alert) }));
   }
 
   /** What is to be sent is in the store with the alert itself, so that a crash loses neither. */
@@ -200,7 +242,6 @@ export class AlertService implements AsyncDisposable {
     afterCommit: AfterCommit,
     { alert, status }: { alert: Alert; status: Status },
   ): Promise<void> {
-    const { events } = this.#options;
     const { code, level, summary, hostname, lines = [{ hostname, summary }], facts } = alert;
     await this.#post(tx, alert, status);
     afterCommit(() => {
@@ -211,8 +252,8 @@ export class AlertService implements AsyncDisposable {
           hostname: line.hostname,
           detail: { code, status, ...facts },
         });
-      events.emit('alert.changed', { hostnames: hostnamesOf(alert) });
     });
+    this.#announce(afterCommit, alert);
   }
 
   /** Into the outbox of each channel. */
@@ -275,6 +316,7 @@ export class AlertService implements AsyncDisposable {
         .where('resolved_at', 'is', null)
         .where('acknowledged', 'is', null)
         .where('told_at', '<=', now - remindAfterMs)
+        .whereRef('told_at', '>=', 'raised_at')
         .limit(MAX_ACTIVE)
         .execute();
     if ((await due(database.read)).length === 0) return;
@@ -301,6 +343,8 @@ type AfterCommit = (run: () => void) => void;
 
 interface Difference {
   readonly raised: readonly Alert[];
+  /** So again, and not to be told now. */
+  readonly reopened: readonly { row: AlertRow; alert: Alert }[];
   readonly resolved: readonly AlertRow[];
   /** Resolved so long ago, or so many ago, that it is forgotten. */
   readonly old: readonly AlertRow[];
@@ -313,8 +357,11 @@ async function forget(tx: Writer, old: readonly AlertRow[]): Promise<void> {
   for (const { key } of old) await tx.deleteFrom('alerts').where('key', '=', key).execute();
 }
 
-const isNothing = ({ raised, resolved, old }: Difference): boolean =>
-  raised.length + resolved.length + old.length === 0;
+const isNothing = ({ raised, reopened, resolved, old }: Difference): boolean =>
+  raised.length + reopened.length + resolved.length + old.length === 0;
+
+/** Since it began, or began again. */
+const isTold = ({ told_at: told, raised_at: raised }: AlertRow): boolean => told >= raised;
 
 /** The worst first, and always the same ones. */
 const byUrgency = (a: Alert, b: Alert): number =>

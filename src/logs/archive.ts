@@ -25,7 +25,7 @@ export interface LogArchive extends AsyncDisposable {
   /** @throws AppError CANCELLED, TIMEOUT, UNAVAILABLE */
   query(question: Question, signal: AbortSignal): Promise<Answer>;
   stats(question: StatsQuestion, signal: AbortSignal): Promise<StatsAnswer>;
-  /** One piece of a search, newest first; `searchedBackTo` says where the next one begins. */
+  /** One piece of a search, newest first; `next` says where the next one begins. */
   search(question: TextQuestion, signal: AbortSignal): Promise<TextAnswer>;
   close(): Promise<void>;
 }
@@ -158,6 +158,8 @@ class WorkerArchive implements LogArchive {
     });
     reader.once('exit', () => {
       if (reader === this.#reader) this.#lose(unavailable(problem));
+      // One that was ended from outside, or failed, left what it had unpacked.
+      if (this.#reader === undefined) rmSync(unpackedFolderOf(directory), { recursive: true, force: true });
     });
     return reader;
   }

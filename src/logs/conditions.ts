@@ -91,6 +91,24 @@ export function whereOf(filter: LogFilter): { where: string[]; values: unknown[]
   };
 }
 
+/** As `whereOf`, of hostnames alone, for the counts by minute and hour: where they are, there may be no records. */
+export function whereOfHosts({ hostname, hostnames, terms = [] }: LogFilter): ReturnType<typeof whereOf> {
+  const conditions = [
+    ...when(hostname, (name) => hostnameCondition(name)),
+    ...when(hostnames, confinementCondition),
+    ...terms.flatMap((term) => (term.match === 'host' ? [ofHosts(term)] : [])),
+  ];
+  return { where: conditions.map(({ sql }) => sql), values: conditions.flatMap(({ values }) => values) };
+}
+
+function ofHosts({
+  values: names,
+  negated,
+}: Pick<Term & { match: 'host' }, 'values' | 'negated'>): Condition {
+  const { sql, values } = anyOf(names.map((name) => hostnameCondition(name)));
+  return { sql: negated ? `(${sql}) is not true` : `(${sql})`, values };
+}
+
 function conditionsOf(filter: LogFilter): Condition[] {
   const { traceId, clientAddress, kind, operation, pathPrefix, contains, withoutRoutine } = filter;
   return [

@@ -6,13 +6,16 @@ import { existsSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import BetterSqlite3, { type Database } from 'better-sqlite3';
 import { packedPathOf, pathOf, readableDays, unpackedFolderOf } from './folder.ts';
-import { Unpacking } from './packed.ts';
+import type { LeftOut } from './left-out.ts';
+import { isDamagedPiece, isNoRoom, Unpacking } from './packed.ts';
 import { SCHEMA_VERSION } from './store.ts';
 
 const BUSY_TIMEOUT_MS = 1000;
 const MAX_OPEN = 8;
 /** What unpacked days may take of the disk: the one that is read, and the one beside it. */
 const MAX_UNPACKED = 2;
+/** What unpacking leaves free of the disk, for what is written meanwhile. */
+const RESERVE_BYTES = 256 * 1024 ** 2;
 const SKIPPED = new Set(['SQLITE_CANTOPEN', 'SQLITE_NOTADB']);
 
 export class DayFiles {
@@ -20,9 +23,14 @@ export class DayFiles {
   readonly #open = new Map<string, { connection: Database; inode: number | undefined }>();
   /** Days that are unpacked, or on their way: then with what is left to do. Longest first. */
   readonly #unpacked = new Map<string, Unpacking | undefined>();
+  /** Days that can't be read, with the file that it was: another one is tried. */
+  readonly #damaged = new Map<string, number | undefined>();
+  #leftOut = new Map<string, LeftOut['why']>();
+  readonly #reserveBytes: number;
 
-  constructor(directory: string) {
+  constructor(directory: string, reserveBytes = RESERVE_BYTES) {
     this.#directory = directory;
+    this.#reserveBytes = reserveBytes;
     rmSync(unpackedFolderOf(directory), { recursive: true, force: true });
   }
 
@@ -30,11 +38,37 @@ export class DayFiles {
   days(): string[] {
     const days = readableDays(this.#directory);
     const present = new Set(days);
+    for (const day of this.#damaged.keys()) if (!present.has(day)) this.#damaged.delete(day);
+    this.#leftOut = new Map();
     for (const day of this.#unpacked.keys())
       if (!present.has(day) || existsSync(pathOf(this.#directory, day))) this.#remove(day);
     // A day that is packed and plain again is another file by the same name.
     for (const [path, { inode }] of this.#open) if (inodeOf(path) !== inode) this.#close(path);
     return days;
+  }
+
+  /** What is read of a day; undefined when that can't be done, which costs the other days nothing: see `leftOut`. */
+  read<T>(day: string, ask: () => T): T | undefined {
+    const inode = inodeOf(pathOf(this.#directory, day)) ?? inodeOf(packedPathOf(this.#directory, day));
+    if (this.#damaged.has(day) && this.#damaged.get(day) === inode) {
+      this.#leftOut.set(day, 'damaged');
+      return undefined;
+    }
+    try {
+      return ask();
+    } catch (cause) {
+      const isDamage = isDamaged(cause);
+      if (!isDamage && !isNoRoom(cause)) throw cause;
+      if (isDamage) this.#damaged.set(day, inode);
+      this.#leftOut.set(day, isDamage ? 'damaged' : 'no_room');
+      this.#remove(day);
+      return undefined;
+    }
+  }
+
+  /** Of the days since `days` was asked. */
+  leftOut(): LeftOut[] {
+    return [...this.#leftOut].map(([day, why]) => ({ day, why }));
   }
 
   /** Undefined while the file has no table yet, or has one of another version; `late` when the time is up before it is unpacked. */
@@ -43,7 +77,7 @@ export class DayFiles {
     const packed = packedPathOf(this.#directory, day);
     if (plain || !existsSync(packed)) return plain;
     const path = this.#unpackedPathOf(day);
-    if (!this.#unpacked.has(day)) this.#begin(day, new Unpacking(packed, path));
+    if (!this.#unpacked.has(day)) this.#begin(day, new Unpacking(packed, path, this.#reserveBytes));
     const unpacking = this.#unpacked.get(day);
     while (unpacking) {
       if (isLate()) return 'late';
@@ -125,6 +159,11 @@ function openForReading(path: string): Database | undefined {
   connection?.close();
   return undefined;
 }
+
+const isDamaged = (cause: unknown): boolean =>
+  isDamagedPiece(cause) ||
+  (cause instanceof BetterSqlite3.SqliteError &&
+    (cause.code === 'SQLITE_NOTADB' || cause.code.startsWith('SQLITE_CORRUPT')));
 
 /** Deleted by retention a moment ago, or no database: the writer sets such a file aside. */
 function isSkipped(cause: unknown): boolean {

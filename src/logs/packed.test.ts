@@ -2,10 +2,12 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import test, { type TestContext } from 'node:test';
 import { performance } from 'node:perf_hooks';
+import BetterSqlite3 from 'better-sqlite3';
 import { DAY, HOUR, MINUTE } from '../core/clock.ts';
 import { aRecord, asTexts, aSink, NOON, someFiles, until } from './fixtures.test.ts';
 import { packedPathOf, packingPathOf, pathOf, unpackedFolderOf } from './folder.ts';
-import type { LogFiles } from './query.ts';
+import { leftOutHints } from './left-out.ts';
+import { LogFiles } from './query.ts';
 import { searchText } from './search.ts';
 import { statsOf } from './stats.ts';
 import { LogStore } from './store.ts';
@@ -135,11 +137,63 @@ test('killed between the packed file and the end of the plain one: each record i
   assert.equal(whole(files).rows.length, records.length);
 });
 
-test('a packed day that is damaged is an error, not an empty answer', (t) => {
-  const { directory, files } = aPackedDay(t);
-  const path = packedPathOf(directory, TODAY);
-  truncateSync(path, statSync(path).size - 8192);
-  assert.throws(() => whole(files));
+for (const [how, damage] of [
+  ['cut off', (path: string) => truncateSync(path, statSync(path).size - 8192)],
+  ['no file of this kind', (path: string) => writeFileSync(path, 'no database')],
+  [
+    'with a piece that is another',
+    (path: string) => {
+      const raw = new BetterSqlite3(path);
+      raw.prepare('update pieces set data = ?').run(Buffer.from('nothing that was ever packed'));
+      raw.close();
+    },
+  ],
+] as const)
+  test(`a packed day that is damaged (${how}) is named, and costs the other days nothing`, (t) => {
+    const { directory, store, files } = aPackedDay(t);
+    store.append(asTexts(aRecord({ time: NOON + 5 * DAY }), aRecord({ time: NOON - 5 * DAY })));
+    const rest = records.filter(({ time }) => time >= Date.parse(TODAY) + DAY).length + 2;
+    damage(packedPathOf(directory, TODAY));
+    for (let times = 0; times < 2; times++) {
+      assert.equal(whole(files).rows.length, rest);
+      assert.deepEqual(files.leftOut(), [{ day: TODAY, why: 'damaged' }]);
+    }
+    const byRecords = question({ level: 'debug' });
+    assert.equal(statsOf(files, byRecords, ENOUGH).total.count, rest);
+    assert.equal(
+      searchText(files, { filter: { contains: 'request' }, before: undefined }, ENOUGH).hits,
+      rest,
+    );
+    assert.deepEqual(files.leftOut(), [{ day: TODAY, why: 'damaged' }]);
+    assert.equal(whole(files, { since: NOON + 2 * DAY }).rows.length, 1);
+    assert.deepEqual(files.leftOut(), [], 'only where it was asked for');
+    assert.match(
+      leftOutHints([{ day: TODAY, why: 'damaged' }]).join(),
+      /Without 2026-03-10: the file is damaged/,
+    );
+  });
+
+test('without room for it nothing is unpacked, and the question is told so', (t) => {
+  const { directory } = aPackedDay(t);
+  const files = new LogFiles(directory, Number.MAX_SAFE_INTEGER);
+  t.after(() => files.close());
+  assert.deepEqual(whole(files).rows, []);
+  assert.ok(files.leftOut().every(({ why }) => why === 'no_room') && files.leftOut().length > 0);
+  assert.deepEqual(readdirSync(unpackedFolderOf(directory)), []);
+  assert.match(
+    leftOutHints(files.leftOut()).join(),
+    /no room on the disk to unpack it; make room and ask again/,
+  );
+  assert.equal(statsOf(files, question(), ENOUGH).total.count, records.length, 'counts need none');
+});
+
+test('a day that can not be begun to be packed leaves nothing behind', (t) => {
+  const { directory, store } = someFiles(t, records);
+  const raw = new BetterSqlite3(pathOf(directory, '2026-03-01'));
+  raw.exec("pragma encoding = 'UTF-16'; create table records (id)");
+  raw.close();
+  assert.throws(() => store.pack(LATER, 7), /encoding/);
+  assert.equal(existsSync(packingPathOf(directory, '2026-03-01')), false);
 });
 
 test('a day that cannot be packed holds up no other one, and is tried again after the next sweep', (t) => {

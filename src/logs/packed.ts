@@ -12,6 +12,7 @@ import {
   readSync,
   renameSync,
   rmSync,
+  statfsSync,
   statSync,
   writeSync,
 } from 'node:fs';
@@ -54,14 +55,20 @@ export class Packing {
     rmSync(this.#packing, { force: true });
     closeSync(openSync(this.#packing, 'w', OWNER_ONLY_FILE));
     this.#target = new BetterSqlite3(this.#packing);
-    // Who is killed begins anew, so nothing is to be recovered.
-    this.#target.pragma('journal_mode = OFF');
-    this.#target.pragma('synchronous = OFF');
-    this.#target.exec(SCHEMA);
-    this.#target.prepare('attach ? as plain').run(plain);
-    if (hasRollup(this.#target, 'plain')) this.#target.exec(ROLLUP_SCHEMA);
-    else this.#hours = DAY / HOUR;
-    this.#source = openSync(plain, 'r');
+    try {
+      // Who is killed begins anew, so nothing is to be recovered.
+      this.#target.pragma('journal_mode = OFF');
+      this.#target.pragma('synchronous = OFF');
+      this.#target.exec(SCHEMA);
+      this.#target.prepare('attach ? as plain').run(plain);
+      if (hasRollup(this.#target, 'plain')) this.#target.exec(ROLLUP_SCHEMA);
+      else this.#hours = DAY / HOUR;
+      this.#source = openSync(plain, 'r');
+    } catch (cause) {
+      this.#target.close();
+      rmSync(this.#packing, { force: true });
+      throw cause;
+    }
   }
 
   /** One piece of work; true when the day is packed and its plain file gone. @throws Error as `constructor`. */
@@ -127,11 +134,18 @@ export class Unpacking {
   readonly #file: number;
   #pieces = 0;
 
-  constructor(packedPath: string, path: string) {
+  /** @throws NoRoom when less than `reserveBytes` of the disk would stay free. */
+  constructor(packedPath: string, path: string, reserveBytes: number) {
     this.#packed = new BetterSqlite3(packedPath, { readonly: true });
-    mkdirSync(dirname(path), { recursive: true, mode: OWNER_ONLY_FOLDER });
     this.#path = path;
-    this.#file = openSync(path, 'w', OWNER_ONLY_FILE);
+    try {
+      mkdirSync(dirname(path), { recursive: true, mode: OWNER_ONLY_FOLDER });
+      refuseWithoutRoom(dirname(path), piecesIn(this.#packed) * PIECE_BYTES + reserveBytes);
+      this.#file = openSync(path, 'w', OWNER_ONLY_FILE);
+    } catch (cause) {
+      this.#packed.close();
+      throw cause;
+    }
   }
 
   /** True when the file is whole. @throws Error when there is no room or a piece is damaged; nothing is left then. */
@@ -144,7 +158,7 @@ export class Unpacking {
         this.#close();
         return true;
       }
-      const data = zstdDecompressSync(piece.data, { maxOutputLength: PIECE_BYTES });
+      const data = unpacked(piece.data);
       for (let done = 0; done < data.length; ) done += writeSync(this.#file, data, done);
       this.#pieces += 1;
       return false;
@@ -166,13 +180,38 @@ export class Unpacking {
   }
 }
 
+class NoRoom extends Error {}
+class DamagedPiece extends Error {}
+
+export const isDamagedPiece = (cause: unknown): boolean => cause instanceof DamagedPiece;
+export const isNoRoom = (cause: unknown): boolean =>
+  cause instanceof NoRoom || (cause instanceof Error && 'code' in cause && cause.code === 'ENOSPC');
+
+function refuseWithoutRoom(folder: string, bytes: number): void {
+  const { bavail, bsize } = statfsSync(folder);
+  if (bavail * bsize < bytes) throw new NoRoom(`${folder} has no room for ${bytes} bytes`);
+}
+
+function piecesIn(packed: Database): number {
+  const found = packed.prepare<[], { count: number }>('select count(*) as count from pieces').get();
+  return found?.count ?? 0;
+}
+
+function unpacked(data: Buffer): Buffer {
+  try {
+    return zstdDecompressSync(data, { maxOutputLength: PIECE_BYTES });
+  } catch (cause) {
+    throw new DamagedPiece('a piece of a packed day is damaged', { cause });
+  }
+}
+
 /** For a record that comes late, by a clock that was set back: the day is plain again. */
 export function restore(directory: string, day: string): void {
   const packed = packedPathOf(directory, day);
   if (!existsSync(packed)) return;
   if (existsSync(pathOf(directory, day))) return rmSync(packed);
   const path = packingPathOf(directory, day);
-  const unpacking = new Unpacking(packed, path);
+  const unpacking = new Unpacking(packed, path, 0);
   while (!unpacking.step()) continue;
   sync(path);
   renameSync(path, pathOf(directory, day));

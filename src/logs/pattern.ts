@@ -3,7 +3,7 @@ import { cleanText } from '../core/untrusted.ts';
 
 const PATTERN_LENGTH = 160;
 const EXCERPT_LENGTH = 100;
-/** Of a message that is looked at; what is longer differs, or does not, before that. */
+/** Of a message or a path that is looked at; what is longer differs, or does not, before that. */
 const READ_LENGTH = 1000;
 const MAX_DEPTH = 6;
 
@@ -11,7 +11,7 @@ const MAX_DEPTH = 6;
 const ANY = '#';
 /** An address, or a word with a digit in it that is no plain name of a version: ids, traces, ports, amounts. */
 const VARYING =
-  /\b(?:[a-z]{3}_)?[0-9a-f]{8,}(?:-[0-9a-f]{4,}){0,4}\b|\b\d+(?:[.:]\d+)*(?:ms|s|m|h|d)?\b|(?<=[/_-])[^/\s"']*\d[^/\s"']*/gi;
+  /\b(?:[a-z]{3}_)?[0-9a-f]{8,}(?:-[0-9a-f]{4,}){0,4}\b|\b\d+(?:[.:]\d+)*(?:ms|s|m|h|d)?\b|(?<=[/_-])[^/\s"']{0,64}\d[^/\s"']*/gi;
 
 /** What is read of a row for it. */
 export interface PatternRow {
@@ -29,7 +29,7 @@ export function patternOf(row: PatternRow, text: string): string {
   const wanted = text.toLowerCase();
   const isRequest = row.method !== null && row.status !== null && row.path !== null;
   const line = isRequest
-    ? `${row.method} {host}${alike(row.path ?? '', wanted)} ${row.status}`
+    ? `${row.method} {host}${alike((row.path ?? '').slice(0, READ_LENGTH), wanted)} ${row.status}`
     : alike(withoutHost(row.message.slice(0, READ_LENGTH), row.hostname), wanted);
   const where = has(row.message, wanted) || has(row.path, wanted) ? undefined : excerptOf(row, wanted);
   return cleanText(where === undefined ? line : `${line} … ${where}`, PATTERN_LENGTH);

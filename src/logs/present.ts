@@ -5,6 +5,7 @@
 import { type LogLevel, logLevels, type RecordKind } from '../core/record.ts';
 import { cleanText } from '../core/untrusted.ts';
 import type { Position } from './conditions.ts';
+import type { LeftOut } from './left-out.ts';
 import type { Found, LogRow } from './query.ts';
 import { recordId } from './row.ts';
 import type { LogEntry } from './schema.ts';
@@ -30,6 +31,7 @@ export interface Answer {
   searchedBackTo: number | undefined;
   /** Rows were left out because of their size; they are on the next page. */
   cut: boolean;
+  leftOut?: readonly LeftOut[];
 }
 
 export function present(found: Found, { verbose, maxCharacters }: Presentation): Answer {

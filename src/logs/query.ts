@@ -7,6 +7,7 @@ import { DAY, MINUTE, SECOND } from '../core/clock.ts';
 import type { RecordKind } from '../core/record.ts';
 import { type LogFilter, type Position, statementOf } from './conditions.ts';
 import { DayFiles } from './day-files.ts';
+import type { LeftOut } from './left-out.ts';
 
 export const FIRST_WINDOW_MS = MINUTE;
 const MIN_WINDOW_MS = SECOND;
@@ -62,7 +63,8 @@ export interface Budget {
 export interface DayRange {
   since: number;
   until: number;
-  /** As `DayFiles` has them. */
+  /** These as `DayFiles` has them; what the other two throw is to be thrown within `read`. */
+  read: <T>(ask: () => T) => T | undefined;
   records: (isLate: () => boolean) => Database | 'late' | undefined;
   counts: () => Database | undefined;
 }
@@ -70,8 +72,13 @@ export interface DayRange {
 export class LogFiles {
   readonly #files: DayFiles;
 
-  constructor(directory: string) {
-    this.#files = new DayFiles(directory);
+  constructor(directory: string, reserveBytes?: number) {
+    this.#files = new DayFiles(directory, reserveBytes);
+  }
+
+  /** Days that the last question had to do without. */
+  leftOut(): LeftOut[] {
+    return this.#files.leftOut();
   }
 
   search({ filter, limit, after }: Search, budget: Budget): Found {
@@ -80,7 +87,7 @@ export class LogFiles {
     const stop = budget.now() + budget.milliseconds;
     const isLate = () => budget.now() > stop;
     let span = FIRST_WINDOW_MS;
-    for (const { since, until, records } of this.daysOf(filter, after)) {
+    const searchDay = ({ since, until, records }: DayRange): Found | undefined => {
       const connection = records(isLate);
       if (connection === 'late') return { rows, next: { time: until, id: 0 }, searchedBackTo: until };
       const statement = connection?.prepare<unknown[], LogRow>(sql);
@@ -94,13 +101,19 @@ export class LogFiles {
         end = begin;
         span = nextSpan(span, budget.now() - started);
       }
+      return undefined;
+    };
+    for (const day of this.daysOf(filter, after)) {
+      const found = day.read(() => searchDay(day));
+      if (found) return found;
     }
     return { rows, next: undefined, searchedBackTo: undefined };
   }
 
   /** The days of a range that can be read, newest first; each opened when it is its turn. */
   daysOf({ since = 0, until = Infinity }: LogFilter, after?: Position): DayRange[] {
-    const newest = Math.min(until, after ? after.time + 1 : Infinity);
+    // Ids count from 1: before the first of a moment there is only what is older.
+    const newest = Math.min(until, after ? after.time + Math.min(after.id, 1) : Infinity);
     return this.#files
       .days()
       .map((day) => {
@@ -108,6 +121,7 @@ export class LogFiles {
         return {
           since: Math.max(since, start),
           until: Math.min(newest, start + DAY),
+          read: <T>(ask: () => T) => this.#files.read(day, ask),
           records: (isLate: () => boolean) => this.#files.records(day, isLate),
           counts: () => this.#files.counts(day),
         };

@@ -5,10 +5,10 @@ import { assert } from '../core/assert.ts';
 import { SECOND } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import type { FromReader, ReaderData, ToReader } from './messages.ts';
-import { present } from './present.ts';
+import { type Answer, present } from './present.ts';
 import { LogFiles } from './query.ts';
-import { searchText } from './search.ts';
-import { statsOf } from './stats.ts';
+import { searchText, type TextAnswer } from './search.ts';
+import { type StatsAnswer, statsOf } from './stats.ts';
 import { giveWay } from './thread.ts';
 
 const BUDGET_MS = 2 * SECOND;
@@ -30,11 +30,16 @@ port.on('message', (question: ToReader | 'close') => {
 
 function answerTo(question: ToReader): FromReader {
   try {
-    if ('stats' in question) return { answer: statsOf(files, question.stats, budget) };
-    if ('text' in question)
-      return { answer: searchText(files, question.text, { ...budget, milliseconds: PIECE_MS }) };
-    return { answer: present(files.search(question.search, budget), question.presentation) };
+    const answer = answerOf(question);
+    const leftOut = files.leftOut();
+    return { answer: leftOut.length === 0 ? answer : { ...answer, leftOut } };
   } catch (cause) {
     return { error: messageOf(cause) };
   }
+}
+
+function answerOf(question: ToReader): Answer | StatsAnswer | TextAnswer {
+  if ('stats' in question) return statsOf(files, question.stats, budget);
+  if ('text' in question) return searchText(files, question.text, { ...budget, milliseconds: PIECE_MS });
+  return present(files.search(question.search, budget), question.presentation);
 }

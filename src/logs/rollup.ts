@@ -11,6 +11,8 @@ export const SPANS = [MINUTE, HOUR] as const;
 /** In the place of the hostnames beyond the limits: no request has them. */
 export const OTHERS = '*';
 export const OTHER_STRANGERS = '?';
+/** As people read the first. */
+export const OTHERS_SHOWN = '(others)';
 /** Of hostnames that somebody was served for, and of those that strangers made up, in one hour. */
 const MAX_SERVED = 5000;
 const MAX_STRANGE = 200;

@@ -133,16 +133,41 @@ test('pieces of a search are the whole of it, whatever the time allows at once',
   );
   const { files } = someFiles(t, records);
   let hits = 0;
-  let before: number | undefined;
+  let before: TextQuestion['before'];
   do {
     let looks = 4;
     const budget = { milliseconds: 1, now: () => (looks-- > 0 ? 0 : 2) };
     const answer = searchText(files, { filter: { contains: 'line' }, before }, budget);
-    assert.ok(answer.searchedBackTo === undefined || answer.searchedBackTo < (before ?? Infinity));
+    assert.ok(answer.next === undefined || answer.next.time < (before?.time ?? Infinity));
     hits += answer.hits;
-    before = answer.searchedBackTo;
+    before = answer.next;
   } while (before !== undefined);
   assert.equal(hits, records.length);
+});
+
+test('many hits of one moment are found in pieces, none twice: each piece comes further', (t) => {
+  const { files } = someFiles(
+    t,
+    Array.from({ length: 2000 }, (_, index) => aRecord({ message: `line ${index}` })),
+  );
+  let [hits, pieces] = [0, 0];
+  let before: TextQuestion['before'];
+  do {
+    // Time is up as soon as a window has begun.
+    let looks = 3;
+    const budget = { milliseconds: 1, now: () => (looks-- > 0 ? 0 : 2) };
+    const answer = searchText(
+      files,
+      { filter: { contains: 'line', since: NOON, until: NOON + 1 }, before },
+      budget,
+    );
+    assert.ok(answer.hits > 0 && answer.hits < 500);
+    hits += answer.hits;
+    pieces += 1;
+    before = answer.next;
+  } while (before !== undefined);
+  assert.equal(hits, 2000);
+  assert.ok(pieces > 4);
 });
 
 test('a search that takes too long says how far it came, and goes on by its cursor', async () => {
@@ -151,14 +176,14 @@ test('a search that takes too long says how far it came, and goes on by its curs
   const search = async (question: TextQuestion) => {
     asked.push(question);
     clock.advance(6000);
-    return { hits: 1, patterns: [], days: [], searchedBackTo: NOON - asked.length * DAY };
+    return { hits: 1, patterns: [], days: [], next: { time: NOON - asked.length * DAY, id: 7 } };
   };
   const parts = { search, clock, context: {} };
   const first = await searchLogs({ text: 'x' }, { contains: 'x' }, parts);
   assert.deepEqual([first.hits, first.truncated], [2, true]);
   assert.match(first.hint ?? '', /Searched back to 2026-03-08T12:00:00/);
   await searchLogs({ text: 'x', cursor: first.next_cursor }, { contains: 'x' }, parts);
-  assert.equal(asked[2]?.before, NOON - 2 * DAY);
+  assert.deepEqual(asked[2]?.before, { time: NOON - 2 * DAY, id: 7 });
 });
 
 test('very many kinds of lines are told apart up to a limit, and all of them counted', () => {

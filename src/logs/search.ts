@@ -3,22 +3,28 @@
  * Runs in the reader thread only; search-service.ts joins what one piece after another found.
  */
 import { type LogLevel, logLevels } from '../core/record.ts';
-import { type LogFilter, whereOf } from './conditions.ts';
+import type { LeftOut } from './left-out.ts';
+import { type LogFilter, type Position, whereOf } from './conditions.ts';
 import { patternOf, type PatternRow } from './pattern.ts';
-import { type Budget, FIRST_WINDOW_MS, type LogFiles, nextSpan } from './query.ts';
+import { MINUTE } from '../core/clock.ts';
+import { type Budget, type DayRange, FIRST_WINDOW_MS, type LogFiles, nextSpan } from './query.ts';
 import { dayOf } from './folder.ts';
 import { recordId } from './row.ts';
 
 /** Kinds of lines that are told apart; more count as one. */
 export const MAX_PATTERNS = 500;
 export const IDS_EACH = 3;
+/** Hits between two looks at the clock. */
+const ROWS_A_LOOK = 256;
+/** Within a window nobody looks at the clock for what is no hit: after a quiet time a busy one may come. */
+const MAX_WINDOW_MS = 10 * MINUTE;
 export const OTHER_LINES = '(other lines)';
 
 export interface TextQuestion {
   /** `contains` is the text. */
   filter: LogFilter & { contains: string };
   /** Where the piece before ended. */
-  before: number | undefined;
+  before: Position | undefined;
 }
 
 /** Hits of one kind. */
@@ -40,7 +46,8 @@ export interface TextAnswer {
   /** Hits of each day that has some, newest first. */
   days: { day: string; hits: number }[];
   /** Set when the budget ended before the files did. */
-  searchedBackTo: number | undefined;
+  next: Position | undefined;
+  leftOut?: readonly LeftOut[];
 }
 
 interface HitRow extends PatternRow {
@@ -53,25 +60,38 @@ const WANTED = 'id, time, level, message, hostname, path, method, status, user_a
 
 export function searchText(files: LogFiles, { filter, before }: TextQuestion, budget: Budget): TextAnswer {
   const { where, values } = whereOf(filter);
+  if (before) {
+    where.push('(time < ? or id < ?)');
+    values.push(before.time, before.id);
+  }
   const sql = `select ${WANTED} from records where ${['time >= ? and time < ?', ...where].join(' and ')}
     order by time desc, id desc`;
   const finding = new Finding(filter.contains);
   const stop = budget.now() + budget.milliseconds;
-  const until = Math.min(filter.until ?? Infinity, before ?? Infinity);
   let span = FIRST_WINDOW_MS;
   const isLate = () => budget.now() > stop;
-  for (const day of files.daysOf({ ...filter, until })) {
+  let rows = 0;
+  const searchDay = (day: DayRange): Position | undefined => {
     const records = day.records(isLate);
-    if (records === 'late') return finding.answer(day.until);
+    if (records === 'late') return { time: day.until, id: 0 };
     const statement = records?.prepare<unknown[], HitRow>(sql);
     for (let end = day.until; statement && end > day.since; ) {
-      if (isLate()) return finding.answer(end);
+      if (isLate()) return { time: end, id: 0 };
       const started = budget.now();
       const begin = Math.max(day.since, end - span);
-      for (const row of statement.iterate(begin, end, ...values)) finding.add(row);
+      for (const row of statement.iterate(begin, end, ...values)) {
+        finding.add(row);
+        rows += 1;
+        if (rows % ROWS_A_LOOK === 0 && isLate()) return { time: row.time, id: row.id };
+      }
       end = begin;
-      span = nextSpan(span, budget.now() - started);
+      span = Math.min(nextSpan(span, budget.now() - started), MAX_WINDOW_MS);
     }
+    return undefined;
+  };
+  for (const day of files.daysOf(filter, before)) {
+    const next = day.read(() => searchDay(day));
+    if (next) return finding.answer(next);
   }
   return finding.answer(undefined);
 }
@@ -101,12 +121,12 @@ class Finding {
     });
   }
 
-  answer(searchedBackTo: number | undefined): TextAnswer {
+  answer(next: Position | undefined): TextAnswer {
     return {
       hits: this.#hits,
       patterns: [...this.#patterns.values()],
       days: [...this.#days].map(([day, hits]) => ({ day, hits })),
-      searchedBackTo,
+      next,
     };
   }
 }

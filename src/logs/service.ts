@@ -23,6 +23,7 @@ import {
   whyDenied,
 } from './explain-service.ts';
 import { hostOf, parseFilter, type Term } from './filter.ts';
+import { leftOutHints } from './left-out.ts';
 import type { Answer, Presentation } from './present.ts';
 
 import type {
@@ -273,13 +274,16 @@ function presentationOf({ lines, verbose = false }: LogQuestion): Presentation {
   return { verbose, maxCharacters: characters - ENVELOPE_CHARACTERS };
 }
 
-function pageOf({ records, next, searchedBackTo, cut }: Answer, principal: Principal): LogPage {
+function pageOf({ records, next, searchedBackTo, cut, leftOut }: Answer, principal: Principal): LogPage {
   const page: LogPage = { records: records.filter((record) => maySee(principal, record)) };
   if (next) page.next_cursor = encodeCursor(LIST, [next.time, next.id]);
-  if (cut) return { ...page, truncated: true, hint: HINT_SIZE };
-  if (searchedBackTo === undefined) return page;
-  const hint = `Searched back to ${toTimestamp(searchedBackTo)} in the time allowed; go on with next_cursor, or narrow with since`;
-  return { ...page, truncated: true, hint };
+  const hints = leftOutHints(leftOut);
+  if (cut) hints.unshift(HINT_SIZE);
+  else if (searchedBackTo !== undefined)
+    hints.unshift(
+      `Searched back to ${toTimestamp(searchedBackTo)} in the time allowed; go on with next_cursor, or narrow with since`,
+    );
+  return hints.length === 0 ? page : { ...page, truncated: true, hint: hints.join('. ') };
 }
 
 const HINT_ROUTINE =

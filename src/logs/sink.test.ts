@@ -363,3 +363,11 @@ test('the threads start from a build in JavaScript too', async (t) => {
   );
   assert.deepEqual(messagesIn(directory), ['built']);
 });
+
+test('days that can not be compressed are told once each, also when they take turns', (t) => {
+  const { writers, startWriter } = observedWriters();
+  const { printed } = aSink(t, { startWriter });
+  for (const error of ['one is broken', 'two is broken', 'one is broken', 'two is broken'])
+    writers[0]?.emit('message', { type: 'not_packed', error });
+  assert.equal(printed.filter((line) => line.includes('cannot be compressed now')).length, 2);
+});

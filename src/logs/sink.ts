@@ -28,6 +28,8 @@ const RESTART_MIN_MS = SECOND;
 const RESTART_MAX_MS = 30 * SECOND;
 const CLOSE_MS = 5 * SECOND;
 const LINE_LENGTH = 2000;
+/** Each is told once. */
+const MAX_PACK_PROBLEMS = 100;
 
 export interface LogSinkOptions {
   directory: string;
@@ -98,7 +100,7 @@ class WorkerSink implements LogSink {
   #problem: string | undefined;
   #overBytes = false;
   #copy: ((record: LogRecord) => void) | undefined;
-  #packProblem: string | undefined;
+  readonly #packProblems = new Set<string>();
 
   constructor(options: LogSinkOptions) {
     this.#options = options;
@@ -266,8 +268,9 @@ class WorkerSink implements LogSink {
 
   /** Tried again after every sweep, and told once. */
   #onNotPacked(error: string): void {
-    if (error !== this.#packProblem) this.#tell(`an old log file cannot be compressed now: ${error}`);
-    this.#packProblem = error;
+    if (this.#packProblems.has(error) || this.#packProblems.size >= MAX_PACK_PROBLEMS) return;
+    this.#packProblems.add(error);
+    this.#tell(`an old log file cannot be compressed now: ${error}`);
   }
 
   #onAppended({ failed, fault, error }: FromWriter & { type: 'appended' }): void {

@@ -7,6 +7,7 @@ import type { LogFilter } from './conditions.ts';
 import { limits } from '../core/limits.ts';
 import { parseFilter } from './filter.ts';
 import { firstThatFit } from './fit.ts';
+import { leftOutHints } from './left-out.ts';
 import type { LogStats } from './schema.ts';
 import type { Figures, StatsAnswer, StatsGroup, StatsQuestion, StatsSort } from './stats.ts';
 import { parseTime } from './time-range.ts';
@@ -106,6 +107,7 @@ export function statsOfAnswer(
     countedBackTo !== undefined && HINT_TIME,
     groupsCut && HINT_GROUPS,
     (groups.length < answer.groups.length || buckets.length < answer.buckets.length) && HINT_SIZE,
+    ...leftOutHints(answer.leftOut),
   ].filter((hint) => hint !== false);
   return {
     since: toTimestamp(countedBackTo ?? filter.since),

@@ -6,6 +6,8 @@ import { DAY, HOUR, MINUTE } from '../core/clock.ts';
 import type { LogRecord } from '../core/record.ts';
 import { aRecord, asTexts, NOON, someFiles } from './fixtures.test.ts';
 
+import { parseFilter } from './filter.ts';
+import type { LogFiles } from './query.ts';
 import { type StatsQuestion, statsOf } from './stats.ts';
 import { dayOf, pathOf } from './folder.ts';
 
@@ -53,33 +55,57 @@ const asked = fc.record({
   interval: fc.constantFrom(undefined, MINUTE, 15 * MINUTE, HOUR, DAY),
   hostname: fc.constantFrom(undefined, 'a.example.com', '*.example.com'),
   confinement: fc.constantFrom(undefined, ['example.org'], ['*.example.com', 'example.org'], []),
+  filter: fc.constantFrom(
+    '',
+    'host:*.example.com',
+    'host:a.example.com,example.org',
+    '-host:*.a.example.com',
+  ),
 });
+type Asked = typeof asked extends fc.Arbitrary<infer Value> ? Value : never;
+
+function bothWays(
+  files: LogFiles,
+  { one, other, groupBy, interval, hostname, confinement, filter: text }: Asked,
+) {
+  const [since, until] = [Math.min(one, other), Math.max(one, other) + MINUTE];
+  const { terms } = parseFilter(text, NOON);
+  const filter = { since, until, hostname, hostnames: confinement, terms };
+  const shape = { groupBy, interval };
+  const kept = statsOf(files, question(filter, shape), UNHURRIED);
+  const counted = statsOf(files, question({ ...filter, ...byRecords }, shape), UNHURRIED);
+  const groups = (answer: typeof kept) => answer.groups.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  assert.deepEqual(groups(kept), groups(counted));
+  assert.deepEqual([kept.total, kept.buckets], [counted.total, counted.buckets]);
+  assert.ok(kept.source === 'rollup' && counted.source !== 'both');
+  return { since, until, total: kept.total };
+}
 
 test('counts that were kept by minute and hour are those of the records', (t) => {
   const { store, files } = someFiles(t);
   const all: LogRecord[] = [];
   fc.assert(
-    fc.property(
-      fc.array(record, { maxLength: 40 }),
-      asked,
-      (records, { one, other, groupBy, interval, hostname, confinement }) => {
-        const fresh = records.map((it) => aRecord(it));
-        all.push(...fresh);
-        store.append(asTexts(...fresh));
-        const [since, until] = [Math.min(one, other), Math.max(one, other) + MINUTE];
-        const filter = { since, until, hostname, hostnames: confinement };
-        const shape = { groupBy, interval };
-        const kept = statsOf(files, question(filter, shape), UNHURRIED);
-        const counted = statsOf(files, question({ ...filter, ...byRecords }, shape), UNHURRIED);
-        const groups = (answer: typeof kept) => answer.groups.toSorted((a, b) => (a.name < b.name ? -1 : 1));
-        assert.deepEqual(groups(kept), groups(counted));
-        assert.deepEqual([kept.total, kept.buckets], [counted.total, counted.buckets]);
-        assert.ok(kept.source === 'rollup' && counted.source !== 'both');
-        const within = all.filter(({ time, kind }) => kind === 'access' && time >= since && time < until);
-        if (hostname === undefined && confinement === undefined)
-          assert.equal(kept.total.count, within.length);
-      },
-    ),
+    fc.property(fc.array(record, { maxLength: 40 }), asked, (records, wanted) => {
+      const fresh = records.map((it) => aRecord(it));
+      all.push(...fresh);
+      store.append(asTexts(...fresh));
+      const { since, until, total } = bothWays(files, wanted);
+      const within = all.filter(({ time, kind }) => kind === 'access' && time >= since && time < until);
+      if (wanted.hostname === undefined && wanted.confinement === undefined && wanted.filter === '')
+        assert.equal(total.count, within.length);
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test('counts of days that are packed are those of their records, whatever hostnames are asked for', (t) => {
+  const { store, files } = someFiles(
+    t,
+    fc.sample(record, 300).map((it) => aRecord(it)),
+  );
+  while (store.pack(NOON + 10 * DAY, 7)) continue;
+  fc.assert(
+    fc.property(asked, (wanted) => void bothWays(files, wanted)),
     { numRuns: 60 },
   );
 });

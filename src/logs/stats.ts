@@ -5,10 +5,11 @@
 import type { Database } from 'better-sqlite3';
 import { HOUR, MINUTE } from '../core/clock.ts';
 import { cleanText } from '../core/untrusted.ts';
-import { type LogFilter, whereOf } from './conditions.ts';
+import type { LeftOut } from './left-out.ts';
+import { type LogFilter, whereOf, whereOfHosts } from './conditions.ts';
 import { logLevels } from '../core/record.ts';
-import { type Budget, FIRST_WINDOW_MS, type LogFiles, nextSpan } from './query.ts';
-import { hasRollup, OTHER_STRANGERS, OTHERS, ROUTE_SQL } from './rollup.ts';
+import { type Budget, type DayRange, FIRST_WINDOW_MS, type LogFiles, nextSpan } from './query.ts';
+import { hasRollup, OTHER_STRANGERS, OTHERS, OTHERS_SHOWN, ROUTE_SQL } from './rollup.ts';
 import { percentile, StepCounts, stepSql } from './steps.ts';
 
 /** Groups that are counted apart; what comes after them is in the sum only. */
@@ -79,6 +80,7 @@ export interface StatsAnswer {
   source: 'rollup' | 'records' | 'both';
   /** Set when the time ended before the records did. */
   countedBackTo: number | undefined;
+  leftOut?: readonly LeftOut[];
 }
 
 interface Part {
@@ -135,21 +137,24 @@ export function statsOf(files: LogFiles, question: StatsQuestion, budget: Budget
   const sources = new Set<'rollup' | 'records'>();
   const stop = budget.now() + budget.milliseconds;
   let countedBackTo: number | undefined;
-  for (const day of files.daysOf(question.filter)) {
+  const countDay = (day: DayRange): number | undefined => {
     const { since, until } = day;
-    if (countedBackTo === undefined && budget.now() > stop) countedBackTo = until;
-    if (countedBackTo !== undefined) break;
+    if (budget.now() > stop) return until;
     const counts = readsRollup(question) ? day.counts() : undefined;
     if (counts && rollupTells(counts, question, since, until)) {
       sources.add('rollup');
       countRollup(counts, counting, since, until);
-      continue;
+      return undefined;
     }
     const records = day.records(() => budget.now() > stop);
-    if (records === undefined) continue;
+    if (records === undefined) return undefined;
     sources.add('records');
-    countedBackTo =
-      records === 'late' ? until : countRecords(records, counting, { since, until, stop, now: budget.now });
+    if (records === 'late') return until;
+    return countRecords(records, counting, { since, until, stop, now: budget.now });
+  };
+  for (const day of files.daysOf(question.filter)) {
+    countedBackTo = day.read(() => countDay(day));
+    if (countedBackTo !== undefined) break;
   }
   return counting.answer(sources.size > 1 ? 'both' : ([...sources][0] ?? 'rollup'), countedBackTo);
 }
@@ -204,7 +209,7 @@ class Counting {
 function nameOf(group: StatsGroup | undefined, key: string): string {
   if (group === 'level') return logLevels[Number(key)] ?? key;
   if (group === 'status_class') return key === '0' ? '' : `${key}xx`;
-  if (group === 'host' && key === OTHERS) return '(others)';
+  if (group === 'host' && key === OTHERS) return OTHERS_SHOWN;
   if (group === 'host' && key === OTHER_STRANGERS) return '(others, not served)';
   return cleanText(key, KEY_LENGTH);
 }
@@ -252,20 +257,16 @@ function rollupTells(connection: Database, question: StatsQuestion, since: numbe
     .all(...range, OTHERS, OTHER_STRANGERS);
   if (others.length === 0) return true;
   if (others.some(({ hostname }) => hostname === OTHERS)) return false;
-  const { where, values } = hostsOf(question);
+  const { where, values } = whereOfHosts(question.filter);
   const known = connection.prepare(
     `select 1 from sums where ${['span = ? and start >= ? and start < ?', ...where].join(' and ')} limit 1`,
   );
   return known.get(...range, ...values) !== undefined;
 }
 
-function hostsOf({ filter: { hostname, hostnames, terms } }: StatsQuestion): ReturnType<typeof whereOf> {
-  return whereOf({ hostname, hostnames, terms });
-}
-
 function countRollup(connection: Database, counting: Counting, since: number, until: number): void {
   const { groupBy, interval } = counting.question;
-  const { where, values } = hostsOf(counting.question);
+  const { where, values } = whereOfHosts(counting.question.filter);
   const slot = interval === undefined ? '0' : `start - start % ${interval}`;
   const statement = connection.prepare<unknown[], Part>(
     `select ${(groupBy && rollupKeys[groupBy]) ?? "''"} as key, ${slot} as slot, status, sum(count) as count,

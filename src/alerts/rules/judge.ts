@@ -9,6 +9,8 @@ const HALF = 0.5;
 const FOUR_FIFTHS = 0.8;
 const A_QUARTER_MORE = 1.25;
 const MAX_SUBJECT = 255;
+/** Hostnames that are told apart: below a wildcard there may be any number. */
+const MAX_LINES = 1000;
 
 /** Of one subject of a rule: a hostname, an address, the disk. */
 export interface Measurement {
@@ -20,6 +22,8 @@ export interface Measurement {
   readonly isEnough?: boolean;
   /** For whom it is: absent where it is about no hostname. */
   readonly hostname?: string | undefined;
+  /** Of several, each is told apart: who is confined to one reads of no other. `of` is then their names. */
+  readonly hostnames?: readonly string[] | undefined;
   /** For people: what the value is of. */
   readonly of?: string | undefined;
   readonly facts?: Readonly<Record<string, unknown>>;
@@ -97,14 +101,20 @@ export function ruleNameOf(key: string): string | undefined {
 }
 
 export function alertOf(rule: Rule, measured: Measurement): Alert {
-  const { subject, hostname, value, facts } = measured;
+  const { subject, hostname, hostnames, value, facts } = measured;
+  const summaryOf = (one: Measurement): string => `${sentenceOf(rule, one)} (rule ${rule.name})`;
   return {
     key: keyOf(rule, subject),
     stage: 1,
     code: codes[rule.when],
     level: rule.level,
-    summary: `${sentenceOf(rule, measured)} (rule ${rule.name})`,
+    summary: summaryOf(measured),
     ...(hostname !== undefined && { hostname }),
+    ...(hostnames && {
+      lines: hostnames
+        .slice(0, MAX_LINES)
+        .map((name) => ({ hostname: name, summary: summaryOf({ ...measured, of: name }) })),
+    }),
     facts: { rule: rule.name, value: rounded(value), bound: boundsOf(rule).bound, ...facts },
   };
 }

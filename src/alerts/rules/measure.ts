@@ -25,6 +25,8 @@ interface Span {
 export interface Traffic {
   /** Empty for the sum. */
   readonly name: string;
+  /** Of hostnames that were too many to be counted apart. */
+  readonly isRest?: boolean | undefined;
   readonly count: number;
   readonly serverErrors: number;
   /** Milliseconds; undefined where no request has a duration. */
@@ -56,6 +58,8 @@ export interface Measuring {
   readonly losses: LossCounter;
   readonly now: number;
   readonly signal: AbortSignal;
+  /** That the rule can't see what so many requests were for. */
+  readonly unseen: (requests: number) => void;
 }
 
 export async function measure(rule: Rule, measuring: Measuring): Promise<readonly Measurement[]> {
@@ -91,10 +95,12 @@ function spanOf(
 
 async function ofTraffic(
   rule: RuleOf<'server_errors'> | RuleOf<'latency'>,
-  { sources, now, signal }: Measuring,
+  { sources, now, signal, unseen }: Measuring,
 ): Promise<Measurement[]> {
   const worstBy = rule.when === 'latency' ? 'p95_ms' : 'server_errors';
   const found = await sources.traffic({ ...spanOf(rule, now), per: rule.per, worstBy }, signal);
+  const rest = found.find(({ isRest }) => isRest);
+  if (rest) unseen(rest.count);
   return found.flatMap((one) => {
     // What was too much to count apart, and what is no name, is nobody's.
     if (rule.per === 'hostname' && parseHostname(one.name) !== one.name) return [];
@@ -160,6 +166,7 @@ function ofCertificates(rule: RuleOf<'certificate_expiry'>, { sources, now }: Me
       subject: id,
       value: daysLeft(notAfter, now),
       hostname: hostnames[0],
+      hostnames,
       of: hostnames.slice(0, MAX_NAMES).join(', '),
       facts: { certificate_id: id, not_after: toTimestamp(notAfter) },
     }));

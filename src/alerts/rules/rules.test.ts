@@ -2,8 +2,10 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
 import { DAY, ManualClock, MINUTE } from '../../core/clock.ts';
+import { anonymous } from '../../core/principal.ts';
 import type { LogRecord } from '../../core/record.ts';
 import type { Alert } from '../schema.ts';
+import { shownTo } from '../shown.ts';
 import { boundsOf, verdictOf } from './judge.ts';
 import type { Sources, Traffic } from './measure.ts';
 import { type Rule, ruleSchema, rulesSchema, withUsual } from './schema.ts';
@@ -126,6 +128,17 @@ test('what is between the two bounds begins nothing and ends nothing', async () 
   assert.equal(keys().length, 1);
 });
 
+test('a rule that can not see every hostname says so once', async () => {
+  const { state, minute, records, keys } = world([FAILING]);
+  state.traffic = [{ ...traffic('(others)', 90, 700), isRest: true }];
+  await minute(5);
+  assert.deepEqual(keys(), []);
+  assert.deepEqual(
+    records.map(({ message }) => /the rule one does not see 700 requests/.test(message ?? '')),
+    [true],
+  );
+});
+
 test('a few requests begin nothing, and do not end what still fails', async () => {
   const { state, minute, keys } = world([FAILING]);
   state.traffic = [traffic('app.example.com', 100, 19)];
@@ -227,6 +240,25 @@ test('each kind of rule tells what it is for', async () => {
   );
   for (const { summary } of all()) assert.doesNotMatch(summary, /undefined|NaN/, summary);
   assert.match(all()[3]?.summary ?? '', /5120 MiB \(5 %\) are free for data/);
+});
+
+test('of a certificate with several hostnames who is confined to one reads of no other', async () => {
+  const { state, minute, all, clock } = world([rule({ when: 'certificate_expiry', days: 30 })]);
+  const names = ['a.example.com', 'b.example.com', 'c.example.com'];
+  state.certificates = [{ id: 'crt_1', notAfter: clock.now() + 20 * DAY, hostnames: names }];
+  await minute(2);
+  const [alert] = all();
+  assert.ok(alert);
+  assert.match(alert.summary, /a\.example\.com, b\.example\.com, c\.example\.com/);
+  const row = { id: 'alr_1', key: alert.key, source: 'rules', document: '', raised_at: 0, told_at: 0 };
+  const shown = shownTo(
+    { ...anonymous, hostnames: ['b.example.com'] },
+    { ...row, resolved_at: null, acknowledged: null },
+    alert,
+  );
+  assert.match(shown.summary, /b\.example\.com ends in 19 days/);
+  assert.doesNotMatch(JSON.stringify(shown), /[ac]\.example\.com/);
+  assert.deepEqual(shown.hostnames, ['b.example.com']);
 });
 
 test("a certificate that was renewed, and hostnames that no rule names, are nobody's concern", async () => {

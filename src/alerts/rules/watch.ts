@@ -45,6 +45,8 @@ export class RuleWatch implements AsyncDisposable {
   #looking: Promise<void> | undefined;
   /** Rules that could not be asked: each is reported once, until it can be asked again. */
   readonly #silent = new Set<string>();
+  /** Rules that do not see every hostname: each is reported once. */
+  readonly #blind = new Set<string>();
 
   constructor(options: RuleWatchOptions) {
     this.#options = options;
@@ -105,7 +107,8 @@ export class RuleWatch implements AsyncDisposable {
     const { sources } = this.#options;
     const { signal } = this.#stop;
     try {
-      const measured = await measure(rule, { sources, losses: this.#losses, now, signal });
+      const unseen = (requests: number) => this.#reportBlind(rule, requests);
+      const measured = await measure(rule, { sources, losses: this.#losses, now, signal, unseen });
       this.#silent.delete(rule.name);
       return measured;
     } catch (cause) {
@@ -114,6 +117,14 @@ export class RuleWatch implements AsyncDisposable {
       this.#silent.add(rule.name);
       return undefined;
     }
+  }
+
+  #reportBlind({ name }: Rule, requests: number): void {
+    if (this.#blind.has(name)) return;
+    this.#blind.add(name);
+    this.#report(
+      `the rule ${name} does not see ${requests} requests of its last look: their hostnames are too many to be counted apart; name those that matter in its hostnames`,
+    );
   }
 
   #report(message: string): void {
