@@ -8,7 +8,7 @@ import { writeDebug, type Log } from '../core/record.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Sealer } from '../core/sealer.ts';
 import type { Database } from '../store/database.ts';
-import type { Container, ContainerEngine, ContainerSpec } from './engine.ts';
+import type { Container, ContainerDetails, ContainerEngine, ContainerSpec } from './engine.ts';
 import { openGuards, type PortGuards } from './guarded.ts';
 import type { Telling } from './pull.ts';
 import { nothingLeft, type RecordStore, type ServiceRecord } from './record.ts';
@@ -44,6 +44,14 @@ export async function containersOf({ engine }: KeeperParts, record: ServiceRecor
 
 export async function currentOf(parts: KeeperParts, record: ServiceRecord): Promise<Container | undefined> {
   return (await containersOf(parts, record)).find((container) => isCurrent(record, container));
+}
+
+export async function containerDetails(
+  parts: KeeperParts,
+  record: ServiceRecord,
+): Promise<ContainerDetails | undefined> {
+  const current = await currentOf(parts, record);
+  return current && parts.engine.inspect(current.id);
 }
 
 /** Volumes that are wanted and not there: the caller writes them down before they are made. */

@@ -8,10 +8,10 @@ import type { Permission } from '../core/permissions.ts';
 import { mayTouch, type Principal } from '../core/principal.ts';
 import { cleanText } from '../core/untrusted.ts';
 import type { Reader } from '../store/database.ts';
-import type { ContainerDetails } from './engine.ts';
 import type { ServiceRecord } from './record.ts';
 import { type KeptSettings, keptSettings } from './schema.ts';
-import { MAX_TOLD, type Place, placesOf, usersOf } from './targets.ts';
+import { haveSecretsStayed } from './secrets.ts';
+import { MAX_TOLD, type Place, usersOf } from './targets.ts';
 
 /** How much of it there is, and when: whatever they say, the same program answers. */
 const AMOUNTS: ReadonlySet<keyof KeptSettings> = new Set([
@@ -24,22 +24,36 @@ const AMOUNTS: ReadonlySet<keyof KeptSettings> = new Set([
   'rolling_update',
 ] as const);
 
-/** @param change.container where it is now @throws AppError FORBIDDEN when somebody else might answer then. */
+/** What of a change may be reached. */
+export interface Answering {
+  readonly name: string;
+  /** Where it is reached besides by its name. */
+  readonly places: readonly Place[];
+  /** Services whose files it may write: what they answer is up to it as well. */
+  readonly others: readonly { readonly name: string; readonly places: readonly Place[] }[];
+}
+
+/** @throws AppError FORBIDDEN when somebody else might answer then. */
 export async function requireMayAnswer(
   db: Reader,
-  change: {
-    record: Pick<ServiceRecord, 'name' | 'settings'>;
-    settings: KeptSettings;
-    container: () => Promise<ContainerDetails | undefined>;
-  },
+  change: Answering & { readonly record: ServiceRecord; readonly settings: KeptSettings },
   principal: Principal,
 ): Promise<void> {
-  const { record, settings, container } = change;
+  const { record, settings } = change;
   const isTheSame = (name: keyof KeptSettings) =>
     AMOUNTS.has(name) || isDeepStrictEqual(record.settings[name], settings[name]);
-  if (keptSettings.keyof().options.every(isTheSame)) return;
-  const places = [...placesOf(record.settings, await container()), ...placesOf(settings, undefined)];
-  await requireMayLead(db, record.name, principal, places);
+  if (keptSettings.keyof().options.every(isTheSame) && (await haveSecretsStayed(db, record))) return;
+  await requireMayLeadAll(db, change, principal);
+}
+
+/** @throws AppError FORBIDDEN with what is missing. */
+export async function requireMayLeadAll(
+  db: Reader,
+  { name, places, others }: Answering,
+  principal: Principal,
+): Promise<void> {
+  await requireMayLead(db, name, principal, places);
+  for (const other of others) await requireMayLead(db, other.name, principal, other.places);
 }
 
 /** @param places where it is reached besides by its name @throws AppError FORBIDDEN with what is missing. */
@@ -66,7 +80,7 @@ function refuse(
   const told = others.slice(0, MAX_TOLD).map(({ name }) => cleanText(name));
   throw new AppError(
     'FORBIDDEN',
-    `requests of ${told.join(', ')} go to the service ${service}: to change where it leads needs what changing their targets needs, the permission ${required}`,
+    `requests of ${told.join(', ')} go to the service ${service}: to change where it leads, or what it answers, needs what changing their targets needs, the permission ${required}`,
     { details: { required } },
   );
 }

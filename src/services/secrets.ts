@@ -14,7 +14,7 @@ const MAX_SECRETS = 1000;
 
 export interface SecretKeeper {
   list(): Promise<Secret[]>;
-  /** Services that use it keep the value they have until they get another container. */
+  /** Services that use it keep the value they have until they get another container. @throws AppError CONFLICT while one is changed */
   set(name: string, value: string): Promise<Secret>;
   /** @throws AppError NOT_FOUND, PRECONDITION_FAILED while a service uses it, unless `force`. */
   delete(name: string, how: { force: boolean }): Promise<{ name: string }>;
@@ -38,12 +38,23 @@ export function secretsOf({ environment }: Pick<ServiceSettings, 'environment'>)
   );
 }
 
+const wantedBy = (settings: Pick<ServiceSettings, 'environment'>): string[] => [
+  ...new Set(Object.values(secretsOf(settings))),
+];
+
+/** Whether a container that is made now has the values that the one of this record was made with. */
+export async function haveSecretsStayed(db: Reader, record: ServiceRecord): Promise<boolean> {
+  const wanted = new Set(wantedBy(record.settings));
+  const rows = wanted.size === 0 ? [] : (await rowsOf(db)).filter(({ name }) => wanted.has(name));
+  return rows.length === wanted.size && !rows.some((row) => isOlder(record, row));
+}
+
 /** @throws AppError PRECONDITION_FAILED that names each secret that is not there. */
 export async function resolveEnvironment(
   { database, sealer }: Pick<SecretParts, 'database' | 'sealer'>,
   { settings }: ServiceRecord,
 ): Promise<Record<string, string>> {
-  const wanted = [...new Set(Object.values(secretsOf(settings)))];
+  const wanted = wantedBy(settings);
   const rows =
     wanted.length === 0
       ? []
@@ -79,12 +90,16 @@ export function createSecretKeeper(parts: SecretParts): SecretKeeper {
         const rows = await rowsOf(tx);
         if (rows.length >= MAX_SECRETS && !rows.some((row) => row.name === name))
           throw new AppError('PRECONDITION_FAILED', `there are ${MAX_SECRETS} secrets, which is the limit`);
+        const kept = await parts.records.all(tx);
+        const before = rows.find((row) => row.name === name);
+        // What is being made has been judged by the value that it has so far.
+        if (before) requireNoneChanging(name, shown(before, kept).used_by, kept);
         await tx
           .insertInto('service_secrets')
           .values({ name, sealed, updated_at: now })
           .onConflict((conflict) => conflict.column('name').doUpdateSet({ sealed, updated_at: now }))
           .execute();
-        return shown({ name, updated_at: now }, await parts.records.all(tx));
+        return shown({ name, updated_at: now }, kept);
       }),
     delete: (name, { force }) =>
       database.change({}, async (tx) => {
@@ -98,28 +113,33 @@ export function createSecretKeeper(parts: SecretParts): SecretKeeper {
             `the services ${users.join(', ')} use the secret ${name} and could not get another container; change these first, or pass force: true`,
             { details: { users } },
           );
-        const changing = users.filter((user) =>
-          kept.kept.some((one) => one.name === user && one.pending === 'apply'),
-        );
-        if (changing.length > 0)
-          throw new AppError(
-            'CONFLICT',
-            `the services ${changing.join(', ')} are being changed and may have to go back to a version with the secret ${name}; wait until that is over`,
-            { details: { users: changing } },
-          );
+        requireNoneChanging(name, users, kept);
         await tx.deleteFrom('service_secrets').where('name', '=', name).execute();
         return { name };
       }),
   };
 }
 
+function requireNoneChanging(name: string, users: readonly string[], { kept }: Kept): void {
+  const changing = users.filter((user) => kept.some((one) => one.name === user && one.pending === 'apply'));
+  if (changing.length > 0)
+    throw new AppError(
+      'CONFLICT',
+      `the services ${changing.join(', ')} are being changed and may have to go back to a version with the secret ${name}; wait until that is over`,
+      { details: { users: changing } },
+    );
+}
+
 const rowsOf = (db: Reader) =>
   db.selectFrom('service_secrets').select(['name', 'updated_at']).orderBy('name').execute();
 
-/** A record whose settings were not changed since may have a container with the value of before. */
+/** It may have a container with the value of before. */
+const isOlder = ({ updated_at }: ServiceRecord, secret: { updated_at: number }): boolean =>
+  Date.parse(updated_at) <= secret.updated_at;
+
 function shown(row: { name: string; updated_at: number }, { kept }: Kept): Secret {
-  const users = kept.filter(({ settings }) => Object.values(secretsOf(settings)).includes(row.name));
-  const older = users.filter(({ updated_at }) => Date.parse(updated_at) <= row.updated_at);
+  const users = kept.filter(({ settings }) => wantedBy(settings).includes(row.name));
+  const older = users.filter((user) => isOlder(user, row));
   return {
     name: row.name,
     updated_at: toTimestamp(row.updated_at),

@@ -12,10 +12,10 @@ import type { OperationContext } from '../core/operation.ts';
 import type { Log } from '../core/record.ts';
 import type { Sealer } from '../core/sealer.ts';
 import { cleanText } from '../core/untrusted.ts';
-import type { Database } from '../store/database.ts';
+import type { Database, Reader } from '../store/database.ts';
 import { cleanUp } from './clean-up.ts';
 import { createDirectory, type ServiceDirectory } from './directory.ts';
-import type { ContainerDetails, ContainerEngine } from './engine.ts';
+import type { ContainerEngine } from './engine.ts';
 import {
   createExternalServices,
   type ExternalServices,
@@ -23,9 +23,10 @@ import {
   requireNotExternal,
 } from './external.ts';
 import { openGuards, type PortGuards } from './guarded.ts';
-import { requireMayAnswer, requireMayLead } from './leading.ts';
+import { requireMayAnswer, requireMayLead, requireMayLeadAll } from './leading.ts';
 import {
   bringUp,
+  containerDetails,
   currentOf,
   type KeeperParts,
   makeContainer,
@@ -49,6 +50,7 @@ import {
 } from './schema.ts';
 import { createSecretKeeper, type SecretKeeper } from './secrets.ts';
 import { detailsOf } from './shown.ts';
+import { answeringOf } from './sharing.ts';
 import { type Naming, volumesOf } from './spec.ts';
 import { placesOf, requireNoneLed, targeting } from './targets.ts';
 import { changedSettings } from './changed-settings.ts';
@@ -127,6 +129,7 @@ export interface ServiceKeeper extends ServiceDirectory {
 }
 
 type Parts = KeeperParts & Pick<ServiceOptions, 'changed' | 'ports'>;
+type Check = (tx: Reader) => Promise<void>;
 type Mark = Partial<Omit<ServiceRecord, 'id' | 'name' | 'owner'>>;
 
 export function createServiceKeeper(options: ServiceOptions): ServiceKeeper {
@@ -213,15 +216,21 @@ async function shown(
   return detailsOf(record, await containerDetails(parts, record), principal);
 }
 
-async function containerDetails(parts: Parts, record: ServiceRecord): Promise<ContainerDetails | undefined> {
-  const current = await currentOf(parts, record);
-  return current && parts.engine.inspect(current.id);
-}
-
-/** Writes the record down; `settings`, `version` and times as given. */
-async function mark(parts: Parts, record: ServiceRecord, change: Mark): Promise<ServiceRecord> {
+/**
+ * Writes the record down; `settings`, `version` and times as given.
+ * @param check of who leads where: a proxy that is made in this moment comes before or after
+ */
+async function mark(
+  parts: Parts,
+  record: ServiceRecord,
+  change: Mark,
+  check?: Check,
+): Promise<ServiceRecord> {
   const next = { ...record, ...change };
-  await parts.database.change({}, (tx) => parts.records.put(tx, next));
+  await parts.database.change({}, async (tx) => {
+    await check?.(tx);
+    await parts.records.put(tx, next);
+  });
   return next;
 }
 
@@ -285,14 +294,12 @@ async function makeService(
   }
 }
 
-async function insert(
-  { database, records }: Parts,
-  record: ServiceRecord,
-  { principal }: Caller,
-): Promise<void> {
+async function insert(parts: Parts, record: ServiceRecord, { principal }: Caller): Promise<void> {
+  const { database, records } = parts;
+  const answering = await answeringOf(parts, record, record.settings);
   await database.change({}, async (tx) => {
     await requireNotExternal(tx, record.name);
-    await requireMayLead(tx, record.name, principal, placesOf(record.settings, undefined));
+    await requireMayLeadAll(tx, answering, principal);
     const { count } = await tx
       .selectFrom('services')
       .select((query) => query.fn.countAll<number>().as('count'))
@@ -328,12 +335,16 @@ async function run(
   { principal }: Caller,
 ): Promise<ServiceDetails> {
   const { engine } = parts;
-  const started = await mark(parts, record, { desired: 'running', pending: 'apply' });
+  const { settings } = record;
+  const current = await currentOf(parts, record);
+  const answering = current ? undefined : await answeringOf(parts, record, settings);
+  const started = await mark(parts, record, { desired: 'running', pending: 'apply' }, async (tx) => {
+    // What is made anew takes the secrets of today.
+    if (answering) await requireMayAnswer(tx, { ...answering, record, settings }, principal);
+  });
   try {
-    const current = await currentOf(parts, started);
     if (current && verb === 'restart') {
-      const timeoutMs = record.settings.stop_timeout_ms;
-      await engine.restart(current.id, { timeoutMs });
+      await engine.restart(current.id, { timeoutMs: settings.stop_timeout_ms });
     } else await engine.start(current?.id ?? (await makeContainer(parts, started)));
     await openGuards(parts.guards, started);
   } catch (cause) {
@@ -372,11 +383,7 @@ async function update(
   const done = await withPorts(
     { ports, db: database.read, before: record.settings.ports },
     settings,
-    async (numbered) => {
-      const container = () => containerDetails(parts, record);
-      await requireMayAnswer(database.read, { record, settings: numbered, container }, caller.principal);
-      return replace(parts, record, { ...change, settings: numbered }, telling);
-    },
+    (settings) => replace(parts, record, { ...change, ...caller, settings }, telling),
   );
   const settled = await settle(parts, done).catch((cause: unknown) => {
     report(parts, `service ${record.name} is updated, but its old container is still there`, cause);
@@ -385,13 +392,17 @@ async function update(
   return shown(parts, settled ?? done, caller.principal);
 }
 
+type Replacement = Pick<Starting, 'healthy_within_ms'> &
+  Pick<Caller, 'principal'> & { settings: KeptSettings };
+
 /** The new container is up and written down; the old one is still there, stopped. */
 async function replace(
   parts: Parts,
   record: ServiceRecord,
-  { settings, healthy_within_ms }: { settings: KeptSettings; healthy_within_ms: number },
+  { settings, healthy_within_ms, principal }: Replacement,
   telling: Telling,
 ): Promise<ServiceRecord> {
+  const answering = await answeringOf(parts, record, settings);
   const generation = Math.max(record.generation, record.last_generation) + 1;
   const next = recordSchema.parse({
     ...record,
@@ -401,13 +412,16 @@ async function replace(
     version: record.version + 1,
     updated_at: toTimestamp(parts.clock.now()),
   });
-  const before = await mark(parts, record, {
+  const marked: Mark = {
     pending: 'apply',
     last_generation: generation,
     doomed_volumes: await missingVolumes(parts, volumesOf(settings)),
     claimed_networks: settings.networks,
     claimed_ports: claimsOf(next),
-  });
+  };
+  const before = await mark(parts, record, marked, (tx) =>
+    requireMayAnswer(tx, { ...answering, record, settings }, principal),
+  );
   try {
     const starting = { healthy_within_ms, start: record.desired === 'running' };
     if (!(await roll(parts, next, starting, telling))) {
@@ -439,12 +453,10 @@ async function remove(
   requireVersion(name, version, record.version);
   await requireEngine(parts);
   const places = placesOf(settings, await containerDetails(parts, record));
-  const { read } = parts.database;
-  await (force ? requireMayLead(read, name, principal, places) : requireNoneLed(read, name, places));
-  const doomed = await mark(parts, record, {
-    pending: 'delete',
-    doomed_volumes: [...record.doomed_volumes, ...doomedOf(settings, deleteVolumes)],
-  });
+  const doomed_volumes = [...record.doomed_volumes, ...doomedOf(settings, deleteVolumes)];
+  const doomed = await mark(parts, record, { pending: 'delete', doomed_volumes }, (tx) =>
+    force ? requireMayLead(tx, name, principal, places) : requireNoneLed(tx, name, places),
+  );
   await settle(parts, doomed);
   return { name };
 }

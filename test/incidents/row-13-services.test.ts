@@ -7,7 +7,7 @@ import test, { after } from 'node:test';
 import type { Permission } from '../../src/core/permissions.ts';
 import { refusedAs } from '../../src/services/engine.contract.ts';
 import { serviceOperations } from '../../src/services/operations.ts';
-import { admin, blog, setUpServices } from '../../src/services/services.fixture.ts';
+import { admin, blog, eagerClock, setUpServices } from '../../src/services/services.fixture.ts';
 import { callTool, configFile, generous, grant, outcomeOf } from '../support/callers.ts';
 import { startProduct } from '../support/product.ts';
 import { startUpstream } from '../support/upstream.ts';
@@ -50,17 +50,40 @@ const changes = [
   publish,
 ].map((change) => ({ name: 'blog', ...change }));
 
+/** With another value of its secret than its container has, which the next one takes. */
+async function withOtherSecret({ call }: World) {
+  await call('set_secret', { name: 'upstream', value: 'http://mine.example.com' });
+  await call('create_service', { ...blog, environment: { UPSTREAM: { secret: 'upstream' } } });
+  await call('set_secret', { name: 'upstream', value: 'http://other.example.com' });
+}
+/** It writes what another one serves. */
+const writer = { ...blog, name: 'writer', ports: [] };
+async function withBlogAndAnother(world: World) {
+  await withBlog(world);
+  await world.call('create_service', { ...writer, volumes: [] });
+}
+/** As somebody made it who may, beside what it writes for. */
+async function withBlogAndWriter(world: World) {
+  await withBlog(world);
+  await world.call('create_service', writer);
+}
+
 /** By the operation: each that can have somebody else answer for a name, or where targets lead. */
 const WAYS: Readonly<Record<string, readonly Way[]>> = {
   create_service: [
     { inputs: [blog] },
     { inputs: [{ ...blog, name: 'other' }], to: 'http://127.0.0.1:18080' },
     { inputs: [{ ...blog, name: 'other' }], to: 'http://localhost:18080/deep' },
+    { before: withBlog, inputs: [writer] },
+    { before: withBlog, inputs: [writer], to: 'http://127.0.0.1:18080' },
   ],
   update_service: [
     { before: withBlog, inputs: changes },
     { before: withBlog, inputs: changes, to: 'http://127.0.0.1:18080' },
     { before: withBlog, inputs: [{ name: 'blog', ...publish }], to: 'http://127.0.0.1:18081' },
+    { before: withOtherSecret, inputs: [{ name: 'blog', memory_bytes: 8_388_608 }] },
+    { before: withBlogAndAnother, inputs: [{ name: 'writer', volumes: writer.volumes }] },
+    { before: withBlogAndWriter, inputs: [{ name: 'writer', command: ['sleep', '2000'] }] },
   ],
   delete_service: [
     { before: withBlog, inputs: [{ name: 'blog', force: true }] },
@@ -148,6 +171,44 @@ test('incident 13: how much of it there is, and when, is for who may change serv
   assert.equal((await world.call('update_service', { name: 'blog', ...amounts }, by())).version, 2);
   for (const verb of ['stop_service', 'start_service', 'restart_service'])
     await world.call(verb, { name: 'blog' }, by());
+});
+
+test('incident 13: a container that is gone is made anew with another secret only by who may lead requests there', async () => {
+  for (const verb of ['start_service', 'restart_service']) {
+    const world = await setUpServices();
+    await withOtherSecret(world);
+    await leadingTo(world, 'service://blog:80', 'proxy');
+    for (const { id } of await world.driver.list({ all: true }))
+      await world.driver.remove(id, { force: true, volumes: true });
+    await assert.rejects(world.call(verb, { name: 'blog' }, by()), refusedAs('FORBIDDEN', /proxies:write/));
+    await world.call(verb, { name: 'blog' }, by('proxies:write'));
+  }
+});
+
+test('incident 13: who may change services only may have files that somebody leads to read, and change amounts with a secret that stayed', async () => {
+  const clock = eagerClock();
+  const world = await setUpServices({ clock });
+  await withOtherSecret(world);
+  await new Promise<void>((resolve) => void clock.after(1, resolve));
+  await leadingTo(world, 'service://blog:80', 'proxy');
+  await world.call('update_service', { name: 'blog', pids: 30 });
+  await world.call('update_service', { name: 'blog', pids: 20 }, by());
+  const volumes = writer.volumes.map((volume) => ({ ...volume, read_only: true }));
+  await world.call('create_service', { ...writer, volumes }, by());
+  await world.call('update_service', { name: 'writer', command: ['sleep', '3'] }, by());
+});
+
+test('incident 13: a proxy that is made while an update is under way is led nowhere else by it', async () => {
+  const world = await setUpServices();
+  await world.call('create_service', blog);
+  const slow = world.open({
+    async listVolumes() {
+      await leadingTo(world, 'service://blog:80', 'proxy');
+      return world.engine.listVolumes();
+    },
+  });
+  const change = world.call('update_service', { name: 'blog', command: ['sleep', '2'] }, by(), slow);
+  await assert.rejects(change, refusedAs('FORBIDDEN', /proxies:write/));
 });
 
 const settings = { ...generous, mcp: { confirm: 'always' } };
