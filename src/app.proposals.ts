@@ -1,6 +1,7 @@
 /** The part of the composition root that gives proposals the containers that run and the rules for proxies. */
 import { engineMachine } from './config/docker.ts';
 import type { Config } from './config/config.ts';
+import type { AuditTrail } from './core/audit.ts';
 import type { Clock } from './core/clock.ts';
 import { AppError } from './core/errors.ts';
 import { wildcardOver } from './core/hostname.ts';
@@ -20,6 +21,7 @@ export interface ProposalsFrom {
   readonly database: Database;
   readonly clock: Clock;
   readonly log: Log;
+  readonly trail?: AuditTrail | undefined;
   readonly engine: Pick<ContainerEngine, 'ping' | 'list' | 'events'>;
   readonly proxies: Pick<ProxyService, 'check' | 'create' | 'delete'>;
   readonly addresses: Pick<ServiceAddresses, 'changed'>;
@@ -39,6 +41,7 @@ export function openProposals(
     machine,
     applier: new LabelApplier({
       ...parts,
+      trail: parts.trail,
       machine,
       rules: config.services.apply_labels,
       proxies: appliedProxies(parts, has),

@@ -333,7 +333,9 @@ function openServices(
     tokens,
     services: keeper,
     publications: stack.use(openPublications({ ...parts, publishing: publishingOf(config) }, keeper)),
-    proposals: stack.use(openProposals(config, { ...parts, own: () => parts.gateway.own() })),
+    proposals: stack.use(
+      openProposals(config, { ...parts, trail: parts.log, own: () => parts.gateway.own() }),
+    ),
     logs,
     captures: parts.captures,
     audit,

@@ -4,6 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import test from 'node:test';
 import fc from 'fast-check';
 import { AppError } from '../core/errors.ts';
+import type { LogRecord } from '../core/record.ts';
 import { admin } from '../services/services.fixture.ts';
 import { applyLimits } from './apply.ts';
 import { HOST, rule, setUpLabels } from './apply.fixture.ts';
@@ -57,6 +58,7 @@ test('a process that ends before any of its changes is finished by the next: one
     assert.deepEqual(await statesOf(world), ['applied as-made']);
     assert.deepEqual([...world.served.keys()], [HOST]);
     assert.equal((await standings(world.database.read))[0]?.proxy_id, world.served.get(HOST)?.id);
+    assert.equal(world.audits().at(-1), `system create_proxy: OK ${HOST}`);
   }
 });
 
@@ -107,6 +109,61 @@ test('a change that fails is tried again, and does not keep the others from bein
     ),
   );
   await world.until('again', () => world.served.size === 2 || undefined, applyLimits.everyMs);
+});
+
+test('what can not be taken away is tried again after a minute, not at once', async () => {
+  const fault = new Fault();
+  await using world = await setUpLabels({ beforeChange: () => fault.before() });
+  const id = await world.run();
+  await world.proposals.start();
+  await world.driver.remove(id, { force: true, volumes: true });
+  const failures = () => world.records.filter(({ message }) => /take-away of .* failed/.test(message)).length;
+  fault.endAfter(0);
+  await world.until('it fails', () => failures() || undefined, applyLimits.everyMs);
+  const before = failures();
+  for (let passed = 0; passed < applyLimits.everyMs; passed += applyLimits.paceMs) {
+    world.clock.advance(applyLimits.paceMs);
+    for (let i = 0; i < 5; i++) await turn();
+  }
+  assert.ok(failures() - before <= 2, String(failures() - before));
+  fault.endAfter(Infinity);
+  await world.isGone();
+});
+
+test('while the audit trail can not be written nothing is made or taken away; then each is begun and ended in it', async () => {
+  const trail = {
+    isFull: true,
+    records: [] as string[],
+    async begin({ message }: LogRecord) {
+      if (this.isFull) throw new AppError('UNAVAILABLE', 'the audit trail can not be written');
+      this.records.push(message);
+      return { end: async (record: LogRecord) => void this.records.push(record.message) };
+    },
+  };
+  await using world = await setUpLabels({ trail });
+  const id = await world.run();
+  await world.proposals.start();
+  await world.rest();
+  assert.deepEqual([world.served.size, await statesOf(world)], [0, []]);
+  trail.isFull = false;
+  await world.until('it is served', () => world.served.has(HOST) || undefined, applyLimits.everyMs);
+  trail.isFull = true;
+  await world.driver.remove(id, { force: true, volumes: true });
+  await world.until(
+    'it is refused',
+    () => world.records.find(({ message }) => /take-away of .* trail can not/.test(message)),
+    applyLimits.everyMs,
+  );
+  assert.deepEqual(await statesOf(world), ['applied as-made']);
+  trail.isFull = false;
+  await world.isGone();
+  await world.rest();
+  assert.deepEqual(
+    trail.records,
+    ['create_proxy: begun', 'create_proxy: OK', 'delete_proxy: begun', 'delete_proxy: OK'].map(
+      (text) => `system ${text}`,
+    ),
+  );
 });
 
 /** One that none may ask for, and mostly those that two want. */

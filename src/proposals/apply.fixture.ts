@@ -1,6 +1,7 @@
 /** Labels that are applied, over real proxies and whereabouts on a real store, with an engine in memory that can be away. */
 import { openProposals } from '../app.proposals.ts';
 import { createSealer } from '../config/secrets.ts';
+import type { AuditTrail } from '../core/audit.ts';
 import { ManualClock, MINUTE } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { createEvents } from '../core/events.ts';
@@ -45,10 +46,11 @@ interface SetUp {
   rules?: object[];
   /** Called before each change that applying labels makes; what it throws is what the change throws. */
   beforeChange?: () => void;
+  trail?: AuditTrail;
 }
 
 /** Several proxies and containers over one store, as one process has them. */
-export async function setUpLabels({ rules = [rule], beforeChange }: SetUp = {}) {
+export async function setUpLabels({ rules = [rule], beforeChange, trail }: SetUp = {}) {
   const clock = new ManualClock();
   const records: LogRecord[] = [];
   const log = { enabled: () => true, write: (record: LogRecord) => void records.push(record) };
@@ -82,7 +84,7 @@ export async function setUpLabels({ rules = [rule], beforeChange }: SetUp = {}) 
   /** As another process would, on the same store and engine. */
   const open = (more: object[] = rules) => {
     const services = policySchema.parse({ labels: 'propose', apply_labels: more });
-    const parts = { ...base, database: failing, engine, proxies: failingProxies, addresses, own };
+    const parts = { ...base, database: failing, engine, proxies: failingProxies, addresses, own, trail };
     return openProposals({ services, docker: {}, broker: {} } as never, parts);
   };
   const proposals = open();
@@ -111,7 +113,7 @@ export async function setUpLabels({ rules = [rule], beforeChange }: SetUp = {}) 
 const own = () => [{ address: '0.0.0.0', port: 8443 }];
 const plain = proxySettings.parse({ target_url: 'http://localhost:1' });
 
-/** Behind its guard, as always. `labels`: what those of a container, by its id, are instead. */
+/** Behind its guard, as always. `labels` and `images`: what those of a container, by its id, are instead. */
 function setUpEngine(clock: ManualClock) {
   const world = { isAway: false, cut: () => {}, lists: 0 };
   const driver = createMemoryEngine({
@@ -123,9 +125,14 @@ function setUpEngine(clock: ManualClock) {
     },
   });
   const labels = new Map<string, Record<string, string>>();
+  const images = new Map<string, string>();
   const list = driver.list.bind(driver);
   driver.list = async (options) =>
-    (await list(options)).map((one) => ({ ...one, labels: labels.get(one.id) ?? one.labels }));
+    (await list(options)).map((one) => ({
+      ...one,
+      labels: labels.get(one.id) ?? one.labels,
+      image: images.get(one.id) ?? one.image,
+    }));
   const guarded = guard(driver, { policy: policySchema.parse({}), sockets: [], local: true });
   const engine = {
     ...guarded,
@@ -146,7 +153,7 @@ function setUpEngine(clock: ManualClock) {
     await driver.start(id);
     return id;
   };
-  return { world, driver, engine, run, labels };
+  return { world, driver, engine, run, labels, images };
 }
 
 type Base = Pick<

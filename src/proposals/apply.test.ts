@@ -1,6 +1,7 @@
 /** Over real proxies and whereabouts on a real store, with an engine in memory behind its guard. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import type { Permission } from '../core/permissions.ts';
 import { applyLimits } from './apply.ts';
 import { HOST, rule, setUpLabels } from './apply.fixture.ts';
 import { admin } from '../services/services.fixture.ts';
@@ -143,6 +144,55 @@ test('only hostnames that the operator allows for the key, none that something e
   assert.match(proposals.find(({ name }) => name === 'self')?.problem ?? '', /this system itself/);
   assert.equal(applied, undefined);
   assert.deepEqual([...world.served.keys()].sort(), ['*.wild.apps.example.com', 'taken.apps.example.com']);
+});
+
+test('a container keeps its proxy when the tag of its image moves, and only another one is judged by its image', async () => {
+  const images = ['docker.io/contract/*'];
+  await using world = await setUpLabels({ rules: [{ ...rule, images }] });
+  await world.proposals.start();
+  const id = await world.run();
+  await world.isServed();
+  world.images.set(id, `sha256:${'a'.repeat(64)}`);
+  for (let i = 0; i < 3; i++) {
+    world.clock.advance(rule.keep_ms);
+    await world.rest();
+  }
+  assert.equal((await world.list()).applied?.[0]?.state, 'running');
+  await world.driver.remove(id, { force: true, volumes: true });
+  world.images.set(await world.run(undefined, 18_081, 'b'), 'docker.io/other/image:1');
+  await world.isGone();
+});
+
+test('applied proxies are told to who may list proxies and routes, also while no engine answers', async () => {
+  await using world = await setUpLabels();
+  await world.proposals.start();
+  world.world.isAway = true;
+  await assert.rejects(world.list(), { code: 'UNAVAILABLE' });
+  world.world.isAway = false;
+  await world.run();
+  const { id } = await world.isServed();
+  await world.rest();
+  const permissions = new Set<Permission>(['services:read']);
+  const reader = { principal: { ...admin, permissions } };
+  assert.doesNotMatch(JSON.stringify(await world.proposals.list(reader)), new RegExp(id));
+  assert.equal((await world.proposals.list(reader)).applied, undefined);
+  world.world.isAway = true;
+  await assert.rejects(world.proposals.list(reader), { code: 'UNAVAILABLE' });
+  const { applied, proposals, engine_problem } = await world.list();
+  assert.deepEqual([applied?.[0]?.proxy, proposals], [id, []]);
+  assert.ok(engine_problem);
+});
+
+test('what is refused is told also after many that were, once these are gone', async () => {
+  await using world = await setUpLabels();
+  const refused = (hostname: string) => world.records.find((record) => record.hostname === hostname);
+  const ids = [];
+  for (let i = 0; i < applyLimits.told; i++)
+    ids.push(await world.run({ 'ohp.hostname': `n${i}.example.com` }, 18_000 + i, `n${i}`));
+  await world.proposals.start();
+  for (const id of ids) await world.driver.remove(id, { force: true, volumes: true });
+  await world.run({ 'ohp.hostname': 'bank.example.com' });
+  await world.until('it is told', () => refused('bank.example.com'));
 });
 
 test('a proxy that somebody changed, or gave a route, is theirs: it stays when the container goes, and leads to the next', async () => {

@@ -4,9 +4,11 @@
  * proxy is in a record before it is made and until it is deleted, and no other is touched. Where its container is, is
  * followed beside the snapshot (`services/addresses.ts`): no proxy is changed by a start, a stop or a move.
  */
+import type { AuditTrail } from '../core/audit.ts';
 import { type Clock, MINUTE, SECOND, type Timer } from '../core/clock.ts';
-import { AppError, messageOf } from '../core/errors.ts';
+import { AppError, messageOf, toAppError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
+import { system } from '../core/principal.ts';
 import type { Log, LogRecord } from '../core/record.ts';
 import { cleanText } from '../core/untrusted.ts';
 import type { ContainerEngine } from '../services/engine.ts';
@@ -38,6 +40,8 @@ export interface ApplyParts {
   readonly database: Database;
   readonly clock: Clock;
   readonly log: Log;
+  /** Absent: what is done is told to the log alone. */
+  readonly trail: AuditTrail | undefined;
   readonly proxies: {
     /** Why it would be refused now. */
     fault(hostname: string, url: string): Promise<string | undefined>;
@@ -49,6 +53,14 @@ export interface ApplyParts {
   };
   /** For who follows where such a target leads. Never rejects. */
   readonly moved: (id: string) => Promise<void>;
+}
+
+/** Of a proxy, as its audit record tells it. */
+interface Change {
+  readonly operation: 'create_proxy' | 'delete_proxy' | 'accept_proposal';
+  readonly effect: 'create' | 'delete' | 'update';
+  readonly record: Applied;
+  readonly reason: string;
 }
 
 /** For who lists them. */
@@ -66,13 +78,13 @@ export class LabelApplier implements AsyncDisposable {
   #current: Promise<void> = Promise.resolve();
   #next: Timer | undefined;
   #every: Timer | undefined;
-  /** When somebody's time is over. */
+  /** When somebody's time is over, or what failed is tried again. */
   #due: Timer | undefined;
   #lookedAt = -Infinity;
   #failures = 0;
   #isToldLost = false;
-  /** Why something is not applied, as it was last told. */
-  readonly #told = new Set<string>();
+  /** Why something is not applied, as it was last told; with the id of the container. */
+  readonly #told = new Map<string, string>();
 
   constructor(parts: ApplyParts) {
     this.#parts = parts;
@@ -156,14 +168,18 @@ export class LabelApplier implements AsyncDisposable {
     const seen = { offers, there, now: clock.now() };
     const { steps, refusals, missing } = decide(rules, records, seen, this.#decision.missing);
     const refused = new Map(refusals);
+    const failed = new Set<Step>();
     for (const step of steps) {
       if (this.#stop.signal.aborted) return false;
-      await this.#take(step, refused).catch((cause: unknown) => this.#failed(step, cause));
+      await this.#take(step, refused).catch((cause: unknown) => {
+        failed.add(step);
+        this.#failed(step, cause);
+      });
     }
     this.#decision = { refusals: refused, missing };
-    this.#tellRefusals(offers);
-    this.#lookWhenDue(records);
-    return steps.some(({ kind }) => kind === 'take-away');
+    this.#tellRefusals(offers, there);
+    this.#lookWhenDue(records, failed.size > 0);
+    return steps.some((step) => step.kind === 'take-away' && !failed.has(step));
   }
 
   async #seen(): Promise<{ offers: Offer[]; there: ReadonlySet<string> }> {
@@ -207,44 +223,99 @@ export class LabelApplier implements AsyncDisposable {
       hostname,
       label: offer.label,
       container: offer.id,
+      image: offer.image,
       port,
       proxy_id: newId('prx'),
       state: 'making',
     };
-    await this.#put(record);
-    try {
-      await proxies.create(hostname, targetOf(record), record.proxy_id);
-    } catch (cause) {
-      if (!(cause instanceof AppError) || cause.code === 'INTERNAL') throw cause;
-      await this.#forget(record);
-      return cause.message;
-    }
-    await this.#put({ ...record, state: 'applied' });
-    this.#audit('create_proxy', 'create', record, `its label ${offer.label} asks for it`);
-    return undefined;
+    const reason = asksFor(record);
+    const change: Change = { operation: 'create_proxy', effect: 'create', record, reason };
+    const refusal = await this.#audited(
+      change,
+      async () => {
+        await this.#put(record);
+        try {
+          await proxies.create(hostname, targetOf(record), record.proxy_id);
+        } catch (cause) {
+          if (!(cause instanceof AppError) || cause.code === 'INTERNAL') throw cause;
+          await this.#forget(record);
+          return cause;
+        }
+        await this.#put({ ...record, state: 'applied' });
+        return undefined;
+      },
+      (refused) => refused?.code ?? 'OK',
+    );
+    return refusal?.message;
   }
 
   async #move({ record, offer }: Extract<Step, { kind: 'move' }>): Promise<void> {
     const { id: container, port } = offer;
-    await this.#put({ ...record, container, port, state: 'applied' });
-    await this.#parts.moved(record.id);
+    const image = container === record.container ? record.image : offer.image;
+    const next: Applied = { ...record, container, image, port, state: 'applied' };
     const before = `${shownId(record.container)}, port ${record.port}`;
-    this.#audit('accept_proposal', 'update', { ...record, container }, `it asks for what ${before} had`);
+    const change: Change =
+      record.state === 'making'
+        ? {
+            operation: 'create_proxy',
+            effect: 'create',
+            record: next,
+            reason: `${asksFor(next)}; making it was cut off`,
+          }
+        : {
+            operation: 'accept_proposal',
+            effect: 'update',
+            record: next,
+            reason: `it asks for what ${before} had`,
+          };
+    await this.#audited(change, async () => {
+      await this.#put(next);
+      await this.#parts.moved(record.id);
+    });
   }
 
   async #takeAway({ record, reason }: Extract<Step, { kind: 'take-away' }>): Promise<void> {
-    await this.#put({ ...record, state: 'leaving' });
-    const outcome = await this.#parts.proxies.remove(record.hostname, record.proxy_id);
-    // Somebody was quicker: it is theirs.
-    if (outcome === 'changed') return this.#put({ ...record, state: 'applied' });
-    await this.#forget(record);
-    if (outcome === 'removed') this.#audit('delete_proxy', 'delete', record, reason);
+    const change: Change = { operation: 'delete_proxy', effect: 'delete', record, reason };
+    await this.#audited(
+      change,
+      async () => {
+        await this.#put({ ...record, state: 'leaving' });
+        const outcome = await this.#parts.proxies.remove(record.hostname, record.proxy_id);
+        // Somebody was quicker: it is theirs.
+        await (outcome === 'changed' ? this.#put({ ...record, state: 'applied' }) : this.#forget(record));
+        return outcome;
+      },
+      (outcome) => REMOVALS[outcome],
+    );
+  }
+
+  /** As `dispatch` does it: nothing is changed that is not told before, and what came of it after. */
+  async #audited<Result>(
+    change: Change,
+    work: () => Promise<Result>,
+    codeOf: (result: Result) => string = () => 'OK',
+  ): Promise<Result> {
+    const { clock, log, trail } = this.#parts;
+    const begun = await trail?.begin(auditRecord(change, clock.now()));
+    let code = 'INTERNAL';
+    try {
+      const result = await work();
+      code = codeOf(result);
+      return result;
+    } catch (cause) {
+      ({ code } = toAppError(cause));
+      throw cause;
+    } finally {
+      const record = auditRecord(change, clock.now(), code);
+      if (begun) await begun.end(record);
+      else log.write(record);
+    }
   }
 
   async #put(record: Applied): Promise<void> {
-    const { id, hostname, proxy_id, label, container, port, state } = record;
+    const { id, hostname, proxy_id, label, container, image, port, state } = record;
     await this.#parts.database.change({}, (tx) =>
-      putApplied(tx, { id, hostname, proxy_id, label, container, port, state }),
+      putApplied(tx, { id, hostname, proxy_id, label, container, image, port, state }),
     );
   }
 
@@ -253,7 +324,7 @@ export class LabelApplier implements AsyncDisposable {
     await this.#parts.moved(record.id);
   }
 
-  #lookWhenDue(records: readonly Standing[]): void {
+  #lookWhenDue(records: readonly Standing[], hasFailed: boolean): void {
     const { clock, rules } = this.#parts;
     this.#due?.cancel();
     const keepMs = new Map(rules.map(({ key, keep_ms }) => [key, keep_ms]));
@@ -261,35 +332,22 @@ export class LabelApplier implements AsyncDisposable {
       const since = this.#decision.missing.get(id);
       return since === undefined || proxy === 'changed' ? [] : since + (keepMs.get(label) ?? 0);
     });
-    const next = Math.min(...ends.filter((end) => end > clock.now()));
+    const again = hasFailed ? [clock.now() + applyLimits.everyMs] : [];
+    const next = Math.min(...ends.filter((end) => end > clock.now()), ...again);
     this.#due = Number.isFinite(next) ? clock.after(next - clock.now(), () => this.#want()) : undefined;
   }
 
   /** Each once, until something else is to be said: a container may ask again and again. */
-  #tellRefusals(offers: readonly Offer[]): void {
+  #tellRefusals(offers: readonly Offer[], there: ReadonlySet<string>): void {
+    for (const [text, id] of this.#told) if (!there.has(id)) this.#told.delete(text);
     for (const offer of offers) {
       const why = this.#decision.refusals.get(keyOf(offer));
       const text = `the label ${offer.label} of the container ${offer.container}, ${offer.hostname}: ${why}`;
       if (why === undefined || this.#told.has(text)) continue;
       if (this.#told.size >= applyLimits.told) return;
-      this.#told.add(text);
+      this.#told.set(text, offer.id);
       this.#write({ level: 'warn', message: cleanText(text), hostname: offer.hostname });
     }
-  }
-
-  #audit(operation: string, effect: string, record: Applied, reason: string): void {
-    const { hostname, container, label, proxy_id: proxy } = record;
-    this.#write({
-      kind: 'audit',
-      component: 'audit',
-      level: 'info',
-      message: `system ${operation}: OK`,
-      hostname,
-      principal: 'system',
-      operation,
-      outcome: 'OK',
-      detail: { effect, surface: 'internal', proxy, container: shownId(container), label, reason },
-    });
   }
 
   #failed({ kind, ...step }: Step, cause: unknown): void {
@@ -309,6 +367,32 @@ export class LabelApplier implements AsyncDisposable {
     const { clock, log } = this.#parts;
     log.write({ time: clock.now(), kind: 'system', component: 'services', ...record });
   }
+}
+
+const asksFor = ({ label }: Applied): string => `its label ${label} asks for it`;
+
+/** What came of taking a proxy away, by the codes of operations. */
+const REMOVALS = { removed: 'OK', gone: 'NOT_FOUND', changed: 'CONFLICT' } as const;
+
+/** @param outcome absent: it begins */
+function auditRecord(
+  { operation, effect, record, reason }: Change,
+  time: number,
+  outcome?: string,
+): LogRecord {
+  const { hostname, container, label, image, proxy_id: proxy } = record;
+  return {
+    time,
+    kind: 'audit',
+    component: 'audit',
+    level: outcome === undefined || outcome === 'OK' ? 'info' : 'warn',
+    message: `system ${operation}: ${outcome ?? 'begun'}`,
+    hostname,
+    principal: system.id,
+    operation,
+    outcome,
+    detail: { effect, surface: 'internal', proxy, container: shownId(container), image, label, reason },
+  };
 }
 
 const nothing = { offers: [], there: new Set<string>() };

@@ -73,11 +73,15 @@ function standOf(
   record: Standing,
   { rule, offers, seen }: { rule: LabelRule | undefined; offers: readonly Offer[]; seen: Seen },
 ): Found {
-  const { label, hostname, container } = record;
+  const { label, hostname, container, image } = record;
   if (!rule || !allowsHostname(rule, hostname))
     return { holder: undefined, forbidden: `services.apply_labels does not allow ${label} to have it` };
   const asks = (offer: Offer): offer is Offer & Usable =>
-    offer.label === label && offer.hostname === hostname && isUsable(offer) && allowsImage(rule, offer.image);
+    offer.label === label &&
+    offer.hostname === hostname &&
+    isUsable(offer) &&
+    // The engine calls its image by a bare id once the tag has moved.
+    allowsImage(rule, offer.id === container ? image : offer.image);
   const own = offers.find((offer) => offer.id === container && offer.label === label);
   if (own?.hostname !== undefined && own.hostname !== hostname)
     return { holder: undefined, forbidden: 'its container asks for another hostname now' };

@@ -14,7 +14,7 @@ export const listProposals = defineOperation({
   name: 'list_proposals',
   title: 'List proposals of containers',
   description:
-    'Lists hostnames that running containers ask for by the label ohp.hostname, where each would lead, and what stands against it. Nothing is applied.',
+    'Lists hostnames that running containers ask for by labels, where each would lead and what stands against it; and the proxies that labels made by themselves, where services.apply_labels lets them.',
   permission: 'services:read',
   confinement: 'refused',
   effect: 'read',

@@ -6,6 +6,8 @@ const documentSchema = z.strictObject({
   label: z.string(),
   /** The whole id: no other container ever has it. */
   container: z.string(),
+  /** Of the container, as it was called when it was judged: its tag may be another's by now. */
+  image: z.string(),
   /** Of the container. */
   port: z.int(),
   /**

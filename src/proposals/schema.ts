@@ -43,7 +43,10 @@ export const proposalsSchema = z.object({
   applied: z
     .array(appliedSchema)
     .optional()
-    .describe('Proxies that labels made by themselves (services.apply_labels); they have the owner system'),
+    .describe(
+      'Proxies that labels made by themselves (services.apply_labels); they have the owner system. For proxies:read with routes:read',
+    ),
+  engine_problem: z.string().optional().describe('Why no proposals are listed'),
 });
 
 /** Of ids of containers and of a swarm; the first digits are how they are told. */

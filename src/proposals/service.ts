@@ -5,13 +5,15 @@
  */
 import type { z } from 'zod';
 import { toTimestamp } from '../core/collection.ts';
-import { AppError } from '../core/errors.ts';
+import { AppError, toAppError } from '../core/errors.ts';
 import { wildcardOver } from '../core/hostname.ts';
 import type { OperationContext } from '../core/operation.ts';
 import type { Permission } from '../core/permissions.ts';
 import type { Principal } from '../core/principal.ts';
+import { cleanText } from '../core/untrusted.ts';
 import { type Proxy, type ProxySettings, proxySettings } from '../proxies/schema.ts';
 import type { Container } from '../services/engine.ts';
+import { mayBeToldNames } from '../services/published.ts';
 import { type AppliedFacts, keysOf, type LabelApplier } from './apply.ts';
 import { keyOf } from './decide.ts';
 import { HOSTNAME_LABEL, type Offer, offerOf, shownId } from './offer.ts';
@@ -64,32 +66,26 @@ export class ProposalService implements AsyncDisposable {
     return this.#parts.isOn;
   }
 
+  /** Without an engine what was applied is told, and why no proposal. @throws AppError UNAVAILABLE where nothing was. */
   async list({ principal }: Pick<Caller, 'principal'>): Promise<z.output<typeof proposalsSchema>> {
-    const offers = await this.#offers();
-    const facts = await this.#parts.applier.facts();
+    const { offers, fault } = await this.#offersOrFault();
+    // Both name what has a hostname.
+    const facts = mayBeToldNames(principal) ? await this.#parts.applier.facts() : notTold;
+    const applied = facts.records.slice(0, MAX_SHOWN).map(shownApplied);
+    if (fault && applied.length === 0) throw fault;
     const ids = new Map<string, string[]>();
     for (const { hostname = '', container } of offers)
       ids.set(hostname, [...(ids.get(hostname) ?? []), container]);
     const proposals: Proposal[] = [];
     for (const offer of offers.slice(0, MAX_SHOWN)) {
       const rivals = (ids.get(offer.hostname ?? '') ?? []).filter((id) => id !== offer.container);
-      const proxy = facts.records.find(
-        (record) =>
-          record.state !== 'dismissed' && keyOf({ ...record, id: record.container }) === keyOf(offer),
-      )?.proxy_id;
-      const told = await this.#told(offer, rivals, principal);
-      const problem = proxy === undefined ? (told.problem ?? facts.refusals.get(keyOf(offer))) : undefined;
-      const { problem: _, ...more } = told;
-      proposals.push({
-        ...more,
-        ...(problem !== undefined && { problem }),
-        ...(proxy !== undefined && { applied: proxy }),
-      });
+      proposals.push(withFacts(await this.#told(offer, rivals, principal), offer, facts));
     }
     return {
       proposals,
       left_out: offers.length - proposals.length,
-      ...(facts.records.length > 0 && { applied: facts.records.slice(0, MAX_SHOWN).map(shownApplied) }),
+      ...(applied.length > 0 && { applied }),
+      ...(fault && { engine_problem: cleanText(fault.message) }),
     };
   }
 
@@ -129,6 +125,16 @@ export class ProposalService implements AsyncDisposable {
     return found.sort((a, b) => orderOf(a).localeCompare(orderOf(b)));
   }
 
+  async #offersOrFault(): Promise<{ offers: Offer[]; fault?: AppError }> {
+    try {
+      return { offers: await this.#offers() };
+    } catch (cause) {
+      const fault = toAppError(cause);
+      if (fault.code === 'INTERNAL') throw cause;
+      return { offers: [], fault };
+    }
+  }
+
   async #told(
     { id: _id, createdAt: _at, port: _port, label, hostname, target_url, problem, ...shown }: Offer,
     rivals: readonly string[],
@@ -144,7 +150,7 @@ export class ProposalService implements AsyncDisposable {
       hostname,
       ...(target_url !== undefined && { target_url }),
       ...(why !== undefined && { problem: why }),
-      ...((await proxies.has(wildcard)) && { served_by: wildcard }),
+      ...(mayBeToldNames(principal) && (await proxies.has(wildcard)) && { served_by: wildcard }),
       ...(rivals.length > 0 && { rivals: rivals.slice(0, MAX_RIVALS) }),
     };
   }
@@ -159,8 +165,10 @@ export class ProposalService implements AsyncDisposable {
       await proxies.check({ ...settings, hostname }, { principal });
       return undefined;
     } catch (cause) {
-      if (cause instanceof AppError && cause.code !== 'INTERNAL') return cause.message;
-      throw cause;
+      if (!(cause instanceof AppError) || cause.code === 'INTERNAL') throw cause;
+      return cause.code === 'CONFLICT' && !mayBeToldNames(principal)
+        ? `${hostname} is taken; who has it is told with proxies:read and routes:read`
+        : cause.message;
     }
   }
 }
@@ -169,6 +177,18 @@ export const settingsFor = (target_url: string): ProxySettings => proxySettings.
 
 /** Those that can't be accepted in any case come last. */
 const orderOf = ({ hostname, id }: Offer): string => `${hostname === undefined ? 1 : 0} ${hostname} ${id}`;
+
+const notTold: AppliedFacts = { records: [], refusals: new Map() };
+
+function withFacts({ problem, ...told }: Proposal, offer: Offer, facts: AppliedFacts): Proposal {
+  const key = keyOf(offer);
+  const isOf = (record: AppliedFacts['records'][number]) =>
+    record.state !== 'dismissed' && keyOf({ ...record, id: record.container }) === key;
+  const applied = facts.records.find(isOf)?.proxy_id;
+  if (applied !== undefined) return { ...told, applied };
+  const why = problem ?? facts.refusals.get(key);
+  return { ...told, ...(why !== undefined && { problem: why }) };
+}
 
 function shownApplied(record: AppliedFacts['records'][number]): AppliedProxy {
   const { hostname, proxy_id, label, container, proxy, state, missingSince } = record;

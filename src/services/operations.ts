@@ -21,19 +21,19 @@ import {
   type Service,
   starting,
 } from './schema.ts';
+import { mayBeToldNames } from './published.ts';
 import type { ServiceKeeper } from './service.ts';
 
 type Services = { services: ServiceKeeper };
 
 const name = serviceName.describe('Its name');
 
-/** Hostnames are told to those who may list them. */
 const toldTo = <Told extends Pick<Service, 'published_as'>>(
-  { permissions }: Principal,
+  principal: Principal,
   { published_as, ...service }: Told,
 ) => ({
   ...service,
-  ...(published_as && permissions.has('proxies:read') && permissions.has('routes:read') && { published_as }),
+  ...(published_as && mayBeToldNames(principal) && { published_as }),
 });
 
 export const listServices = defineOperation({
