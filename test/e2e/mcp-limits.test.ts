@@ -53,7 +53,7 @@ test('a tool that a token may not call is 403, with all scopes that are needed a
     assert.equal(
       headers.get('www-authenticate'),
       'Bearer error="insufficient_scope", ' +
-        'scope="proxies:read proxies:write routes:read certificates:read services:read logs:read system:read", ' +
+        'scope="proxies:read proxies:write routes:read certificates:read services:read logs:read alerts:read metrics:read system:read", ' +
         `resource_metadata="${new URL('/.well-known/oauth-protected-resource/mcp', kit.url).href}"`,
     );
     assert.deepEqual([json.id, json.error.code, json.error.data.code], [1, 403, 'FORBIDDEN']);
