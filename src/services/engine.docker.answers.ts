@@ -88,7 +88,7 @@ export const detailsSchema = z
       Health: z
         .object({
           Status: z.string().nullish(),
-          Log: z.array(z.object({ Output: z.string().nullish(), End: moment })).nullish(),
+          Log: z.array(z.object({ Output: z.string().nullish() })).nullish(),
         })
         .nullish(),
     }),
@@ -98,7 +98,6 @@ export const detailsSchema = z
       Labels: labels,
       User: filled,
       Tty: z.boolean().nullish(),
-      Healthcheck: z.object({ Interval: unlessZero }).nullish(),
     }),
     HostConfig: z.object({
       Memory: unlessZero,
@@ -124,43 +123,21 @@ export const detailsSchema = z
       )
       .nullish(),
   })
-  .transform((found) => ({
-    details: detailsOf(found),
-    tty: found.Config.Tty === true,
-    /** Of a health check, by its interval; undefined: none is to come. */
-    nextCheckAt: nextCheckOf(found.State, found.Config.Healthcheck?.Interval),
-  }));
-export type Inspected = z.output<typeof detailsSchema>;
-
-const NS_PER_MS = 1_000_000;
-/** Of an engine, where nothing is said. */
-const CHECK_EVERY_MS = 30_000;
-
-function nextCheckOf(
-  { Running: running, StartedAt: began, Health: health }: FoundState,
-  intervalNs: number | undefined,
-): number | undefined {
-  if (!running || healthOf({ Health: health }).health === 'none') return undefined;
-  const last = health?.Log?.at(-1)?.End ?? began;
-  return last && last + (intervalNs === undefined ? CHECK_EVERY_MS : intervalNs / NS_PER_MS);
-}
+  .transform((found) => ({ details: detailsOf(found), tty: found.Config.Tty === true }));
 
 interface FoundState {
   Status: string;
   Running: boolean;
-  StartedAt: number | undefined;
   Health?:
     | {
         Status?: string | null | undefined;
-        Log?: { Output?: string | null | undefined; End: number | undefined }[] | null | undefined;
+        Log?: { Output?: string | null | undefined }[] | null | undefined;
       }
     | null
     | undefined;
 }
 
-function healthOf({
-  Health: health,
-}: Pick<FoundState, 'Health'>): Pick<DriverDetails, 'health' | 'healthOutput'> {
+function healthOf({ Health: health }: FoundState): Pick<DriverDetails, 'health' | 'healthOutput'> {
   const status = health?.Status;
   const output = health?.Log?.at(-1)?.Output;
   return {
@@ -179,6 +156,7 @@ interface FoundDetails {
     ExitCode: number;
     Error: string | undefined;
     OOMKilled?: boolean | null | undefined;
+    StartedAt: number | undefined;
     FinishedAt: number | undefined;
   };
   Config: { Image: string; Env: string[]; Labels: Record<string, string>; User: string | undefined };

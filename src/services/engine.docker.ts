@@ -10,7 +10,6 @@ import { redactText } from '../core/redact.ts';
 import { cleanText } from '../core/untrusted.ts';
 import { portTaken } from './claims.ts';
 import * as answers from './engine.docker.answers.ts';
-import { inspectChecked } from './engine.docker.checks.ts';
 import { checkAnswer, messageIn, parseAnswer } from './engine.docker.forms.ts';
 import { logLines } from './engine.docker.logs.ts';
 import { createBodyOf } from './engine.docker.request.ts';
@@ -61,7 +60,7 @@ export function createDockerDriver(options: DockerEngineOptions): ContainerDrive
       const { Version } = await asker.ask(answers.versionSchema, { method: 'GET', path: '/version' });
       return { connected: true, version: cleanText(Version) };
     },
-    ...containerVerbs(asker, options.clock),
+    ...containerVerbs(asker),
     ...logVerbs(asker),
     ...imageVerbs(asker, options.registryAuth),
     ...networkVerbs(asker),
@@ -78,7 +77,6 @@ export type Asker = ReturnType<typeof createAsker>;
 
 function containerVerbs(
   asker: Asker,
-  clock: Clock,
 ): Pick<ContainerDriver, 'list' | 'inspect' | 'create' | 'start' | 'stop' | 'restart' | 'remove' | 'stats'> {
   const what = (ref: string) => ({ what: `container ${ref}` });
   return {
@@ -87,7 +85,7 @@ function containerVerbs(
       const found = await asker.ask(answers.containersSchema, { method: 'GET', path });
       return all ? found : found.filter(({ state }) => RUNNING.has(state));
     },
-    inspect: (ref) => inspectChecked(asker, ref, clock),
+    inspect: async (ref) => (await asker.inspect(ref)).details,
     async create(plan) {
       const path = query('/containers/create', { name: plan.name });
       const body = createBodyOf(plan);

@@ -67,18 +67,20 @@ export class Services implements AsyncDisposable {
 }
 
 export interface Differences {
+  /** Whether the engine runs health checks by itself here. */
+  healthChecks: boolean;
   /** Further tests, while `blog` serves `second`. */
   meanwhile?: () => void;
 }
 
-export function serviceOperations(open: () => Services, { meanwhile }: Differences = {}): void {
-  beginning(open);
+export function serviceOperations(open: () => Services, { healthChecks, meanwhile }: Differences): void {
+  beginning(open, healthChecks);
   changes(open);
   meanwhile?.();
   end(open);
 }
 
-function beginning(open: () => Services): void {
+function beginning(open: () => Services, healthChecks: boolean): void {
   test('create, serve, look at it', async () => {
     const services = open();
     const { product, port } = services;
@@ -92,18 +94,20 @@ function beginning(open: () => Services): void {
         environment: { GREETING: 'canary-hello' },
         ports: [{ container_port: 8080, host_port: port }],
         volumes: [{ name: 'blog-data', path: '/data' }],
-        health_check: {
-          command: ['sh', '-c', 'cat /data/index.html > /dev/null'],
-          interval_ms: 200,
-          start_period_ms: 5000,
-        },
+        ...(healthChecks && {
+          health_check: {
+            command: ['sh', '-c', 'cat /data/index.html > /dev/null'],
+            interval_ms: 200,
+            start_period_ms: 5000,
+          },
+        }),
         stop_timeout_ms: 200,
         memory_bytes: MEMORY_BYTES,
         idempotency_key: 'blog-once-and-once',
       },
       201,
     );
-    assert.equal(made.container.health, 'healthy');
+    assert.equal(made.container.health, healthChecks ? 'healthy' : 'none');
     assert.doesNotMatch(JSON.stringify({ ...made, command: [] }), /canary/);
     await product.api('POST', '/v1/proxies', { hostname: HOST, target_url: `http://127.0.0.1:${port}` });
     await product.api('POST', '/v1/proxies', { hostname: NAMED_HOST, target_url: 'service://blog:8080' });

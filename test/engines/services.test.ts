@@ -35,6 +35,7 @@ else
       await registry?.[Symbol.asyncDispose]();
     });
     serviceOperations(() => services, {
+      healthChecks: true,
       meanwhile: () => {
         testNetworks(() => services);
         testTakenPort(() => services);
