@@ -64,3 +64,7 @@ export function requireHostname(principal: Principal, hostname: string): void {
   const allowed = principal.hostnames?.join(', ') || 'no hostname';
   throw new AppError('FORBIDDEN', `this credential is confined to ${allowed}; ${hostname} is outside of it`);
 }
+
+/** Hostnames that are served, and what has them, are told to those who may list them. */
+export const mayBeToldNames = ({ permissions }: Pick<Principal, 'permissions'>): boolean =>
+  permissions.has('proxies:read') && permissions.has('routes:read');

@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { cursorField, idempotencyKeyField, limitField, versionField } from '../core/collection.ts';
 import { limits } from '../core/limits.ts';
 import { defineOperation } from '../core/operation.ts';
-import type { Principal } from '../core/principal.ts';
+import { mayBeToldNames, type Principal } from '../core/principal.ts';
 import { cleanUpServices } from './operations.clean-up.ts';
 import { externalOperations } from './operations.external.ts';
 import { secretOperations } from './operations.secrets.ts';
@@ -21,7 +21,6 @@ import {
   type Service,
   starting,
 } from './schema.ts';
-import { mayBeToldNames } from './published.ts';
 import type { ServiceKeeper } from './service.ts';
 
 type Services = { services: ServiceKeeper };

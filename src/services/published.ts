@@ -1,5 +1,4 @@
 /** Under which hostnames services are served: proxies and routes whose targets name them. */
-import type { Principal } from '../core/principal.ts';
 import type { Reader } from '../store/database.ts';
 import type { PublishedAs } from './schema.ts';
 import { servicesNamed } from './targets.ts';
@@ -61,7 +60,3 @@ function readable(document: string): string[] {
 }
 
 const NAMED = '%service://%';
-
-/** Hostnames that are served, and what has them, are told to those who may list them. */
-export const mayBeToldNames = ({ permissions }: Pick<Principal, 'permissions'>): boolean =>
-  permissions.has('proxies:read') && permissions.has('routes:read');
