@@ -9,7 +9,6 @@ import {
   fdatasync,
   fdatasyncSync,
   fstatSync,
-  fsyncSync,
   ftruncateSync,
   openSync,
   renameSync,
@@ -18,7 +17,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { makeFolder } from '../core/folder.ts';
+import { makeFolder, syncFolder } from '../core/folder.ts';
 import { dayOf, listFiles, nameOf } from './files.ts';
 
 const OWNER_ONLY_FILE = 0o600;
@@ -181,15 +180,4 @@ export class TrailDisk {
 function makeFile(path: string): number {
   if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) > 0) renameSync(path, `${path}.damaged`);
   return openSync(path, O_WRONLY | O_CREAT | O_NOFOLLOW, OWNER_ONLY_FILE);
-}
-
-/** The name of a file has to be as durable as what is in it. */
-function syncFolder(path: string): void {
-  if (process.platform === 'win32') return;
-  const folder = openSync(path, 'r');
-  try {
-    fsyncSync(folder);
-  } finally {
-    closeSync(folder);
-  }
 }

@@ -17,6 +17,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { AppError, messageOf } from '../core/errors.ts';
+import { syncFolder } from '../core/folder.ts';
 
 const KEY_BYTES = 32;
 const KEY_FILE = 'master.key';
@@ -121,6 +122,7 @@ function createKeyFile(path: string): Buffer {
   } finally {
     rmSync(draft);
   }
+  // Its name has to be as durable as what is sealed with it.
   syncFolder(dirname(path));
   const key = readKeyFile(path);
   if (!key) throw new Error(`${path} vanished while it was made`);
@@ -132,17 +134,6 @@ function linkUnlessThere(draft: string, path: string): void {
     linkSync(draft, path);
   } catch (cause) {
     if (!(cause instanceof Error && 'code' in cause && cause.code === 'EEXIST')) throw cause;
-  }
-}
-
-/** The name of the file has to be as durable as what is sealed with it. */
-function syncFolder(path: string): void {
-  if (process.platform === 'win32') return;
-  const folder = openSync(path, 'r');
-  try {
-    fsyncSync(folder);
-  } finally {
-    closeSync(folder);
   }
 }
 

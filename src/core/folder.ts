@@ -1,5 +1,5 @@
-/** Folders, made with what is missing above them. */
-import { existsSync, mkdirSync } from 'node:fs';
+/** Folders, made with what is missing above them, and what is put on the disk for good. */
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 
 /**
@@ -15,5 +15,20 @@ export function makeFolder(path: string, mode: number): void {
     if (code !== 'ENOENT' || existsSync(dirname(path))) throw cause;
     makeFolder(dirname(path), mode);
     mkdirSync(path, { mode });
+  }
+}
+
+/** Names in it, of files that were made or renamed, are as durable then as what is in those. */
+export function syncFolder(path: string): void {
+  if (process.platform !== 'win32') syncPath(path);
+}
+
+/** What others have written of a file, too. @throws what the system says */
+export function syncPath(path: string): void {
+  const file = openSync(path, 'r');
+  try {
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
   }
 }

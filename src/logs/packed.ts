@@ -6,7 +6,6 @@
 import {
   closeSync,
   existsSync,
-  fsyncSync,
   mkdirSync,
   openSync,
   readSync,
@@ -20,6 +19,7 @@ import { dirname } from 'node:path';
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import BetterSqlite3, { type Database } from 'better-sqlite3';
 import { DAY, HOUR } from '../core/clock.ts';
+import { syncFolder, syncPath } from '../core/folder.ts';
 import { packedPathOf, packingPathOf, pathOf } from './folder.ts';
 import { hasRollup, ROLLUP_SCHEMA, SPANS } from './rollup.ts';
 
@@ -114,9 +114,9 @@ export class Packing {
   /** Durable before the plain file goes. */
   #finish(): void {
     this.#close();
-    sync(this.#packing);
+    syncPath(this.#packing);
     renameSync(this.#packing, packedPathOf(this.#directory, this.day));
-    sync(this.#directory);
+    syncFolder(this.#directory);
     removePlain(this.#directory, this.day);
   }
 
@@ -213,9 +213,9 @@ export function restore(directory: string, day: string): void {
   const path = packingPathOf(directory, day);
   const unpacking = new Unpacking(packed, path, 0);
   while (!unpacking.step()) continue;
-  sync(path);
+  syncPath(path);
   renameSync(path, pathOf(directory, day));
-  sync(directory);
+  syncFolder(directory);
   rmSync(packed);
 }
 
@@ -234,13 +234,4 @@ function settle(path: string): void {
 function removePlain(directory: string, day: string): void {
   const path = pathOf(directory, day);
   for (const suffix of ['', '-wal', '-shm']) rmSync(`${path}${suffix}`, { force: true });
-}
-
-function sync(path: string): void {
-  const file = openSync(path, 'r');
-  try {
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
 }

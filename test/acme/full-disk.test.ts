@@ -1,8 +1,6 @@
 /** The disk is full in the middle of an order: nothing is lost or ordered twice, and it goes on by itself when there is room. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { MINUTE } from '../../src/core/clock.ts';
@@ -13,21 +11,13 @@ import { settled } from '../support/gateway.ts';
 import { handshake } from '../support/handshake.ts';
 import { JumpingClock, type OwnProcess, startHere } from '../support/own-process.ts';
 import { startPebble, withoutPebble } from '../support/pebble.ts';
+import { smallDisk } from '../support/small-disk.ts';
 
 const TARGET = 'http://127.0.0.1:9';
-const SIZE = '24m';
-const PIECE = Buffer.alloc(64 * 1024);
 
-const folder = mkdtempSync(join(tmpdir(), 'full-disk-'));
-const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${SIZE}`, 'tmpfs', folder], {
-  stdio: 'ignore',
-});
-process.on('exit', () => {
-  if (mounted.status === 0) spawnSync('umount', ['--lazy', folder]);
-  rmSync(folder, { recursive: true });
-});
-const skip =
-  withoutPebble || (mounted.status !== 0 && 'a file system of a given size may not be mounted here');
+const disk = smallDisk('full-disk-');
+process.on('exit', () => disk.remove());
+const skip = withoutPebble || (disk.missing ?? false);
 
 suite('a disk that is full', { skip }, () => {
   const stack = new AsyncDisposableStack();
@@ -39,17 +29,15 @@ suite('a disk that is full', { skip }, () => {
     const [httpPort, tlsPort] = [await freePort(), await freePort()];
     const ca = stack.use(await startPebble({ httpPort, tlsPort, env: { PEBBLE_WFE_NONCEREJECT: '0' } }));
     front = stack.use(await startAcmeFront(ca, { isHurried: true }));
-    const trust = join(folder, 'trust.pem');
-    const file = openSync(trust, 'w');
-    writeSync(file, front.trustPem);
-    closeSync(file);
+    const trust = join(disk.folder, 'trust.pem');
+    writeFileSync(trust, front.trustPem);
     const env = {
       OHP_HTTP_PORT: String(httpPort),
       OHP_HTTPS_PORT: String(tlsPort),
       OHP_ACME_DIRECTORY: front.directoryUrl,
       OHP_ACME_CA_FILE: trust,
     };
-    product = stack.use(await startHere(env, clock, join(folder, 'data')));
+    product = stack.use(await startHere(env, clock, join(disk.folder, 'data')));
     const { body } = await product.api('POST', '/v1/certificate-orders', { names: ['first.example.com'] });
     assert.equal(body.state, 'issued', JSON.stringify(body));
   });
@@ -58,20 +46,6 @@ suite('a disk that is full', { skip }, () => {
     await stack.disposeAsync();
   });
 
-  const filler = join(folder, 'filler');
-  const fill = () => {
-    const file = openSync(filler, 'a');
-    try {
-      for (const size of [PIECE.length, 4096, 512, 1])
-        try {
-          for (;;) writeSync(file, PIECE, 0, size);
-        } catch (cause) {
-          assert.equal((cause as NodeJS.ErrnoException).code, 'ENOSPC');
-        }
-    } finally {
-      closeSync(file);
-    }
-  };
   const reaches = (resource: Resource, from: number) =>
     eventually(
       async () => front.requests.slice(from).some((seen) => seen.resource === resource) || undefined,
@@ -89,7 +63,7 @@ suite('a disk that is full', { skip }, () => {
       const from = front.requests.length;
       await product.api('POST', '/v1/proxies', { hostname, target_url: TARGET });
       await reaches(resource, from);
-      fill();
+      disk.fill();
       held.resolve();
       const refused = await product.api('POST', '/v1/proxies', {
         hostname: `more-${hostname}`,
@@ -102,7 +76,7 @@ suite('a disk that is full', { skip }, () => {
         (await handshake(product, hostname)).issuer.includes('internal CA'),
         'nothing could be written',
       );
-      rmSync(filler);
+      disk.free();
       await eventually(async () => {
         const certificate = await handshake(product, hostname);
         if (certificate.issuer.includes('Pebble')) return true;

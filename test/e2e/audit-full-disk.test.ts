@@ -1,48 +1,22 @@
 /** A disk that is full: nothing is changed without a record, everything else goes on, and it recovers by itself. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import { MINUTE } from '../../src/core/clock.ts';
 import { eventually } from '../support/eventually.ts';
 import { handshake } from '../support/handshake.ts';
 import { JumpingClock, startHere } from '../support/own-process.ts';
+import { smallDisk } from '../support/small-disk.ts';
 
-const SIZE = '24m';
-const PIECE = Buffer.alloc(64 * 1024);
 const ROUNDS = 2;
 
-const folder = mkdtempSync(join(tmpdir(), 'audit-disk-'));
-const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${SIZE}`, 'tmpfs', folder], {
-  stdio: 'ignore',
-});
-process.on('exit', () => {
-  if (mounted.status === 0) spawnSync('umount', ['--lazy', folder]);
-  rmSync(folder, { recursive: true });
-});
-const skip = mounted.status !== 0 && 'a file system of a given size may not be mounted here';
-const filler = join(folder, 'filler');
+const disk = smallDisk('audit-disk-');
+process.on('exit', () => disk.remove());
 
-function fill(): void {
-  const file = openSync(filler, 'a');
-  try {
-    for (const size of [PIECE.length, 4096, 512, 1])
-      try {
-        for (;;) writeSync(file, PIECE, 0, size);
-      } catch (cause) {
-        assert.equal((cause as NodeJS.ErrnoException).code, 'ENOSPC');
-      }
-  } finally {
-    closeSync(file);
-  }
-}
-
-suite('a disk that is full', { skip }, () => {
+suite('a disk that is full', { skip: disk.missing ?? false }, () => {
   test('changes are refused, reads and traffic go on, the loss is counted and alerted, and all is well when there is room', async (t) => {
     const clock = new JumpingClock();
-    const product = await startHere({}, clock, join(folder, 'data'));
+    const product = await startHere({}, clock, join(disk.folder, 'data'));
     t.after(() => product[Symbol.asyncDispose]());
     const create = (hostname: string) =>
       product.api('POST', '/v1/proxies', { hostname, target_url: 'http://127.0.0.1:9' });
@@ -58,7 +32,7 @@ suite('a disk that is full', { skip }, () => {
     assert.equal((await create('app.example.com')).status, 201);
     assert.ok(await handshake(product, 'app.example.com'));
     for (let round = 0; round < ROUNDS; round++) {
-      fill();
+      disk.fill();
       await eventually(async () => (await component()).status === 'down' || undefined, 'it is noticed');
       const refused = await create(`refused-${round}.example.com`);
       assert.equal(refused.status, 503, JSON.stringify(refused.body));
@@ -72,7 +46,7 @@ suite('a disk that is full', { skip }, () => {
         'what is read is answered',
       );
       assert.ok(await handshake(product, 'app.example.com'), 'what is served is served');
-      rmSync(filler);
+      disk.free();
       await eventually(async () => {
         clock.jump(MINUTE);
         return (await create(`later-${round}.example.com`)).status === 201 || undefined;

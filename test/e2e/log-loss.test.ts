@@ -1,21 +1,18 @@
 /** What of the log a kill and a full disk cost: the newest records at most, and what was lost is told. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import https from 'node:https';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import BetterSqlite3 from 'better-sqlite3';
 import { eventually } from '../support/eventually.ts';
 import { type Product, startProduct } from '../support/product.ts';
+import { smallDisk } from '../support/small-disk.ts';
 import { startUpstream } from '../support/upstream.ts';
 
 const HOSTNAME = 'logged.example.com';
 const WORKERS = 8;
 const REQUESTS = 600;
-const SIZE = '24m';
-const PIECE = Buffer.alloc(64 * 1024);
 
 /** Requests over kept connections, each with a path of its own; in the order of their answers. */
 function aLoad({ httpsPort, ca }: Product) {
@@ -107,16 +104,10 @@ test('kill -9 under load costs the newest access records alone', async (t) => {
 });
 
 test('a full disk: requests are served, lost records are counted and told, and it goes on by itself', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'full-log-'));
-  const { status } = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${SIZE}`, 'tmpfs', folder], {
-    stdio: 'ignore',
-  });
-  t.after(() => {
-    if (status === 0) spawnSync('umount', ['--lazy', folder]);
-    rmSync(folder, { recursive: true, force: true });
-  });
-  if (status !== 0) return t.skip('a file system of a given size may not be mounted here');
-  const product = await served(t, join(folder, 'data'));
+  const disk = smallDisk('full-log-');
+  t.after(() => disk.remove());
+  if (disk.missing !== undefined) return t.skip(disk.missing);
+  const product = await served(t, join(disk.folder, 'data'));
   const load = aLoad(product);
   t.after(() => load.close());
   const health = async () => {
@@ -125,7 +116,7 @@ test('a full disk: requests are served, lost records are counted and told, and i
     return components.find(({ name }) => name === 'log_writer');
   };
   await load.one();
-  fill(join(folder, 'filler'));
+  disk.fill();
   await eventually(async () => {
     await Promise.all(Array.from({ length: WORKERS }, () => load.one()));
     const { status, message = '' } = (await health()) ?? {};
@@ -133,7 +124,7 @@ test('a full disk: requests are served, lost records are counted and told, and i
     const [, lost = 0] = /(\d+) records lost/.exec(message) ?? [];
     return (status !== 'ok' && Number(lost) >= 3 * WORKERS) || undefined;
   }, 'that health_check tells of it');
-  rmSync(join(folder, 'filler'));
+  disk.free();
   const told = await eventually(async () => {
     await load.one();
     const { body } = await product.api(
@@ -153,17 +144,3 @@ test('a full disk: requests are served, lost records are counted and told, and i
     return missing() <= Number(/(\d+) records lost/.exec(message)?.[1]) || undefined;
   }, 'as many in the count as are missing');
 });
-
-function fill(path: string): void {
-  const file = openSync(path, 'a');
-  try {
-    for (const size of [PIECE.length, 4096, 512, 1])
-      try {
-        for (;;) writeSync(file, PIECE, 0, size);
-      } catch (cause) {
-        assert.equal((cause as NodeJS.ErrnoException).code, 'ENOSPC');
-      }
-  } finally {
-    closeSync(file);
-  }
-}
