@@ -1,6 +1,7 @@
 /** Everything that is counted as it happens, from the first moment on. The composition root hands it to the parts as their meter. */
 import type { EndedFacts, EndedRequest, Meter, OperationMeter, Served } from '../core/meter.ts';
 import type { Told } from '../core/exchange.ts';
+import { mcpMethods } from '../core/mcp-methods.ts';
 import { catalog } from './catalog.ts';
 import { type Family, family } from './family.ts';
 import { RequestTallies, type RequestTalliesOptions } from './requests.ts';
@@ -8,31 +9,10 @@ import { OTHER, Tally, Timings } from './tally.ts';
 
 /** Reasons of failed handshakes, and codes of errors: lists of others, which are known to be short. */
 const MAX_CODES = 100;
-/** Of MCP; what somebody else makes up counts as `other`. */
-const mcpMethods: ReadonlySet<string> = new Set([
-  'initialize',
-  'ping',
-  'server/discover',
-  'tools/list',
-  'tools/call',
-  'resources/list',
-  'resources/templates/list',
-  'resources/read',
-  'resources/subscribe',
-  'resources/unsubscribe',
-  'prompts/list',
-  'prompts/get',
-  'completion/complete',
-  'logging/setLevel',
-  'subscriptions/listen',
-  'tasks/get',
-  'tasks/update',
-  'tasks/cancel',
-  'notifications/initialized',
-  'notifications/cancelled',
-]);
 const OK = 'OK';
 /** Of MCP servers behind proxies, all together. */
+const MAX_KNOWN_TOOLS = 1000;
+
 type ToolCall = Parameters<Meter['toolCalled']>[1];
 type Operated = Parameters<OperationMeter['operated']>[0];
 
@@ -127,5 +107,3 @@ export class Tallies implements Meter {
     ];
   }
 }
-
-const MAX_KNOWN_TOOLS = 1000;

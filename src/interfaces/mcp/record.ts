@@ -1,5 +1,6 @@
 /** What the log is told of a request: what was asked and what came of it. Never arguments, never a session id. */
 import type { Told } from '../../core/exchange.ts';
+import { mcpMethods } from '../../core/mcp-methods.ts';
 import { cleanText } from '../../core/untrusted.ts';
 import { isRecord } from './message.ts';
 import { CLIENT_NAME_CHARACTERS } from './settings.ts';
@@ -16,19 +17,8 @@ export interface Facts {
   outcome: string;
 }
 
-const KNOWN_METHODS: ReadonlySet<string> = new Set([
-  'initialize',
-  'ping',
-  'server/discover',
-  'tools/list',
-  'tools/call',
-  'subscriptions/listen',
-  'notifications/initialized',
-  'notifications/cancelled',
-]);
-
 export const methodName = (method: string): string =>
-  KNOWN_METHODS.has(method) ? method : cleanText(method, CLIENT_NAME_CHARACTERS);
+  mcpMethods.has(method) ? method : cleanText(method, CLIENT_NAME_CHARACTERS);
 
 /** `name/version` as the client gave it, safe to print. */
 export function clientName(info: unknown): string | undefined {
