@@ -2,6 +2,7 @@
 import type { LogLevel, RecordKind } from '../core/record.ts';
 import type { Column, Range, Term } from './filter.ts';
 import { levelRank } from './levels.ts';
+import { IN_EACH_SLOT } from './slots.ts';
 
 /** Every part that is present has to hold. */
 export interface LogFilter {
@@ -62,6 +63,8 @@ interface Condition {
   index?: number;
   /** There is one of failed requests alone. */
   ofFailed?: true;
+  /** The index begins with the slot. */
+  bySlot?: true;
 }
 
 /** Values come after the window's two bounds and before the limit. */
@@ -84,9 +87,13 @@ export function whereOf(filter: LogFilter): { where: string[]; values: unknown[]
     .sort((a, b) => (a.index ?? 0) - (b.index ?? 0))[0];
   const isBare = (it: Condition): boolean =>
     it.index === undefined || it === driver || (it === FAILED && driver?.ofFailed === true);
+  const isOfFailed = driver?.ofFailed === true && conditions.includes(FAILED);
   return {
-    // Unary plus keeps SQLite, which has no statistics of a growing file, from preferring another index.
-    where: conditions.map((it) => (isBare(it) ? it.sql : `+${it.sql}`)),
+    where: [
+      ...(driver?.bySlot === true && !isOfFailed ? [IN_EACH_SLOT] : []),
+      // Unary plus keeps SQLite, which has no statistics of a growing file, from preferring another index.
+      ...conditions.map((it) => (isBare(it) ? it.sql : `+${it.sql}`)),
+    ],
     values: conditions.flatMap(({ values }) => values),
   };
 }
@@ -233,7 +240,7 @@ function ofHostnameOrNone(hostname: string): Condition {
 
 /** A column that has an index for one value. */
 function isOf(column: 'trace_id' | 'client_address', value: string): Condition {
-  const condition = { sql: `${column} = ?`, values: [value], index: order(column) };
+  const condition: Condition = { sql: `${column} = ?`, values: [value], index: order(column), bySlot: true };
   return column === 'client_address' ? { ...condition, ofFailed: true } : condition;
 }
 

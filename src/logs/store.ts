@@ -13,6 +13,7 @@ import { Packing, restore } from './packed.ts';
 import { parseRecordText } from './record-text.ts';
 import { fillRollup, hasRollup, Rollup, ROLLUP_SCHEMA } from './rollup.ts';
 import { columns } from './row.ts';
+import { SLOT } from './slots.ts';
 
 const OWNER_ONLY_FILE = 0o600;
 const OWNER_ONLY_FOLDER = 0o700;
@@ -30,8 +31,8 @@ const DAMAGED = new Set(['SQLITE_NOTADB', 'SQLITE_CORRUPT']);
 
 /**
  * Each index answers a question that people ask, newest first. The partial ones hold what is rare and wanted most:
- * trouble, what failed, was refused or slow; they cost an ordinary row nothing. Of the others, trace_id and
- * client_address cost the most, a third of an ingest each, because every row changes another page.
+ * trouble, what failed, was refused or slow; they cost an ordinary row nothing. What differs from row to row is indexed
+ * within slots of the day (slots.ts).
  */
 const SCHEMA = `
   create table records (
@@ -41,9 +42,9 @@ const SCHEMA = `
     outcome text, detail text);
   create index records_time on records (time);
   create index records_hostname on records (hostname, time);
-  create index records_client_address on records (client_address, time);
+  create index records_client_address on records (${SLOT}, client_address, time);
   create index records_principal on records (principal, time) where principal <> 'anonymous';
-  create index records_trace_id on records (trace_id) where trace_id is not null;
+  create index records_trace_id on records (${SLOT}, trace_id) where trace_id is not null;
   create index records_trouble on records (time) where level >= 2;
   create index records_failed on records (time) where status >= 400;
   pragma user_version = ${SCHEMA_VERSION};`;
