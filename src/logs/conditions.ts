@@ -67,20 +67,27 @@ interface Condition {
   bySlot?: true;
 }
 
+interface Where {
+  where: string[];
+  values: unknown[];
+  /** What is found is told by an index of slots: a long time costs no more than a short one. */
+  bySlot: boolean;
+}
+
 /** Values come after the window's two bounds and before the limit. */
-export function statementOf(filter: LogFilter, after?: Position): { sql: string; values: unknown[] } {
-  const { where, values } = whereOf(filter);
+export function statementOf(filter: LogFilter, after?: Position): Omit<Where, 'where'> & { sql: string } {
+  const { where, values, bySlot } = whereOf(filter);
   if (after) {
     where.push('(time < ? or id < ?)');
     values.push(after.time, after.id);
   }
   const sql = `select * from records where ${['time >= ? and time < ?', ...where].join(' and ')}
     order by time desc, id desc limit ?`;
-  return { sql, values };
+  return { sql, values, bySlot };
 }
 
 /** What has to hold, and its values in their order; the range of time apart. */
-export function whereOf(filter: LogFilter): { where: string[]; values: unknown[] } {
+export function whereOf(filter: LogFilter): Where {
   const conditions = conditionsOf(filter);
   const driver = conditions
     .filter(({ index }) => index !== undefined)
@@ -88,9 +95,11 @@ export function whereOf(filter: LogFilter): { where: string[]; values: unknown[]
   const isBare = (it: Condition): boolean =>
     it.index === undefined || it === driver || (it === FAILED && driver?.ofFailed === true);
   const isOfFailed = driver?.ofFailed === true && conditions.includes(FAILED);
+  const bySlot = driver?.bySlot === true && !isOfFailed;
   return {
+    bySlot,
     where: [
-      ...(driver?.bySlot === true && !isOfFailed ? [IN_EACH_SLOT] : []),
+      ...(bySlot ? [IN_EACH_SLOT] : []),
       // Unary plus keeps SQLite, which has no statistics of a growing file, from preferring another index.
       ...conditions.map((it) => (isBare(it) ? it.sql : `+${it.sql}`)),
     ],
@@ -99,7 +108,7 @@ export function whereOf(filter: LogFilter): { where: string[]; values: unknown[]
 }
 
 /** As `whereOf`, of hostnames alone, for the counts by minute and hour: where they are, there may be no records. */
-export function whereOfHosts({ hostname, hostnames, terms = [] }: LogFilter): ReturnType<typeof whereOf> {
+export function whereOfHosts({ hostname, hostnames, terms = [] }: LogFilter): Omit<Where, 'bySlot'> {
   const conditions = [
     ...when(hostname, (name) => hostnameCondition(name)),
     ...when(hostnames, confinementCondition),

@@ -228,6 +228,20 @@ test('a search that runs out of time says how far it looked, and goes on from th
   assert.ok(searches > 1);
 });
 
+test('no step reads more than ten minutes of a day, whose hours to come are none, however quiet it was', (t) => {
+  const busy = Array.from({ length: 200 }, (_, minute) => aRecord({ time: NOON + minute * MINUTE }));
+  const { files } = someFiles(t, [...busy, aRecord({ time: NOON + 10 * HOUR, message: 'late' })]);
+  // Three looks at the clock in a window: the time is up after 45 of them, in the busy hours.
+  let looks = 0;
+  const budget = { milliseconds: 1, now: () => (looks++ < 3 * 45 ? 0 : 2) };
+  const { searchedBackTo = 0 } = files.search(
+    { filter: { pathPrefix: '/nowhere' }, limit: 1, after: undefined },
+    budget,
+  );
+  const [from, to] = [NOON + 2 * HOUR, NOON + 3 * HOUR];
+  assert.ok(searchedBackTo > from && searchedBackTo < to, new Date(searchedBackTo).toISOString());
+});
+
 test('since is included, until is not', (t) => {
   const { files } = someFiles(
     t,

@@ -11,6 +11,8 @@ import type { LeftOut } from './left-out.ts';
 
 export const FIRST_WINDOW_MS = MINUTE;
 const MIN_WINDOW_MS = SECOND;
+/** Within a window nobody looks at the clock, and after a quiet time a busy one may come. */
+const MAX_WINDOW_MS = 10 * MINUTE;
 const WINDOW_FACTOR = 4;
 const SHORT_STEP_MS = 20;
 const LONG_STEP_MS = 100;
@@ -82,7 +84,8 @@ export class LogFiles {
   }
 
   search({ filter, limit, after }: Search, budget: Budget): Found {
-    const { sql, values } = statementOf(filter, after);
+    const { sql, values, bySlot } = statementOf(filter, after);
+    const widest = bySlot ? DAY : MAX_WINDOW_MS;
     const rows: LogRow[] = [];
     const stop = budget.now() + budget.milliseconds;
     const isLate = () => budget.now() > stop;
@@ -91,7 +94,7 @@ export class LogFiles {
       const connection = records(isLate);
       if (connection === 'late') return { rows, next: { time: until, id: 0 }, searchedBackTo: until };
       const statement = connection?.prepare<unknown[], LogRow>(sql);
-      for (let end = until; statement && end > since; ) {
+      for (let end = connection ? endIn(connection, until) : since; statement && end > since; ) {
         if (isLate()) return { rows, next: { time: end, id: 0 }, searchedBackTo: end };
         const started = budget.now();
         const begin = Math.max(since, end - span);
@@ -99,7 +102,7 @@ export class LogFiles {
         rows.push(...statement.all(begin, end, ...values, limit + 1 - rows.length));
         if (rows.length > limit) return pageOf(rows, limit);
         end = begin;
-        span = nextSpan(span, budget.now() - started);
+        span = nextSpan(span, budget.now() - started, widest);
       }
       return undefined;
     };
@@ -134,13 +137,19 @@ export class LogFiles {
   }
 }
 
+/** Where the records of a range end: of a day that goes on there are none of its hours to come. */
+export function endIn(records: Database, until: number): number {
+  const found = records.prepare<[], { last: number | null }>('select max(time) as last from records').get();
+  return Math.min(until, (found?.last ?? -Infinity) + 1);
+}
+
 function pageOf(rows: readonly LogRow[], limit: number): Found {
   const page = rows.slice(0, limit);
   const last = page.at(-1);
   return { rows: page, next: last && { time: last.time, id: last.id }, searchedBackTo: undefined };
 }
 
-export function nextSpan(span: number, tookMs: number): number {
-  if (tookMs < SHORT_STEP_MS) return Math.min(span * WINDOW_FACTOR, DAY);
+export function nextSpan(span: number, tookMs: number, widest = MAX_WINDOW_MS): number {
+  if (tookMs < SHORT_STEP_MS) return Math.min(span * WINDOW_FACTOR, widest);
   return tookMs > LONG_STEP_MS ? Math.max(span / WINDOW_FACTOR, MIN_WINDOW_MS) : span;
 }

@@ -6,8 +6,7 @@ import { type LogLevel, logLevels } from '../core/record.ts';
 import type { LeftOut } from './left-out.ts';
 import { type LogFilter, type Position, whereOf } from './conditions.ts';
 import { patternOf, type PatternRow } from './pattern.ts';
-import { MINUTE } from '../core/clock.ts';
-import { type Budget, type DayRange, FIRST_WINDOW_MS, type LogFiles, nextSpan } from './query.ts';
+import { type Budget, type DayRange, endIn, FIRST_WINDOW_MS, type LogFiles, nextSpan } from './query.ts';
 import { dayOf } from './folder.ts';
 import { recordId } from './row.ts';
 
@@ -16,8 +15,6 @@ export const MAX_PATTERNS = 500;
 export const IDS_EACH = 3;
 /** Hits between two looks at the clock. */
 const ROWS_A_LOOK = 256;
-/** Within a window nobody looks at the clock for what is no hit: after a quiet time a busy one may come. */
-const MAX_WINDOW_MS = 10 * MINUTE;
 export const OTHER_LINES = '(other lines)';
 
 export interface TextQuestion {
@@ -75,7 +72,7 @@ export function searchText(files: LogFiles, { filter, before }: TextQuestion, bu
     const records = day.records(isLate);
     if (records === 'late') return { time: day.until, id: 0 };
     const statement = records?.prepare<unknown[], HitRow>(sql);
-    for (let end = day.until; statement && end > day.since; ) {
+    for (let end = records ? endIn(records, day.until) : day.since; statement && end > day.since; ) {
       if (isLate()) return { time: end, id: 0 };
       const started = budget.now();
       const begin = Math.max(day.since, end - span);
@@ -85,7 +82,7 @@ export function searchText(files: LogFiles, { filter, before }: TextQuestion, bu
         if (rows % ROWS_A_LOOK === 0 && isLate()) return { time: row.time, id: row.id };
       }
       end = begin;
-      span = Math.min(nextSpan(span, budget.now() - started), MAX_WINDOW_MS);
+      span = nextSpan(span, budget.now() - started);
     }
     return undefined;
   };

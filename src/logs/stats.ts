@@ -8,7 +8,7 @@ import { cleanText } from '../core/untrusted.ts';
 import type { LeftOut } from './left-out.ts';
 import { type LogFilter, whereOf, whereOfHosts } from './conditions.ts';
 import { logLevels } from '../core/record.ts';
-import { type Budget, type DayRange, FIRST_WINDOW_MS, type LogFiles, nextSpan } from './query.ts';
+import { type Budget, type DayRange, endIn, FIRST_WINDOW_MS, type LogFiles, nextSpan } from './query.ts';
 import { hasRollup, OTHER_STRANGERS, OTHERS, OTHERS_SHOWN, ROUTE_SQL } from './rollup.ts';
 import { percentile, StepCounts, stepSql } from './steps.ts';
 
@@ -306,7 +306,7 @@ function countRecords(
     group by 1, 2, 3, ${stepSql('duration_ms')}`,
   );
   let span = FIRST_WINDOW_MS;
-  for (let end = until; end > since; ) {
+  for (let end = endIn(connection, until); end > since; ) {
     const started = now();
     if (started > stop) return end;
     const begin = Math.max(since, end - span);
