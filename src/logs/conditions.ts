@@ -1,4 +1,5 @@
 /** What is asked, as SQL. The words matter: SQLite takes a partial index only where they are the same. Pure. */
+import { DAY, HOUR, MINUTE } from '../core/clock.ts';
 import type { LogLevel, RecordKind } from '../core/record.ts';
 import type { Column, Range, Term } from './filter.ts';
 import { levelRank } from './levels.ts';
@@ -70,20 +71,23 @@ interface Condition {
 interface Where {
   where: string[];
   values: unknown[];
-  /** What is found is told by an index of slots: a long time costs no more than a short one. */
-  bySlot: boolean;
+  /** Longest time that is asked about at once, milliseconds: nobody looks at the clock meanwhile. */
+  widest: number;
 }
+
+/** After a quiet time a busy one may come: without an index, so much of it is read at most. */
+const WIDEST_SCAN_MS = 10 * MINUTE;
 
 /** Values come after the window's two bounds and before the limit. */
 export function statementOf(filter: LogFilter, after?: Position): Omit<Where, 'where'> & { sql: string } {
-  const { where, values, bySlot } = whereOf(filter);
+  const { where, values, widest } = whereOf(filter);
   if (after) {
     where.push('(time < ? or id < ?)');
     values.push(after.time, after.id);
   }
   const sql = `select * from records where ${['time >= ? and time < ?', ...where].join(' and ')}
     order by time desc, id desc limit ?`;
-  return { sql, values, bySlot };
+  return { sql, values, widest };
 }
 
 /** What has to hold, and its values in their order; the range of time apart. */
@@ -97,7 +101,7 @@ export function whereOf(filter: LogFilter): Where {
   const isOfFailed = driver?.ofFailed === true && conditions.includes(FAILED);
   const bySlot = driver?.bySlot === true && !isOfFailed;
   return {
-    bySlot,
+    widest: bySlot ? DAY : driver ? HOUR : WIDEST_SCAN_MS,
     where: [
       ...(bySlot ? [IN_EACH_SLOT] : []),
       // Unary plus keeps SQLite, which has no statistics of a growing file, from preferring another index.
@@ -108,7 +112,7 @@ export function whereOf(filter: LogFilter): Where {
 }
 
 /** As `whereOf`, of hostnames alone, for the counts by minute and hour: where they are, there may be no records. */
-export function whereOfHosts({ hostname, hostnames, terms = [] }: LogFilter): Omit<Where, 'bySlot'> {
+export function whereOfHosts({ hostname, hostnames, terms = [] }: LogFilter): Omit<Where, 'widest'> {
   const conditions = [
     ...when(hostname, (name) => hostnameCondition(name)),
     ...when(hostnames, confinementCondition),

@@ -11,8 +11,6 @@ import type { LeftOut } from './left-out.ts';
 
 export const FIRST_WINDOW_MS = MINUTE;
 const MIN_WINDOW_MS = SECOND;
-/** Within a window nobody looks at the clock, and after a quiet time a busy one may come. */
-const MAX_WINDOW_MS = 10 * MINUTE;
 const WINDOW_FACTOR = 4;
 const SHORT_STEP_MS = 20;
 const LONG_STEP_MS = 100;
@@ -84,8 +82,7 @@ export class LogFiles {
   }
 
   search({ filter, limit, after }: Search, budget: Budget): Found {
-    const { sql, values, bySlot } = statementOf(filter, after);
-    const widest = bySlot ? DAY : MAX_WINDOW_MS;
+    const { sql, values, widest } = statementOf(filter, after);
     const rows: LogRow[] = [];
     const stop = budget.now() + budget.milliseconds;
     const isLate = () => budget.now() > stop;
@@ -149,7 +146,7 @@ function pageOf(rows: readonly LogRow[], limit: number): Found {
   return { rows: page, next: last && { time: last.time, id: last.id }, searchedBackTo: undefined };
 }
 
-export function nextSpan(span: number, tookMs: number, widest = MAX_WINDOW_MS): number {
+export function nextSpan(span: number, tookMs: number, widest: number): number {
   if (tookMs < SHORT_STEP_MS) return Math.min(span * WINDOW_FACTOR, widest);
   return tookMs > LONG_STEP_MS ? Math.max(span / WINDOW_FACTOR, MIN_WINDOW_MS) : span;
 }

@@ -56,7 +56,7 @@ interface HitRow extends PatternRow {
 const WANTED = 'id, time, level, message, hostname, path, method, status, user_agent, detail';
 
 export function searchText(files: LogFiles, { filter, before }: TextQuestion, budget: Budget): TextAnswer {
-  const { where, values } = whereOf(filter);
+  const { where, values, widest } = whereOf(filter);
   if (before) {
     where.push('(time < ? or id < ?)');
     values.push(before.time, before.id);
@@ -82,7 +82,7 @@ export function searchText(files: LogFiles, { filter, before }: TextQuestion, bu
         if (rows % ROWS_A_LOOK === 0 && isLate()) return { time: row.time, id: row.id };
       }
       end = begin;
-      span = nextSpan(span, budget.now() - started);
+      span = nextSpan(span, budget.now() - started, widest);
     }
     return undefined;
   };

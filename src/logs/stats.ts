@@ -268,15 +268,23 @@ function countRollup(connection: Database, counting: Counting, since: number, un
   const { groupBy, interval } = counting.question;
   const { where, values } = whereOfHosts(counting.question.filter);
   const slot = interval === undefined ? '0' : `start - start % ${interval}`;
+  const ofOneHost = where.length === 1 && ONE_HOST.test(where[0] ?? '');
   const statement = connection.prepare<unknown[], Part>(
     `select ${(groupBy && rollupKeys[groupBy]) ?? "''"} as key, ${slot} as slot, status, sum(count) as count,
       sum(bytes_in) as bytes_in, sum(bytes_out) as bytes_out, string_agg(steps, ' ') as steps
-    from sums where ${['span = ? and start >= ? and start < ?', ...where].join(' and ')}
+    from sums where ${['span = ?', ofOneHost ? EACH_START : 'start >= ? and start < ?', ...where].join(' and ')}
     group by 1, 2, 3`,
   );
   for (const [span, from, to] of spansOf(since - (since % MINUTE), until, interval))
-    for (const part of statement.iterate(span, from, to, ...values)) counting.add(part);
+    for (const part of statement.iterate(span, from, ...(ofOneHost ? [to, span] : [to]), ...values))
+      counting.add(part);
 }
+
+const ONE_HOST = /^\(?hostname = \?\)?$/;
+/** One step in the key for each minute or hour: between two of them are the rows of every other hostname. */
+const EACH_START = `start in (with recursive starts(start, until, step) as (
+  select ?, ?, ? union all select start + step, until, step from starts where start + step < until)
+  select start from starts where start < until)`;
 
 /** Whole hours by hours, what is before and after them by minutes. */
 function spansOf(since: number, until: number, interval = HOUR): [span: number, from: number, to: number][] {
@@ -296,7 +304,7 @@ function countRecords(
   { since, until, stop, now }: { since: number; until: number; stop: number; now: () => number },
 ): number | undefined {
   const { filter, groupBy, interval } = counting.question;
-  const { where, values } = whereOf(filter);
+  const { where, values, widest } = whereOf(filter);
   const slot = interval === undefined ? '0' : `time - time % ${interval}`;
   const statement = connection.prepare<unknown[], Part>(
     `select ${groupBy ? keySql[groupBy] : "''"} as key, ${slot} as slot, coalesce(status, 0) as status,
@@ -312,7 +320,7 @@ function countRecords(
     const begin = Math.max(since, end - span);
     for (const part of statement.iterate(begin, end, ...values)) counting.add(part);
     end = begin;
-    span = nextSpan(span, now() - started);
+    span = nextSpan(span, now() - started, widest);
   }
   return undefined;
 }
