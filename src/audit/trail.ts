@@ -22,6 +22,8 @@ import { Strangers } from './strangers.ts';
 /** What a power failure can cost of reads, and a kill of what the head knows. */
 const SYNC_MS = SECOND;
 const RETRY_MS = 5 * SECOND;
+/** Written as one, they are at most 4 MiB. */
+const MAX_GATHERED = 128;
 
 export interface TrailOptions {
   folder: string;
@@ -62,6 +64,9 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
   /** Of the lost: not told yet. */
   #untold = { count: 0, results: 0, since: 0 };
   #waiters: { resolve: () => void; reject: (cause: unknown) => void }[] = [];
+  /** Told in this turn of the event loop, not written yet. */
+  #gathered: Entry[] = [];
+  #gathering = Promise.withResolvers<void>();
   #isSyncing = false;
   #syncTimer: Timer | undefined;
   #retryTimer: Timer | undefined;
@@ -86,6 +91,16 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
   write(record: LogRecord): void {
     if (record.kind === 'audit' && !this.#strangers.takes(record)) this.#append({ event: 'event', record });
     this.#log.write(record);
+  }
+
+  tell(record: LogRecord): Promise<void> {
+    this.#log.write(record);
+    if (this.#strangers.takes(record)) return Promise.resolve();
+    const { promise } = this.#gathering;
+    this.#gathered.push({ event: 'event', record });
+    if (this.#gathered.length === 1) setImmediate(() => this.#writeGathered());
+    else if (this.#gathered.length === MAX_GATHERED) this.#writeGathered();
+    return promise;
   }
 
   async begin(record: LogRecord): Promise<Begun> {
@@ -120,6 +135,7 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
 
   /** Where the trail ends now, and begins. Undefined while its end is not known. */
   extent(): (DiskPlace & { last: Place; before: Place; size: number }) | undefined {
+    this.#writeGathered();
     const size = this.#disk.size();
     return this.#last && { last: this.#last, before: this.#before, size, ...this.#disk.place };
   }
@@ -150,6 +166,7 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#strangers.flush();
+    this.#writeGathered();
     this.#isClosed = true;
     this.#syncTimer?.cancel();
     this.#retryTimer?.cancel();
@@ -168,25 +185,38 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
     if (this.#append({ event: 'ended', of: seq, record }) === undefined) this.#untold.results += 1;
   }
 
-  /** The number of the record; undefined: it is lost. */
-  #append(entry: Entry): number | undefined {
+  #writeGathered(): void {
+    if (this.#gathered.length === 0) return;
+    const [entries, { resolve }] = [this.#gathered, this.#gathering];
+    [this.#gathered, this.#gathering] = [[], Promise.withResolvers()];
+    this.#append(...entries);
+    resolve();
+  }
+
+  /** The number of the last of the records, which are written as one; undefined: they are lost. */
+  #append(...entries: readonly Entry[]): number | undefined {
     if (this.#isOver) return undefined;
     const isWritten = this.#attempt(() => {
       const last = this.#ready();
       this.#makeUp();
-      this.#put(entry, this.#last ?? last);
+      this.#put(entries, this.#last ?? last);
     });
     if (isWritten) return this.#last?.seq;
     if (this.#untold.count === 0) this.#untold.since = this.#clock.now();
-    this.#untold.count += 1;
-    this.#lost += 1;
+    this.#untold.count += entries.length;
+    this.#lost += entries.length;
     return undefined;
   }
 
-  #put(entry: Entry, last: Place): void {
-    const { text, seq, hash } = makeLine(entry, last, this.key);
-    this.#disk.append(text, { seq, now: this.#clock.now() });
-    this.#last = { seq, hash };
+  #put(entries: readonly Entry[], before: Place): void {
+    let [last, texts] = [before, ''];
+    for (const entry of entries) {
+      const { text, seq, hash } = makeLine(entry, last, this.key);
+      texts += text;
+      last = { seq, hash };
+    }
+    this.#disk.append(texts, { seq: before.seq + 1, now: this.#clock.now() });
+    this.#last = last;
     if (!this.#isClosed) this.#syncTimer ??= this.#clock.after(SYNC_MS, () => this.#syncNow());
   }
 
@@ -213,10 +243,8 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
     this.#untold = { count: 0, results: 0, since: 0 };
     try {
       const detail = { count, results, since: new Date(since).toISOString(), why: this.#problem };
-      this.#put(
-        this.#note('lost', `${count} audit records could not be written`, detail),
-        this.#last ?? NOTHING,
-      );
+      const note = this.#note('lost', `${count} audit records could not be written`, detail);
+      this.#put([note], this.#last ?? NOTHING);
     } catch (cause) {
       this.#untold = { count, results, since };
       throw cause;

@@ -7,6 +7,11 @@ export interface AuditTrail {
    * @throws AppError UNAVAILABLE where it can't be: nothing may be done then.
    */
   begin(record: LogRecord): Promise<Begun>;
+  /**
+   * Of what changes nothing, to the log as well. Resolves when the record is in the hands of the system, where a kill
+   * doesn't reach it, or counted as lost; what is told at the same moment is written together.
+   */
+  tell(record: LogRecord): Promise<void>;
 }
 
 export interface Begun {

@@ -296,6 +296,7 @@ async function audit(options: DispatchOptions, call: Call, outcome: string): Pro
   span?.end(spanFacts(operation, context, outcome));
   const record = recordOf(options, call, outcome);
   if (begun) await begun.end(record);
+  else if (options.trail) await options.trail.tell(record);
   else options.log.write(record);
 }
 

@@ -28,24 +28,9 @@ const PATTERNS: readonly (readonly [pattern: RegExp, replacement: string])[] = [
   [/:\/\/[^\s/@"]{1,512}@/g, `://${REDACTED}@`],
 ];
 
-/** Without one of these, in any case, a text has nothing to redact. Every record is searched for each of them. */
-const SIGNS = [
-  'ohp_',
-  'bearer',
-  'basic',
-  '-----begin',
-  'eyj',
-  'secret',
-  'token',
-  'passw',
-  'api_key',
-  'apikey',
-  'private_key',
-  'privatekey',
-  'authorization',
-  'cookie',
-  'registry-auth',
-];
+/** Without one of these a text has nothing to redact. Every record is searched for them, at once. */
+const SIGNS =
+  /ohp_|bearer|basic|-----begin|eyj|secret|token|passw|api_key|apikey|private_key|privatekey|authorization|cookie|registry-auth/i;
 const USER_IN_URL = /:\/\/[^\s/@"]{1,512}@/;
 
 const SECRET_KEY = new RegExp(
@@ -56,8 +41,7 @@ const MAX_DEPTH = 8;
 
 /** Cheap, and never wrong the other way. */
 export function isSuspicious(text: string): boolean {
-  const lower = text.toLowerCase();
-  return SIGNS.some((sign) => lower.includes(sign)) || (text.includes('://') && USER_IN_URL.test(text));
+  return SIGNS.test(text) || (text.includes('://') && USER_IN_URL.test(text));
 }
 
 export function redactText(text: string): string {

@@ -139,6 +139,7 @@ test('while the audit trail can not be written nothing is made or taken away; th
       this.records.push(message);
       return { end: async (record: LogRecord) => void this.records.push(record.message) };
     },
+    tell: async () => {},
   };
   await using world = await setUpLabels({ trail });
   const id = await world.run();
