@@ -9,8 +9,8 @@ import type { ContainerEngine } from './engine.ts';
 import { createWire, jsonLines, socketFault, type WireAnswer, type WireRequest } from './wire.ts';
 
 const NAME = 'the broker of the container engine';
-/** More than the broker itself waits for its engine. */
-const READ_MS = 15 * SECOND;
+/** More than the broker itself waits for its engine: `TIMEOUT_MS` of `wire.ts`, twice where a swarm is asked one after the other. */
+const READ_MS = 40 * SECOND;
 const WORK_MS = 3 * MINUTE;
 const MAX_MESSAGE = 4000;
 

@@ -11,7 +11,8 @@ import { type Clock, SECOND } from '../core/clock.ts';
 import { AppError, messageOf } from '../core/errors.ts';
 import { type Log, writeDebug } from '../core/record.ts';
 
-export const TIMEOUT_MS = 5 * SECOND;
+/** An engine that is at work on something else answers late; one that is gone refuses at once. */
+const TIMEOUT_MS = 15 * SECOND;
 const MAX_ANSWER_BYTES = 33_554_432;
 const MAX_HEADER_BYTES = 65_536;
 
