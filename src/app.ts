@@ -27,6 +27,7 @@ import { gatewaySettings, logSettings, mcpSettings } from './app.settings.ts';
 import { type CommandOptions, type CommandService, createCommandService } from './admin/run-command.ts';
 import { openTrail, watchTrail } from './app.audit.ts';
 import { openConnectors } from './app.connectors.ts';
+import { type Data, openData } from './app.data.ts';
 import { openEdge } from './app.edge.ts';
 import { createTallies, openMetrics } from './app.metrics.ts';
 import { openOAuth } from './app.oauth.ts';
@@ -37,7 +38,7 @@ import { openOtlp } from './app.telemetry.ts';
 import type { StartFacts } from './banner.ts';
 import type { Config } from './config/config.ts';
 import { engineMachine } from './config/docker.ts';
-import { createSealer, deriveKey, loadMasterKey } from './config/secrets.ts';
+import { createSealer, deriveKey } from './config/secrets.ts';
 import { createOutbound } from './outbound.ts';
 import { type Clock, HOUR, systemClock } from './core/clock.ts';
 import { createDispatch, type Dispatch } from './core/dispatch.ts';
@@ -72,7 +73,6 @@ import { createSessionStore } from './sessions/store.ts';
 import { createTaskStore } from './sessions/tasks.ts';
 import { createUntrustedReads } from './sessions/untrusted-reads.ts';
 import type { Database } from './store/database.ts';
-import { openDataDirectory } from './store/data-directory.ts';
 import { createIdempotencyStore } from './store/idempotency.ts';
 import { openSqlite } from './store/sqlite.ts';
 import { storageFault } from './store/storage-fault.ts';
@@ -86,14 +86,16 @@ export interface App extends AsyncDisposable {
   readonly dispatch: Dispatch;
 }
 
-/** What tests put in the place of the real thing. */
+/** What tests put in the place of the real thing, and what is there already. */
 export interface Overrides {
   clock?: Clock;
+  /** Opened before this was loaded; the app closes it. */
+  data?: Data;
   /** Conformance fixtures are attached to the production stack by this. */
   extendMcp?: McpOptions['extend'];
 }
 
-/** @throws AppError CONFLICT when another process has the data directory, PRECONDITION_FAILED when it can't be used. */
+/** @throws what `openData` throws. */
 export async function createApp(config: Config, overrides: Overrides = {}): Promise<App> {
   await using stack = new AsyncDisposableStack();
   const app = await construct(config, overrides, stack).catch((cause: unknown) => {
@@ -111,7 +113,7 @@ async function construct(
   const version = readVersion();
   const clock = overrides.clock ?? systemClock;
   const meter = createTallies(config, () => edge.gateway);
-  const base = { ...(await openBase(config, { clock, meter }, stack)), meter };
+  const base = { ...(await openBase(config, { data: overrides.data, clock, meter }, stack)), meter };
   const edge: Edge = await openEdge(config, { ...base, spans: base.telemetry?.spans }, stack);
   const identity = await openOAuth(
     config,
@@ -234,14 +236,14 @@ const metricsUrl = ({ address, port }: AddressInfo): string =>
 
 type Base = Awaited<ReturnType<typeof openBase>> & { meter: Meter };
 
-/** What everything else stands on: the data directory, secrets, log, store, tokens. */
+/** What everything else stands on: log, store, tokens. */
 async function openBase(
   config: Config,
-  { clock, meter }: { clock: Clock; meter: Meter },
+  { data, clock, meter }: { data: Data | undefined; clock: Clock; meter: Meter },
   stack: AsyncDisposableStack,
 ) {
-  const { path: dataDir, stateFile, hasState } = stack.use(openDataDirectory(config.data_dir));
-  const masterKey = loadMasterKey({ dataDir, masterKey: config.master_key, dataExists: hasState });
+  const { masterKey, directory } = stack.use(data ?? openData(config));
+  const { path: dataDir, stateFile } = directory;
   const logDir = join(dataDir, 'logs');
   const sink = stack.use(createLogSink({ directory: logDir, clock, ...logSettings(config) }));
   const telemetry = await openOtlp(config, { clock, log: sink, version: readVersion() }, stack);
@@ -266,7 +268,6 @@ async function openBase(
   const sealer = createSealer(masterKey);
   const audit = await watchTrail(config, { trail: log, clock, alerts, database, sealer });
   stack.use(audit.watch);
-  const caFile = join(dataDir, 'ca.pem');
   const { docker, broker, services: policy } = config;
   return {
     alerts,
@@ -276,7 +277,7 @@ async function openBase(
     dataDir,
     stateFile,
     masterKey,
-    caFile,
+    caFile: join(dataDir, 'ca.pem'),
     log,
     sink,
     audit: audit.service,

@@ -22,9 +22,11 @@ const PORT_SETTINGS = 'OHP_HTTP_PORT, OHP_HTTPS_PORT or OHP_METRICS_LISTEN';
 async function main(): Promise<void> {
   outliveReaders();
   const config = await loadConfig(process.env, (path) => readFileSync(path, 'utf8'));
-  // Loaded now, so that a bad setting is told at once.
+  // Loaded now, so that a bad setting is told at once; and then a folder or a key that can't be used.
+  const { openData } = await import('./app.data.ts');
+  const data = openData(config);
   const { createApp } = await import('./app.ts');
-  const app = await createApp(config);
+  const app = await createApp(config, { data });
   stopOnSignal(app);
   process.stdout.write(welcome(app.facts));
   giveMemoryBack();

@@ -163,6 +163,8 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
   'app.audit': { units: ['alerts/service', 'audit', 'config', 'core'], packages: [] },
   'app.alerts': { units: ['*'], packages: [] },
   'app.connectors': { units: ['*'], packages: [] },
+  // Little, since it is loaded before the rest.
+  'app.data': { units: ['config', 'store/data-directory', 'store/storage-fault'], packages: [] },
   'app.metrics': { units: ['*'], packages: [] },
   'app.certificates': { units: ['*'], packages: [] },
   'app.edge': { units: ['*'], packages: [] },
@@ -211,7 +213,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     ],
   },
   outbound: { units: ['core'], packages: ['undici'] },
-  main: { units: ['app', 'banner', 'config', 'core'], packages: [] },
+  main: { units: ['app', 'app.data', 'banner', 'config', 'core'], packages: [] },
   banner: { units: ['gateway/own-urls'], packages: [] },
   cli: { units: ['core', 'interfaces/cli', 'operations'], packages: [] },
   // Has the engine's socket: nothing that serves the network is loaded with it.
