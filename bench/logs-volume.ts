@@ -16,9 +16,9 @@ import { type Clock, systemClock } from '../src/core/clock.ts';
 import { system } from '../src/core/principal.ts';
 import { silentLog } from '../src/core/record.ts';
 import { createLogArchive } from '../src/logs/archive.ts';
-import { levelsOf } from '../src/logs/levels.ts';
 import { createLogService, type LogService } from '../src/logs/service.ts';
-import { createLogSink, startWriterThread } from '../src/logs/sink.ts';
+import { startWriterThread } from '../src/logs/sink.ts';
+import { benchSink } from './log-sink.ts';
 import { clientAt, END, hostAt, principalAt, recordsOf, textLine } from './log-model.ts';
 import { askPeers, type Needles } from './logs-peers.ts';
 import { percentile, printTable, spread } from './measure.ts';
@@ -55,15 +55,11 @@ try {
 }
 
 function newSink() {
-  return createLogSink({
+  return benchSink({
     startWriter: (data) => (writer = startWriterThread(data)),
     directory,
     clock,
     queueRecords: QUEUE_RECORDS,
-    levels: levelsOf('info'),
-    retentionDays: 30,
-    retentionBytes: Infinity,
-    stderr: true,
   });
 }
 

@@ -11,9 +11,8 @@ import { type Clock, HOUR, systemClock } from '../src/core/clock.ts';
 import { system } from '../src/core/principal.ts';
 import { type LogRecord, silentLog } from '../src/core/record.ts';
 import { createLogArchive } from '../src/logs/archive.ts';
-import { levelsOf } from '../src/logs/levels.ts';
 import { createLogService, type LogQuestion } from '../src/logs/service.ts';
-import { createLogSink } from '../src/logs/sink.ts';
+import { benchSink } from './log-sink.ts';
 
 const RECORDS = Number(process.argv[2] ?? 200_000);
 const QUEUE_RECORDS = 10_000;
@@ -25,14 +24,10 @@ const SPAN_MS = 6 * HOUR;
 const clock: Clock = { ...systemClock, now: () => END };
 
 const directory = join(mkdtempSync(join(tmpdir(), 'bench-logs-')), 'logs');
-const sink = createLogSink({
+const sink = benchSink({
   directory,
   clock,
   queueRecords: QUEUE_RECORDS,
-  levels: levelsOf('info'),
-  retentionDays: 30,
-  retentionBytes: Infinity,
-  stderr: true,
 });
 const archive = createLogArchive({ directory, clock, log: silentLog });
 

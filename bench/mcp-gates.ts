@@ -16,10 +16,9 @@ import { newTraceId } from '../src/core/ids.ts';
 import { system } from '../src/core/principal.ts';
 import type { Log } from '../src/core/record.ts';
 import { RateLimiter } from '../src/core/rate-limit.ts';
-import { levelsOf } from '../src/logs/levels.ts';
-import { createLogSink } from '../src/logs/sink.ts';
 import { openSqlite } from '../src/store/sqlite.ts';
 import { TokenService } from '../src/tokens/service.ts';
+import { benchSink } from './log-sink.ts';
 import { median } from './measure.ts';
 import { ADMINISTRATOR } from './product.ts';
 
@@ -34,14 +33,10 @@ const KEY_BYTES = 32;
 const ADDRESS = '127.0.0.1';
 
 const folder = mkdtempSync(join(tmpdir(), 'ohp-bench-'));
-const sink = createLogSink({
+const sink = benchSink({
   directory: join(folder, 'logs'),
   clock,
   queueRecords: 2 * CALLS_A_FLUSH,
-  levels: levelsOf('info'),
-  retentionDays: 30,
-  retentionBytes: Number.POSITIVE_INFINITY,
-  stderr: true,
 });
 const trail = new Trail({ folder: join(folder, 'audit'), key: randomBytes(KEY_BYTES), clock, log: sink });
 const database = await openSqlite(':memory:', clock);
