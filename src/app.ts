@@ -121,8 +121,9 @@ async function construct(
     stack,
   );
   const { sites, protection } = await openProtection({ ...base, ...edge, ...identity }, stack);
-  const runtime = stack.use(new RuntimeWatch());
-  const parts = { ...base, ...edge, ...identity, protection, runtime, version };
+  const eventLoop = stack.use(new EventLoopWatch(clock));
+  const runtime = stack.use(new RuntimeWatch(() => eventLoop.state()));
+  const parts = { ...base, ...edge, ...identity, protection, eventLoop, runtime, version };
   const operate = operating(() => dispatch);
   const { services, endpoints } = openServices(config, { ...parts, operate }, stack);
   const idempotency = createIdempotencyStore(base.database, clock, base.sealer);
@@ -139,7 +140,7 @@ async function construct(
     taint,
   });
   const mcp = openMcp(config, { base, services, dispatch, taint }, overrides, stack);
-  const metrics = openMetrics(config, { ...base, ...edge, ...identity, mcp, runtime, version }, stack);
+  const metrics = openMetrics(config, { ...parts, mcp }, stack);
   if (base.telemetry) stack.use(base.telemetry.tellMetrics(() => metrics.metrics.families()));
   const rest = createRestInterface({ operations, dispatch, version, access, others: [metrics.endpoint] });
   for (const endpoint of [...gatewayEndpoints, ...oauthEndpoints, ...mcp.endpoints, ...rest.endpoints])
@@ -153,8 +154,7 @@ async function construct(
     control: rest.handle,
     mcp: mcp.handle,
   } satisfies Partial<Edge['handlers']>);
-  sweepHourly(clock, base.log, () => idempotency.sweep(), stack);
-  sweepHourly(clock, base.log, () => taint.sweep(), stack);
+  for (const kept of [idempotency, taint]) sweepHourly(clock, base.log, () => kept.sweep(), stack);
   base.alerts.start();
   const created = await base.tokens.ensureAdministrator(config.admin_token);
   const told = await metrics.listen();
@@ -301,6 +301,7 @@ function openServices(
     Edge &
     Identity & {
       protection: ProtectionService;
+      eventLoop: EventLoopWatch;
       runtime: RuntimeWatch;
       version: string;
       operate: CommandOptions['operate'];
@@ -342,7 +343,7 @@ function openServices(
     audit,
     alerts: new AlertDesk(parts),
     connectors: openConnectors(config, { ...parts, logs }, stack),
-    ...openHealth(config, parts, stack),
+    ...openHealth(config, parts),
     commands,
     endpoints,
     oauth,
@@ -356,12 +357,10 @@ function openServices(
 /** What works, found out by using it, and what the process says of itself. */
 function openHealth(
   config: Config,
-  parts: Base & Edge & { runtime: RuntimeWatch; version: string },
-  stack: AsyncDisposableStack,
+  parts: Base & Edge & { eventLoop: EventLoopWatch; runtime: RuntimeWatch; version: string },
 ) {
-  const { clock, log, sink, certificates, gateway, telemetry, version } = parts;
+  const { clock, log, sink, certificates, gateway, telemetry, eventLoop, version } = parts;
   const startedAt = clock.now();
-  const eventLoop = stack.use(new EventLoopWatch(clock));
   const connections = () => gateway.connections();
   const probes = {
     store: storeProbe((text) => roundTrip(parts.database, text)),

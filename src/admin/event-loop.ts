@@ -1,4 +1,4 @@
-/** How long work waits for the event loop, and how busy that is, over the last one to two minutes. For `health_check` and `get_diagnostics`; measures from when it is made until it is disposed of. */
+/** How long work waits for the event loop, and how busy that is, over the last one to two minutes. For `health_check`, `get_diagnostics` and the metrics: one measurement, of which no reading takes anything from another. Measures from when it is made until it is disposed of. */
 import { type EventLoopUtilization, monitorEventLoopDelay, performance } from 'node:perf_hooks';
 import { type Clock, MINUTE } from '../core/clock.ts';
 
@@ -8,6 +8,7 @@ const WINDOW_MS = MINUTE;
 const NANOSECONDS_PER_MS = 1e6;
 
 export interface LoopState {
+  readonly meanMs: number;
   readonly p50Ms: number;
   readonly p90Ms: number;
   readonly p99Ms: number;
@@ -39,8 +40,10 @@ export class EventLoopWatch implements Disposable {
   /** The worse of two windows. */
   state(): LoopState {
     const worse = (of: (delay: Delay) => number) =>
-      Math.max(0, ...[this.#earlier, this.#current].map(({ delay }) => delayOf(of(delay))));
+      Math.max(0, ...[this.#earlier, this.#current].map(({ delay }) => delayOf(of(delay)) || 0));
     return {
+      // NaN before the first sample.
+      meanMs: worse(({ mean }) => mean),
       p50Ms: worse((delay) => delay.percentile(50)),
       p90Ms: worse((delay) => delay.percentile(90)),
       p99Ms: worse((delay) => delay.percentile(99)),

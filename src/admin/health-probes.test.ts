@@ -108,6 +108,8 @@ test('event loop: degraded while turns have to wait, well again two windows late
     return finding.status === 'degraded' ? finding : undefined;
   }, 'a slow event loop');
   assert.match(slow.message, /^99 % of turns wait less than \d+ ms/);
+  const { maxMs } = watch.state();
+  assert.ok(maxMs > 50 && watch.state().maxMs >= maxMs, 'no reader takes the delay from the next one');
   clock.advance(MINUTE);
   assert.equal((await probe()).status, 'degraded');
   clock.advance(MINUTE);

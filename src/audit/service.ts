@@ -71,14 +71,21 @@ export class AuditService {
         lost_records: lost,
         head: headOf(extent.last),
       };
+    } catch (cause) {
+      throw readable(cause);
     } finally {
       this.#isVerifying = false;
     }
   }
 
+  /** @throws AppError UNAVAILABLE while the files can't be read. */
   async export(wish: ExportWish): Promise<Exported> {
-    const files = listFiles(this.#trail.folder).filter((file) => isWithin(file, wish));
-    return exportPage(files, wish);
+    try {
+      const files = listFiles(this.#trail.folder).filter((file) => isWithin(file, wish));
+      return exportPage(files, wish);
+    } catch (cause) {
+      throw readable(cause);
+    }
   }
 
   /** Deletes files whose records are all older than that. The newest one stays. */
@@ -98,6 +105,17 @@ export class AuditService {
     if (extent) return extent;
     throw new AppError('UNAVAILABLE', 'the audit trail can not be read now; health_check says why');
   }
+}
+
+/** What the system says of a folder or a file (permissions, a link to nowhere, a failing disk), as the caller may know it: without paths. */
+function readable(cause: unknown): unknown {
+  if (!(cause instanceof Error && 'syscall' in cause && 'code' in cause)) return cause;
+  const why = `${String(cause.syscall)}: ${String(cause.code)}`;
+  return new AppError(
+    'UNAVAILABLE',
+    `the files of the audit trail can not be read now (${why}); whoever runs this system has to look at the folder audit in its data directory`,
+    { cause },
+  );
 }
 
 /** What the first record of a file follows. What is no record is no ground to delete what stands before it. */

@@ -1,7 +1,7 @@
 /** Whoever changes the files of a trail is found out, whatever is changed. */
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
-import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
@@ -121,6 +121,22 @@ test('a byte that is changed anywhere, lines taken out, doubled, exchanged or cu
   );
   assert.equal((await verify()).intact, true, 'put back, it is whole again');
   t.diagnostic(`${texts.reduce((sum, text) => sum + text.length, 0)} bytes`);
+});
+
+test('a folder or a file that the system does not let us read is told as that, without its path', async () => {
+  await using world = await makeTrail();
+  const { trail, verify, service, files } = world;
+  const refused = { code: 'UNAVAILABLE', message: /can not be read now \(\w+: ELOOP\)/ };
+  const loops = [trail.folder, files[1]?.path ?? ''];
+  for (const path of loops) {
+    renameSync(path, `${path}.aside`);
+    symlinkSync(path, path);
+    await assert.rejects(verify(), refused);
+    await assert.rejects(service.export({ limit: 100 }), refused);
+    rmSync(path);
+    renameSync(`${path}.aside`, path);
+  }
+  assert.equal((await verify()).intact, true);
 });
 
 test('a MAC is HMAC-SHA-256', () => {

@@ -128,6 +128,8 @@ export class Transit implements RequestFacts, Member {
 
   body: ClientBody | undefined = undefined;
   activity: Activity | undefined = undefined;
+  /** URL of the target that it goes to, where there is only one as where there are several. */
+  target: string | undefined = undefined;
   /** Which of several targets has it, until it is over. */
   endpoint: Endpoint | undefined = undefined;
   /** Of several targets, those that have had it: one bit for each. */

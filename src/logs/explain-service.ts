@@ -8,6 +8,7 @@ import type { LogFilter } from './conditions.ts';
 import { changeLines, refusalsOf, requestIn, storyOf } from './explain.ts';
 import { hostOf, type Term } from './filter.ts';
 import { firstThatFit } from './fit.ts';
+import { type LeftOut, leftOutHints } from './left-out.ts';
 import type { Changes, LogEntry, Refusals, RequestStory } from './schema.ts';
 import { parseTime } from './time-range.ts';
 
@@ -36,6 +37,8 @@ interface Asked {
   find: Find;
   /** How far back a search came that the time was too short for; undefined: all came to their end. */
   unfinished: () => number | undefined;
+  /** Days that a search had to do without. */
+  leftOut: () => readonly LeftOut[];
   principal: Principal;
   now: number;
 }
@@ -89,7 +92,7 @@ function madeAround(trace: string, now: number): { since: number; until: number 
   return made <= now && made > now - MAX_AGE_MS ? { since: made - MINUTE, until: made + DAY } : undefined;
 }
 
-function notFound(trace: string, { unfinished }: Asked): AppError {
+function notFound(trace: string, { unfinished, leftOut }: Asked): AppError {
   const backTo = unfinished();
   if (backTo !== undefined)
     return new AppError(
@@ -98,23 +101,33 @@ function notFound(trace: string, { unfinished }: Asked): AppError {
     );
   return new AppError(
     'NOT_FOUND',
-    `no record has the trace ${JSON.stringify(trace)}; it may be older than the log is kept, or of a hostname that this credential may not see`,
+    [
+      `no record has the trace ${JSON.stringify(trace)}; it may be older than the log is kept, or of a hostname that this credential may not see`,
+      ...leftOutHints(leftOut()),
+    ].join('. '),
   );
 }
 
 /** An answer that is not whole says so. */
-function hintOf({ unfinished }: Asked, ...more: (string | false)[]): { truncated?: true; hint?: string } {
+function hintOf(
+  { unfinished, leftOut }: Asked,
+  ...more: (string | false)[]
+): { truncated?: true; hint?: string } {
   const backTo = unfinished();
   const late =
     backTo !== undefined && `The time allowed was up: nothing before ${toTimestamp(backTo)} was looked at`;
-  const hints = [late, ...more].filter((hint) => hint !== false);
+  const without = leftOutHints(leftOut());
+  const hints = [late, ...without, ...more].filter((hint) => hint !== false);
   return {
-    ...(late !== false && { truncated: true as const }),
+    ...((late !== false || without.length > 0) && { truncated: true as const }),
     ...(hints.length > 0 && { hint: hints.join('. ') }),
   };
 }
 
-async function nearestRequest({ hostname, time }: RequestArguments, { find, now }: Asked): Promise<LogEntry> {
+async function nearestRequest(
+  { hostname, time }: RequestArguments,
+  { find, now, leftOut }: Asked,
+): Promise<LogEntry> {
   if (hostname === undefined || time === undefined)
     throw new AppError('INVALID_INPUT', 'trace_id is needed, or hostname and time together');
   const host = hostIn(hostname);
@@ -132,7 +145,10 @@ async function nearestRequest({ hostname, time }: RequestArguments, { find, now 
   }
   throw new AppError(
     'NOT_FOUND',
-    `no request for ${host} within a minute of ${toTimestamp(at)}; get_logs with filter "host:${host}" shows when there were some`,
+    [
+      `no request for ${host} within a minute of ${toTimestamp(at)}; get_logs with filter "host:${host}" shows when there were some`,
+      ...leftOutHints(leftOut()),
+    ].join('. '),
   );
 }
 

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import test, { type TestContext } from 'node:test';
 import { DAY, HOUR, MINUTE, SECOND } from '../core/clock.ts';
 import { createDispatch } from '../core/dispatch.ts';
@@ -10,14 +11,19 @@ import { createLogArchive } from './archive.ts';
 import type { LogFilter } from './conditions.ts';
 import { explainRequest as explain } from './explain-service.ts';
 import { aRecord, aSink, NOON } from './fixtures.test.ts';
+import { packedPathOf } from './folder.ts';
 import { explainRequest, whatChanged, whyDenied } from './operations.explain.ts';
 import { createLogService } from './service.ts';
 
 const HOST = 'app.example.com';
 const traceOf = (digit: string): string => digit.repeat(32);
 
-function asker(t: TestContext, records: readonly LogRecord[]) {
+function asker(t: TestContext, records: readonly LogRecord[], damagedDay?: string) {
   const { sink, clock, directory } = aSink(t);
+  if (damagedDay !== undefined) {
+    mkdirSync(directory, { recursive: true });
+    writeFileSync(packedPathOf(directory, damagedDay), 'no database');
+  }
   const archive = createLogArchive({ directory, clock, log: silentLog });
   t.after(() => archive.close());
   const services = { logs: createLogService({ sink, archive, clock }) };
@@ -42,7 +48,7 @@ test('a trace is looked for where it was made, and everywhere only when it is no
     asked.push(filter);
     return [];
   };
-  const parts = { find, principal: system, now: NOON };
+  const parts = { find, leftOut: () => [], principal: system, now: NOON };
   const whole = explain({ trace_id: trace }, { ...parts, unfinished: () => undefined });
   await assert.rejects(whole, { code: 'NOT_FOUND' });
   const [first, second] = asked;
@@ -201,6 +207,61 @@ test('explain_request finds the request nearest to a time, and says what came of
   });
   await assert.rejects(ask(explainRequest, { hostname: HOST }), { code: 'INVALID_INPUT' });
   await assert.rejects(ask(explainRequest, { trace_id: 'f' }), { code: 'NOT_FOUND' });
+});
+
+test('each explanation says what day it had to do without', async (t) => {
+  const ask = asker(t, day, '2026-03-09');
+  const without = /Without 2026-03-09: the file is damaged/;
+  for (const [operation, input] of [
+    [explainRequest, { trace_id: traceOf('a') }],
+    [whyDenied, {}],
+    [whatChanged, { since: '2d' }],
+  ] as const) {
+    const { hint, truncated } = (await ask(operation, input)) as { hint?: string; truncated?: boolean };
+    assert.match(hint ?? '', without, operation.name);
+    assert.equal(truncated, true, operation.name);
+  }
+  const nobody = ask(explainRequest, { trace_id: 'f'.repeat(32) });
+  await assert.rejects(nobody, { code: 'NOT_FOUND', message: without });
+  const { hint } = (await ask(whatChanged, { since: '1h' })) as { hint?: string };
+  assert.equal(hint, undefined, 'only where it was asked for');
+});
+
+test('what a request called and what went wrong stand where they happened, though its record is the last', async (t) => {
+  const trace_id = traceOf('e');
+  const of = (record: Partial<LogRecord>) => aRecord({ trace_id, hostname: HOST, ...record });
+  const ask = asker(t, [
+    of({ time: NOON - 900, kind: 'system', component: 'gateway', message: 'of an earlier one' }),
+    of({
+      time: NOON - 7,
+      kind: 'system',
+      component: 'gateway',
+      level: 'warn',
+      message: 'the first try failed',
+    }),
+    of({ time: NOON - 1, kind: 'audit', operation: 'tools/call', principal: 'usr_1', outcome: 'OK' }),
+    of({
+      time: NOON,
+      status: 200,
+      principal: 'usr_1',
+      duration_ms: 9,
+      detail: { proxy: 'prx_1', target: 'http://127.0.0.1:3000' },
+    }),
+  ]);
+  const { steps } = (await ask(explainRequest, { trace_id })) as unknown as Story;
+  assert.deepEqual(
+    texts(steps).map((text) => text.split(' ').slice(0, 2).join(' ')),
+    [
+      'gateway (info):',
+      'arrived from',
+      'matched proxy',
+      'known as',
+      'operation tools/call',
+      'went to',
+      'gateway (warn):',
+      'answered 200',
+    ],
+  );
 });
 
 interface Denied {

@@ -41,6 +41,8 @@ function textOf({ level, kind, component, message, operation, outcome, ...entry 
   return `${component ?? kind} (${level}): ${message}`;
 }
 
+const toldLine = (entry: LogEntry): StoryLine => lineOf(entry, textOf(entry));
+
 /** Entries of one trace, oldest first. */
 export function storyOf(
   entries: readonly LogEntry[],
@@ -48,17 +50,42 @@ export function storyOf(
   before: { changes: readonly LogEntry[]; trouble: readonly LogEntry[] },
 ): RequestStory {
   const others = entries.filter((entry) => entry !== request && isRequest(entry)).length;
-  const steps = entries.flatMap((entry) =>
-    entry === request ? requestLines(entry) : [lineOf(entry, textOf(entry))],
-  );
+  const steps = request ? inOrder(entries, request) : entries.map(toldLine);
   return {
     ...(request && { request: withoutDetail(request) }),
     verdict: request ? verdictOf(request) : 'No record of a request has this trace; its other records follow',
     ...(others > 0 && { other_requests: others }),
     steps: firstThatFit(steps, MAX_CHARACTERS),
-    changes_before: before.changes.slice(0, MAX_CHANGES).map((entry) => lineOf(entry, textOf(entry))),
-    trouble_before: before.trouble.slice(0, MAX_CHANGES).map((entry) => lineOf(entry, textOf(entry))),
+    changes_before: before.changes.slice(0, MAX_CHANGES).map(toldLine),
+    trouble_before: before.trouble.slice(0, MAX_CHANGES).map(toldLine),
   };
+}
+
+/**
+ * A request has its record at its end, when those of what it did stand already: what was called is told behind who asked,
+ * and what went wrong behind where it went.
+ */
+function inOrder(entries: readonly LogEntry[], request: LogEntry): StoryLine[] {
+  const at = entries.indexOf(request);
+  const startedAt = Date.parse(request.time) - (request.duration_ms ?? 0);
+  const isWithin = (entry: LogEntry, i: number) => i < at && Date.parse(entry.time) >= startedAt;
+  const within = entries.filter(isWithin);
+  const calls = within.filter(({ kind }) => kind === 'audit');
+  const rest = within.filter(({ kind }) => kind !== 'audit');
+  return [
+    ...entries
+      .slice(0, at)
+      .filter((entry) => !within.includes(entry))
+      .map(toldLine),
+    ...[arrivalOf(request), matchOf(request), callerOf(request), ...askedOf(request)].map((text) =>
+      lineOf(request, text),
+    ),
+    ...calls.map(toldLine),
+    ...targetLine(request).map((text) => lineOf(request, text)),
+    ...rest.map(toldLine),
+    lineOf(request, endOf(request)),
+    ...entries.slice(at + 1).map(toldLine),
+  ];
 }
 
 const isRequest = ({ kind, status }: LogEntry): boolean => kind === 'access' || status !== undefined;
@@ -74,18 +101,6 @@ export function requestIn(entries: readonly LogEntry[]): LogEntry | undefined {
 
 function withoutDetail({ detail: _detail, ...entry }: LogEntry): LogEntry {
   return entry;
-}
-
-function requestLines(entry: LogEntry): StoryLine[] {
-  const said = [
-    arrivalOf(entry),
-    matchOf(entry),
-    callerOf(entry),
-    ...askedOf(entry),
-    ...targetLine(entry),
-    endOf(entry),
-  ];
-  return said.map((text) => lineOf(entry, text));
 }
 
 function arrivalOf(entry: LogEntry): string {

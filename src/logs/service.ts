@@ -23,7 +23,7 @@ import {
   whyDenied,
 } from './explain-service.ts';
 import { hostOf, parseFilter, type Term } from './filter.ts';
-import { leftOutHints } from './left-out.ts';
+import { type LeftOut, leftOutHints } from './left-out.ts';
 import type { Answer, Presentation } from './present.ts';
 
 import type {
@@ -109,14 +109,16 @@ export function createLogService({ sink, archive, clock }: LogServiceOptions): L
   async function finding({ principal, signal }: Asking) {
     await sink.flush(FLUSH_MS);
     let searchedBackTo: number | undefined;
+    const leftOut = new Map<string, LeftOut>();
     const find: Find = async (filter, limit) => {
       const search = { filter: { ...filter, hostnames: principal.hostnames }, limit, after: undefined };
       const answer = await archive.query({ search, presentation: WHOLE }, signal);
       searchedBackTo = Math.max(answer.searchedBackTo ?? 0, searchedBackTo ?? 0) || undefined;
+      for (const one of answer.leftOut ?? []) leftOut.set(one.day, one);
       return answer.records.filter((record) => maySee(principal, record));
     };
     const unfinished = () => searchedBackTo;
-    return { find, unfinished, principal, now: clock.now() };
+    return { find, unfinished, leftOut: () => [...leftOut.values()], principal, now: clock.now() };
   }
   return {
     explainRequest: async (asked, context) => explainRequest(asked, await finding(context)),

@@ -130,7 +130,7 @@ export const catalog = {
   nodejs_heap_size_used_bytes: gauge('Of the heap of JavaScript, used'),
   nodejs_heap_size_total_bytes: gauge('Of the heap of JavaScript'),
   nodejs_external_memory_bytes: gauge('Memory of Node outside of that heap'),
-  nodejs_eventloop_lag_mean_seconds: gauge('Delay of the event loop since it was last asked for'),
+  nodejs_eventloop_lag_mean_seconds: gauge('Delay of the event loop over the last one to two minutes'),
   nodejs_eventloop_lag_p50_seconds: gauge('Half of all turns waited less'),
   nodejs_eventloop_lag_p90_seconds: gauge('Of ten turns, nine waited less'),
   nodejs_eventloop_lag_p99_seconds: gauge('Of a hundred turns, 99 waited less'),

@@ -1,15 +1,13 @@
 /**
  * The process under it all: names as other programs on Node have them, so that dashboards for those show this one too.
- * Watches collections and the event loop from the moment it is made.
+ * Watches collections from the moment it is made; the event loop is watched by another (`LoopDelay`).
  */
 import { readdir, readFile } from 'node:fs/promises';
-import { constants, monitorEventLoopDelay, PerformanceObserver } from 'node:perf_hooks';
+import { constants, PerformanceObserver } from 'node:perf_hooks';
 import { catalog } from './catalog.ts';
 import { type Family, family, one } from './family.ts';
 import { Timings } from './tally.ts';
 
-const RESOLUTION_MS = 20;
-const NANOSECONDS = 1e9;
 const MICROSECONDS = 1e6;
 const MS_PER_SECOND = 1000;
 
@@ -20,15 +18,24 @@ const collections = new Map<number, string>([
   [constants.NODE_PERFORMANCE_GC_WEAKCB, 'weakcb'],
 ]);
 
+/** How long turns of the event loop waited. Whoever reads it takes nothing from who reads it next: there may be several scrapers. */
+export interface LoopDelay {
+  readonly meanMs: number;
+  readonly p50Ms: number;
+  readonly p90Ms: number;
+  readonly p99Ms: number;
+  readonly maxMs: number;
+}
+
 export class RuntimeWatch implements Disposable {
-  readonly #delay = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
+  readonly #loop: () => LoopDelay;
   readonly #pauses = new Timings(catalog.nodejs_gc_duration_seconds.bounds);
   readonly #observer = new PerformanceObserver((list) => {
     for (const entry of list.getEntries()) this.#pauses.add(entry.duration, kindOf(entry));
   });
 
-  constructor() {
-    this.#delay.enable();
+  constructor(loop: () => LoopDelay) {
+    this.#loop = loop;
     this.#observer.observe({ entryTypes: ['gc'] });
   }
 
@@ -57,24 +64,18 @@ export class RuntimeWatch implements Disposable {
       .map(({ labels: [kind = 'other'], count, sum }) => ({ kind, count, totalMs: sum * MS_PER_SECOND }));
   }
 
-  /** Since it was last told. The histogram holds the time between samples; what is above the resolution is delay. */
   #loopFamilies(): Family[] {
-    const delay = (nanoseconds: number) =>
-      Math.max(0, nanoseconds / NANOSECONDS - RESOLUTION_MS / MS_PER_SECOND) || 0;
-    const { mean, max } = this.#delay;
-    const families = [
-      one('nodejs_eventloop_lag_mean_seconds', delay(mean)),
-      one('nodejs_eventloop_lag_p50_seconds', delay(this.#delay.percentile(50))),
-      one('nodejs_eventloop_lag_p90_seconds', delay(this.#delay.percentile(90))),
-      one('nodejs_eventloop_lag_p99_seconds', delay(this.#delay.percentile(99))),
-      one('nodejs_eventloop_lag_max_seconds', delay(max)),
+    const { meanMs, p50Ms, p90Ms, p99Ms, maxMs } = this.#loop();
+    return [
+      one('nodejs_eventloop_lag_mean_seconds', meanMs / MS_PER_SECOND),
+      one('nodejs_eventloop_lag_p50_seconds', p50Ms / MS_PER_SECOND),
+      one('nodejs_eventloop_lag_p90_seconds', p90Ms / MS_PER_SECOND),
+      one('nodejs_eventloop_lag_p99_seconds', p99Ms / MS_PER_SECOND),
+      one('nodejs_eventloop_lag_max_seconds', maxMs / MS_PER_SECOND),
     ];
-    this.#delay.reset();
-    return families;
   }
 
   [Symbol.dispose](): void {
-    this.#delay.disable();
     this.#observer.disconnect();
   }
 }

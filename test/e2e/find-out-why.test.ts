@@ -1,6 +1,7 @@
 /** docs/guides/find-out-why.md: its commands, run on a product where something went wrong, find out why. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { callTool } from '../support/callers.ts';
 import { eventually } from '../support/eventually.ts';
 import { asAdministrator, Guide, runShell } from '../support/guide.ts';
 import { type Product, startProduct } from '../support/product.ts';
@@ -11,6 +12,7 @@ const HOST = 'app.example.com';
 describe('where somebody was refused and a target is away', () => {
   let product: Product;
   let trace: string;
+  let awayTrace: string;
   let strangerId: string;
 
   before(async () => {
@@ -18,6 +20,7 @@ describe('where somebody was refused and a target is away', () => {
     await product.api('POST', '/v1/proxies', { hostname: HOST, target_url: 'http://127.0.0.1:9' });
     const away = await product.get(HOST, '/away');
     assert.equal(away.status, 502);
+    awayTrace = String(away.headers['x-trace-id']);
     const auth = { kind: 'token', permission: 'proxies:write' };
     await product.api('PATCH', `/v1/proxies/${HOST}`, { auth });
     const { body } = await product.api('POST', '/v1/tokens', {
@@ -48,6 +51,37 @@ describe('where somebody was refused and a target is away', () => {
     );
     assert.match(out, /operation update_proxy for app\.example\.com by .*: OK/);
     assert.match(out, new RegExp(`known as ${strangerId}`));
+  });
+
+  interface Story {
+    verdict: string;
+    steps: { text: string; id: string }[];
+    changes_before: { text: string }[];
+  }
+  const storyOf = (id: string) =>
+    eventually(async () => {
+      const { status, body } = await product.api('GET', `/v1/request-explanation?trace_id=${id}`);
+      return status === 200 && body.request ? (body as Story) : undefined;
+    }, `the story of ${id}`);
+  const told = ({ steps }: Story): string[] => steps.map(({ text }) => text.replace(/ .*/, ''));
+
+  test('a request is told in its order: gateway, caller, call, target; what was changed stands before', async () => {
+    const proxied = await storyOf(awayTrace);
+    assert.match(
+      proxied.verdict,
+      /^This system gave up on the target http:\/\/127\.0\.0\.1:9\/? and answered 502/,
+    );
+    assert.deepEqual(told(proxied), ['arrived', 'matched', 'came', 'went', 'answered']);
+    const refused = await storyOf(trace);
+    assert.deepEqual(told(refused), ['arrived', 'matched', 'known', 'answered']);
+    const changed = refused.changes_before.map(({ text }) => text.split(' ')[1]);
+    assert.deepEqual(changed, ['create_token', 'update_proxy', 'create_proxy']);
+    const args = { name: 'get_proxy', args: { hostname: HOST } };
+    const call = await callTool(product, product.adminToken, args);
+    const mcp = await storyOf(String(call.headers['x-trace-id']));
+    assert.deepEqual(told(mcp), ['arrived', 'no', 'known', 'asked', 'operation', 'answered']);
+    for (const { steps } of [proxied, refused, mcp])
+      assert.ok(steps.every(({ id }) => /^\d{8}\.\d+$/.test(id)));
   });
 
   test('a refusal is told with its reason', async () => {

@@ -194,6 +194,12 @@ test('every call is in the audit log with its caller, and the target never saw a
   assert.deepEqual(outcomesOf('create_ticket'), new Set(['OK', 'FORBIDDEN']));
   const read = calls.find((one: any) => one.detail.tool === 'read_ticket');
   assert.equal(read.detail.arguments, '{"id":"7"}');
+  const { body: story } = await product.api('GET', `/v1/request-explanation?trace_id=${read.trace_id}`);
+  assert.deepEqual(
+    story.steps.map(({ text }: { text: string }) => text.split(' ')[0]),
+    ['arrived', 'matched', 'known', 'operation', 'went', 'answered'],
+    'gateway, caller, call, target',
+  );
   for (const { authorizations } of Object.values(upstreams))
     assert.ok(authorizations.every((one) => one === undefined));
 });
