@@ -9,7 +9,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { catalog } from '../../src/metrics/catalog.ts';
-import { callTool, configFile } from '../support/callers.ts';
+import { accessTo } from '../support/agent.ts';
+import { callTool, configFile, generous } from '../support/callers.ts';
+import { handshake } from '../support/handshake.ts';
+import { startModernServer, type McpUpstream } from '../support/mcp-servers.ts';
 import { eventually } from '../support/eventually.ts';
 import { freePort } from '../support/free-port.ts';
 import { asAdministrator, Guide, runShell } from '../support/guide.ts';
@@ -44,8 +47,12 @@ const expressions = dashboard.panels.flatMap(({ title, targets = [] }) =>
 );
 
 /** Metrics of what does not happen in this test. */
-const quiet =
-  /ohp_(?:mcp_upstream_tool|oauth_tokens|oauth_refusals|acme_orders|acme_next|target_|tls_handshake_failures)/;
+const quiet = /ohp_target_/;
+
+const TOOLS_HOST = 'tools.example.com';
+/** In all that strangers may choose freely. */
+const CHOSEN = 'zq-chosen-by-a-stranger';
+const STRANGERS = 20;
 
 /** As Grafana fills them in. */
 const filledIn = (expr: string): string =>
@@ -109,6 +116,7 @@ const metricsUrlOf = (product: Product): string =>
 describe('with a real Prometheus', { skip }, () => {
   let folder: string;
   let upstream: Upstream;
+  let tools: McpUpstream;
   let product: Product;
   let prometheus: Program;
   let metricsUrl: string;
@@ -120,10 +128,17 @@ describe('with a real Prometheus', { skip }, () => {
       response.statusCode = request.url === '/fails' ? 500 : 200;
       response.end('hello');
     });
-    product = await startProduct({ env: { OHP_CONFIG: configFile({ metrics: { listen: '127.0.0.1:0' } }) } });
+    tools = await startModernServer();
+    const acme = {
+      email: 'ops@example.com',
+      issuers: [{ name: 'away', directory: 'https://localhost:1/directory' }],
+    };
+    const settings = { ...generous, acme, metrics: { listen: '127.0.0.1:0' } };
+    product = await startProduct({ env: { OHP_CONFIG: configFile(settings) } });
     metricsUrl = metricsUrlOf(product);
     await product.api('POST', '/v1/proxies', { hostname: HOST, target_url: upstream.url });
     await traffic();
+    await rareTraffic();
     await tokenByTheGuide();
     const port = await freePort();
     prometheus = startPrometheus(port);
@@ -143,7 +158,11 @@ describe('with a real Prometheus', { skip }, () => {
 
   after(async () => {
     await prometheus?.[Symbol.asyncDispose]();
-    await Promise.all([product?.[Symbol.asyncDispose](), upstream?.[Symbol.asyncDispose]()]);
+    await Promise.all([
+      product?.[Symbol.asyncDispose](),
+      upstream?.[Symbol.asyncDispose](),
+      tools?.[Symbol.asyncDispose](),
+    ]);
     rmSync(folder, { recursive: true, force: true });
   });
 
@@ -163,6 +182,47 @@ describe('with a real Prometheus', { skip }, () => {
     assert.equal(stranger.status, 401);
     await callTool(product, product.adminToken, { name: 'list_proxies', args: {}, era: 'legacy' });
     await callTool(product, product.adminToken, { name: 'list_proxies', args: {}, era: 'modern' });
+  }
+
+  /** Tools behind a proxy, the sign-in, an order at a CA that is away, handshakes that fail; with what strangers make up. */
+  async function rareTraffic() {
+    const made = await product.api('POST', '/v1/proxies', {
+      hostname: TOOLS_HOST,
+      target_url: tools.url,
+      serve_mcp: false,
+    });
+    assert.equal(made.status, 201, JSON.stringify(made.body));
+    const mcp = { default: 'allow', tools: [{ name: 'delete_archive', deny: true }] };
+    const protectedBy = await product.api('PUT', `/v1/proxies/${TOOLS_HOST}/protection`, {
+      mode: 'bearer',
+      allow: { everyone: true },
+      mcp,
+    });
+    assert.equal(protectedBy.status, 200, JSON.stringify(protectedBy.body));
+    const { token } = await accessTo(product, `https://${TOOLS_HOST}:${product.httpsPort}/mcp`);
+    const strange = Array.from({ length: STRANGERS }, (_, i) => `${CHOSEN}-${i}`);
+    for (const name of ['read_ticket', 'delete_archive', ...strange]) {
+      const message = { jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name, arguments: {} } };
+      await product.get(TOOLS_HOST, '/mcp', {
+        method: 'POST',
+        body: JSON.stringify(message),
+        headers: {
+          authorization: `Bearer ${token}`,
+          'content-type': 'application/json',
+          accept: 'application/json, text/event-stream',
+        },
+      });
+    }
+    for (const name of strange) {
+      await product.get('localhost', '/oauth/token', {
+        method: 'POST',
+        body: new URLSearchParams({ grant_type: name, client_id: name, code: name }).toString(),
+        headers: { 'content-type': 'application/x-www-form-urlencoded' },
+      });
+      await assert.rejects(handshake(product, `${name}.example.org`));
+    }
+    const ordered = await product.api('POST', '/v1/certificate-orders', { names: [HOST], issuer: 'away' });
+    assert.ok(ordered.status < 300, JSON.stringify(ordered.body));
   }
 
   async function tokenByTheGuide() {
@@ -217,6 +277,33 @@ describe('with a real Prometheus', { skip }, () => {
       encoding: 'utf8',
     });
     assert.equal(checked.status, 0, checked.stdout + checked.stderr);
+  });
+
+  test('tools, sign-ins, orders and failed handshakes are counted by names of ours, whatever strangers call them', async () => {
+    const text = await (await fetch(metricsUrl)).text();
+    const linesOf = (name: string) => text.split('\n').filter((line) => line.startsWith(`${name}{`));
+    const calls = 'ohp_mcp_upstream_tool_calls_total';
+    const host = `host="${TOOLS_HOST}"`;
+    assert.ok(
+      linesOf(calls).includes(`${calls}{${host},tool="read_ticket",outcome="OK"} 1`),
+      linesOf(calls).join(),
+    );
+    assert.match(linesOf(calls).join(), /tool="other",outcome="FORBIDDEN"\} 1\b/);
+    const counted = linesOf('ohp_mcp_upstream_tool_duration_seconds_count');
+    assert.ok(
+      counted.includes(`ohp_mcp_upstream_tool_duration_seconds_count{${host},tool="read_ticket"} 1`),
+      counted.join(),
+    );
+    assert.deepEqual(linesOf('ohp_oauth_tokens_granted_total'), [
+      'ohp_oauth_tokens_granted_total{grant_type="authorization_code"} 1',
+    ]);
+    assert.match(linesOf('ohp_oauth_refusals_total').join(), /endpoint="token"/);
+    assert.match(linesOf('ohp_acme_orders').join(), /state="\w+"\} [1-9]/);
+    assert.match(text, /^ohp_acme_failures_total [1-9]/m);
+    assert.match(linesOf('ohp_tls_handshake_failures_total').join(), /\{code="\w+"\} \d+/);
+    for (const name of [calls, 'ohp_oauth_refusals_total', 'ohp_tls_handshake_failures_total'])
+      assert.ok(linesOf(name).length < STRANGERS / 2, linesOf(name).join('\n'));
+    assert.ok(!text.includes(CHOSEN));
   });
 
   for (const job of ['ohp', 'ohp-by-token'])
