@@ -44,27 +44,35 @@ export const withoutRegistry = reason('docker-registry', 'tar');
 
 export interface TestEngine extends AsyncDisposable {
   readonly socket: string;
+  readonly pid: number;
   /** Asks the engine in its own words: what is done so has not passed this system. */
   api: (method: string, path: string, body?: unknown) => Promise<{ status: number; body: any }>;
   /** An image of the shell, with what Docker's `--change` takes. */
   addImage(reference: string, changes?: readonly string[]): Promise<void>;
 }
 
-export async function startDocker(options: { args?: readonly string[] } = {}): Promise<TestEngine> {
+interface DockerOptions {
+  args?: readonly string[];
+  /** In a network namespace of its own, where nothing is set up yet. */
+  apart?: boolean;
+}
+
+export async function startDocker({ args = [], apart = false }: DockerOptions = {}): Promise<TestEngine> {
   const folder = mkdtempSync(join(tmpdir(), 'ohp-docker-'));
   const socket = join(folder, 'docker.sock');
   const command = [
+    apart ? ['unshare', '--net'] : [],
     ['dockerd', '--data-root', join(folder, 'data'), '--exec-root', join(folder, 'exec')],
     ['--pidfile', join(folder, 'docker.pid'), '-H', `unix://${socket}`, '--storage-driver', 'vfs'],
     // Networks of one's own can be made all the same; nothing of the machine is changed.
     ['--bridge=none', '--iptables=false', '--ip6tables=false', '--ip-masq=false'],
-    options.args ?? [],
+    args,
   ].flat();
   return startEngine({ folder, socket, command, signal: 'SIGTERM' });
 }
 
 /** What a node has to be set to; see `services.nodes_hardened`. */
-const HARDENED = ['--no-new-privileges', '--default-cgroupns-mode', 'private'];
+export const HARDENED = ['--no-new-privileges', '--default-cgroupns-mode', 'private'];
 
 /** A swarm of one node. Its ports are fixed: one at a time on a machine. */
 export async function startSwarm(): Promise<TestEngine> {
@@ -73,22 +81,27 @@ export async function startSwarm(): Promise<TestEngine> {
   const listen = { ListenAddr: `127.0.0.1:${await freePort()}`, AdvertiseAddr: '127.0.0.1' };
   const { status, body } = await api('POST', '/swarm/init', listen);
   if (status !== 200) throw new Error(`no swarm: ${JSON.stringify(body)}`);
-  return {
-    ...docker,
-    async [Symbol.asyncDispose]() {
-      for (const { ID } of (await api('GET', '/services')).body) await api('DELETE', `/services/${ID}`);
-      try {
-        await eventually(
-          async () => ((await api('GET', '/containers/json?all=true')).body.length === 0 ? true : undefined),
-          'the end of the tasks',
-        );
-      } finally {
-        await api('POST', '/swarm/leave?force=true');
-        await api('DELETE', '/networks/docker_gwbridge');
-        await docker[Symbol.asyncDispose]();
-      }
-    },
-  };
+  return { ...docker, [Symbol.asyncDispose]: () => endSwarm([docker]) };
+}
+
+/** @param nodes the manager first */
+export async function endSwarm(nodes: readonly TestEngine[]): Promise<void> {
+  const [manager] = nodes;
+  const services = await manager?.api('GET', '/services');
+  if (services?.status === 200)
+    for (const { ID } of services.body) await manager?.api('DELETE', `/services/${ID}`);
+  try {
+    await eventually(async () => {
+      const left = await Promise.all(nodes.map(({ api }) => api('GET', '/containers/json?all=true')));
+      return left.every(({ body }) => body.length === 0) ? true : undefined;
+    }, 'the end of the tasks');
+  } finally {
+    for (const node of nodes.toReversed()) {
+      await node.api('POST', '/swarm/leave?force=true');
+      await node.api('DELETE', '/networks/docker_gwbridge');
+      await node[Symbol.asyncDispose]();
+    }
+  }
 }
 
 /** @param registries those that are asked without TLS */
@@ -147,6 +160,7 @@ async function startEngine({ folder, socket, command, env = {}, signal }: Start)
   const shell = shellArchive(folder);
   return {
     socket,
+    pid: program.child.pid ?? 0,
     api,
     async addImage(reference, changes = []) {
       const [repo = '', tag = 'latest'] = reference.split(':');
@@ -245,10 +259,10 @@ export interface RegistryUser {
 }
 
 /** @param user absent: everybody may */
-export async function startRegistry(user?: RegistryUser): Promise<Registry> {
+export async function startRegistry(user?: RegistryUser, address = '127.0.0.1'): Promise<Registry> {
   const folder = mkdtempSync(join(tmpdir(), 'ohp-registry-'));
   const port = await freePort();
-  const host = `127.0.0.1:${port}`;
+  const host = `${address}:${port}`;
   const config = join(folder, 'config.yml');
   const users = join(folder, 'htpasswd');
   writeFileSync(
@@ -269,7 +283,7 @@ export async function startRegistry(user?: RegistryUser): Promise<Registry> {
     authorization: `Basic ${Buffer.from(`${user.username}:${user.password}`).toString('base64')}`,
   };
   const program = startProgram(['docker-registry', 'serve', config], { cwd: folder });
-  await program.until(() => isListening(port), 'the registry');
+  await program.until(() => isListening(port, address), 'the registry');
   return {
     host,
     addImage: (repository, tag) => push({ url: `http://${host}/v2/${repository}`, headers }, tag, folder),

@@ -38,8 +38,8 @@ export function startProgram(command: readonly string[], options: { cwd: string;
 }
 
 /** Whether somebody listens there; undefined when not, as `eventually` wants it. */
-export async function isListening(port: number): Promise<true | undefined> {
-  const socket = connect({ port, host: '127.0.0.1' });
+export async function isListening(port: number, host = '127.0.0.1'): Promise<true | undefined> {
+  const socket = connect({ port, host });
   const isUp = await once(socket, 'connect').then(
     () => true as const,
     () => undefined,
