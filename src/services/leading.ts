@@ -36,13 +36,19 @@ export interface Answering {
 /** @throws AppError FORBIDDEN when somebody else might answer then. */
 export async function requireMayAnswer(
   db: Reader,
-  change: Answering & { readonly record: ServiceRecord; readonly settings: KeptSettings },
+  change: Answering & {
+    readonly record: ServiceRecord;
+    readonly settings: KeptSettings;
+    /** The same reference may be another program by now. */
+    readonly isImageAnother?: boolean;
+  },
   principal: Principal,
 ): Promise<void> {
-  const { record, settings } = change;
+  const { record, settings, isImageAnother = false } = change;
   const isTheSame = (name: keyof KeptSettings) =>
     AMOUNTS.has(name) || isDeepStrictEqual(record.settings[name], settings[name]);
-  if (keptSettings.keyof().options.every(isTheSame) && (await haveSecretsStayed(db, record))) return;
+  const areTheSame = !isImageAnother && keptSettings.keyof().options.every(isTheSame);
+  if (areTheSame && (await haveSecretsStayed(db, record))) return;
   await requireMayLeadAll(db, change, principal);
 }
 

@@ -10,6 +10,9 @@ const STEP_PERCENT = 20;
 /** Of one pull; a registry could say no end of them. */
 const MAX_LAYERS = 1000;
 
+/** When an image is fetched from its registry. */
+export type PullMode = 'missing' | 'always' | 'never';
+
 export interface Telling {
   tell: (message: string) => void;
   signal: AbortSignal;
@@ -54,7 +57,7 @@ function lineOf({ layer, status, doneBytes, totalBytes }: PullProgress): { messa
 export async function ensureImage(
   engine: ContainerEngine,
   image: string,
-  { mode, telling }: { mode: 'missing' | 'always' | 'never'; telling: Telling },
+  { mode, telling }: { mode: PullMode; telling: Telling },
 ): Promise<void> {
   if (mode === 'never') return;
   if (mode === 'missing' && (await isHere(engine, image))) return;

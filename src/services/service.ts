@@ -37,7 +37,7 @@ import {
 import { type PortParts, withPorts } from './port-choice.ts';
 import { publishedServices } from './published.ts';
 import { type Prospect, prospectOf } from './prospect.ts';
-import { ensureImage, type Telling, tellingOf } from './pull.ts';
+import { ensureImage, type PullMode, type Telling, tellingOf } from './pull.ts';
 import { requireEngine } from './require-engine.ts';
 import { claimsOf, createRecordStore, nothingLeft, recordSchema, type ServiceRecord } from './record.ts';
 import {
@@ -50,7 +50,7 @@ import {
 } from './schema.ts';
 import { createSecretKeeper, type SecretKeeper } from './secrets.ts';
 import { detailsOf } from './shown.ts';
-import { answeringOf } from './sharing.ts';
+import { answeringOf, isImageAnother } from './sharing.ts';
 import { type Naming, volumesOf } from './spec.ts';
 import { placesOf, requireNoneLed, targeting } from './targets.ts';
 import { changedSettings } from './changed-settings.ts';
@@ -75,7 +75,6 @@ export interface ServiceOptions {
 }
 
 type Caller = Pick<OperationContext, 'principal' | 'idempotency' | 'signal' | 'progress'>;
-export type PullMode = 'missing' | 'always' | 'never';
 export interface Starting {
   pull: PullMode;
   healthy_within_ms: number;
@@ -392,17 +391,17 @@ async function update(
   return shown(parts, settled ?? done, caller.principal);
 }
 
-type Replacement = Pick<Starting, 'healthy_within_ms'> &
-  Pick<Caller, 'principal'> & { settings: KeptSettings };
+type Replacement = Starting & Pick<Caller, 'principal'> & { settings: KeptSettings };
 
 /** The new container is up and written down; the old one is still there, stopped. */
 async function replace(
   parts: Parts,
   record: ServiceRecord,
-  { settings, healthy_within_ms, principal }: Replacement,
+  { settings, healthy_within_ms, pull, principal }: Replacement,
   telling: Telling,
 ): Promise<ServiceRecord> {
   const answering = await answeringOf(parts, record, settings);
+  const another = await isImageAnother(parts, record, { image: settings.image, pull });
   const generation = Math.max(record.generation, record.last_generation) + 1;
   const next = recordSchema.parse({
     ...record,
@@ -420,7 +419,7 @@ async function replace(
     claimed_ports: claimsOf(next),
   };
   const before = await mark(parts, record, marked, (tx) =>
-    requireMayAnswer(tx, { ...answering, record, settings }, principal),
+    requireMayAnswer(tx, { ...answering, record, settings, isImageAnother: another }, principal),
   );
   try {
     const starting = { healthy_within_ms, start: record.desired === 'running' };

@@ -5,6 +5,7 @@
 import { basename, resolve } from 'node:path';
 import { containerDetails, type KeeperParts } from './keeping.ts';
 import type { Answering } from './leading.ts';
+import type { PullMode } from './pull.ts';
 import type { ServiceRecord } from './record.ts';
 import type { KeptSettings, ServiceSettings } from './schema.ts';
 import { engineName, type Naming } from './spec.ts';
@@ -28,6 +29,19 @@ export async function answeringOf(
     })),
   );
   return { name: record.name, places, others };
+}
+
+/** Whether the next container may be of another image by the same reference: what is fetched may be, and a tag that has moved is. */
+export async function isImageAnother(
+  parts: KeeperParts,
+  record: ServiceRecord,
+  { image, pull }: { image: string; pull: PullMode },
+): Promise<boolean> {
+  if (pull === 'always') return true;
+  const current = await containerDetails(parts, record);
+  // A swarm does not tell of which image its tasks are.
+  if (!current?.imageId) return false;
+  return (await parts.engine.inspectImage(image)).id !== current.imageId;
 }
 
 /** Of one that can't be read nobody knows what it has: it may be any of it. */

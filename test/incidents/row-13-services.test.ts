@@ -173,6 +173,32 @@ test('incident 13: how much of it there is, and when, is for who may change serv
     await world.call(verb, { name: 'blog' }, by());
 });
 
+test('incident 13: another image of the same tag answers only by who may lead requests there', async () => {
+  const world = await setUpServices();
+  await world.call('create_service', { ...blog, image: 'contract/pulled:1' });
+  await leadingTo(world, 'service://blog:80', 'proxy');
+  const moved = world.open({
+    inspectImage: async (reference: string) => ({
+      ...(await world.engine.inspectImage(reference)),
+      id: `sha256:${'b'.repeat(64)}`,
+    }),
+  });
+  const amounts = { name: 'blog', pids: 20 };
+  const ways = [
+    { input: { ...amounts, pull: 'always' }, keeper: world.services },
+    { input: amounts, keeper: moved },
+  ];
+  const there = await world.world();
+  for (const { input, keeper } of ways)
+    await assert.rejects(
+      world.call('update_service', input, by(), keeper),
+      refusedAs('FORBIDDEN', /proxies:write/),
+    );
+  assert.deepEqual(await world.world(), there);
+  for (const { input, keeper } of ways)
+    await world.call('update_service', input, by('proxies:write'), keeper);
+});
+
 test('incident 13: a container that is gone is made anew with another secret only by who may lead requests there', async () => {
   for (const verb of ['start_service', 'restart_service']) {
     const world = await setUpServices();
