@@ -5,10 +5,17 @@ import { once } from 'node:events';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import test from 'node:test';
+import test, { after, before } from 'node:test';
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
-import { startProduct } from '../support/product.ts';
+import { type Product, startProduct } from '../support/product.ts';
 import { startUpstream } from '../support/upstream.ts';
+
+/** For what a day may hold beside other things; what stops or refuses a start has its own. */
+let product: Product;
+before(async () => {
+  product = await startProduct();
+});
+after(() => product?.[Symbol.asyncDispose]());
 
 const connect = async (port: number, token: string) => {
   const client = new Client({ name: 'first-day', version: '1.0.0' });
@@ -20,7 +27,6 @@ const connect = async (port: number, token: string) => {
 };
 
 test('"serve app.example.com from this upstream": said over MCP, answered over HTTPS, found in get_logs', async () => {
-  await using product = await startProduct();
   await using upstream = await startUpstream();
   const client = await connect(product.httpPort, product.adminToken);
   const created = await client.callTool({
@@ -60,7 +66,6 @@ async function waitForLog(client: Client, path: string) {
 }
 
 test("the seed document's curl works as printed: initialize with params that hold only protocolVersion", async () => {
-  await using product = await startProduct();
   const response = await fetch(`http://localhost:${product.httpPort}/mcp`, {
     method: 'POST',
     headers: {
@@ -78,7 +83,6 @@ test("the seed document's curl works as printed: initialize with params that hol
 });
 
 test('data is private: 0700 for folders, 0600 for files, except the public CA certificate', async () => {
-  await using product = await startProduct();
   assert.equal((await product.api('GET', '/v1/logs?lines=1')).status, 200, 'the log has been written to');
   const mode = (name: string) => (statSync(join(product.dataDir, name)).mode & 0o777).toString(8);
   assert.deepEqual(['', 'logs', 'state.sqlite', 'master.key', 'lock.sqlite', 'ca.pem'].map(mode), [
@@ -107,7 +111,6 @@ test('the generated administrator token is printed once and works; a second star
 });
 
 test('a second start on the same data directory is refused with the pid of the first', async () => {
-  await using product = await startProduct();
   const child = spawn(process.execPath, [join(import.meta.dirname, '../../src/main.ts')], {
     env: {
       PATH: process.env.PATH,
@@ -147,7 +150,6 @@ test('a terminal that closes stops it as SIGTERM does, though nobody reads what 
 });
 
 test('a port that is taken stops the start and says which one and what to set', async () => {
-  await using product = await startProduct();
   await assert.rejects(startProduct({ env: { OHP_HTTP_PORT: String(product.httpPort) } }), (error: Error) => {
     assert.match(
       error.message,
@@ -176,7 +178,6 @@ test('a bad setting stops the start and says key, place, what was found and what
 });
 
 test('healthz and readyz answer on the control host', async () => {
-  await using product = await startProduct();
   for (const path of ['/healthz', '/readyz'])
     assert.equal((await fetch(`http://localhost:${product.httpPort}${path}`)).status, 200, path);
 });
