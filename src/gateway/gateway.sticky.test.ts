@@ -127,6 +127,23 @@ test('a cookie that names no target of this proxy leads nowhere but to a fresh c
     const again = await visit(gateway, `ohp-target=of-a-sibling; ${cookie}`);
     assert.deepEqual([again.by, again.set], [by, undefined]);
   }
+  // The value is good, and the name is near.
+  const others = `not-ohp-target=1; ${cookie?.replace('ohp-target', 'ohp-target2')}`;
+  const got = [await visit(gateway, others), await visit(gateway, others)];
+  assert.deepEqual(got.map((one) => one.by).toSorted(byText), ['one', 'two']);
+  assert.ok(got.every(({ set }) => set?.length === 1));
+});
+
+test('a session of MCP goes to its own target, and says nothing of where the browser stays', async () => {
+  await using one = await named('one');
+  await using two = await named('two');
+  await using gateway = await startGateway({ protection, proxies: [sticking([one, two])] });
+  for (let i = 0; i < 2; i++) {
+    const { body, headers } = await ask(gateway, {
+      headers: { 'mcp-session-id': 'opened-when-one-was-alone' },
+    });
+    assert.deepEqual([body, headers['set-cookie']], ['one:', undefined]);
+  }
 });
 
 test('the cookie outlives a restart, whatever else of the proxy changes', async () => {
