@@ -568,3 +568,33 @@ test('a route leads to a service that there is, and names it for who may', async
   const { target_url } = await call('test_route', { url: 'https://a.dev.example.com/v1/x' });
   assert.equal(target_url, 'service://blog:8080/v1/x');
 });
+
+test('list_routes and test_route tell where a service leads, or why nowhere, to who may name services', async (t) => {
+  const { call } = await setUp(t);
+  const hostname = 'a.dev.example.com';
+  for (const [path, target_url] of [
+    ['/blog', 'service://blog:8080/x'],
+    ['/away', 'service://away:80'],
+    ['/plain', 'http://localhost:4000'],
+  ])
+    await call('create_route', { hostname, path, target_url });
+  const blind = { ...admin, permissions: new Set(permissions.filter((name) => name !== 'services:read')) };
+  const listed = async (by: Principal) => {
+    const { routes } = await call('list_routes', { hostname }, by);
+    return Object.fromEntries(routes.map(({ path, leads_to }: any) => [path, leads_to]));
+  };
+  const tested = async (path: string, by: Principal) =>
+    (await call('test_route', { url: `https://${hostname}${path}` }, by)).leads_to;
+  const led: Record<string, object[] | undefined> = {
+    '/blog': [{ target: 'service://blog:8080/x', url: 'http://10.0.0.2:8080' }],
+    '/away': [{ target: 'service://away:80', reason: 'it does not run' }],
+    '/plain': undefined,
+  };
+  assert.deepEqual(await listed(admin), led);
+  for (const [path, leads_to] of Object.entries(led)) {
+    assert.deepEqual(await tested(path, admin), leads_to, path);
+    for (const by of [confined, blind]) assert.equal(await tested(path, by), undefined, path);
+  }
+  for (const by of [confined, blind])
+    assert.ok(Object.values(await listed(by)).every((leads_to) => leads_to === undefined));
+});
