@@ -28,7 +28,10 @@ export async function untilUp(engine: ContainerEngine, id: string, wait: Wait): 
       throw new AppError('UPSTREAM_FAILED', await whyDown(engine, id, found));
     if (found.health === 'healthy' || (found.health === 'none' && took >= STEADY_MS)) return;
     if (took >= withinMs)
-      throw new AppError('TIMEOUT', `it is not healthy after ${took} ms${outputOf(found)}; it runs no more`);
+      throw new AppError(
+        'TIMEOUT',
+        `it is not healthy after ${took} ms${outputOf(found) || silenceOf(found)}; it runs no more`,
+      );
     await pause(clock, LOOK_EVERY_MS);
   }
 }
@@ -50,6 +53,12 @@ export async function whyDown(engine: ContainerEngine, id: string, found: Contai
 /** One that runs again has the code 0, however the one before ended. */
 const endOf = ({ running, exitCode }: ContainerDetails): string =>
   running && exitCode === 0 ? 'it ended, and was started again' : `it ended with exit code ${exitCode}`;
+
+/** What a swarm tells of its tasks comes by itself. */
+const silenceOf = ({ health, replicas }: ContainerDetails): string =>
+  health === 'starting' && replicas === undefined
+    ? ' (no health check has said anything; on a machine without systemd Podman runs none)'
+    : '';
 
 const outputOf = ({ healthOutput = '' }: ContainerDetails): string =>
   healthOutput === '' ? '' : ` (${cleanText(healthOutput, MAX_OUTPUT)})`;
