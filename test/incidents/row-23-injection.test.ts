@@ -18,10 +18,13 @@ import { statsGroups } from '../../src/logs/stats.ts';
 import { operations as declared } from '../../src/operations.ts';
 import { callTool, configFile, generous, postMcp, raw, send } from '../support/callers.ts';
 import { eventually } from '../support/eventually.ts';
+import { handshake } from '../support/handshake.ts';
 import { startProduct } from '../support/product.ts';
+import { CLIENT_ID, CLIENT_SECRET, startOidcProvider } from '../support/providers.ts';
 import { surfaces } from '../support/surfaces.ts';
 import { ohp } from '../surface-harness.ts';
 import { startUpstream } from '../support/upstream.ts';
+import { signInAs, Visitor } from '../support/visitor.ts';
 
 const operations: readonly AnyOperation[] = declared;
 type Name = (typeof declared)[number]['name'];
@@ -103,6 +106,7 @@ const upstream = await startUpstream((request, response) => {
     return void request.socket.end(`HTTP/1.1 200 ${inHeader(every)}\r\nx y: ${inHeader(every)}\r\n\r\n`);
   response.writeHead(500, inHeader(corpus.markdown), { 'x-note': inHeader(corpus.order) }).end(every);
 });
+const provider = await startOidcProvider();
 const product = await startProduct({
   env: {
     OHP_DOCKER_SOCKET: socket,
@@ -111,13 +115,28 @@ const product = await startProduct({
       ...generous,
       services: { labels: 'propose' },
       commands: { mode: 'any' },
-      oauth: { client_registration: true },
+      oauth: {
+        client_registration: true,
+        upstreams: [
+          {
+            name: 'elsewhere',
+            title: 'Elsewhere',
+            kind: 'oidc',
+            issuer: provider.issuer,
+            client_id: CLIENT_ID,
+            client_secret: CLIENT_SECRET,
+            allow: { everyone: true },
+            create_users: true,
+          },
+        ],
+      },
     }),
   },
 });
 after(async () => {
   await product[Symbol.asyncDispose]();
   await upstream[Symbol.asyncDispose]();
+  await provider[Symbol.asyncDispose]();
   engine.closeAllConnections();
   engine.close();
   rmSync(folder, { recursive: true, force: true });
@@ -190,6 +209,33 @@ test('incident 23: (planting) in what clients of MCP and OAuth say of themselves
         body: JSON.stringify(body),
       });
   }
+});
+
+test('incident 23: (planting) in what a provider elsewhere says of who signs in', async () => {
+  const first = new Visitor(product);
+  await signInAs(first, await first.open(first.at('localhost', '/oauth/account')), product);
+  for (const [i, payload] of payloads.entries()) {
+    const said = payload.toWellFormed();
+    provider.someone = {
+      subject: `${i} ${said}`,
+      label: said,
+      name: said,
+      email: `${said}@example.net`,
+      isEmailVerified: true,
+      groups: [said],
+    };
+    const visitor = new Visitor(product, undefined, `127.0.0.${i + 2}`);
+    const page = await visitor.open(visitor.at('localhost', '/oauth/account'));
+    const { status, body } = await visitor.submit(page, { provider: 'elsewhere' });
+    // What is no text, or too long, is the provider's fault.
+    assert.ok([200, 403, 502].includes(status), `${status} for ${said.slice(0, 100)}: ${body.slice(0, 500)}`);
+  }
+});
+
+test('incident 23: (planting) in the name that a handshake asks for', async () => {
+  for (const payload of payloads)
+    for (const name of [payload.replace(/[^\x21-\x7e]/g, '').slice(0, 250), `${MARK}.example.org`])
+      await handshake(product, name).catch(() => undefined);
 });
 
 let certificateId = '';
@@ -395,6 +441,7 @@ async function assertCleanCli(where: string, operation: AnyOperation, input: Arg
 test('incident 23: what was planted came to be seen, so that the rest of this file is about something', () => {
   for (const name of [
     'get_logs',
+    'list_users',
     'get_capture',
     'explain_request',
     'why_denied',

@@ -171,6 +171,7 @@ after(async () => {
 const answers: [what: string, text: string][] = [];
 const rest = async (method: string, path: string, body?: object) => {
   const reply = await send(product, { method, path, token: adminToken, body });
+  assert.notEqual(reply.status, 404, `${method} ${path}: ${reply.text}`);
   answers.push([`${method} ${path}`, `${JSON.stringify(reply.headers)}${reply.text}`]);
   return reply;
 };
@@ -192,7 +193,7 @@ test('incident 29: (planting) in named secrets, environments and credentials of 
     const environment = { PASSWORD: canary(`environment of a service of ${image}`), DB: { secret: 'db' } };
     const command = ['serve', `--password=${canary(`command of a service of ${image}`)}`];
     await both('create_service', { name: 'app', image, environment, command }, 'POST', '/v1/services');
-    await both('pull_image', { image }, 'POST', '/v1/images');
+    await both('pull_image', { image }, 'POST', '/v1/image-pulls');
   }
   const url = `http://user:${canary('password in a URL of an external service')}@localhost:1/`;
   await both('create_external_service', { name: 'api', url }, 'POST', '/v1/external-services');
@@ -214,14 +215,13 @@ test('incident 29: (planting) in what CAs and DNS providers are told, who tell i
   for (const name of ['app.example.com', 'x.a.example.com', 'x.b.example.com', 'x.c.example.com']) {
     const proxy = { hostname: name, target_url: service.url };
     await rest('POST', '/v1/proxies', proxy);
+    await both('request_certificate', { names: [name], issuer: 'hostile' }, 'POST', '/v1/certificate-orders');
     await both(
-      'request_certificate',
-      { names: [name], issuer: 'hostile' },
-      'POST',
-      '/v1/certificates/request',
+      'explain_certificate',
+      { hostname: name },
+      'GET',
+      `/v1/certificate-explanation?hostname=${name}`,
     );
-    await rest('GET', `/v1/certificate-explanations/${name}`);
-    await both('explain_certificate', { hostname: name }, 'GET', `/v1/certificates/explain?hostname=${name}`);
   }
 });
 

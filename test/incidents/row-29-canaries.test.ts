@@ -42,6 +42,7 @@ function canary(where: string): string {
 const adminToken = canary('OHP_ADMIN_TOKEN');
 const masterKey = 'Zq7masterkeycanary0123456789abcdefghijklmnA';
 canaries.set('OHP_MASTER_KEY', masterKey);
+const otlpHeader = canary('telemetry.otlp.headers');
 const collector = await startCollector();
 /** An alert at once, to a receiver and a mail server that are not there. */
 const alerts = {
@@ -66,7 +67,14 @@ const product = await startProduct({
     OHP_CONFIG: configFile({
       ...generous,
       alerts,
-      telemetry: { otlp: { endpoint: collector.url, interval_ms: 50, metrics_interval_ms: 1000 } },
+      telemetry: {
+        otlp: {
+          endpoint: collector.url,
+          headers: `x-api-key=${otlpHeader}`,
+          interval_ms: 50,
+          metrics_interval_ms: 1000,
+        },
+      },
     }),
   },
 });
@@ -576,7 +584,10 @@ test('incident 29: no canary is in anything that was sent to a collector', () =>
   for (const signal of ['traces', 'logs', 'metrics'] as const) {
     const got = collector.got(signal);
     assert.ok(got.length > 0, signal);
-    assert.deepEqual(allIn(Buffer.concat(got)), [], signal);
+    // The header that is the collector's own comes once with each request, and nowhere else.
+    const asked = collector.requests.filter((request) => request.signal === signal).length;
+    assert.equal(Buffer.concat(got).toString('latin1').split(otlpHeader).length - 1, asked, signal);
+    assert.deepEqual(allIn(Buffer.concat(got)), ['telemetry.otlp.headers'], signal);
   }
   assert.ok(collector.spans.length > 100 && collector.logs.length > 100);
   assert.deepEqual(collector.faults, []);
