@@ -1,8 +1,8 @@
 /**
  * Everything that CI checks. Conformance, which mostly waits, runs beside the rest; after a fault nothing more is begun. Tests
- * come last, so that the summary of the test runner is the last thing printed.
+ * come last: of a run that is green the summary of the test runner is the last thing printed.
  */
-import { run, runBeside } from './project.ts';
+import { runBeside, runMeanwhile } from './project.ts';
 
 const MS_PER_SECOND = 1000;
 const CONFORMANCE = 'test/conformance/main.ts';
@@ -13,26 +13,28 @@ interface Step {
   args: string[];
 }
 
-/** Beside one another; each one in the order of what is fastest to know. */
-const lanes: readonly (readonly Step[])[] = [
-  [
-    { name: 'types', program: 'tsc', args: ['-p', '.'] },
-    { name: 'lint', program: 'oxlint', args: ['--type-aware', '--deny-warnings', '.'] },
-    { name: 'format', program: 'biome', args: ['format', '.'] },
-    { name: 'unused code and dependencies', program: 'knip', args: ['--no-progress'] },
-    { name: 'generated docs', program: 'node', args: ['tools/generate.ts', '--check'] },
-  ],
-  [{ name: 'MCP conformance', program: 'node', args: [CONFORMANCE] }],
+/** In the order of what is fastest to know. */
+const steps: readonly Step[] = [
+  { name: 'types', program: 'tsc', args: ['-p', '.'] },
+  { name: 'lint', program: 'oxlint', args: ['--type-aware', '--deny-warnings', '.'] },
+  { name: 'format', program: 'biome', args: ['format', '.'] },
+  { name: 'unused code and dependencies', program: 'knip', args: ['--no-progress'] },
+  { name: 'generated docs', program: 'node', args: ['tools/generate.ts', '--check'] },
 ];
+const conformance: Step = { name: 'MCP conformance', program: 'node', args: [CONFORMANCE] };
 
 let failed = 0;
+/** What failed before the tests ended stands far above their summary. */
+const again: string[] = [];
 
-async function check(steps: readonly Step[]): Promise<void> {
-  for (const { name, program, args } of steps) {
+async function check(those: readonly Step[]): Promise<void> {
+  for (const { name, program, args } of those) {
     if (failed !== 0) return;
     const started = performance.now();
     const { code, printed } = await runBeside(program, args);
-    console.log(`== ${name}: ${[program, ...args].join(' ')}\n${printed}${told(name, started, code)}`);
+    const text = `== ${name}: ${[program, ...args].join(' ')}\n${printed}${told(name, started, code)}`;
+    console.log(text);
+    if (code !== 0) again.push(text);
     failed ||= code;
   }
 }
@@ -44,12 +46,19 @@ function told(name: string, started: number, code: number): string {
     : `== ${name}: FAILED after ${seconds} s (exit code ${code})`;
 }
 
-await Promise.all(lanes.map(check));
-if (failed !== 0) process.exit(failed);
+async function test(): Promise<void> {
+  if (failed !== 0) return;
+  const args = ['test', ...process.argv.slice(2)];
+  console.log(`== tests: npm ${args.join(' ')}`);
+  const started = performance.now();
+  const code = await runMeanwhile('npm', args);
+  if (code !== 0) console.error(told('tests', started, code));
+  failed ||= code;
+}
 
-const tests = ['test', ...process.argv.slice(2)];
-console.log(`== tests: npm ${tests.join(' ')}`);
-const started = performance.now();
-const code = run('npm', tests);
-if (code !== 0) console.error(told('tests', started, code));
-process.exit(code);
+const beside = check([conformance]);
+await check(steps);
+await test();
+await beside;
+for (const text of again) console.error(text);
+process.exit(failed);

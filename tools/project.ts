@@ -19,6 +19,18 @@ export function run(program: string, args: readonly string[]): number {
   return status ?? 1;
 }
 
+/** As `run`, while others go on. */
+export async function runMeanwhile(program: string, args: readonly string[]): Promise<number> {
+  try {
+    const child = spawn(pathOf(program), args, { ...options(), stdio: 'inherit' });
+    const [code] = (await once(child, 'exit')) as [number | null];
+    return code ?? 1;
+  } catch (cause) {
+    console.error(`${program} does not start: ${String(cause)}`);
+    return 1;
+  }
+}
+
 /** Longer than anything takes that ends. */
 const BESIDE_MS = 15 * 60 * 1000;
 
