@@ -3,6 +3,7 @@ import { followPeople, openInteractions } from './app.people.ts';
 import { upstreamSettings } from './app.settings.ts';
 import type { Config } from './config/config.ts';
 import { deriveKey } from './config/secrets.ts';
+import type { Asks } from './core/asks.ts';
 import { type Clock, HOUR } from './core/clock.ts';
 import type { Events } from './core/events.ts';
 import { messageOf } from './core/errors.ts';
@@ -54,6 +55,7 @@ export interface OAuthParts {
   readonly asksForSignIn: (hostname: string) => boolean;
   /** Where a person's browser reaches the control host. */
   readonly ownOrigin: () => string;
+  readonly asks: Asks;
 }
 
 export async function openOAuth(config: Config, parts: OAuthParts, stack: AsyncDisposableStack) {
@@ -71,6 +73,7 @@ export async function openOAuth(config: Config, parts: OAuthParts, stack: AsyncD
       scopesOf: (url) => resource(url)?.scopes,
       defaultResource,
       rememberConsent: remember,
+      asks: parts.asks,
       access: () => access,
     },
     stack,

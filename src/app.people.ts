@@ -38,7 +38,7 @@ export function openInteractions(
     readonly upstreams: UpstreamDirectory;
     readonly secret: Buffer;
   },
-  asked: Pick<InteractionOptions, 'scopesOf' | 'defaultResource' | 'rememberConsent'> & {
+  asked: Pick<InteractionOptions, 'scopesOf' | 'defaultResource' | 'rememberConsent' | 'asks'> & {
     readonly access: () => AccessService;
   },
   stack: AsyncDisposableStack,

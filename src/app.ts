@@ -25,6 +25,7 @@ import { AlertService } from './alerts/service.ts';
 import { channelsOf, openRules, remindAfterOf, tellFollowers } from './app.alerts.ts';
 import { gatewaySettings, logSettings, mcpSettings } from './app.settings.ts';
 import { type CommandOptions, type CommandService, createCommandService } from './admin/run-command.ts';
+import { openAsking } from './app.asking.ts';
 import { openTrail, watchTrail } from './app.audit.ts';
 import { openConnectors } from './app.connectors.ts';
 import { type Data, openData } from './app.data.ts';
@@ -38,6 +39,7 @@ import { openOtlp } from './app.telemetry.ts';
 import type { StartFacts } from './banner.ts';
 import type { Config } from './config/config.ts';
 import { engineMachine } from './config/docker.ts';
+import type { Asks } from './core/asks.ts';
 import { createSealer, deriveKey } from './config/secrets.ts';
 import { createOutbound } from './outbound.ts';
 import { type Clock, HOUR, systemClock } from './core/clock.ts';
@@ -49,7 +51,7 @@ import type { Meter } from './core/meter.ts';
 import { LiveStreams } from './core/live-streams.ts';
 import type { ServicesFor } from './core/operation.ts';
 import type { Log } from './core/record.ts';
-import { Taint } from './core/taint.ts';
+import type { Taint } from './core/taint.ts';
 import { gatewayEndpoints } from './gateway/endpoints.ts';
 import { ownUrls } from './gateway/own-urls.ts';
 import { createMcpInterface, type McpInterface, type McpOptions } from './interfaces/mcp/mcp.ts';
@@ -71,7 +73,6 @@ import { isPortFree } from './services/port-probe.ts';
 import { createServiceKeeper, type ServiceKeeper } from './services/service.ts';
 import { createSessionStore } from './sessions/store.ts';
 import { createTaskStore } from './sessions/tasks.ts';
-import { createUntrustedReads } from './sessions/untrusted-reads.ts';
 import type { Database } from './store/database.ts';
 import { createIdempotencyStore } from './store/idempotency.ts';
 import { openSqlite } from './store/sqlite.ts';
@@ -115,9 +116,10 @@ async function construct(
   const meter = createTallies(config, () => edge.gateway);
   const base = { ...(await openBase(config, { data: overrides.data, clock, meter }, stack)), meter };
   const edge: Edge = await openEdge(config, { ...base, spans: base.telemetry?.spans }, stack);
+  const asking = await openAsking(config, { ...base, ...edge.asked });
   const identity = await openOAuth(
     config,
-    { ...base, ...edge.asked, controlHosts: config.control.hosts },
+    { ...base, ...edge.asked, ...asking, controlHosts: config.control.hosts },
     stack,
   );
   const { sites, protection } = await openProtection({ ...base, ...edge, ...identity }, stack);
@@ -128,7 +130,6 @@ async function construct(
   const { services, endpoints } = openServices(config, { ...parts, operate }, stack);
   const idempotency = createIdempotencyStore(base.database, clock, base.sealer);
   const { access } = config.mcp;
-  const taint = await openTaint(config, base);
   const dispatch = createDispatch({
     services,
     access,
@@ -137,9 +138,9 @@ async function construct(
     clock,
     idempotency,
     meter,
-    taint,
+    ...asking,
   });
-  const mcp = openMcp(config, { base, services, dispatch, taint }, overrides, stack);
+  const mcp = openMcp(config, { base, services, dispatch, ...asking }, overrides, stack);
   const metrics = openMetrics(config, { ...parts, mcp }, stack);
   if (base.telemetry) stack.use(base.telemetry.tellMetrics(() => metrics.metrics.families()));
   const rest = createRestInterface({ operations, dispatch, version, access, others: [metrics.endpoint] });
@@ -154,7 +155,7 @@ async function construct(
     control: rest.handle,
     mcp: mcp.handle,
   } satisfies Partial<Edge['handlers']>);
-  for (const kept of [idempotency, taint]) sweepHourly(clock, base.log, () => kept.sweep(), stack);
+  for (const kept of [idempotency, asking.taint]) sweepHourly(clock, base.log, () => kept.sweep(), stack);
   base.alerts.start();
   const created = await base.tokens.ensureAdministrator(config.admin_token);
   const told = await metrics.listen();
@@ -182,11 +183,12 @@ interface McpParts {
   readonly services: Services;
   readonly dispatch: Dispatch;
   readonly taint: Taint;
+  readonly asks: Asks;
 }
 
 function openMcp(
   config: Config,
-  { base, services, dispatch, taint }: McpParts,
+  { base, services, dispatch, taint, asks }: McpParts,
   { extendMcp }: Overrides,
   stack: AsyncDisposableStack,
 ): McpInterface {
@@ -208,7 +210,7 @@ function openMcp(
       extend: extendMcp,
     }),
   );
-  cutWhenEnded(base, mcp, stack);
+  cutWhenEnded(base, { mcp, asks }, stack);
   tellFollowers(base, mcp, stack);
   return mcp;
 }
@@ -216,17 +218,19 @@ function openMcp(
 /** Who may no longer is cut off in the middle. */
 function cutWhenEnded(
   { events, live }: Base,
-  mcp: ReturnType<typeof createMcpInterface>,
+  { mcp, asks }: { mcp: McpInterface; asks: Asks },
   stack: AsyncDisposableStack,
 ): void {
   const stopListening = events.on('token.revoked', ({ tokenId }) => {
     live.cut(tokenId);
     mcp.closeSessionsOf(tokenId);
+    asks.forget(tokenId);
   });
   stack.defer(stopListening);
   const stopFollowing = events.on('grant.ended', ({ grantId, userId, clientId }) => {
     live.cutGrant(grantId);
     mcp.closeSessionsOf(principalIdOf(userId, clientId));
+    asks.forget(principalIdOf(userId, clientId));
   });
   stack.defer(stopFollowing);
 }
@@ -405,12 +409,6 @@ function openKeeper(
   const resumed = keeper.resume();
   stack.defer(() => resumed);
   return keeper;
-}
-
-async function openTaint({ mcp }: Config, { database, clock, log }: Base): Promise<Taint> {
-  const taint = new Taint({ mode: mcp.taint, store: createUntrustedReads(database), clock, log });
-  await taint.load();
-  return taint;
 }
 
 const publishingOf = (config: Config) => ({

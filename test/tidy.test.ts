@@ -160,6 +160,7 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
     packages: [],
   },
   app: { units: ['*'], packages: [] },
+  'app.asking': { units: ['config', 'core', 'oauth', 'sessions', 'store'], packages: [] },
   'app.audit': { units: ['alerts/service', 'audit', 'config', 'core'], packages: [] },
   'app.alerts': { units: ['*'], packages: [] },
   'app.connectors': { units: ['*'], packages: [] },

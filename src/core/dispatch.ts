@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { type Asks, type Reason, refuseUnasked } from './asks.ts';
 import type { AuditTrail, Begun } from './audit.ts';
 import type { Clock } from './clock.ts';
 import { AppError, toAppError } from './errors.ts';
@@ -13,6 +14,7 @@ import { limits } from './limits.ts';
 import { noMeter, type OperationMeter } from './meter.ts';
 import {
   type AnyOperation,
+  type ConfirmationQuestion,
   type IdempotencyTicket,
   isDestructive,
   type OperationContext,
@@ -22,7 +24,7 @@ import { holdsPart } from './permissions.ts';
 import { type Access, isConfined, type Principal } from './principal.ts';
 import type { Log, LogRecord } from './record.ts';
 import type { OpenSpan, SpanFacts } from './spans.ts';
-import { refuseTainted, type Taint, taintNotice, type UntrustedRead } from './taint.ts';
+import { type Taint, taintNotice, taintReason, type UntrustedRead } from './taint.ts';
 import { askedArguments, recordedArguments } from './told-arguments.ts';
 
 /** Reads the arguments of a call. Not called for who may not run the operation. */
@@ -55,6 +57,8 @@ export interface DispatchOptions {
   meter?: OperationMeter | undefined;
   /** Absent: reading holds nobody back. */
   taint?: Taint | undefined;
+  /** Where a person agrees on a page of ours. Absent: nowhere. */
+  asks?: Pick<Asks, 'require'> | undefined;
 }
 
 export function createDispatch(options: DispatchOptions): Dispatch {
@@ -187,7 +191,7 @@ async function askFirst(
   operation: AnyOperation,
   input: Record<string, unknown>,
   context: OperationContext,
-  { services, taint }: DispatchOptions,
+  { services, taint, asks }: DispatchOptions,
 ): Promise<OperationContext> {
   const { name } = operation;
   const ask = (): string | undefined =>
@@ -200,18 +204,40 @@ async function askFirst(
       confirmation: 'asked',
       asked_because: { read_by: read.operation, read_at: new Date(read.at).toISOString() },
     });
-    if (!context.insist) throw refuseTainted(operation, read);
     const message = `${words === undefined ? `${operation.title}: ` : `${words}\n\n`}${askedArguments(operation, input)}\n\n${taintNotice(read)}`;
-    await context.insist({ operation: name, inputDigest: freshDigest(input, read), message });
+    const question = { operation: name, inputDigest: freshDigest(input, read), message };
+    if (context.insist) await context.insist(question);
+    else askOnPage(question, context, { asks, reason: taintReason(operation, read) });
     return { ...context, confirm: undefined };
   }
   const isAsked = context.confirm !== undefined && ((await operation.confirmIf?.(services, input)) ?? true);
   const message = isAsked ? ask() : undefined;
   context.audit(confirmationOf(operation, input, { message, context }));
-  if (message !== undefined)
-    await context.confirm?.({ operation: name, inputDigest: digestOf(input), message });
+  if (message !== undefined) {
+    const question = { operation: name, inputDigest: digestOf(input), message };
+    const onPage = () => askOnPage(question, context, { asks, reason: unaskedReason(operation) });
+    await context.confirm?.({ ...question, onPage });
+  }
   return context;
 }
+
+/** Who came without a credential is one with all others who did: nobody can agree for one of them. */
+function askOnPage(
+  question: Omit<ConfirmationQuestion, 'onPage'>,
+  { principal, client, audit: tell }: OperationContext,
+  { asks, reason }: { asks: DispatchOptions['asks']; reason: Reason },
+): void {
+  if (!asks || principal.kind === 'anonymous') throw refuseUnasked(reason);
+  tell({
+    confirmation: 'agreed on a page',
+    agreed_by: asks.require(question, { principal, client }, reason),
+  });
+}
+
+const unaskedReason = ({ name }: AnyOperation): Reason => ({
+  why: `${name} has to be confirmed by a person, and this client can't be asked: it offers no elicitation`,
+  otherwise: 'Otherwise: a client that does, or the command line',
+});
 
 /** A yes of before the reading is none to this. */
 const freshDigest = (input: unknown, { since }: UntrustedRead): string => digestOf({ input, since });

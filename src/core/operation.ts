@@ -138,6 +138,11 @@ export interface ConfirmationQuestion {
   /** Digest of the exact arguments, and of why they are asked about; a confirmation is for these and no others. */
   inputDigest: string;
   message: string;
+  /**
+   * For who can't be asked: returns when a person has agreed to it on our own page. Set by `dispatch`.
+   * @throws AppError CONFIRMATION_REQUIRED with the link to that page.
+   */
+  onPage?: () => void;
 }
 
 export interface IdempotencyTicket {

@@ -56,7 +56,7 @@ export function mayTouch({ hostnames }: Principal, hostname: string): boolean {
   return hostnames === undefined || hostnames.some((confinement) => confines(confinement, hostname));
 }
 
-export const isConfined = ({ hostnames }: Principal): boolean => hostnames !== undefined;
+export const isConfined = ({ hostnames }: Pick<Principal, 'hostnames'>): boolean => hostnames !== undefined;
 
 /** For creating: the caller named the hostname itself, so saying why gives nothing away. */
 export function requireHostname(principal: Principal, hostname: string): void {

@@ -5,8 +5,9 @@
  * a new one. Not the gate (what a credential may do is decided elsewhere) and not the asking, which is its surface's.
  * Called by `dispatch`; made by `app.ts`; docs/decisions/0045-taint.md.
  */
+import type { Reason } from './asks.ts';
 import { type Clock, HOUR, MINUTE } from './clock.ts';
-import { AppError, messageOf, toAppError } from './errors.ts';
+import { messageOf, toAppError } from './errors.ts';
 import { type AnyOperation, isDestructive, type OperationContext } from './operation.ts';
 import { CLI_CLIENT_ID } from './own-client.ts';
 import type { Log } from './record.ts';
@@ -188,11 +189,11 @@ export const taintNotice = ({ operation }: UntrustedRead): string =>
   `Asked because this client has read text that strangers wrote (${operation}), which may hold instructions: agree only if you want this yourself.`;
 
 /** For who can't be asked. */
-export function refuseTainted({ name }: AnyOperation, { operation, at }: UntrustedRead): AppError {
+export function taintReason({ name }: AnyOperation, { operation, at }: UntrustedRead): Reason {
   const until = new Date(at + TAINT_MS).toISOString();
-  return new AppError(
-    'CONFIRMATION_REQUIRED',
-    `${name} has to be confirmed by a person: this client has read text that strangers wrote (${operation}), which may hold instructions, and nobody can be asked through it, as it offers no elicitation here. Let a person run it with the command line, wait until ${until}, or set mcp.taint to off`,
-    { details: { reason: 'untrusted_text_read', read_by: operation, until } },
-  );
+  return {
+    why: `${name} has to be confirmed by a person: this client has read text that strangers wrote (${operation}), which may hold instructions, and nobody can be asked through it, as it offers no elicitation here`,
+    otherwise: `Otherwise: a person runs it with the command line, you wait until ${until}, or mcp.taint is set to off`,
+    details: { reason: 'untrusted_text_read', read_by: operation, until },
+  };
 }

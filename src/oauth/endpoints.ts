@@ -2,6 +2,7 @@
 import type { Endpoint } from '../core/endpoints.ts';
 import {
   ACCOUNT_PATH,
+  CONFIRM_PREFIX,
   DISCOVERY,
   INTERACTION_PREFIX,
   INVITE_PATH,
@@ -37,6 +38,7 @@ const rows: readonly Row[] = [
   [`${ACCOUNT_PATH}/{path}`, 'GET POST', 'A change of it'],
   [INVITE_PATH, 'GET', 'The link of an invitation'],
   [`${INVITE_PATH}/{path}`, 'POST', 'The person sets how they sign in'],
+  [`${CONFIRM_PREFIX}{id}`, 'GET POST', 'A person agrees to one call of a client that can not ask, or refuses it'],
   [`${UPSTREAM_PREFIX}{id}/callback`, 'GET', 'A provider elsewhere has said who somebody is'],
   [PASSKEY_SCRIPT_PATH, 'GET', 'Script of the pages that take passkeys'],
   ...DISCOVERY.flatMap((path): Row[] => [

@@ -17,6 +17,8 @@ export const INTERACTION_PREFIX = '/oauth/interaction/';
 /** Of our own pages, which the library knows nothing of. */
 export const ACCOUNT_PATH = '/oauth/account';
 export const INVITE_PATH = '/oauth/invite';
+/** With the id of a call that waits for a person's yes. */
+export const CONFIRM_PREFIX = '/oauth/confirm/';
 /** Where a provider elsewhere sends the browser back to. */
 export const UPSTREAM_PREFIX = '/oauth/upstream/';
 export const callbackPathOf = (upstream: string): string => `${UPSTREAM_PREFIX}${upstream}/callback`;

@@ -6,6 +6,7 @@ import { strict as assert } from 'node:assert';
 import { randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { Asks } from '../../src/core/asks.ts';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
 import { createDispatch, type Dispatch } from '../../src/core/dispatch.ts';
 import type { Exchange, Gate, Told } from '../../src/core/exchange.ts';
@@ -50,6 +51,8 @@ export interface Harness extends AsyncDisposable {
   server: Server;
   live: LiveStreams;
   database: Database;
+  /** Calls that wait for a yes on a page, which the harness has none of. */
+  asks: Asks;
   records: LogRecord[];
   told: Told[];
   principals: Map<string, Principal>;
@@ -99,6 +102,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   const mode = options.taint ?? 'off';
   const taint = new Taint({ mode, store: createUntrustedReads(database), clock, log });
   await taint.load();
+  const asks = new Asks({ clock, urlOf: (id) => `https://localhost/oauth/confirm/${id}` });
   let toolsChanged = (): void => assert.fail('the harness was started without `extend`');
   const extend: McpOptions['extend'] = (sdk, own) => {
     toolsChanged = () => own.toolsChanged();
@@ -109,7 +113,15 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     isOff: ({ offBy }) => offBy?.(options.services ?? {}) !== undefined,
     dispatch:
       options.dispatch ??
-      createDispatch({ services: options.services ?? {}, access: 'public', log, clock, idempotency, taint }),
+      createDispatch({
+        services: options.services ?? {},
+        access: 'public',
+        log,
+        clock,
+        idempotency,
+        taint,
+        asks,
+      }),
     clock,
     log,
     live,
@@ -144,6 +156,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     server,
     live,
     database,
+    asks,
     records,
     told,
     principals,

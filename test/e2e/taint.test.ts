@@ -3,8 +3,32 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { configFile, generous, send } from '../support/callers.ts';
 import { Person, startOnFixedPorts } from '../support/oauth.ts';
+import { invite, signInAs, Visitor } from '../support/visitor.ts';
 
 const hostname = 'app.example.com';
+
+/** On the page of the link: what the call is, and then the call goes through, once. */
+async function agreeOnce(person: Person, { link, again }: { link: string; again: () => Promise<any> }) {
+  const page = await person.visitor.open(link);
+  assert.equal(page.status, 200, page.body);
+  assert.match(
+    page.body,
+    /update_proxy \{&quot;hostname&quot;:&quot;app.example.com&quot;,&quot;enabled&quot;:true\}/,
+  );
+  assert.match(page.body, /A client <small>\(dcr_/);
+  assert.match(page.body, /Asked because this client has read text that strangers wrote/);
+  assert.match(String(page.headers['content-security-policy']), /default-src 'none'.*frame-ancestors 'none'/);
+  assert.equal((await person.visitor.open(link)).status, 200, 'looking uses nothing up');
+  const done = await person.visitor.submit(page, { decision: 'agree' });
+  assert.match(done.body, /The client may make this call once, within 5 minutes/);
+  assert.equal(
+    (await person.visitor.submit(page, { decision: 'agree' })).status,
+    404,
+    'a link is answered once',
+  );
+  assert.equal((await again()).isError, undefined);
+  assert.match((await again()).content[0].text, /^CONFIRMATION_REQUIRED/);
+}
 
 test('an OAuth client that has read the log changes nothing unasked, on no surface, after a restart either; others do', async () => {
   await using product = await startOnFixedPorts({ env: { OHP_CONFIG: configFile(generous) } });
@@ -13,30 +37,18 @@ test('an OAuth client that has read the log changes nothing unasked, on no surfa
   const person = new Person(product);
   const client = await person.client();
   const { access_token } = await client.signIn({ scope: 'logs:read proxies:read proxies:write' });
-  const ask = async (path: string, method: string, body?: object) => {
-    const page = await person.visitor.request(new URL(path, person.issuer), {
-      method,
-      headers: {
-        authorization: `Bearer ${access_token}`,
-        accept: 'application/json, text/event-stream',
-        'content-type': 'application/json',
-      },
-      ...(body && { body: JSON.stringify(body) }),
-    });
-    return JSON.parse(page.body);
-  };
-  const call = (name: string, args: object) =>
-    ask('/mcp', 'POST', { jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name, arguments: args } });
+  const call = (name: string, args: object) => person.call(access_token, name, args);
   const change = { hostname, enabled: true };
-  const overMcp = async () => (await call('update_proxy', change)).result.content[0].text.split(':')[0];
+  const overMcp = async () => (await call('update_proxy', change)).content[0].text.split(':')[0];
   const overRest = async () =>
-    (await ask(`/v1/proxies/${hostname}`, 'PATCH', { enabled: true })).error?.code ?? 'OK';
+    (await person.send(access_token, ['PATCH', `/v1/proxies/${hostname}`], { enabled: true })).error?.code ??
+    'OK';
 
   assert.equal(await overRest(), 'OK', 'nothing was read yet');
-  assert.equal((await call('get_logs', { lines: 1 })).result.isError, undefined);
+  assert.equal((await call('get_logs', { lines: 1 })).isError, undefined);
   assert.deepEqual([await overMcp(), await overRest()], ['CONFIRMATION_REQUIRED', 'CONFIRMATION_REQUIRED']);
   const other = { hostname: 'new.example.com', target_url: 'http://127.0.0.1:1' };
-  assert.equal((await call('create_proxy', other)).result.isError, undefined, 'what only creates goes on');
+  assert.equal((await call('create_proxy', other)).isError, undefined, 'what only creates goes on');
   const asOwner = {
     path: `/v1/proxies/${hostname}`,
     method: 'PATCH',
@@ -51,8 +63,36 @@ test('an OAuth client that has read the log changes nothing unasked, on no surfa
   assert.equal(refused.length, 2);
   assert.match(JSON.stringify(refused), /asked_because.*get_logs/, 'the audit record says why');
 
+  const linkFor = async (args: object) => person.confirmUrlOf(await call('update_proxy', args));
+  await agreeOnce(person, { link: await linkFor(change), again: () => call('update_proxy', change) });
+  const [agreed] = (
+    await product.api('GET', '/v1/logs?kind=audit&lines=20&verbose=true')
+  ).body.records.filter(
+    ({ operation, outcome }: Record<string, string>) => operation === 'update_proxy' && outcome === 'OK',
+  );
+  assert.match(JSON.stringify(agreed), /agreed on a page/);
+  assert.match(JSON.stringify(agreed), /agreed_by\W+usr_/);
+
+  const refused2 = await person.visitor.open(await linkFor({ hostname, enabled: false }));
+  await person.visitor.submit(refused2, { decision: 'refuse' });
+  assert.match(
+    (await call('update_proxy', { hostname, enabled: false })).content[0].text,
+    /has refused this call/,
+  );
+
+  await invite(product, 'eve');
+  const last = await linkFor(change);
+  const eve = new Visitor(product);
+  const strange = await eve.open(last);
+  assert.doesNotMatch(strange.body, /update_proxy/, 'who is not signed in sees nothing of it');
+  const told2 = await signInAs(eve, strange, { adminToken: product.adminToken, username: 'eve' });
+  assert.deepEqual([told2.url.href, told2.status], [last, 403]);
+  assert.match(told2.body, /for another user than eve/);
+  assert.doesNotMatch(told2.body, /update_proxy/);
+
   await product.kill();
   await using again = await product.restart();
   assert.equal(again.httpsPort, product.httpsPort);
   assert.equal(await overRest(), 'CONFIRMATION_REQUIRED');
+  assert.equal((await person.visitor.open(last)).status, 404, 'a link of before is worth nothing');
 });

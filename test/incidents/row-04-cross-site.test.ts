@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict';
 import test, { after, afterEach } from 'node:test';
 import { configFile, generous, postMcp, send } from '../support/callers.ts';
+import { Person } from '../support/oauth.ts';
 import { startProduct } from '../support/product.ts';
 
 const product = await startProduct({ env: { OHP_CONFIG: configFile(generous) } });
@@ -191,6 +192,46 @@ test('incident 04: only the Authorization header is a credential: nothing a brow
     body: { access_token: adminToken, hostname: 'new.example.com' },
   };
   assert.equal((await send(product, inBody)).status, 401);
+});
+
+test('incident 04: the page that asks for a yes to one call takes none from another site, page, question or session', async () => {
+  const person = new Person(product);
+  const { access_token } = await (await person.client()).signIn({ scope: 'logs:read proxies:write' });
+  await person.call(access_token, 'get_logs', { lines: 1 });
+  const remove = () => person.call(access_token, 'delete_proxy', { hostname: VICTIM });
+  const link = person.confirmUrlOf(await remove());
+  const update = { hostname: VICTIM, enabled: false };
+  const otherLink = person.confirmUrlOf(await person.call(access_token, 'update_proxy', update));
+  const [page, otherPage] = [await person.visitor.open(link), await person.visitor.open(otherLink)];
+  const csrfOf = ({ body }: { body: string }) => /name="csrf" value="([^"]+)"/.exec(body)?.[1] ?? '';
+  const own = { origin: person.issuer, 'sec-fetch-site': 'same-origin' };
+  const right = { csrf: csrfOf(page), decision: 'agree' };
+  const attacks: [string, Record<string, string>, Record<string, string>][] = [
+    ...[SITE, 'null'].map((origin): (typeof attacks)[number] => ['another site', { origin }, right]),
+    ['another site, no origin', { 'sec-fetch-site': 'cross-site' }, right],
+    ['a sibling host', { origin: person.issuer, 'sec-fetch-site': 'same-site' }, right],
+    ['no token', own, { decision: 'agree' }],
+    ['a token of another question', own, { csrf: csrfOf(otherPage), decision: 'agree' }],
+  ];
+  for (const [what, marks, form] of attacks) {
+    const reply = await person.visitor.request(new URL(link), {
+      method: 'POST',
+      headers: { 'content-type': 'application/x-www-form-urlencoded', ...marks },
+      body: new URLSearchParams(form).toString(),
+    });
+    assert.equal(reply.status, 403, `${what}: ${reply.body}`);
+  }
+  const nobody = new Person(product).visitor;
+  const sent = { method: 'POST', headers: own, body: new URLSearchParams(right).toString() };
+  assert.match(
+    (await nobody.request(new URL(link), sent)).headers['location'] as string,
+    /\/oauth\/interaction\//,
+  );
+  for (const method of ['GET', 'HEAD']) {
+    const asked = new URL(`${link}?${new URLSearchParams(right).toString()}`);
+    assert.equal((await person.visitor.request(asked, { method })).status, 200);
+  }
+  assert.equal(person.confirmUrlOf(await remove()), link, 'it still waits for an answer');
 });
 
 test('incident 04: reading changes nothing: no GET runs what POST or DELETE runs, by no override', async () => {

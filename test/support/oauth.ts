@@ -45,6 +45,34 @@ export class Person {
     return oauth.processDiscoveryResponse(issuer, response);
   }
 
+  /** A request of a client to the control host, with its access token. Resolves to the JSON that came back. */
+  async send(token: string, [method, path]: [string, string], body?: object): Promise<any> {
+    const page = await this.visitor.request(new URL(path, this.issuer), {
+      method,
+      headers: {
+        authorization: `Bearer ${token}`,
+        accept: 'application/json, text/event-stream',
+        'content-type': 'application/json',
+      },
+      ...(body && { body: JSON.stringify(body) }),
+    });
+    return JSON.parse(page.body);
+  }
+
+  /** A tool call; resolves to its result. */
+  async call(token: string, name: string, args: object): Promise<any> {
+    const params = { name, arguments: args };
+    const body = { jsonrpc: '2.0', id: 1, method: 'tools/call', params };
+    return (await this.send(token, ['POST', '/mcp'], body)).result;
+  }
+
+  /** Where this person agrees to a call that was refused, at the issuer: without `control.public_url` the link names plain HTTP. */
+  confirmUrlOf({ content: [first] }: { content: { text: string }[] }): string {
+    const [, path] = /https?:\/\/[^/\s]+(\/oauth\/confirm\/\S+)/.exec(first?.text ?? '') ?? [];
+    if (path === undefined) throw new Error(`no link: ${first?.text}`);
+    return `${this.issuer}${path}`;
+  }
+
   /** Signs in where that is asked (the first one makes the account), and agrees to what is asked. */
   async agree(start: Page): Promise<Page> {
     let page = start;

@@ -236,9 +236,17 @@ test('always: a client that cannot be asked is refused', async () => {
     await post(kit.harness, remove),
     await modernCall(kit.harness, 'remove_thing', { name: 'a' }),
   ];
-  for (const { json } of replies) assert.match(json.result.content[0].text, /^CONFIRMATION_REQUIRED: /);
+  for (const { json } of replies)
+    assert.match(
+      json.result.content[0].text,
+      /^CONFIRMATION_REQUIRED: .*https:\/\/localhost\/oauth\/confirm\//,
+    );
   await askLegacy(kit, yes);
   assert.deepEqual(kit.removed, ['a']);
+  const [link = ''] = /[^/]+(?= \. Once)/.exec(replies[0]?.json.result.content[0].text) ?? [];
+  kit.harness.asks.answer(link, true, 'usr_1');
+  await modernCall(kit.harness, 'remove_thing', { name: 'a' });
+  assert.deepEqual(kit.removed, ['a', 'a'], 'a yes on the page lets it through');
 });
 
 test('never: nobody is asked', async () => {

@@ -1,4 +1,5 @@
 /** Asking a person before a call that destroys or exposes something: a form of one box, in both eras. */
+import { assert } from '../../core/assert.ts';
 import { AppError } from '../../core/errors.ts';
 import type { Confirm, ConfirmationQuestion } from '../../core/operation.ts';
 import { isRecord } from './message.ts';
@@ -37,14 +38,13 @@ export interface Asking {
 export function askingBy(setting: McpSettings['confirm'], ask: Ask | undefined): Asking {
   const insist: Confirm | undefined = ask && (async (question) => requireYes(await ask(question)));
   if (setting === 'never') return { confirm: undefined, insist };
-  return { confirm: insist ?? (setting === 'always' ? refuseUnasked : undefined), insist };
+  return { confirm: insist ?? (setting === 'always' ? askOnPage : undefined), insist };
 }
 
-async function refuseUnasked({ operation }: ConfirmationQuestion): Promise<void> {
-  throw new AppError(
-    'CONFIRMATION_REQUIRED',
-    `${operation} has to be confirmed by a person, and this client can't be asked: it offers no elicitation. Use a client that does, or the command line`,
-  );
+/** By the link that the refusal holds. */
+async function askOnPage({ onPage }: ConfirmationQuestion): Promise<void> {
+  assert(onPage !== undefined, 'dispatch lets every question be asked on a page');
+  onPage();
 }
 
 /** Anything but a clear yes is a no. */

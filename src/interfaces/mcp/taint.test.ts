@@ -89,6 +89,39 @@ test('after it, what changes or deletes is refused to a client that can not be a
   assert.equal((detail as any).asked_because.read_by, 'get_logs');
 });
 
+test('the refusal has a link: what a person agrees to there goes through once, with these arguments, and the record says who agreed', async () => {
+  await using kit = await start();
+  await read(kit);
+  const refusal = async (args = turn) => {
+    const { content, isError, _meta } = (await call(kit, 'remove_thing', args)).json.result;
+    assert.equal(isError, true);
+    return { text: String(content[0].text), ...Object(_meta['oauth-https-proxy/error'].details) };
+  };
+  const { text, confirm_url: url } = await refusal();
+  assert.ok(text.includes(url));
+  assert.match(text, /Give the person this link.*repeat this call with exactly the same arguments/);
+  const id = new URL(url).pathname.split('/').at(-1) ?? '';
+  const shown = (await ask(kit, 'remove_thing', turn)).json.result.inputRequests.confirmation.params.message;
+  assert.equal(kit.harness.asks.find(id)?.message, shown, 'the page shows what the question shows');
+  kit.harness.asks.answer(id, true, 'usr_1');
+  assert.equal(
+    (await call(kit, 'remove_thing', turn, token)).json.result.isError,
+    undefined,
+    'who has read nothing',
+  );
+  kit.removed.pop();
+  assert.notEqual((await refusal({ name: 'b' })).confirm_url, url, 'other arguments are another call');
+  assert.equal((await call(kit, 'remove_thing', turn)).json.result.isError, undefined);
+  const { detail } =
+    kit.harness.records.findLast(({ operation }) => operation === 'remove_thing') ?? assert.fail();
+  assert.deepEqual(
+    [(detail as any).confirmation, (detail as any).agreed_by, (detail as any).asked_because.read_by],
+    ['agreed on a page', 'usr_1', 'get_logs'],
+  );
+  assert.notEqual((await refusal()).confirm_url, url, 'once');
+  assert.deepEqual(kit.removed, ['a']);
+});
+
 test('what only reads or creates goes on as before', async () => {
   await using kit = await start();
   await read(kit);

@@ -8,6 +8,7 @@ import type { KoaContextWithOIDC } from 'oidc-provider';
 import { AppError, errorSurface, messageOf } from '../../core/errors.ts';
 import {
   ACCOUNT_PATH,
+  CONFIRM_PREFIX,
   INTERACTION_PREFIX,
   INVITE_PATH,
   PASSKEY_SCRIPT_PATH,
@@ -15,6 +16,7 @@ import {
 } from '../paths.ts';
 import type { Middleware } from '../server.ts';
 import { playAccount } from './account.ts';
+import { playConfirm } from './confirm.ts';
 import { decide, showConsent } from './consent.ts';
 import { checkToken, makeFirstUser, showFirstUser } from './first-user.ts';
 import { playInvite } from './invite.ts';
@@ -48,6 +50,7 @@ function playerOf(path: string): ((visit: Visit) => Promise<void>) | undefined {
   if (path.startsWith(INTERACTION_PREFIX)) return playInteraction;
   if (path === INVITE_PATH || path.startsWith(`${INVITE_PATH}/`)) return playInvite;
   if (path === ACCOUNT_PATH || path.startsWith(`${ACCOUNT_PATH}/`)) return playAccount;
+  if (path.startsWith(CONFIRM_PREFIX)) return playConfirm;
   if (path.startsWith(UPSTREAM_PREFIX)) return playReturn;
   return path === PASSKEY_SCRIPT_PATH ? async ({ context }) => sendPasskeyScript(context) : undefined;
 }

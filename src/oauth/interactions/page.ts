@@ -28,6 +28,8 @@ const STYLE = [
   '.secret{-webkit-text-security:disc}',
   '.rows{list-style:none;padding:0}.rows li{display:flex;gap:1rem;align-items:center;justify-content:space-between;',
   'border-top:1px solid var(--line);padding:.6rem 0}.rows span{min-width:0;overflow-wrap:anywhere}.rows button{width:auto;margin:0;white-space:nowrap}',
+  'pre{font:.875rem/1.5 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere;',
+  'border:1px solid var(--line);border-radius:.4rem;padding:.75rem 1rem;margin:1rem 0}',
   'small,.soft{color:var(--soft);font-size:.875rem}code{overflow-wrap:anywhere}',
 ].join('');
 const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64');

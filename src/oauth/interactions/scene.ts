@@ -2,6 +2,7 @@
 import { createHmac } from 'node:crypto';
 import type Provider from 'oidc-provider';
 import type { KoaContextWithOIDC } from 'oidc-provider';
+import type { Asks } from '../../core/asks.ts';
 import type { Clock } from '../../core/clock.ts';
 import { isSameText } from '../../core/same-text.ts';
 import { AppError, type ErrorCode } from '../../core/errors.ts';
@@ -15,6 +16,8 @@ export interface Person {
   readonly id: string;
   readonly username: string;
   readonly permissions: ReadonlySet<Permission>;
+  /** Hostnames it is confined to; undefined: none. */
+  readonly hostnames: readonly string[] | undefined;
   readonly hasPassword: boolean;
 }
 
@@ -123,6 +126,8 @@ export interface InteractionOptions {
   readonly upstreams: Upstreams;
   readonly identities: Identities;
   readonly errands: Errands;
+  /** Calls of clients that wait for a person's yes. */
+  readonly asks: Pick<Asks, 'find' | 'answer'>;
 }
 
 /** Providers elsewhere that people can come by. */

@@ -53,14 +53,14 @@ async function endSession({ context, provider }: Visit): Promise<void> {
   if (before.accountId !== undefined || before.state !== undefined) await before.destroy();
 }
 
-/** The sign-in page, by whatever ways there are, on the way to the account page. */
-export async function beginSignIn(visit: Visit): Promise<void> {
+/** The sign-in page, by whatever ways there are, on the way to `goal`: a path of ours that is no caller's. */
+export async function beginSignIn(visit: Visit, goal: string = ACCOUNT_PATH): Promise<void> {
   const { context, provider } = visit;
   const uid = randomBytes(UID_BYTES).toString('base64url');
   // The library makes these itself for a client's request; its types know only that.
   const interaction = new (provider.Interaction as unknown as InteractionConstructor)(uid, {
     returnTo: `${provider.issuer}${RESUME_PATH}`,
-    prompt: { name: 'login', reasons: ['account'], details: {} },
+    prompt: { name: 'login', reasons: ['account'], details: { goal } },
     params: {},
     cid: uid,
   });
@@ -78,7 +78,7 @@ export async function resume(visit: Visit): Promise<void> {
   if (details.returnTo !== `${provider.issuer}${RESUME_PATH}` || !login) return beginSignIn(visit);
   await details.destroy();
   await openSession(visit, textOf(login.accountId), login.amr ?? []);
-  context.redirect(ACCOUNT_PATH);
+  context.redirect(textOf(details.prompt.details['goal']) || ACCOUNT_PATH);
 }
 
 export const isResume = (path: string): boolean => path === RESUME_PATH;

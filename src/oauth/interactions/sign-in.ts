@@ -60,7 +60,7 @@ function askWho(context: KoaContextWithOIDC, question: Question): Promise<void> 
     formTarget: question.formTarget,
     ...(passkeyOptions && { script: passkeyScript }),
     body: html`<h1>Sign in</h1>
-<p>${clientName === undefined ? 'To go on to your account.' : html`To go on to <strong>${clientName}</strong>.`}</p>
+<p>${clientName === undefined ? 'To go on to your own pages.' : html`To go on to <strong>${clientName}</strong>.`}</p>
 ${faultOf(question.fault)}
 <form method="post" action="${action}/sign-in">
 ${hiddenFields({ csrf })}

@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { AGREED_MS, ASK_MS, Asks, MAX_ASKS, MAX_ASKS_PER_PRINCIPAL, mayAnswer } from './asks.ts';
+import { ManualClock } from './clock.ts';
+import { AppError } from './errors.ts';
+import { permissions } from './permissions.ts';
+import type { Principal } from './principal.ts';
+
+const principal = (id: string, more: Partial<Principal> = {}): Principal => ({
+  id,
+  name: id,
+  kind: 'user',
+  permissions: new Set(),
+  hostnames: undefined,
+  expiresAt: undefined,
+  oauth: { userId: 'usr_1', clientId: 'client', grantId: 'g', scopes: [] },
+  ...more,
+});
+
+const reason = { why: 'delete_thing has to be confirmed', otherwise: 'Otherwise: wait', details: { x: 1 } };
+
+function setUp() {
+  const clock = new ManualClock();
+  const asks = new Asks({ clock, urlOf: (id) => `https://here/${id}` });
+  const call = (inputDigest = 'd', who = 'a', operation = 'delete_thing') =>
+    asks.require(
+      { operation, inputDigest, message: 'Delete?' },
+      { principal: principal(who), client: 'c' },
+      reason,
+    );
+  const refused = (...which: Parameters<typeof call>): AppError => {
+    try {
+      call(...which);
+    } catch (cause) {
+      if (cause instanceof AppError) return cause;
+    }
+    return assert.fail('it went through');
+  };
+  const link = (...which: Parameters<typeof call>) =>
+    String(refused(...which).details?.['confirm_url']).slice('https://here/'.length);
+  return { clock, asks, call, refused, link };
+}
+
+test('a call is refused with one link until it is answered; a yes lets it through once', () => {
+  const { asks, call, refused, link } = setUp();
+  const id = link();
+  assert.equal(link(), id);
+  assert.equal(refused().code, 'CONFIRMATION_REQUIRED');
+  assert.equal(asks.find(id)?.message, 'Delete?');
+  asks.answer(id, true, 'usr_1');
+  assert.equal(asks.find(id), undefined, 'the link is used up');
+  assert.throws(() => asks.answer(id, false, 'usr_1'), /answered already/);
+  assert.equal(call(), 'usr_1');
+  assert.notEqual(link(), id);
+});
+
+test('a yes is for this principal, this operation and these arguments', () => {
+  const { asks, refused, link, call } = setUp();
+  asks.answer(link(), true, 'usr_1');
+  for (const other of [['other'], ['d', 'b'], ['d', 'a', 'delete_more']] as const)
+    assert.ok(refused(...other).details?.['confirm_url'], other.join());
+  assert.equal(call(), 'usr_1');
+});
+
+test('a no holds as long as the link would have, and asks nobody again', () => {
+  const { asks, refused, link, clock } = setUp();
+  asks.answer(link(), false, 'usr_1');
+  clock.advance(ASK_MS - 1);
+  assert.match(refused().message, /the person has refused this call/);
+  assert.equal(refused().details?.['confirm_url'], undefined);
+  clock.advance(1);
+  assert.ok(link());
+});
+
+test('a link and a yes expire', () => {
+  const { asks, refused, link, clock } = setUp();
+  const id = link();
+  clock.advance(ASK_MS);
+  assert.equal(asks.find(id), undefined);
+  assert.throws(() => asks.answer(id, true, 'usr_1'), /has expired/);
+  const next = link();
+  assert.notEqual(next, id);
+  asks.answer(next, true, 'usr_1');
+  clock.advance(AGREED_MS);
+  assert.ok(refused().details?.['confirm_url']);
+});
+
+test('what ended takes its questions and its yes with it', () => {
+  const { asks, refused, link } = setUp();
+  asks.answer(link(), true, 'usr_1');
+  const id = link('other');
+  asks.forget('a');
+  assert.equal(asks.find(id), undefined);
+  assert.ok(refused().details?.['confirm_url']);
+});
+
+test('questions are bounded, for one and for all, and nobody takes the place of another', () => {
+  const { asks, refused, link, clock } = setUp();
+  const first = link('0');
+  for (let n = 1; n < MAX_ASKS_PER_PRINCIPAL; n++) link(String(n));
+  assert.match(
+    refused('one more').message,
+    /^delete_thing has to be confirmed.*Too many other calls.*Otherwise/,
+  );
+  assert.equal(link('0'), first, 'what waits goes on');
+  for (let n = MAX_ASKS_PER_PRINCIPAL; n < MAX_ASKS; n++) link('d', `p${n}`);
+  assert.match(refused('d', 'z').message, /Too many other calls/);
+  assert.ok(asks.find(first));
+  clock.advance(ASK_MS);
+  assert.ok(link('d', 'z'));
+});
+
+test('for a client that somebody let in that person answers, for a token or a client of its own an administrator', () => {
+  const ask = { id: 'i', operation: 'o', message: 'm', client: undefined };
+  const person = { id: 'usr_1', hostnames: undefined, permissions: new Set<never>() };
+  const root = { ...person, id: 'usr_2', permissions: new Set(permissions) };
+  const oauth = { userId: undefined, clientId: 'own', grantId: undefined, scopes: [] };
+  const [theirs, token, program] = [
+    principal('a'),
+    principal('tok', { kind: 'token', oauth: undefined }),
+    principal('own', { kind: 'client', oauth }),
+  ];
+  const may = (who: Principal, by: Parameters<typeof mayAnswer>[1]) =>
+    mayAnswer({ ...ask, principal: who }, by);
+  assert.deepEqual([may(theirs, person), may(theirs, root)], [true, false]);
+  for (const who of [token, program])
+    assert.deepEqual(
+      [may(who, person), may(who, root), may(who, { ...root, hostnames: ['a.example.com'] })],
+      [false, true, false],
+    );
+});

@@ -1,0 +1,160 @@
+/**
+ * Calls that wait for a person's yes on a page, because nobody can be asked through who makes them. Each is for one
+ * principal, one operation and one digest of its arguments; the link to it holds a random id and nothing else, and what
+ * the person sees was written down here when the call was refused. Kept in memory: after a restart the call is refused
+ * with another link. Not the page (`oauth/interactions/confirm.ts`). Made by `app.ts`; asked by `dispatch`;
+ * docs/decisions/0051-confirming-on-a-page.md.
+ */
+import { randomBytes } from 'node:crypto';
+import { type Clock, MINUTE } from './clock.ts';
+import { AppError } from './errors.ts';
+import type { ConfirmationQuestion } from './operation.ts';
+import { type Permission, permissions } from './permissions.ts';
+import { isConfined, type Principal } from './principal.ts';
+
+/** A person has this long to open the link and to answer. A no holds as long as the link would have. */
+export const ASK_MS = 10 * MINUTE;
+/** After a yes the client has this long to make the call again. */
+export const AGREED_MS = 5 * MINUTE;
+export const MAX_ASKS_PER_PRINCIPAL = 20;
+/** A question has some 4,000 characters at most: 4 MB of them. */
+export const MAX_ASKS = 1000;
+const ID_BYTES = 32;
+
+/** What the person is shown. */
+export interface Ask extends Pick<ConfirmationQuestion, 'operation' | 'message'> {
+  readonly id: string;
+  readonly principal: Principal;
+  /** Name and version that the client gave of itself; untrusted. */
+  readonly client: string | undefined;
+}
+
+interface Entry extends Ask {
+  readonly inputDigest: string;
+  answer: { readonly isYes: boolean; readonly userId: string } | undefined;
+  expiresAt: number;
+}
+
+/** Why somebody has to be asked, for the message of a refusal and for programs. */
+export interface Reason {
+  /** Such as: `delete_proxy has to be confirmed by a person`. */
+  readonly why: string;
+  /** What helps where no page does. */
+  readonly otherwise: string;
+  readonly details?: Record<string, unknown>;
+}
+
+export interface AsksOptions {
+  readonly clock: Clock;
+  /** Where the page of an id is. */
+  readonly urlOf: (id: string) => string;
+}
+
+type Question = Pick<ConfirmationQuestion, 'operation' | 'inputDigest' | 'message'>;
+
+export class Asks {
+  readonly #options: AsksOptions;
+  readonly #entries = new Map<string, Entry>();
+
+  constructor(options: AsksOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Takes the yes to this call, which is good for this time, and returns the user who gave it.
+   * @throws AppError CONFIRMATION_REQUIRED with the link where the person can give it, or that they said no.
+   */
+  require(question: Question, asker: Pick<Ask, 'principal' | 'client'>, reason: Reason): string {
+    this.#forgetExpired();
+    const found = this.#find(question, asker.principal.id);
+    const entry = found ?? this.#begin(question, asker);
+    if (!entry) throw refuseUnasked(reason, FULL);
+    if (!entry.answer) throw this.#refuseYet(entry, reason);
+    if (!entry.answer.isYes) throw refuseFor(entry);
+    this.#entries.delete(entry.id);
+    return entry.answer.userId;
+  }
+
+  /** Undefined when there is none of this id that waits for an answer. */
+  find(id: string): Ask | undefined {
+    const entry = this.#entries.get(id);
+    return entry && !entry.answer && entry.expiresAt > this.#options.clock.now() ? entry : undefined;
+  }
+
+  /** @throws AppError NOT_FOUND when it does not wait any more. */
+  answer(id: string, isYes: boolean, userId: string): void {
+    const entry = this.#entries.get(id);
+    if (!entry || !this.find(id))
+      throw new AppError('NOT_FOUND', 'this question was answered already, or has expired');
+    entry.answer = { isYes, userId };
+    if (isYes) entry.expiresAt = this.#options.clock.now() + AGREED_MS;
+  }
+
+  /** What was let in ended: what was asked for it, or agreed to, ends with it. */
+  forget(principalId: string): void {
+    for (const [id, { principal }] of this.#entries)
+      if (principal.id === principalId) this.#entries.delete(id);
+  }
+
+  #find({ operation, inputDigest }: Question, principalId: string): Entry | undefined {
+    return [...this.#entries.values()].find(
+      (one) =>
+        one.principal.id === principalId && one.operation === operation && one.inputDigest === inputDigest,
+    );
+  }
+
+  /** Undefined: there is no room. Nobody's question makes room for another's. */
+  #begin(question: Question, { principal, client }: Pick<Ask, 'principal' | 'client'>): Entry | undefined {
+    const own = [...this.#entries.values()].filter((one) => one.principal.id === principal.id);
+    if (own.length >= MAX_ASKS_PER_PRINCIPAL || this.#entries.size >= MAX_ASKS) return undefined;
+    const { operation, inputDigest, message } = question;
+    const id = randomBytes(ID_BYTES).toString('base64url');
+    const expiresAt = this.#options.clock.now() + ASK_MS;
+    const entry = { id, principal, client, operation, inputDigest, message, answer: undefined, expiresAt };
+    this.#entries.set(id, entry);
+    return entry;
+  }
+
+  #refuseYet({ id, expiresAt }: Entry, { why, otherwise, details }: Reason): AppError {
+    const url = this.#options.urlOf(id);
+    const until = new Date(expiresAt).toISOString();
+    return new AppError(
+      'CONFIRMATION_REQUIRED',
+      `${why}. Nothing was done. Give the person this link, which they open, sign in and agree at, until ${until}: ${url} . Once they say that they agreed, repeat this call with exactly the same arguments; it then goes through once. ${otherwise}`,
+      { details: { ...details, confirm_url: url, confirm_until: until } },
+    );
+  }
+
+  #forgetExpired(): void {
+    const now = this.#options.clock.now();
+    for (const [id, { expiresAt }] of this.#entries) if (expiresAt <= now) this.#entries.delete(id);
+  }
+}
+
+/** Where there is no page for it. */
+export const refuseUnasked = ({ why, otherwise, details }: Reason, hint = ''): AppError =>
+  new AppError('CONFIRMATION_REQUIRED', `${why}. Nothing was done. ${hint}${otherwise}`, {
+    ...(details && { details }),
+  });
+
+const FULL = 'Too many other calls wait for a person already: let them be answered first. ';
+
+const refuseFor = ({ operation, expiresAt }: Entry): AppError =>
+  new AppError(
+    'CONFIRMATION_REQUIRED',
+    `${operation}: the person has refused this call; nothing was done. Do not repeat it`,
+    { details: { reason: 'refused_by_person', until: new Date(expiresAt).toISOString() } },
+  );
+
+/**
+ * Who may answer for whom: for a client that a person let in, that person and nobody else; for an API token or a client
+ * of its own, which belong to nobody who signs in, an administrator.
+ */
+export function mayAnswer(
+  { principal }: Ask,
+  person: Pick<Principal, 'id' | 'hostnames'> & { readonly permissions: ReadonlySet<Permission> },
+): boolean {
+  const userId = principal.oauth?.userId;
+  if (userId !== undefined) return person.id === userId;
+  return !isConfined(person) && permissions.every((permission) => person.permissions.has(permission));
+}
