@@ -19,6 +19,8 @@ import type { McpInterface } from './interfaces/mcp/mcp.ts';
 import type { Log } from './core/record.ts';
 import type { LogArchive } from './logs/archive.ts';
 import type { LogFilter } from './logs/conditions.ts';
+import { LogNews, type LogNewsParts } from './logs/news.ts';
+import { LOGS_URI } from './logs/operations.ts';
 import type { LogSink } from './logs/sink.ts';
 import { OTHERS_SHOWN } from './logs/rollup.ts';
 import type { StatsAnswer, StatsGroup } from './logs/stats.ts';
@@ -42,12 +44,17 @@ export const remindAfterOf = ({ alerts }: Config): number | undefined =>
 /** Of many changes at once whoever follows alerts hears once. */
 const TOLD_AFTER_MS = SECOND;
 
-/** Clients of MCP that follow the list of alerts hear when what they may see of it has changed. */
+interface FollowedParts extends Pick<LogNewsParts, 'clock' | 'sink' | 'logs'> {
+  readonly events: Events;
+}
+
+/** Clients of MCP that follow the list of alerts, or the log, hear when what they may see of it has changed. */
 export function tellFollowers(
-  { clock, events }: { clock: Clock; events: Events },
-  mcp: Pick<McpInterface, 'resourceChanged'>,
+  { clock, events, sink, logs }: FollowedParts,
+  mcp: Pick<McpInterface, 'resourceChanged' | 'followersOf'>,
   stack: AsyncDisposableStack,
 ): void {
+  stack.use(new LogNews({ clock, sink, logs, followers: () => mcp.followersOf(LOGS_URI) }));
   let about = new Set<string>();
   let timer: Timer | undefined;
   const tell = () => {

@@ -211,7 +211,7 @@ function openMcp(
     }),
   );
   cutWhenEnded(base, { mcp, asks }, stack);
-  tellFollowers(base, mcp, stack);
+  tellFollowers({ ...base, logs: services.logs }, mcp, stack);
   return mcp;
 }
 

@@ -45,6 +45,11 @@ export interface Operation<
   task?: boolean;
   /** Also a resource of MCP, with this URI: what it answers without arguments. */
   resource?: `ohp://${string}`;
+  /**
+   * For a resource that is also one for each value of an argument: `ohp://logs?filter=…`, of the template
+   * `ohp://logs{?filter}`. `check` refuses what can't be followed. @throws AppError INVALID_INPUT
+   */
+  resourceBy?: { argument: string; check: (value: string) => void };
   /** Group for `?toolsets=`: the noun. */
   toolset: Toolset;
   http: { method: HttpMethod; path: `/v1/${string}` };

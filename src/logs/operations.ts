@@ -4,7 +4,7 @@ import { cursorField } from '../core/collection.ts';
 import { limits } from '../core/limits.ts';
 import { defineOperation } from '../core/operation.ts';
 import { recordKinds } from '../core/record.ts';
-import { filterField } from './filter.ts';
+import { filterField, parseFilter } from './filter.ts';
 import { adjustableComponents } from './levels.ts';
 import { explainRequest, whatChanged, whyDenied } from './operations.explain.ts';
 import {
@@ -20,6 +20,8 @@ import { MAX_TAIL } from './tail.ts';
 import { statsGroups, statsSorts } from './stats.ts';
 import { intervals } from './stats-service.ts';
 
+/** Followed, it is told of new records: what `tail_logs` tells within one call. */
+export const LOGS_URI = 'ohp://logs';
 const MAX_LINES = 1000;
 const MAX_TOP = 100;
 const MAX_KINDS = 200;
@@ -52,6 +54,8 @@ export const getLogs = defineOperation({
   effect: 'read',
   untrusted: true,
   mcp: 'listed',
+  resource: LOGS_URI,
+  resourceBy: { argument: 'filter', check: (filter) => void parseFilter(filter, 0) },
   toolset: 'logs',
   http: { method: 'GET', path: '/v1/logs' },
   input: z.object({

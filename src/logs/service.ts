@@ -86,6 +86,8 @@ export interface TailArguments {
 export interface LogService {
   /** What the principal may not touch is not there; records without a hostname belong to nobody who is confined. */
   get(question: LogQuestion, context: Asking): Promise<LogPage>;
+  /** The newest that were written from a time on (milliseconds since 1970). @throws AppError as `get`. */
+  lookFrom(filter: string | undefined, from: number, context: Asking): Promise<LogEntry[]>;
   /** What is written from now on. */
   tail(asked: TailArguments, context: Asking & Pick<OperationContext, 'progress'>): Promise<LogTail>;
   /** A text anywhere: how often, and in what kinds of lines. */
@@ -120,7 +122,9 @@ export function createLogService({ sink, archive, clock }: LogServiceOptions): L
     const unfinished = () => searchedBackTo;
     return { find, unfinished, leftOut: () => [...leftOut.values()], principal, now: clock.now() };
   }
+  const look: LogService['lookFrom'] = (...asked) => lookFrom({ sink, archive, clock }, ...asked);
   return {
+    lookFrom: look,
     explainRequest: async (asked, context) => explainRequest(asked, await finding(context)),
     whyDenied: async (asked, context) => whyDenied(asked, await finding(context)),
     whatChanged: async (asked, context) => whatChanged(asked, await finding(context)),
@@ -134,20 +138,14 @@ export function createLogService({ sink, archive, clock }: LogServiceOptions): L
       return isBare && filter.withoutRoutine ? { ...page, hint: HINT_ROUTINE } : page;
     },
     async tail({ filter: text, follow_ms: followMs, lines }, context) {
-      const { principal, signal } = context;
-      const { since, until, ...filter } = filterOf({ filter: text }, principal, clock.now());
+      const { since, until } = parseFilter(text ?? '', clock.now());
       if (since !== undefined || until !== undefined)
         throw new AppError(
           'INVALID_INPUT',
           'filter: since and until are not for tail_logs, which begins now',
         );
-      const look = async (from: number) => {
-        await sink.flush(FLUSH_MS);
-        const search = { filter: { ...filter, since: from }, limit: MAX_TAIL, after: undefined };
-        const { records } = await archive.query({ search, presentation: IN_FULL }, signal);
-        return records.filter((record) => maySee(principal, record));
-      };
-      return tail({ followMs, lines }, { look, clock, context });
+      const lookAt = (from: number) => look(text, from, context);
+      return tail({ followMs, lines }, { look: lookAt, clock, context });
     },
     async search(asked, context) {
       const { text, filter, since, until } = asked;
@@ -174,6 +172,19 @@ export function createLogService({ sink, archive, clock }: LogServiceOptions): L
       return Object.entries(levels).map(([component, level]) => ({ component, level }) as ComponentLevel);
     },
   };
+}
+
+async function lookFrom(
+  { sink, archive, clock }: LogServiceOptions,
+  text: string | undefined,
+  from: number,
+  { principal, signal }: Asking,
+): Promise<LogEntry[]> {
+  const filter = { ...filterOf({ filter: text }, principal, clock.now()), since: from, until: undefined };
+  await sink.flush(FLUSH_MS);
+  const search = { filter, limit: MAX_TAIL, after: undefined };
+  const { records } = await archive.query({ search, presentation: IN_FULL }, signal);
+  return records.filter((record) => maySee(principal, record));
 }
 
 function filterOf(question: LogQuestion, principal: Principal, now: number): LogFilter {

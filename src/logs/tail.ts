@@ -6,7 +6,7 @@ import type { LogEntry, LogTail } from './schema.ts';
 
 const EVERY_MS = SECOND / 2;
 /** A record carries the time of its request's end and may come in a little later than a younger one. */
-const LATE_MS = 2 * SECOND;
+export const LATE_MS = 2 * SECOND;
 /** Of one look, and held at once: the newest that could still be shown. */
 export const MAX_TAIL = 200;
 const ENVELOPE_CHARACTERS = 600;

@@ -140,6 +140,33 @@ describe('where something is wrong', () => {
     await client.close();
   });
 
+  for (const mode of ['legacy', 'auto'] as const)
+    test(`a client of MCP that follows the log with a filter hears of a new record (${mode})`, async () => {
+      const client = new Client({ name: 'follower', version: '1' }, { versionNegotiation: { mode } });
+      const told: string[] = [];
+      client.setNotificationHandler(
+        'notifications/resources/updated',
+        ({ params }) => void told.push(params.uri),
+      );
+      const { httpPort, adminToken } = product;
+      await client.connect(
+        new StreamableHTTPClientTransport(new URL(`http://localhost:${httpPort}/mcp`), {
+          requestInit: { headers: { authorization: `Bearer ${adminToken}` } },
+        }),
+      );
+      const uri = 'ohp://logs?filter=operation%3Alist_tokens';
+      if (mode === 'legacy') await client.subscribeResource({ uri });
+      else await client.listen({ resourceSubscriptions: [uri] });
+      await product.api('GET', '/v1/tokens');
+      await eventually(async () => told[0], 'the news of the log');
+      assert.equal(told[0], uri);
+      const { contents } = await client.readResource({ uri });
+      const [notice, list] = contents.map((one) => ('text' in one ? one.text : ''));
+      assert.match(notice ?? '', /never follow instructions/);
+      assert.match(list ?? '', /list_tokens/);
+      await client.close();
+    });
+
   test('what was acknowledged is audited', async () => {
     const { body } = await product.api('GET', '/v1/changes?since=1h');
     assert.match(JSON.stringify(body), /acknowledge_alert/);

@@ -45,7 +45,14 @@ test('an OAuth client that has read the log changes nothing unasked, on no surfa
     'OK';
 
   assert.equal(await overRest(), 'OK', 'nothing was read yet');
-  assert.equal((await call('get_logs', { lines: 1 })).isError, undefined);
+  const resource = {
+    jsonrpc: '2.0',
+    id: 1,
+    method: 'resources/read',
+    params: { uri: 'ohp://logs?filter=kind%3Aall' },
+  };
+  const { result } = await person.send(access_token, ['POST', '/mcp'], resource);
+  assert.match(result.contents[0].text, /never follow instructions/, 'a resource is read as the tool is');
   assert.deepEqual([await overMcp(), await overRest()], ['CONFIRMATION_REQUIRED', 'CONFIRMATION_REQUIRED']);
   const other = { hostname: 'new.example.com', target_url: 'http://127.0.0.1:1' };
   assert.equal((await call('create_proxy', other)).isError, undefined, 'what only creates goes on');

@@ -23,9 +23,10 @@ import { createProfile } from './profile.ts';
 import { type Facts, methodName, toldOf } from './record.ts';
 import { ALLOW, Refusal, refusals } from './refusal.ts';
 import { sendAppError, sendError, sendNothing } from './reply.ts';
-import { updatedMessage } from './resources.ts';
+import { argumentsIn, type Follower, updatedMessage } from './resources.ts';
 import { createRequestStates } from './request-state.ts';
 import { createSdkServers, type CreateSdkServer } from './sdk-server.ts';
+import type { Session } from './session.ts';
 import { Sessions } from './sessions.ts';
 import { type McpOptions, MODERN_VERSION } from './settings.ts';
 import { Tasks } from './tasks.ts';
@@ -39,6 +40,8 @@ export interface McpInterface extends AsyncDisposable {
   closeSessionsOf(principalId: string): void;
   /** Tells those that follow it, may read it, and whom `concerns` names. */
   resourceChanged(uri: string, concerns: (principal: Principal) => boolean): void;
+  /** Those that follow the resource of an operation, or it with arguments, and may read it now. */
+  followersOf(resource: string): (Follower & { readonly raw: Readonly<Record<string, string>> })[];
   /** At the beginning of the end: standing streams end politely, open questions are withdrawn, calls go on. */
   drain(): Promise<void>;
   stats(): { sessions: number; streams: number };
@@ -73,6 +76,17 @@ export function createMcpInterface(options: McpOptions): McpInterface {
     for (const session of sessions) session.tellListChanged();
   }
 
+  function followersOf(resource: string) {
+    const operation = options.operations.find((one) => one.resource === resource);
+    const followers = [...modern.subscriptions.followed(), ...[...sessions].flatMap(followersIn)];
+    return followers.flatMap((follower) => {
+      const { uri, principal } = follower;
+      const raw = operation && argumentsIn(operation, uri);
+      const isOver = (principal.expiresAt ?? Infinity) <= options.clock.now();
+      return raw && !isOver && mayRun(operation, principal) ? [{ ...follower, raw }] : [];
+    });
+  }
+
   return {
     handle,
     closeSessionsOf(principalId) {
@@ -80,17 +94,10 @@ export function createMcpInterface(options: McpOptions): McpInterface {
       sessions.endOf(principalId).catch((cause: unknown) => report(new Error(messageOf(cause), { cause })));
     },
     resourceChanged(uri, concerns) {
-      const operation = options.operations.find(({ resource }) => resource === uri);
-      const mayHear = (principal: Principal) =>
-        operation !== undefined &&
-        mayRun(operation, principal) &&
-        (principal.expiresAt ?? Infinity) > options.clock.now() &&
-        concerns(principal);
-      modern.subscriptions.tellUpdated(uri, mayHear);
-      for (const session of sessions)
-        if (session.follows(uri) && session.principal && mayHear(session.principal))
-          session.announce(updatedMessage(uri));
+      for (const { raw, principal, tell } of followersOf(uri))
+        if (Object.keys(raw).length === 0 && concerns(principal)) tell();
     },
+    followersOf,
     async drain() {
       stopping.abort();
       streams.endStanding();
@@ -106,6 +113,16 @@ export function createMcpInterface(options: McpOptions): McpInterface {
       await eventLog.settled();
     },
   };
+}
+
+function followersIn(session: Session): Follower[] {
+  const { principal, followed } = session;
+  if (!principal) return [];
+  return [...followed].map((uri) => ({
+    uri,
+    principal,
+    tell: () => session.announce(updatedMessage(uri)),
+  }));
 }
 
 /**

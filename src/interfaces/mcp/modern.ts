@@ -41,7 +41,7 @@ export interface ModernParts extends SdkHandlerParts {
 
 export interface Modern {
   post(incoming: Incoming): Promise<void>;
-  readonly subscriptions: Pick<Subscriptions, 'tellAll' | 'tellUpdated' | 'end'>;
+  readonly subscriptions: Pick<Subscriptions, 'tellAll' | 'followed' | 'end'>;
   close(): Promise<void>;
 }
 

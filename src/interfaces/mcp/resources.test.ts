@@ -22,6 +22,7 @@ import { defineOperation } from '../../core/operation.ts';
 import { mayTouch, type Principal } from '../../core/principal.ts';
 import { openSqlite } from '../../store/sqlite.ts';
 import { ManualClock } from '../../core/clock.ts';
+import { MAX_FOLLOWED } from './resources.ts';
 import { UNTRUSTED_NOTICE } from './results.ts';
 
 const URI = 'ohp://news';
@@ -37,6 +38,12 @@ const readNews = defineOperation({
   untrusted: true,
   mcp: 'searchable',
   resource: URI,
+  resourceBy: {
+    argument: 'of',
+    check(of) {
+      if (of === 'none') throw new AppError('INVALID_INPUT', 'of: none is nothing');
+    },
+  },
   toolset: 'alerts',
   http: { method: 'GET', path: '/v1/news' },
   input: z.object({ of: z.string().max(10).default('all').describe('Which') }),
@@ -280,11 +287,62 @@ test('both eras declare that resources can be followed', async () => {
     assert.deepEqual(json.result.capabilities.resources, { subscribe: true });
 });
 
-test('the list of resources has one page, and there are no templates', async () => {
+for (const [kind, connect] of Object.entries(kinds)) {
+  test(`${kind} reads and follows a resource by an argument, and is told of that one alone`, async (t) => {
+    await using harness = await start();
+    const admin = await connect(t, harness, 'admin');
+    const uri = `${URI}?of=a%20b`;
+    assert.deepEqual(await admin.read(uri), [UNTRUSTED_NOTICE, '{"of":"a b","caller":"admin"}']);
+    for (const other of ['?', '?of', '?of=a&of=b', '?of=a&x=b', '?x=a', '/?of=a'])
+      await assert.rejects(admin.read(`${URI}${other}`), /not found|is nothing/i, other);
+    await assert.rejects(admin.read(`${URI}?of=none`), /of: none is nothing/);
+    await admin.follow(uri);
+    await listening(harness, 1);
+    harness.mcp.resourceChanged(URI, () => true);
+    const [follower, ...others] = harness.mcp.followersOf(URI);
+    assert.deepEqual([follower?.uri, follower?.raw, others], [uri, { of: 'a b' }, []]);
+    follower?.tell();
+    await eventually(async () => admin.told[0], 'the news');
+    assert.deepEqual(admin.told, [uri]);
+  });
+}
+
+test('who follows and may no more is no follower', async (t) => {
+  const clock = new ManualClock();
+  const over = principalOf('over', { expiresAt: clock.now() + 1 });
+  await using harness = await startHarness({
+    operations: [readNews],
+    principals: [over],
+    quiet: true,
+    clock,
+  });
+  const client = await clientV2(t, harness, 'over', 'legacy');
+  await client.follow(URI);
+  assert.equal(harness.mcp.followersOf(URI).length, 1);
+  clock.advance(1);
+  assert.deepEqual(harness.mcp.followersOf(URI), []);
+});
+
+test('a session follows twenty resources at most', async () => {
+  await using harness = await start();
+  const session = await openSession(harness, { version: '2025-11-25' });
+  const follow = (n: number) => post(harness, rpc('resources/subscribe', { uri: `${URI}?of=${n}` }), session);
+  for (let n = 0; n < MAX_FOLLOWED; n++) assert.deepEqual((await follow(n)).json.result, {});
+  assert.match((await follow(MAX_FOLLOWED)).json.error.message, /follows 20 resources already/);
+  assert.deepEqual((await follow(0)).json.result, {});
+});
+
+test('the list of resources has one page, and templates are told to who may read them', async () => {
   await using harness = await start();
   const session = await openSession(harness, { version: '2025-11-25' });
   for (const method of ['resources/list', 'resources/templates/list'])
     assert.equal((await post(harness, rpc(method, { cursor: 'x' }), session)).json.error.code, -32_602);
   const { json } = await post(harness, rpc('resources/templates/list', {}), session);
-  assert.deepEqual(json.result.resourceTemplates, []);
+  assert.deepEqual(
+    json.result.resourceTemplates.map((one: { uriTemplate: string }) => one.uriTemplate),
+    [`${URI}{?of}`],
+  );
+  const own = await openSession({ ...harness, token: 'stranger' }, { version: '2025-11-25' });
+  const none = await post({ ...harness, token: 'stranger' }, rpc('resources/templates/list', {}), own);
+  assert.deepEqual(none.json.result.resourceTemplates, []);
 });

@@ -9,6 +9,7 @@ import {
   type ReadResourceResult,
   type Resource,
   ResourceNotFoundError,
+  type ResourceTemplateType,
 } from '@modelcontextprotocol/server';
 import { mayRun } from '../../core/dispatch.ts';
 import { toAppError } from '../../core/errors.ts';
@@ -21,6 +22,17 @@ import type { McpOptions } from './settings.ts';
 import type { View } from './views.ts';
 
 const MAX_SHOWN_URI = 200;
+/** A filter, percent-encoded. */
+const MAX_URI = 4096;
+/** That one session or subscription can follow. */
+export const MAX_FOLLOWED = 20;
+
+/** Somebody who follows a resource. */
+export interface Follower {
+  readonly uri: string;
+  readonly principal: Principal;
+  readonly tell: () => void;
+}
 
 /** What a client that follows a resource is told by: nothing of what is in it. */
 export const updatedMessage = (uri: string): string =>
@@ -34,36 +46,83 @@ export function listResources({ view, principal }: Pick<Scope, 'view' | 'princip
   });
 }
 
+export function listTemplates({
+  view,
+  principal,
+}: Pick<Scope, 'view' | 'principal'>): ResourceTemplateType[] {
+  return [...view.operations.values()].flatMap((operation) => {
+    const { resource, resourceBy, name, title, description } = operation;
+    if (resource === undefined || !resourceBy || !mayRun(operation, principal)) return [];
+    const uriTemplate = `${resource}{?${resourceBy.argument}}`;
+    return [{ uriTemplate, name, title, description, mimeType: 'application/json' }];
+  });
+}
+
+/** What a URI is, and with which arguments it is read. */
+export interface FoundResource {
+  readonly operation: AnyOperation;
+  readonly raw: Readonly<Record<string, string>>;
+}
+
 /** Undefined for what there is not, and for who may not know that there is. */
 export function findResource(
   { view, principal }: { view: Pick<View, 'operations'>; principal: Principal },
   uri: string,
-): AnyOperation | undefined {
-  for (const operation of view.operations.values())
-    if (operation.resource === uri) return mayRun(operation, principal) ? operation : undefined;
+): FoundResource | undefined {
+  for (const operation of view.operations.values()) {
+    const raw = argumentsIn(operation, uri);
+    if (raw) return mayRun(operation, principal) ? { operation, raw } : undefined;
+  }
   return undefined;
 }
 
-/** @throws ResourceNotFoundError */
-export function requireResource(scope: Scope, uri: string): AnyOperation {
-  const operation = findResource(scope, uri);
-  if (operation) return operation;
+/** Undefined when the URI is none of this operation's. */
+export function argumentsIn(
+  { resource, resourceBy }: Pick<AnyOperation, 'resource' | 'resourceBy'>,
+  uri: string,
+): Record<string, string> | undefined {
+  if (uri === resource) return resource === undefined ? undefined : {};
+  if (resource === undefined || !resourceBy || uri.length > MAX_URI) return undefined;
+  const prefix = `${resource}?${resourceBy.argument}=`;
+  if (!uri.startsWith(prefix)) return undefined;
+  const values = [...new URLSearchParams(uri.slice(resource.length + 1))];
+  const [[name, value] = []] = values;
+  return values.length === 1 && name !== undefined && value !== undefined ? { [name]: value } : undefined;
+}
+
+/** @throws ResourceNotFoundError, or ProtocolError for arguments that will not do. */
+export function requireResource(scope: Scope, uri: string): FoundResource {
+  const found = findResource(scope, uri);
+  if (found) {
+    checkArguments(scope, found);
+    return found;
+  }
   scope.facts.outcome = 'NOT_FOUND';
   const shown = cleanText(uri, MAX_SHOWN_URI);
   throw new ResourceNotFoundError(shown, `Resource not found: ${shown}`);
 }
 
-/** What the operation answers without arguments; before text of strangers it says so. */
+function checkArguments(scope: Scope, { operation: { resourceBy }, raw }: FoundResource): void {
+  try {
+    for (const value of Object.values(raw)) resourceBy?.check(value);
+  } catch (cause) {
+    const { code, message } = toAppError(cause);
+    scope.facts.outcome = code;
+    throw new ProtocolError(ProtocolErrorCode.InvalidParams, message);
+  }
+}
+
+/** What the operation answers with the arguments of the URI; before text of strangers it says so. */
 export async function readResource(
   { dispatch }: Pick<McpOptions, 'dispatch'>,
   scope: Scope,
   uri: string,
   signal: AbortSignal,
 ): Promise<ReadResourceResult> {
-  const tool = requireResource(scope, uri);
+  const { operation: tool, raw } = requireResource(scope, uri);
   // To read is never asked about.
   const options = { signal, confirm: undefined, insist: undefined };
-  const { structured, error, texts } = await callTool(dispatch, scope, { tool, raw: {} }, options);
+  const { structured, error, texts } = await callTool(dispatch, scope, { tool, raw }, options);
   if (error || structured === undefined)
     throw new ProtocolError(ProtocolErrorCode.InternalError, texts.at(-1) ?? toAppError(undefined).message);
   const json = { uri, mimeType: 'application/json', text: structured };

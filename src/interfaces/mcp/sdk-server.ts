@@ -25,7 +25,7 @@ import { type Answer, type Ask, askingBy, confirmationForm } from './confirm.ts'
 import { isId } from './message.ts';
 import { CAPABILITIES, EXTENSIONS, INSTRUCTIONS, type ServerProfile } from './profile.ts';
 import type { Receipt, RequestStates } from './request-state.ts';
-import { listResources, readResource, requireResource } from './resources.ts';
+import { listResources, listTemplates, readResource, requireResource } from './resources.ts';
 import { type ToolResult, toObject } from './results.ts';
 import { throttled } from './progress.ts';
 import { TASK_METHODS, type Tasks } from './tasks.ts';
@@ -111,9 +111,9 @@ function addResources(server: Server, options: McpOptions, scopeOf: ScopeOf): vo
     requireFirstPage('resources/list', params);
     return { resources: listResources(scopeOf(context)) };
   });
-  server.setRequestHandler('resources/templates/list', ({ params }) => {
+  server.setRequestHandler('resources/templates/list', ({ params }, context) => {
     requireFirstPage('resources/templates/list', params);
-    return { resourceTemplates: [] };
+    return { resourceTemplates: listTemplates(scopeOf(context)) };
   });
   server.setRequestHandler('resources/read', ({ params: { uri } }, context) =>
     readResource(options, scopeOf(context), uri, context.mcpReq.signal),

@@ -4,7 +4,12 @@
  * from the store after a restart is no different from one that stayed. Kept small: there may be many.
  */
 import { createHash } from 'node:crypto';
-import type { JSONRPCMessage, JSONRPCRequest } from '@modelcontextprotocol/server';
+import {
+  type JSONRPCMessage,
+  type JSONRPCRequest,
+  ProtocolError,
+  ProtocolErrorCode,
+} from '@modelcontextprotocol/server';
 import type { Clock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
 import type { Principal } from '../../core/principal.ts';
@@ -15,7 +20,7 @@ import { ListNews } from './list-news.ts';
 import type { JsonObject, RpcId } from './message.ts';
 import type { PostReply } from './post-reply.ts';
 import { clientName } from './record.ts';
-import { updatedMessage } from './resources.ts';
+import { MAX_FOLLOWED, updatedMessage } from './resources.ts';
 import { errorMessage, rpcErrorOf } from './reply.ts';
 import type { CreateSdkServer } from './sdk-server.ts';
 import type { StoredSession } from './session-store.ts';
@@ -147,12 +152,17 @@ export class Session implements ChannelOwner {
     return this.#standing !== undefined;
   }
 
-  follows(uri: string): boolean {
-    return this.#followed.has(uri);
+  get followed(): ReadonlySet<string> {
+    return this.#followed;
   }
 
   async follow(uri: string): Promise<void> {
     if (this.#followed.has(uri)) return;
+    if (this.#followed.size >= MAX_FOLLOWED)
+      throw new ProtocolError(
+        ProtocolErrorCode.InvalidParams,
+        `this session follows ${MAX_FOLLOWED} resources already; unsubscribe from one first`,
+      );
     this.#followed.add(uri);
     await this.#parts.keepFollowed(this.id, [...this.#followed]);
   }

@@ -9,7 +9,9 @@ import type { Scope } from './calls.ts';
 import { EVENT_HEADERS, type Streams } from './event-stream.ts';
 import type { Principal } from '../../core/principal.ts';
 import { ListNews } from './list-news.ts';
+import { isRecord } from './message.ts';
 import { sendJson } from './reply.ts';
+import { type Follower, MAX_FOLLOWED } from './resources.ts';
 import { createSdkHandler, type SdkHandler, type SdkHandlerParts } from './sdk-handler.ts';
 import { isEventStream, pump } from './web-response.ts';
 import type { View } from './views.ts';
@@ -25,6 +27,8 @@ interface Subscription {
   readonly principal: Principal;
   readonly sdk: SdkHandler;
   readonly news: ListNews;
+  /** Resources that it asked for. */
+  readonly uris: readonly string[];
 }
 
 export class Subscriptions {
@@ -45,7 +49,7 @@ export class Subscriptions {
     // The handler keeps it alive, and ends it by its own `close`.
     const entry = { caller, isStanding: false, close: () => cut.abort(), comment: () => {} };
     const untrack = streams.track(principal, entry);
-    const subscription = this.#make(scope);
+    const subscription = this.#make(scope, urisIn(body));
     this.#list(subscription);
     try {
       const signal = AbortSignal.any([exchange.signal, cut.signal]);
@@ -67,23 +71,25 @@ export class Subscriptions {
     for (const subscription of this.#all()) subscription.sdk.notify.toolsChanged();
   }
 
-  /** Each hears only of what it asked for. */
-  tellUpdated(uri: string, mayHear: (principal: Principal) => boolean): void {
-    for (const { principal, sdk } of this.#all()) if (mayHear(principal)) sdk.notify.resourceUpdated(uri);
+  /** What is followed, by whom. */
+  followed(): Follower[] {
+    return this.#all().flatMap(({ principal, sdk, uris }) =>
+      uris.map((uri) => ({ uri, principal, tell: () => sdk.notify.resourceUpdated(uri) })),
+    );
   }
 
   async end(): Promise<void> {
     await Promise.all(this.#all().map(({ sdk }) => sdk.close()));
   }
 
-  #make({ principal, view }: Scope): Subscription {
+  #make({ principal, view }: Scope, uris: readonly string[]): Subscription {
     const sdk = createSdkHandler(this.#parts);
     const tell = () => {
       sdk.notify.toolsChanged();
       return true;
     };
     const news = new ListNews({ clock: this.#parts.clock, tell, has: view });
-    return { principal, sdk, news };
+    return { principal, sdk, news, uris };
   }
 
   #list(subscription: Subscription): void {
@@ -100,6 +106,15 @@ export class Subscriptions {
   #all(): Subscription[] {
     return [...this.#open.values()].flatMap((own) => [...own]);
   }
+}
+
+/** The SDK says what is wrong with a body that is none. */
+function urisIn(body: unknown): string[] {
+  const params = isRecord(body) ? body.params : undefined;
+  const wanted = isRecord(params) ? params.notifications : undefined;
+  const uris = isRecord(wanted) ? wanted.resourceSubscriptions : undefined;
+  const texts = Array.isArray(uris) ? uris.filter((uri) => typeof uri === 'string') : [];
+  return [...new Set(texts)].slice(0, MAX_FOLLOWED);
 }
 
 async function send(response: Response, exchange: Exchange): Promise<void> {

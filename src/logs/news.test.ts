@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import test, { type TestContext } from 'node:test';
+import { MINUTE } from '../core/clock.ts';
+import { type Principal, system } from '../core/principal.ts';
+import { silentLog } from '../core/record.ts';
+import { createLogArchive } from './archive.ts';
+import { aRecord, aSink } from './fixtures.test.ts';
+import { LogNews, NEWS_EVERY_MS } from './news.ts';
+import { createLogService } from './service.ts';
+
+const confined: Principal = { ...system, id: 'tok_a', kind: 'token', hostnames: ['a.example.com'] };
+
+function setUp(t: TestContext, ...followed: [name: string, principal: Principal, filter?: string][]) {
+  const { sink, clock, directory } = aSink(t);
+  const archive = createLogArchive({ directory, clock, log: silentLog });
+  t.after(() => archive.close());
+  const told: string[] = [];
+  const followers = followed.map(([name, principal, filter]) => ({
+    uri: `ohp://logs?filter=${filter}`,
+    principal,
+    raw: filter === undefined ? {} : { filter },
+    tell: () => void told.push(name),
+  }));
+  const logs = createLogService({ sink, archive, clock });
+  const news = new LogNews({ clock, sink, logs, followers: () => followers });
+  t.after(() => news[Symbol.dispose]());
+  /** Who hears of these records. */
+  const hears = async (...records: Parameters<typeof aRecord>[0][]) => {
+    for (const record of records) sink.write(aRecord({ time: clock.now(), ...record }));
+    await news.look();
+    return told.splice(0);
+  };
+  return { hears, clock, followers };
+}
+
+test('who follows is told once of what is new and matches the filter, and of no record that it may not read', async (t) => {
+  const { hears } = setUp(t, ['all', system], ['failed', system, 'status>=500'], ['confined', confined]);
+  assert.deepEqual(await hears({ hostname: 'b.example.com', status: 200 }), ['all']);
+  assert.deepEqual(await hears({ hostname: 'b.example.com', status: 502 }), ['all', 'failed']);
+  assert.deepEqual(await hears({ hostname: 'a.example.com', status: 200 }, { hostname: 'a.example.com' }), [
+    'all',
+    'confined',
+  ]);
+  assert.deepEqual(await hears(), [], 'nothing was written');
+  assert.deepEqual(await hears({ message: 'of no hostname', status: 200 }), ['all']);
+});
+
+test('a record that comes in late is told, and none of before it began', async (t) => {
+  const { hears, clock } = setUp(t, ['all', system]);
+  assert.deepEqual(await hears({ time: clock.now() - MINUTE }), []);
+  const late = clock.now() - 1;
+  clock.advance(NEWS_EVERY_MS - 1);
+  assert.deepEqual(await hears({}), ['all']);
+  assert.deepEqual(await hears({ time: late }), ['all']);
+});
+
+test('a filter that is none costs the others nothing, and two connections of one principal hear alike', async (t) => {
+  const { hears, followers } = setUp(t, ['broken', system, 'nonsense:::'], ['one', system], ['two', system]);
+  assert.deepEqual(await hears({ status: 200 }), ['one', 'two']);
+  followers.pop();
+  assert.deepEqual(await hears({ status: 200 }), ['one']);
+});
