@@ -84,6 +84,36 @@ test('a record is in the file when write returns, in a folder and a file that on
   for (const name of readdirSync(folder)) assert.equal(statSync(join(folder, name)).mode & 0o777, 0o600);
 });
 
+test('what is told in one turn is in the file when it resolves, in its order and before what comes later', async (t) => {
+  const { open, lines } = world(t);
+  const { trail, verify } = open();
+  await trail.tell(record({ message: 'alone' }));
+  const told = Array.from({ length: 300 }, (_, i) => trail.tell(record({ message: `read ${i}` })));
+  trail.write(record({ message: 'written' }));
+  const late = trail.tell(record({ message: 'late' }));
+  const begun = await trail.begin(record({ message: 'begun' }));
+  await Promise.all([...told, late, begun.end(record({ message: 'ended' }))]);
+  const wanted = ['alone', ...told.map((_, i) => `read ${i}`), 'written', 'late', 'begun', 'ended'];
+  assert.deepEqual(
+    lines().map(({ message }) => message),
+    wanted,
+  );
+  assert.equal((await verify()).intact, true);
+});
+
+test('what is told is written before the end of the trail is looked at, and before it is closed', async (t) => {
+  const { open, lines } = world(t);
+  const { trail } = open();
+  const first = trail.tell(record({ message: 'first' }));
+  assert.equal(trail.extent()?.last.seq, 1);
+  const second = trail.tell(record({ message: 'second' }));
+  await Promise.all([trail.close(), first, second]);
+  assert.deepEqual(
+    lines().map(({ message }) => message),
+    ['first', 'second'],
+  );
+});
+
 test('what changes something has a record before it, and its result behind it', async (t) => {
   const { open, lines, logged } = world(t);
   const { trail, verify } = open();
@@ -241,6 +271,9 @@ test('where it can not be written nothing begins, others go on and are counted, 
   );
   assert.match(trail.state().problem ?? '', /can't be written/);
   assert.equal(trail.state().lost > 0, true);
+  const { lost } = trail.state();
+  await Promise.all([trail.tell(record()), trail.tell(record())]);
+  assert.equal(trail.state().lost, lost + 2);
   rmSync(folder);
   clock.advance(10 * SECOND);
   trail.write(record({ message: 'after it' }));

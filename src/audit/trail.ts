@@ -1,6 +1,7 @@
 /**
  * The audit trail: who did what, in files that nobody changes unnoticed. Every record of kind audit passes here on its
- * way to the log, whoever writes it, and is in the hands of the system when `write` returns: a kill loses none. What
+ * way to the log, whoever writes it, and is in the hands of the system when `write` returns, or what `tell` gave
+ * resolves: a kill loses none that was answered. What
  * changes something is on the disk before it is acted on, and its result before it is answered. What can't be written is
  * counted, told and made up for; until then nothing is changed (`begin` refuses). Reading is not here (verify.ts,
  * export.ts). Opened by `app.audit.ts`; docs/decisions/0042.
@@ -89,6 +90,7 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
   }
 
   write(record: LogRecord): void {
+    this.#writeGathered();
     if (record.kind === 'audit' && !this.#strangers.takes(record)) this.#append({ event: 'event', record });
     this.#log.write(record);
   }
@@ -109,6 +111,7 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
         'UNAVAILABLE',
         `${MAX_OPEN} changes are under way already; try again when some are done`,
       );
+    this.#writeGathered();
     const seq = this.#append({ event: 'begun', record });
     if (seq === undefined) throw this.#refusal();
     this.#open.add(seq);
@@ -182,6 +185,7 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
 
   #end(seq: number, record: LogRecord): void {
     this.#open.delete(seq);
+    this.#writeGathered();
     if (this.#append({ event: 'ended', of: seq, record }) === undefined) this.#untold.results += 1;
   }
 
@@ -312,6 +316,7 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
 
   #tell(event: Event, message: string, detail: Record<string, unknown>): number | undefined {
     const note = this.#note(event, message, detail);
+    this.#writeGathered();
     const seq = this.#append(note);
     this.#log.write(note.record);
     return seq;

@@ -9,7 +9,8 @@ export interface AuditTrail {
   begin(record: LogRecord): Promise<Begun>;
   /**
    * Of what changes nothing, to the log as well. Resolves when the record is in the hands of the system, where a kill
-   * doesn't reach it, or counted as lost; what is told at the same moment is written together.
+   * doesn't reach it, or counted as lost (after the end of the trail it is neither); what is told at the same moment is
+   * written together.
    */
   tell(record: LogRecord): Promise<void>;
 }

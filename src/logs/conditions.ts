@@ -101,7 +101,7 @@ export function whereOf(filter: LogFilter): Where {
   const isOfFailed = driver?.ofFailed === true && conditions.includes(FAILED);
   const bySlot = driver?.bySlot === true && !isOfFailed;
   return {
-    widest: bySlot ? DAY : driver ? HOUR : WIDEST_SCAN_MS,
+    widest: driver?.index === order('trace_id') ? DAY : driver ? HOUR : WIDEST_SCAN_MS,
     where: [
       ...(bySlot ? [IN_EACH_SLOT] : []),
       // Unary plus keeps SQLite, which has no statistics of a growing file, from preferring another index.
@@ -251,9 +251,10 @@ function ofHostnameOrNone(hostname: string): Condition {
   return anyOf([hostnameCondition(hostname), { sql: 'hostname is null', values: [] }]);
 }
 
-/** A column that has an index for one value. */
-function isOf(column: 'trace_id' | 'client_address', value: string): Condition {
-  const condition: Condition = { sql: `${column} = ?`, values: [value], index: order(column), bySlot: true };
+/** A column that has an index by slots. */
+function isOf(column: 'trace_id' | 'client_address', ...values: readonly string[]): Condition {
+  const sql = values.length === 1 ? `${column} = ?` : `${column} in (${values.map(() => '?').join(', ')})`;
+  const condition: Condition = { sql, values, index: order(column), bySlot: true };
   return column === 'client_address' ? { ...condition, ofFailed: true } : condition;
 }
 
@@ -289,11 +290,11 @@ function plainConditions(term: Term): Condition[] {
 function isConditions(column: Column, values: readonly string[]): Condition[] {
   const [value, ...more] = values;
   const words = column === 'outcome' && !values.includes('OK') ? [NOT_OK] : [];
+  if (column === 'trace_id' || column === 'client_address') return [isOf(column, ...values)];
   if (value === undefined || more.length > 0)
     return [...words, { sql: `${column} in (${values.map(() => '?').join(', ')})`, values }];
   if (column === 'principal') return principalConditions({ principal: value });
   if (column === 'kind' && value === 'audit') return [AUDIT];
-  if (column === 'trace_id' || column === 'client_address') return [isOf(column, value)];
   return [...words, { sql: `${column} = ?`, values: [value] }];
 }
 

@@ -228,19 +228,21 @@ test('a search that runs out of time says how far it looked, and goes on from th
   assert.ok(searches > 1);
 });
 
-test('no step reads more than ten minutes of a day, whose hours to come are none, however quiet it was', (t) => {
-  const busy = Array.from({ length: 200 }, (_, minute) => aRecord({ time: NOON + minute * MINUTE }));
-  const { files } = someFiles(t, [...busy, aRecord({ time: NOON + 10 * HOUR, message: 'late' })]);
-  // Three looks at the clock in a window: the time is up after 45 of them, in the busy hours.
-  let looks = 0;
-  const budget = { milliseconds: 1, now: () => (looks++ < 3 * 45 ? 0 : 2) };
-  const { searchedBackTo = 0 } = files.search(
-    { filter: { pathPrefix: '/nowhere' }, limit: 1, after: undefined },
-    budget,
-  );
-  const [from, to] = [NOON + 2 * HOUR, NOON + 3 * HOUR];
-  assert.ok(searchedBackTo > from && searchedBackTo < to, new Date(searchedBackTo).toISOString());
-});
+for (const [what, filter, windows] of [
+  ['ten minutes of a day', { pathPrefix: '/nowhere' }, 45],
+  ['an hour of a client, who may be everybody', { clientAddress: '192.0.2.99' }, 10],
+] as const) {
+  test(`no step reads more than ${what}, whose hours to come are none, however quiet it was`, (t) => {
+    const busy = Array.from({ length: 200 }, (_, minute) => aRecord({ time: NOON + minute * MINUTE }));
+    const { files } = someFiles(t, [...busy, aRecord({ time: NOON + 10 * HOUR, message: 'late' })]);
+    // Three looks at the clock in a window: the time is up after so many of them, in the busy hours.
+    let looks = 0;
+    const budget = { milliseconds: 1, now: () => (looks++ < 3 * windows ? 0 : 2) };
+    const { searchedBackTo = 0 } = files.search({ filter, limit: 1, after: undefined }, budget);
+    const [from, to] = [NOON + 2 * HOUR, NOON + 3 * HOUR];
+    assert.ok(searchedBackTo > from && searchedBackTo < to, new Date(searchedBackTo).toISOString());
+  });
+}
 
 test('since is included, until is not', (t) => {
   const { files } = someFiles(
@@ -273,6 +275,13 @@ for (const [what, filter, index, by = ''] of [
   ],
   ['a caller', { principal: 'tok_1', hostname: 'app.example.com' }, 'records_principal'],
   ['hosts below a wildcard', { hostname: '*.example.com' }, 'records_hostname'],
+  [
+    'several clients',
+    said('client:192.0.2.1,192.0.2.2'),
+    'records_client_address',
+    '<expr>=? AND client_address=? AND time>? AND time<?',
+  ],
+  ['several requests', said('trace:0a,0b'), 'records_trace_id', '<expr>=? AND trace_id=?'],
   ['slow requests', said('duration>2s'), 'records_slow'],
   ['refused requests', said('outcome:FORBIDDEN,UNAUTHENTICATED'), 'records_not_ok'],
   ['changes', said('kind:audit'), 'records_audit'],

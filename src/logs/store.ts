@@ -322,6 +322,7 @@ function valuesIn(text: string): Values {
 }
 
 function timeOf([time]: Values): number {
-  if (typeof time === 'number') return time;
-  throw new TypeError('a record has to begin with its time');
+  // Others would be in no slot of the day.
+  if (typeof time === 'number' && Number.isInteger(time) && time >= 0) return time;
+  throw new TypeError('a record has to begin with its time, whole milliseconds since 1970');
 }
