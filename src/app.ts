@@ -233,6 +233,7 @@ function cutWhenEnded(
     asks.forget(principalIdOf(userId, clientId));
   });
   stack.defer(stopFollowing);
+  stack.defer(events.on('user.cut', ({ userId }) => asks.forgetPerson(userId)));
 }
 
 const metricsUrl = ({ address, port }: AddressInfo): string =>

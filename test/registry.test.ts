@@ -87,6 +87,8 @@ const TOLD = [
 ];
 /** Arguments that only look like secrets. */
 const NO_SECRETS = ['idempotency_key', 'key_type'];
+/** What a result lets somebody in with. */
+const LETS_IN = ['secret', 'invite_url'];
 const LOOKS_SECRET = /secret|password|private|credential|(?:^|_)key(?:_|$)|_pem$/;
 /** Limited by a refinement, because a schema's bounds of a header rule would be read by every model, twice a tool. */
 const LIMITED_BY_CHECK = ['remove', 'set'];
@@ -177,6 +179,12 @@ for (const operation of operations) {
     // What is made is asked about where it depends: what others lead to already, say.
     if (effect === 'read' || (effect === 'create' && !OF_STRANGERS.has(name) && !operation.confirmIf))
       assert.equal(operation.confirm, undefined);
+    const told = [...walk(outputOf(operation))].map((field) => field.name);
+    if (effect === 'create')
+      assert.equal(
+        operation.givesCredential === true,
+        LETS_IN.some((field) => told.includes(field)),
+      );
     if (operation.task) assert.equal(operation.confirm, undefined, 'nobody can be asked in a task');
   });
 

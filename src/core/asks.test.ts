@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { AGREED_MS, ASK_MS, Asks, MAX_ASKS, MAX_ASKS_PER_PRINCIPAL, mayAnswer } from './asks.ts';
+import { AGREED_MS, ASK_MS, Asks, MAX_ASKS, MAX_ASKS_PER_PRINCIPAL, MAX_MESSAGE, mayAnswer } from './asks.ts';
 import { ManualClock } from './clock.ts';
 import { AppError } from './errors.ts';
 import { permissions } from './permissions.ts';
@@ -108,6 +108,27 @@ test('questions are bounded, for one and for all, and nobody takes the place of 
   assert.ok(asks.find(first));
   clock.advance(ASK_MS);
   assert.ok(link('d', 'z'));
+});
+
+test('with the rights of a person end the yes that they gave and the questions that wait for them', () => {
+  const { asks, link, refused } = setUp();
+  asks.answer(link(), true, 'usr_1');
+  const waiting = link('other');
+  asks.forgetPerson('usr_2');
+  assert.ok(asks.find(waiting));
+  asks.forgetPerson('usr_1');
+  assert.equal(asks.find(waiting), undefined);
+  assert.equal(refused().code, 'CONFIRMATION_REQUIRED');
+});
+
+test('what could not be shown whole has no link, and no sign that moves a line is shown', () => {
+  const { asks, link } = setUp();
+  const asker = { principal: principal('a'), client: undefined };
+  const ask = (message: string) =>
+    asks.require({ operation: 'delete_thing', inputDigest: message, message }, asker, reason);
+  assert.throws(() => ask('x'.repeat(MAX_MESSAGE + 1)), /too long to be shown/);
+  assert.throws(() => ask('a\u202eb\nc'), /Give the person this link/);
+  assert.equal(asks.find(link('a\u202eb\nc'))?.message, 'a\ufffdb\nc');
 });
 
 test('for a client that somebody let in that person answers, for a token or a client of its own an administrator', () => {

@@ -11,14 +11,16 @@ import { AppError } from './errors.ts';
 import type { ConfirmationQuestion } from './operation.ts';
 import { type Permission, permissions } from './permissions.ts';
 import { isConfined, type Principal } from './principal.ts';
+import { cleanLines } from './untrusted.ts';
 
 /** A person has this long to open the link and to answer. A no holds as long as the link would have. */
 export const ASK_MS = 10 * MINUTE;
 /** After a yes the client has this long to make the call again. */
 export const AGREED_MS = 5 * MINUTE;
 export const MAX_ASKS_PER_PRINCIPAL = 20;
-/** A question has some 4,000 characters at most: 4 MB of them. */
 export const MAX_ASKS = 1000;
+/** What is longer could not be shown whole, and nobody agrees to what they don't see. 16 MB in all. */
+export const MAX_MESSAGE = 16 * 1024;
 const ID_BYTES = 32;
 
 /** What the person is shown. */
@@ -66,6 +68,7 @@ export class Asks {
    */
   require(question: Question, asker: Pick<Ask, 'principal' | 'client'>, reason: Reason): string {
     this.#forgetExpired();
+    if (question.message.length > MAX_MESSAGE) throw refuseUnasked(reason, TOO_LONG);
     const found = this.#find(question, asker.principal.id);
     const entry = found ?? this.#begin(question, asker);
     if (!entry) throw refuseUnasked(reason, FULL);
@@ -96,6 +99,12 @@ export class Asks {
       if (principal.id === principalId) this.#entries.delete(id);
   }
 
+  /** Who answers for it, or has answered, was cut off. */
+  forgetPerson(userId: string): void {
+    for (const [id, { principal, answer }] of this.#entries)
+      if (answer?.userId === userId || principal.oauth?.userId === userId) this.#entries.delete(id);
+  }
+
   #find({ operation, inputDigest }: Question, principalId: string): Entry | undefined {
     return [...this.#entries.values()].find(
       (one) =>
@@ -107,7 +116,8 @@ export class Asks {
   #begin(question: Question, { principal, client }: Pick<Ask, 'principal' | 'client'>): Entry | undefined {
     const own = [...this.#entries.values()].filter((one) => one.principal.id === principal.id);
     if (own.length >= MAX_ASKS_PER_PRINCIPAL || this.#entries.size >= MAX_ASKS) return undefined;
-    const { operation, inputDigest, message } = question;
+    const { operation, inputDigest } = question;
+    const message = cleanLines(question.message, MAX_MESSAGE);
     const id = randomBytes(ID_BYTES).toString('base64url');
     const expiresAt = this.#options.clock.now() + ASK_MS;
     const entry = { id, principal, client, operation, inputDigest, message, answer: undefined, expiresAt };
@@ -137,6 +147,7 @@ export const refuseUnasked = ({ why, otherwise, details }: Reason, hint = ''): A
     ...(details && { details }),
   });
 
+const TOO_LONG = 'The call is too long to be shown to a person. ';
 const FULL = 'Too many other calls wait for a person already: let them be answered first. ';
 
 const refuseFor = ({ operation, expiresAt }: Entry): AppError =>

@@ -16,7 +16,7 @@ import {
   type AnyOperation,
   type ConfirmationQuestion,
   type IdempotencyTicket,
-  isDestructive,
+  isHeldAfterReading,
   type OperationContext,
   type Surface,
 } from './operation.ts';
@@ -199,7 +199,7 @@ async function askFirst(
   const read = taint?.holding(operation, context);
   // Who may not, or asks for what can't be, is told that and asked nothing.
   const words = read && ask();
-  if (read && (isDestructive(operation) || words !== undefined)) {
+  if (read && (isHeldAfterReading(operation) || words !== undefined)) {
     context.audit({
       confirmation: 'asked',
       asked_because: { read_by: read.operation, read_at: new Date(read.at).toISOString() },

@@ -69,6 +69,8 @@ export interface Operation<
   confirmAs?: (services: Services, input: z.output<Input>, principal: Principal) => string;
   /** For what a setting decides, or the store: whether `confirm` is asked at all. Absent: it is. */
   confirmIf?: (services: Services, input: z.output<Input>) => boolean | Promise<boolean>;
+  /** What it makes lets somebody in, where nobody would be asked what was read before (decision 45). */
+  givesCredential?: true;
   /**
    * For a result that may be longer than a model should read: the same in at most so many characters of JSON, saying
    * that it is not whole and how to ask for less. Without it a result that is too long is not shown at all.
@@ -166,6 +168,10 @@ export type AnyOperation = Operation<any, any, any, any>;
 /** What the hints of its tool say as well. */
 export const isDestructive = ({ effect }: AnyOperation): boolean =>
   effect === 'update' || effect === 'delete';
+
+/** What a person has to agree to after text of strangers was read, whatever else is asked about. */
+export const isHeldAfterReading = (operation: AnyOperation): boolean =>
+  isDestructive(operation) || operation.givesCredential === true;
 
 /** Makes the input strict, and lets `name`, `input` and `output` flow into `handler`. */
 export function defineOperation<

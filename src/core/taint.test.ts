@@ -75,6 +75,15 @@ test('incident 23: who has read is held back until an hour after the last readin
   assert.equal(isHeld(taint), false);
 });
 
+test('incident 23: what gives a credential is held as what changes something is, what else creates is not', async () => {
+  const { taint } = setUp();
+  await read(taint);
+  const { confirm: _confirm, ...unasked } = deleteThing;
+  const made = { ...unasked, effect: 'create' as const };
+  assert.equal(taint.holding(made, caller()), undefined);
+  assert.ok(taint.holding({ ...made, givesCredential: true }, caller()));
+});
+
 test('incident 23: an operation that holds no text of strangers is no reading; an error that quotes them is', async () => {
   const { taint } = setUp();
   await taint.reading(ownThings, caller(), Promise.resolve());

@@ -8,7 +8,7 @@
 import type { Reason } from './asks.ts';
 import { type Clock, HOUR, MINUTE } from './clock.ts';
 import { messageOf, toAppError } from './errors.ts';
-import { type AnyOperation, isDestructive, type OperationContext } from './operation.ts';
+import { type AnyOperation, isHeldAfterReading, type OperationContext } from './operation.ts';
 import { CLI_CLIENT_ID } from './own-client.ts';
 import type { Log } from './record.ts';
 import { quotesStrangers } from './untrusted.ts';
@@ -82,7 +82,7 @@ export class Taint {
 
   /** What was read, when the call is one that a person has to say yes to because of it. */
   holding(operation: AnyOperation, caller: Caller): UntrustedRead | undefined {
-    if (!isDestructive(operation) && operation.confirm === undefined) return undefined;
+    if (!isHeldAfterReading(operation) && operation.confirm === undefined) return undefined;
     return caller.isEntailed === true ? undefined : this.#readBy(caller);
   }
 

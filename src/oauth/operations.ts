@@ -79,6 +79,7 @@ export const createClient = defineOperation({
   permission: 'clients:write',
   confinement: 'refused',
   effect: 'create',
+  givesCredential: true,
   mcp: 'searchable',
   toolset: 'access',
   http: { method: 'POST', path: '/v1/clients' },

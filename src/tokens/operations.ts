@@ -86,6 +86,7 @@ export const createToken = defineOperation({
   permission: 'tokens:write',
   confinement: 'filters',
   effect: 'create',
+  givesCredential: true,
   mcp: 'listed',
   toolset: 'tokens',
   http: { method: 'POST', path: '/v1/tokens' },

@@ -43,6 +43,7 @@ export const createUser = defineOperation({
   permission: 'users:write',
   confinement: 'refused',
   effect: 'create',
+  givesCredential: true,
   mcp: 'searchable',
   toolset: 'access',
   http: { method: 'POST', path: '/v1/users' },

@@ -23,8 +23,9 @@ export async function playConfirm(visit: Visit): Promise<void> {
   const id = context.path.slice(CONFIRM_PREFIX.length);
   if (!/^[\w-]+$/.test(id) || id.length > MAX_ID) throw gone();
   const who = await whoIsSignedIn(visit);
-  // Also for an id that is none: who is not signed in learns nothing.
-  if (!who) return beginSignIn(visit, `${CONFIRM_PREFIX}${id}`);
+  // Also for an id that is none: who is not signed in learns nothing. A session of last week is no sign that a person
+  // sits there, and not a program with their browser.
+  if (!who?.isRecent) return beginSignIn(visit, `${CONFIRM_PREFIX}${id}`);
   if (context.method !== 'POST') return show(visit, who, requireAsk(visit, who, id));
   const form = await readForm(context, provider.issuer);
   requireToken(options, form, pageOf(who, id));
