@@ -59,14 +59,14 @@ function recordOf(transit: Transit, level: LogLevel, told: Told | undefined): Lo
 }
 
 function detailOf(transit: Transit, told: Told | undefined): Record<string, unknown> {
-  const { kind, request, scheme, match, endpoint, target, tries, reason, notes } = transit;
+  const { kind, request, scheme, match, target, tries, reason, notes } = transit;
   return {
     request: kind ?? 'refused',
     protocol: isHttp2Request(request) ? 'h2' : 'h1',
     scheme,
     proxy: match?.proxy.id,
     route: match?.route?.id,
-    target: endpoint?.url ?? target,
+    target,
     tries: tries > 1 ? tries : undefined,
     reason: reason === undefined ? undefined : cleanText(reason),
     ...notes,

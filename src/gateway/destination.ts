@@ -121,7 +121,6 @@ export const mayRepeat = ({ hasBody, method, upgrade }: Transit): boolean =>
   !hasBody && !upgrade && idempotent.has(method);
 
 export function upstreamOf(transit: Transit, plan: Plan): Upstream {
-  transit.target = plan.match.targetUrl;
   if (!plan.upstream || plan.upstream.isClosed) plan.upstream = transit.core.upstreams.of(plan.target);
   return plan.upstream;
 }

@@ -209,9 +209,24 @@ for (const [kind, textOf] of Object.entries({ ...kinds, post }))
     assert.match(await readUntil(open(gateway, textOf('/')), full), full, 'all are');
     const { detail } = await gateway.record(({ hostname, status }) => hostname === app && status === 503);
     assert.deepEqual([detail?.tries, String(detail?.reason).slice(0, 22)], [2, 'limit of the upstream:']);
+    assert.equal(detail?.target, undefined, 'none got it');
     const [first, second] = gateway.gateway.targets(proxies[0]?.id ?? '') ?? [];
     assert.deepEqual([first?.state, second?.state], ['healthy', 'healthy'], 'full is not broken');
     for (const socket of held) socket.destroy();
+  });
+
+for (const [kind, textOf] of Object.entries({ ...kinds, post }))
+  test(`the record of a request for which the target had no room names none, because none got it: ${kind}`, async () => {
+    await using upstream = await startVaried();
+    const upstreamLimits = { requestsPerUpstream: 1, singlesPerUpstream: 1, tunnelsPerUpstream: 1 };
+    const proxies = [proxyOf(app, upstream.url, plain)];
+    await using gateway = await startGateway({ proxies, upstreamLimits });
+    const held = open(gateway, textOf('/held'));
+    await once(upstream.server, kind === 'handshake' ? 'upgrade' : 'request');
+    assert.match(await firstOf(open(gateway, textOf('/'))), full);
+    held.destroy();
+    const targetAt = async (at: string) => (await gateway.record(({ path }) => path === at)).detail?.target;
+    assert.deepEqual([await targetAt('/'), await targetAt('/held')], [undefined, upstream.url]);
   });
 
 test('a request for which no connection becomes free is 503, and one that is given up costs no connection', async () => {

@@ -74,6 +74,7 @@ export const parentIn = ({ message, span }: Transit): SpanParent | undefined =>
 /** One try at an upstream begins. */
 export function beginAttempt(transit: Transit, plan: Plan): void {
   const { span, capture } = transit;
+  transit.target = plan.match.targetUrl;
   capture?.tried(urlOf(transit, plan));
   if (!span) return;
   endAttempt(transit);

@@ -128,7 +128,7 @@ export class Transit implements RequestFacts, Member {
 
   body: ClientBody | undefined = undefined;
   activity: Activity | undefined = undefined;
-  /** URL of the target that it goes to, where there is only one as where there are several. */
+  /** URL of the target that it was tried at last, where there is only one as where there are several. */
   target: string | undefined = undefined;
   /** Which of several targets has it, until it is over. */
   endpoint: Endpoint | undefined = undefined;
