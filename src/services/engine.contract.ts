@@ -179,6 +179,18 @@ function lifeContract(open: Open): void {
     );
   });
 
+  test('what has to be of one image is made of that one only', async (t) => {
+    const under = await open();
+    const { engine, image } = under;
+    const { imageId } = await engine.inspect((await made(t, under)).id);
+    // A swarm does not tell it.
+    if (imageId === '') return;
+    await made(t, under, { imageId });
+    const other = { name: fresh(), image, imageId: `sha256:${'0'.repeat(64)}` };
+    await assert.rejects(engine.create(other), refusedAs('CONFLICT', /another image/));
+    await assert.rejects(engine.inspect(other.name), refusedAs('NOT_FOUND'));
+  });
+
   test('what is not there is NOT_FOUND for every verb', async () => {
     const { engine } = await open();
     const name = fresh();

@@ -58,6 +58,8 @@ export interface MemoryEngine extends ContainerDriver {
   crash(ref: string, exitCode: number): void;
   /** What its health check found. */
   setHealth(ref: string, health: DriverDetails['health']): void;
+  /** As when it was pulled again after its tag was moved. */
+  moveTag(reference: string): void;
   /** As when somebody else made it, with another tool. Answers its id. */
   addForeign(container: Foreign): string;
 }
@@ -89,6 +91,10 @@ export function createMemoryEngine(options: MemoryEngineOptions): MemoryEngine {
       const kept = find(world, ref);
       kept.details.health = health;
       emit(world, kept, `health_status: ${health}`);
+    },
+    moveTag(reference) {
+      const name = canonical(reference);
+      world.images.set(name, { ...imageOf(name, clock), id: `sha256:${newId()}` });
     },
     addForeign: (container) => add(world, foreign(container)),
   };

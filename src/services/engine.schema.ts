@@ -140,6 +140,8 @@ const secrets = z.record(
 export const containerSpecSchema = z.strictObject({
   name: nameSchema,
   image: imageReference,
+  /** The image that the reference has to be when it is made: `sha256:…`. */
+  imageId: text.optional(),
   /** In the place of the image's ENTRYPOINT and CMD. */
   entrypoint: z.array(argument).min(1).max(MAX_COMMAND).optional(),
   command: z.array(argument).max(MAX_COMMAND).optional(),
@@ -186,6 +188,7 @@ export const containerSpecSchema = z.strictObject({
 export const containerPlanSchema = z.strictObject({
   name: nameSchema,
   image: anyText,
+  imageId: anyText.optional(),
   entrypoint: z.array(anyText).optional(),
   command: z.array(anyText).optional(),
   environment,

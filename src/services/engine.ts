@@ -59,7 +59,7 @@ export interface ContainerEngine {
   inspect(ref: string): Promise<ContainerDetails>;
   /** What the policy says of it, as `create` would; nothing is made. */
   check(spec: ContainerSpec): Promise<void>;
-  /** Made, not started. NOT_FOUND when the image is not here: pull it first. */
+  /** Made, not started. NOT_FOUND when the image is not here: pull it first. CONFLICT when it is another than `imageId` says. */
   create(spec: ContainerSpec): Promise<Created>;
   /**
    * Of a swarm: what is there becomes what the specification says, one part after the other; its name stays. Done when it is begun:

@@ -207,7 +207,21 @@ async function create(
   options: GuardOptions,
   given: unknown,
 ): ReturnType<ContainerEngine['create']> {
-  return driver.create(await planFor(driver, gate, options, { given }));
+  const plan = await planFor(driver, gate, options, { given });
+  const made = await driver.create(plan);
+  await requireImage(driver, plan, made.id);
+  return made;
+}
+
+/** Looked at once it is made: an engine takes a reference only, and a tag may move at any moment before. */
+async function requireImage(
+  driver: ContainerDriver,
+  { image, imageId }: ContainerPlan,
+  id: string,
+): Promise<void> {
+  if (imageId === undefined || (await driver.inspect(id)).imageId === imageId) return;
+  await driver.remove(id, { force: true, volumes: true });
+  throw new AppError('CONFLICT', `${cleanText(image)} is another image by now; call it again`);
 }
 
 async function roll(

@@ -61,11 +61,18 @@ export async function missingVolumes({ engine, naming }: KeeperParts, wanted: st
   return [...new Set(wanted)].filter((name) => !there.has(engineName(naming, name)));
 }
 
-/** The container of this generation, not started, and what it needs. */
-export async function makeContainer(parts: KeeperParts, record: ServiceRecord): Promise<string> {
+/**
+ * The container of this generation, not started, and what it needs.
+ * @param imageId of the image that it has to be of, where it may be of no other
+ */
+export async function makeContainer(
+  parts: KeeperParts,
+  record: ServiceRecord,
+  imageId?: string,
+): Promise<string> {
   const spec = await specFor(parts, record);
   await makeNeeds(parts, record);
-  const { id } = await parts.engine.create(spec);
+  const { id } = await parts.engine.create({ ...spec, imageId });
   return id;
 }
 
@@ -95,11 +102,15 @@ export async function rollContainer(parts: KeeperParts, record: ServiceRecord): 
 export async function bringUp(
   parts: KeeperParts,
   record: ServiceRecord,
-  { start, healthy_within_ms }: { start: boolean; healthy_within_ms: number },
+  {
+    start,
+    healthy_within_ms,
+    imageId,
+  }: { start: boolean; healthy_within_ms: number; imageId?: string | undefined },
   { tell, signal }: Telling,
 ): Promise<void> {
   const { engine, clock } = parts;
-  const id = await makeContainer(parts, record);
+  const id = await makeContainer(parts, record, imageId);
   if (!start) return;
   await engine.start(id);
   tell('started; waiting until it is up');

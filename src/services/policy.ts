@@ -421,6 +421,7 @@ function planOf(policy: Policy, spec: ParsedSpec, { image, folders }: Decided): 
   return {
     name: spec.name,
     image,
+    imageId: spec.imageId,
     entrypoint: spec.entrypoint,
     command: spec.command,
     environment: spec.environment,

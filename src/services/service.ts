@@ -50,7 +50,7 @@ import {
 } from './schema.ts';
 import { createSecretKeeper, type SecretKeeper } from './secrets.ts';
 import { detailsOf } from './shown.ts';
-import { answeringOf, isImageAnother } from './sharing.ts';
+import { answeringOf, nextImage } from './sharing.ts';
 import { type Naming, volumesOf } from './spec.ts';
 import { placesOf, requireNoneLed, targeting } from './targets.ts';
 import { changedSettings } from './changed-settings.ts';
@@ -338,8 +338,8 @@ async function run(
   const current = await currentOf(parts, record);
   const answering = current ? undefined : await answeringOf(parts, record, settings);
   const started = await mark(parts, record, { desired: 'running', pending: 'apply' }, async (tx) => {
-    // What is made anew takes the secrets of today.
-    if (answering) await requireMayAnswer(tx, { ...answering, record, settings }, principal);
+    // What is made anew takes the secrets of today, and the image that its tag is today.
+    if (answering) await requireMayLeadAll(tx, answering, principal);
   });
   try {
     if (current && verb === 'restart') {
@@ -401,7 +401,7 @@ async function replace(
   telling: Telling,
 ): Promise<ServiceRecord> {
   const answering = await answeringOf(parts, record, settings);
-  const another = await isImageAnother(parts, record, { image: settings.image, pull });
+  const image = await nextImage(parts, record, { image: settings.image, pull });
   const generation = Math.max(record.generation, record.last_generation) + 1;
   const next = recordSchema.parse({
     ...record,
@@ -419,10 +419,10 @@ async function replace(
     claimed_ports: claimsOf(next),
   };
   const before = await mark(parts, record, marked, (tx) =>
-    requireMayAnswer(tx, { ...answering, record, settings, isImageAnother: another }, principal),
+    requireMayAnswer(tx, { ...answering, record, settings, isImageAnother: image.isAnother }, principal),
   );
   try {
-    const starting = { healthy_within_ms, start: record.desired === 'running' };
+    const starting = { healthy_within_ms, start: record.desired === 'running', imageId: image.id };
     if (!(await roll(parts, next, starting, telling))) {
       // Two can't have the same port, and few programs share their files.
       const old = await currentOf(parts, before);

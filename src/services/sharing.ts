@@ -31,17 +31,26 @@ export async function answeringOf(
   return { name: record.name, places, others };
 }
 
-/** Whether the next container may be of another image by the same reference: what is fetched may be, and a tag that has moved is. */
-export async function isImageAnother(
+export interface NextImage {
+  /** By the same reference: what is fetched may be, a tag that has moved is, and of what is gone nobody knows which it was. */
+  readonly isAnother: boolean;
+  /** The one that it is, where that is known: a tag may move until the container is made. */
+  readonly id?: string;
+}
+
+/** Of which image the next container is, beside the one that is there. */
+export async function nextImage(
   parts: KeeperParts,
   record: ServiceRecord,
   { image, pull }: { image: string; pull: PullMode },
-): Promise<boolean> {
-  if (pull === 'always') return true;
-  const current = await containerDetails(parts, record);
+): Promise<NextImage> {
+  const current = pull === 'always' ? undefined : await containerDetails(parts, record);
+  if (!current) return { isAnother: true };
+  const { imageId } = current;
   // A swarm does not tell of which image its tasks are.
-  if (!current?.imageId) return false;
-  return (await parts.engine.inspectImage(image)).id !== current.imageId;
+  if (imageId === '') return { isAnother: false };
+  const isAnother = (await parts.engine.inspectImage(image)).id !== imageId;
+  return isAnother ? { isAnother } : { isAnother, id: imageId };
 }
 
 /** Of one that can't be read nobody knows what it has: it may be any of it. */

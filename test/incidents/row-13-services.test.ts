@@ -7,7 +7,7 @@ import test, { after } from 'node:test';
 import type { Permission } from '../../src/core/permissions.ts';
 import { refusedAs } from '../../src/services/engine.contract.ts';
 import { serviceOperations } from '../../src/services/operations.ts';
-import { admin, blog, eagerClock, setUpServices } from '../../src/services/services.fixture.ts';
+import { admin, blog, eagerClock, IMAGE, setUpServices } from '../../src/services/services.fixture.ts';
 import { callTool, configFile, generous, grant, outcomeOf } from '../support/callers.ts';
 import { startProduct } from '../support/product.ts';
 import { startUpstream } from '../support/upstream.ts';
@@ -199,15 +199,54 @@ test('incident 13: another image of the same tag answers only by who may lead re
     await world.call('update_service', input, by('proxies:write'), keeper);
 });
 
-test('incident 13: a container that is gone is made anew with another secret only by who may lead requests there', async () => {
-  for (const verb of ['start_service', 'restart_service']) {
+test('incident 13: a tag that moves while an update is under way lets no other image answer', async () => {
+  for (const verb of ['stop', 'create'] as const) {
     const world = await setUpServices();
-    await withOtherSecret(world);
+    await world.call('create_service', blog);
     await leadingTo(world, 'service://blog:80', 'proxy');
-    for (const { id } of await world.driver.list({ all: true }))
-      await world.driver.remove(id, { force: true, volumes: true });
-    await assert.rejects(world.call(verb, { name: 'blog' }, by()), refusedAs('FORBIDDEN', /proxies:write/));
-    await world.call(verb, { name: 'blog' }, by('proxies:write'));
+    const { driver } = world;
+    const { imageId } = await driver.inspect('blog.1');
+    const there = await world.world();
+    const done = driver[verb] as (...args: unknown[]) => Promise<unknown>;
+    const moving = async (...args: unknown[]) => {
+      driver.moveTag(IMAGE);
+      return done(...args);
+    };
+    Object.assign(driver, { [verb]: moving });
+    const update = { name: 'blog', pids: 20 };
+    await assert.rejects(
+      world.call('update_service', update, by()),
+      refusedAs('CONFLICT', /another image .* version 1 is back as it was/),
+    );
+    assert.deepEqual(await world.world(), there);
+    assert.equal((await driver.inspect('blog.1')).imageId, imageId);
+    await world.call('update_service', update, by('proxies:write'));
+  }
+});
+
+/** What it was of is not known any more, and its tag is another image by now. */
+async function withoutContainer(world: World) {
+  await withBlog(world);
+  await world.driver.remove('blog.1', { force: true, volumes: true });
+  world.driver.moveTag(IMAGE);
+}
+
+test('incident 13: a container that is gone is made anew only by who may lead requests there', async () => {
+  for (const [verb, change] of [
+    ['start_service', {}],
+    ['restart_service', {}],
+    ['update_service', { pids: 20 }],
+  ] as const) {
+    const world = await setUpServices();
+    await withoutContainer(world);
+    await leadingTo(world, 'service://blog:80', 'proxy');
+    const input = { name: 'blog', ...change };
+    await assert.rejects(world.call(verb, input, by()), refusedAs('FORBIDDEN', /proxies:write/));
+    await world.call(verb, input, by('proxies:write'));
+    const another = await setUpServices();
+    await withoutContainer(another);
+    await leadingTo(another, 'service://another:80', 'proxy');
+    await another.call(verb, input, by());
   }
 });
 
