@@ -23,10 +23,9 @@ import { createProfile } from './profile.ts';
 import { type Facts, methodName, toldOf } from './record.ts';
 import { ALLOW, Refusal, refusals } from './refusal.ts';
 import { sendAppError, sendError, sendNothing } from './reply.ts';
-import { argumentsIn, type Follower, updatedMessage } from './resources.ts';
+import { argumentsIn, type Follower } from './resources.ts';
 import { createRequestStates } from './request-state.ts';
 import { createSdkServers, type CreateSdkServer } from './sdk-server.ts';
-import type { Session } from './session.ts';
 import { Sessions } from './sessions.ts';
 import { type McpOptions, MODERN_VERSION } from './settings.ts';
 import { Tasks } from './tasks.ts';
@@ -78,7 +77,10 @@ export function createMcpInterface(options: McpOptions): McpInterface {
 
   function followersOf(resource: string) {
     const operation = options.operations.find((one) => one.resource === resource);
-    const followers = [...modern.subscriptions.followed(), ...[...sessions].flatMap(followersIn)];
+    const followers = [
+      ...modern.subscriptions.followed(),
+      ...[...sessions].flatMap((session) => session.followers()),
+    ];
     return followers.flatMap((follower) => {
       const { uri, principal } = follower;
       const raw = operation && argumentsIn(operation, uri);
@@ -113,16 +115,6 @@ export function createMcpInterface(options: McpOptions): McpInterface {
       await eventLog.settled();
     },
   };
-}
-
-function followersIn(session: Session): Follower[] {
-  const { principal, followed } = session;
-  if (!principal) return [];
-  return [...followed].map((uri) => ({
-    uri,
-    principal,
-    tell: () => session.announce(updatedMessage(uri)),
-  }));
 }
 
 /**

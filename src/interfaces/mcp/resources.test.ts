@@ -318,10 +318,46 @@ test('who follows and may no more is no follower', async (t) => {
   });
   const client = await clientV2(t, harness, 'over', 'legacy');
   await client.follow(URI);
+  await listening(harness, 1);
   assert.equal(harness.mcp.followersOf(URI).length, 1);
   clock.advance(1);
   assert.deepEqual(harness.mcp.followersOf(URI), []);
 });
+
+for (const [rights, permissions, expected] of [
+  ['may still', undefined, [URI]],
+  ['may no more', new Set(['proxies:read'] as const), []],
+] as const)
+  test(`a session that is cut off follows nothing until it listens again; who ${rights} read it is told ${expected.length} times then`, async () => {
+    await using harness = await start();
+    const session = await openSession(harness, { version: '2025-11-25' });
+    const stream = await openEvents(harness, { headers: session });
+    await post(harness, rpc('resources/subscribe', { uri: URI }), session);
+    const [before] = harness.mcp.followersOf(URI);
+    before?.tell();
+    const heard = await stream.next();
+    assert.equal(heard?.json.method, 'notifications/resources/updated');
+    harness.principals.set('admin', principalOf('admin', permissions && { permissions }));
+    harness.live.cut('admin');
+    assert.equal(await stream.next(), undefined);
+    assert.deepEqual(harness.mcp.followersOf(URI), []);
+    harness.mcp.resourceChanged(URI, () => true);
+    before?.tell();
+    const again = await openEvents(harness, {
+      headers: { ...session, 'last-event-id': heard?.id ?? '' },
+    });
+    // So that the end of what is sent again can be seen, in either case.
+    harness.principals.set('admin', principalOf('admin'));
+    await post(harness, rpc('ping'), session);
+    await eventually(async () => harness.mcp.followersOf(URI)[0], 'the stream');
+    // A look that was under way when the other stream was cut.
+    before?.tell();
+    await harness.mcp.drain();
+    const told: string[] = [];
+    for (let event = await again.next(); event; event = await again.next())
+      if (event.json.params?.uri) told.push(event.json.params.uri);
+    assert.deepEqual(told, expected);
+  });
 
 test('a session follows twenty resources at most', async () => {
   await using harness = await start();

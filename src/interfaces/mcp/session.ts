@@ -20,7 +20,7 @@ import { ListNews } from './list-news.ts';
 import type { JsonObject, RpcId } from './message.ts';
 import type { PostReply } from './post-reply.ts';
 import { clientName } from './record.ts';
-import { MAX_FOLLOWED, updatedMessage } from './resources.ts';
+import { type Follower, MAX_FOLLOWED, updatedMessage } from './resources.ts';
 import { errorMessage, rpcErrorOf } from './reply.ts';
 import type { CreateSdkServer } from './sdk-server.ts';
 import type { StoredSession } from './session-store.ts';
@@ -97,6 +97,8 @@ export class Session implements ChannelOwner {
   }
 
   openStanding(): Channel {
+    // While nobody listened nobody looked for it.
+    if (this.#standing) this.#hasMissed = true;
     this.#standing ??= this.openChannel('g');
     return this.#standing;
   }
@@ -152,8 +154,20 @@ export class Session implements ChannelOwner {
     return this.#standing !== undefined;
   }
 
-  get followed(): ReadonlySet<string> {
-    return this.#followed;
+  /**
+   * Empty while nobody listens: the rights are those of the last request, and whoever is granted less is cut off.
+   * Nobody may learn later of what happened in between.
+   */
+  followers(): Follower[] {
+    const { principal } = this;
+    const stream = this.#standing?.stream;
+    if (!principal || !stream?.isOpen) return [];
+    const isSame = () => this.#standing?.stream === stream;
+    return [...this.#followed].map((uri) => ({
+      uri,
+      principal,
+      tell: () => void (isSame() && this.announce(updatedMessage(uri))),
+    }));
   }
 
   async follow(uri: string): Promise<void> {
@@ -171,7 +185,7 @@ export class Session implements ChannelOwner {
     if (this.#followed.delete(uri)) await this.#parts.keepFollowed(this.id, [...this.#followed]);
   }
 
-  /** For one that came back from the store, when it begins to listen. */
+  /** For one that listens again, after a restart as well: with the rights that it has now. */
   catchUp(mayFollow: (uri: string) => boolean): void {
     if (!this.#hasMissed) return;
     this.#hasMissed = false;
