@@ -6,6 +6,7 @@ import { isIP } from 'node:net';
 import { z } from 'zod';
 import { AppError } from '../core/errors.ts';
 import { parseHostnamePattern } from '../core/hostname.ts';
+import { parseArguments } from '../core/input.ts';
 import { logLevels, recordKinds } from '../core/record.ts';
 import { type Operator, refuse, type Token, tokensOf } from './filter-tokens.ts';
 import { levelNamed, levelRank } from './levels.ts';
@@ -79,6 +80,19 @@ export function parseFilter(text: string, now: number): ParsedFilter {
   const parsed: ParsedFilter = { terms: [], since: undefined, until: undefined, everything: false };
   for (const token of tokens) take(parsed, token, now);
   return parsed;
+}
+
+const followed = z.object({ filter: filterField });
+
+/** For what is told from now on. @throws AppError INVALID_INPUT as for `get_logs`, and for a time. */
+export function requireFollowable(filter: string | undefined): void {
+  parseArguments('follow', followed, { filter });
+  const { since, until } = parseFilter(filter ?? '', 0);
+  if (since !== undefined || until !== undefined)
+    throw new AppError(
+      'INVALID_INPUT',
+      'filter: since and until are not for what is followed, which begins now',
+    );
 }
 
 function take(parsed: ParsedFilter, token: Token, now: number): void {

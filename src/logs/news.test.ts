@@ -6,6 +6,7 @@ import { silentLog } from '../core/record.ts';
 import { createLogArchive } from './archive.ts';
 import { aRecord, aSink } from './fixtures.test.ts';
 import { LogNews, NEWS_EVERY_MS } from './news.ts';
+import { getLogs } from './operations.ts';
 import { createLogService } from './service.ts';
 
 const confined: Principal = { ...system, id: 'tok_a', kind: 'token', hostnames: ['a.example.com'] };
@@ -60,3 +61,16 @@ test('a filter that is none costs the others nothing, and two connections of one
   followers.pop();
   assert.deepEqual(await hears({ status: 200 }), ['one']);
 });
+
+for (const [what, filter, refusal] of [
+  ['longer than get_logs takes it', 'a '.repeat(10) + 'b'.repeat(1000), /filter: .*1000/],
+  ['with a zero byte', 'a\0b', /zero byte/],
+  ['with a beginning', 'status>=500 since:1h', /since and until are not for/],
+  ['with an end', 'until:1h', /since and until are not for/],
+  ['that is none', 'nonsense:::', /nonsense/],
+] as const)
+  test(`a filter ${what} can not be followed, and nobody is told by it`, async (t) => {
+    assert.throws(() => getLogs.resourceBy?.check(filter), { code: 'INVALID_INPUT', message: refusal });
+    const { hears } = setUp(t, ['wrong', system, filter], ['all', system]);
+    assert.deepEqual(await hears({ status: 502, message: 'a b' }), ['all']);
+  });

@@ -4,7 +4,7 @@ import { cursorField } from '../core/collection.ts';
 import { limits } from '../core/limits.ts';
 import { defineOperation } from '../core/operation.ts';
 import { recordKinds } from '../core/record.ts';
-import { filterField, parseFilter } from './filter.ts';
+import { filterField, requireFollowable } from './filter.ts';
 import { adjustableComponents } from './levels.ts';
 import { explainRequest, whatChanged, whyDenied } from './operations.explain.ts';
 import {
@@ -55,7 +55,7 @@ export const getLogs = defineOperation({
   untrusted: true,
   mcp: 'listed',
   resource: LOGS_URI,
-  resourceBy: { argument: 'filter', check: (filter) => void parseFilter(filter, 0) },
+  resourceBy: { argument: 'filter', check: requireFollowable },
   toolset: 'logs',
   http: { method: 'GET', path: '/v1/logs' },
   input: z.object({

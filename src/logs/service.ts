@@ -22,7 +22,7 @@ import {
   whatChanged,
   whyDenied,
 } from './explain-service.ts';
-import { hostOf, parseFilter, type Term } from './filter.ts';
+import { hostOf, parseFilter, requireFollowable, type Term } from './filter.ts';
 import { type LeftOut, leftOutHints } from './left-out.ts';
 import type { Answer, Presentation } from './present.ts';
 
@@ -138,12 +138,7 @@ export function createLogService({ sink, archive, clock }: LogServiceOptions): L
       return isBare && filter.withoutRoutine ? { ...page, hint: HINT_ROUTINE } : page;
     },
     async tail({ filter: text, follow_ms: followMs, lines }, context) {
-      const { since, until } = parseFilter(text ?? '', clock.now());
-      if (since !== undefined || until !== undefined)
-        throw new AppError(
-          'INVALID_INPUT',
-          'filter: since and until are not for tail_logs, which begins now',
-        );
+      requireFollowable(text);
       const lookAt = (from: number) => look(text, from, context);
       return tail({ followMs, lines }, { look: lookAt, clock, context });
     },
@@ -180,6 +175,7 @@ async function lookFrom(
   from: number,
   { principal, signal }: Asking,
 ): Promise<LogEntry[]> {
+  requireFollowable(text);
   const filter = { ...filterOf({ filter: text }, principal, clock.now()), since: from, until: undefined };
   await sink.flush(FLUSH_MS);
   const search = { filter, limit: MAX_TAIL, after: undefined };

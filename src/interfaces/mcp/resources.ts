@@ -90,19 +90,12 @@ export function argumentsIn(
   return values.length === 1 && name !== undefined && value !== undefined ? { [name]: value } : undefined;
 }
 
-/** @throws ResourceNotFoundError, or ProtocolError for arguments that will not do. */
-export function requireResource(scope: Scope, uri: string): FoundResource {
-  const found = findResource(scope, uri);
-  if (found) {
-    checkArguments(scope, found);
-    return found;
-  }
-  scope.facts.outcome = 'NOT_FOUND';
-  const shown = cleanText(uri, MAX_SHOWN_URI);
-  throw new ResourceNotFoundError(shown, `Resource not found: ${shown}`);
-}
-
-function checkArguments(scope: Scope, { operation: { resourceBy }, raw }: FoundResource): void {
+/** @throws ResourceNotFoundError, or ProtocolError for arguments that can't be followed. */
+export function requireFollowable(scope: Scope, uri: string): void {
+  const {
+    operation: { resourceBy },
+    raw,
+  } = requireResource(scope, uri);
   try {
     for (const value of Object.values(raw)) resourceBy?.check(value);
   } catch (cause) {
@@ -110,6 +103,14 @@ function checkArguments(scope: Scope, { operation: { resourceBy }, raw }: FoundR
     scope.facts.outcome = code;
     throw new ProtocolError(ProtocolErrorCode.InvalidParams, message);
   }
+}
+
+function requireResource(scope: Scope, uri: string): FoundResource {
+  const found = findResource(scope, uri);
+  if (found) return found;
+  scope.facts.outcome = 'NOT_FOUND';
+  const shown = cleanText(uri, MAX_SHOWN_URI);
+  throw new ResourceNotFoundError(shown, `Resource not found: ${shown}`);
 }
 
 /** What the operation answers with the arguments of the URI; before text of strangers it says so. */
@@ -123,8 +124,10 @@ export async function readResource(
   // To read is never asked about.
   const options = { signal, confirm: undefined, insist: undefined };
   const { structured, error, texts } = await callTool(dispatch, scope, { tool, raw }, options);
-  if (error || structured === undefined)
-    throw new ProtocolError(ProtocolErrorCode.InternalError, texts.at(-1) ?? toAppError(undefined).message);
+  if (error || structured === undefined) {
+    const code = error?.code === 'INVALID_INPUT' ? 'InvalidParams' : 'InternalError';
+    throw new ProtocolError(ProtocolErrorCode[code], texts.at(-1) ?? toAppError(undefined).message);
+  }
   const json = { uri, mimeType: 'application/json', text: structured };
   const notice = { uri, mimeType: 'text/plain', text: UNTRUSTED_NOTICE };
   return { contents: tool.untrusted === true ? [notice, json] : [json] };

@@ -25,7 +25,7 @@ import { type Answer, type Ask, askingBy, confirmationForm } from './confirm.ts'
 import { isId } from './message.ts';
 import { CAPABILITIES, EXTENSIONS, INSTRUCTIONS, type ServerProfile } from './profile.ts';
 import type { Receipt, RequestStates } from './request-state.ts';
-import { listResources, listTemplates, readResource, requireResource } from './resources.ts';
+import { listResources, listTemplates, readResource, requireFollowable } from './resources.ts';
 import { type ToolResult, toObject } from './results.ts';
 import { throttled } from './progress.ts';
 import { TASK_METHODS, type Tasks } from './tasks.ts';
@@ -124,7 +124,7 @@ function addResources(server: Server, options: McpOptions, scopeOf: ScopeOf): vo
 function addFollowing(server: Server, scopeOf: ScopeOf): void {
   server.setRequestHandler('resources/subscribe', async ({ params: { uri } }, context) => {
     const scope = scopeOf(context);
-    requireResource(scope, uri);
+    requireFollowable(scope, uri);
     await requireFollower(scope).follow(uri);
     return {};
   });
