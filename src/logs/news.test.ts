@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
-import { MINUTE } from '../core/clock.ts';
+import { ManualClock, MINUTE } from '../core/clock.ts';
 import { type Principal, system } from '../core/principal.ts';
 import { silentLog } from '../core/record.ts';
 import { createLogArchive } from './archive.ts';
 import { aRecord, aSink } from './fixtures.test.ts';
-import { LogNews, NEWS_EVERY_MS } from './news.ts';
+import { LogNews, type LogNewsParts, NEWS_EVERY_MS, ROUND_MS } from './news.ts';
 import { getLogs } from './operations.ts';
 import { createLogService } from './service.ts';
+import { LATE_MS } from './tail.ts';
 
 const confined: Principal = { ...system, id: 'tok_a', kind: 'token', hostnames: ['a.example.com'] };
 
@@ -17,6 +18,7 @@ function setUp(t: TestContext, ...followed: [name: string, principal: Principal,
   t.after(() => archive.close());
   const told: string[] = [];
   const followers = followed.map(([name, principal, filter]) => ({
+    holder: principal.id,
     uri: `ohp://logs?filter=${filter}`,
     principal,
     raw: filter === undefined ? {} : { filter },
@@ -29,7 +31,7 @@ function setUp(t: TestContext, ...followed: [name: string, principal: Principal,
   const hears = async (...records: Parameters<typeof aRecord>[0][]) => {
     for (const record of records) sink.write(aRecord({ time: clock.now(), ...record }));
     await news.look();
-    return told.splice(0);
+    return told.splice(0).sort();
   };
   return { hears, clock, followers };
 }
@@ -74,3 +76,69 @@ for (const [what, filter, refusal] of [
     const { hears } = setUp(t, ['wrong', system, filter], ['all', system]);
     assert.deepEqual(await hears({ status: 502, message: 'a b' }), ['all']);
   });
+
+/** Looks of which each takes so long, in rounds that the test begins. */
+function aSlowLog(looksMs: number) {
+  const clock = new ManualClock();
+  const looked: [uri: string, from: number][] = [];
+  let written = 0;
+  const followers: ReturnType<typeof setUp>['followers'] = [];
+  const follow = (holder: string, filter: string) =>
+    followers.push({
+      holder,
+      uri: filter,
+      principal: { ...system, id: holder },
+      raw: { filter },
+      tell: () => {},
+    });
+  const lookFrom = async (filter: string | undefined, from: number) => {
+    looked.push([filter ?? '', from]);
+    clock.advance(looksMs);
+    return [];
+  };
+  const sink = { stats: () => ({ ...noStats, written }) };
+  const still = { now: () => clock.now(), every: noTimer, after: noTimer };
+  const news = new LogNews({ clock: still, sink, logs: { lookFrom }, followers: () => followers });
+  const round = async (hasNews = true) => {
+    if (hasNews) written += 1;
+    await news.look();
+    return looked.splice(0);
+  };
+  return { clock, follow, round };
+}
+
+const noTimer = () => ({ cancel() {} });
+const noStats = { written: 0, queued: 0, dropped: 0, writer: 'ok' } as unknown as ReturnType<
+  LogNewsParts['sink']['stats']
+>;
+
+test('principals take turns, however much one of them follows, and a round takes its share of time and no more', async () => {
+  const { follow, round } = aSlowLog(ROUND_MS / 2);
+  for (const n of [1, 2, 3, 4]) follow('much', `m${n}`);
+  follow('little', 'l1');
+  const uris = async (hasNews?: boolean) => (await round(hasNews)).map(([uri]) => uri);
+  assert.deepEqual(await uris(), ['m1', 'l1']);
+  assert.deepEqual(await uris(), ['m2', 'l1']);
+  assert.deepEqual(await uris(false), ['m3', 'm4'], 'without anything new the rest is looked for');
+  assert.deepEqual(await uris(false), ['m1'], 'once');
+  assert.deepEqual(await uris(false), []);
+});
+
+test('what waits for its turn is looked for from where it was looked at last', async () => {
+  const { clock, follow, round } = aSlowLog(ROUND_MS);
+  const began = clock.now();
+  follow('one', 'a');
+  follow('other', 'b');
+  assert.deepEqual(await round(), [['a', began - LATE_MS]]);
+  clock.advance(MINUTE);
+  assert.deepEqual(await round(), [['b', began - LATE_MS]]);
+  assert.deepEqual(await round(false), [['a', began - LATE_MS]]);
+});
+
+test('after a look that took long as many rounds are left out as it cost', async () => {
+  const { follow, round } = aSlowLog(2 * ROUND_MS);
+  follow('one', 'a');
+  const looks = [];
+  for (let n = 0; n < 4; n++) looks.push((await round()).length);
+  assert.deepEqual(looks, [1, 0, 1, 0]);
+});

@@ -23,9 +23,10 @@ import { createProfile } from './profile.ts';
 import { type Facts, methodName, toldOf } from './record.ts';
 import { ALLOW, Refusal, refusals } from './refusal.ts';
 import { sendAppError, sendError, sendNothing } from './reply.ts';
-import { argumentsIn, type Follower } from './resources.ts';
+import { argumentsIn, type Follower, withinLimit } from './resources.ts';
 import { createRequestStates } from './request-state.ts';
 import { createSdkServers, type CreateSdkServer } from './sdk-server.ts';
+import type { SessionParts } from './session.ts';
 import { Sessions } from './sessions.ts';
 import { type McpOptions, MODERN_VERSION } from './settings.ts';
 import { Tasks } from './tasks.ts';
@@ -49,7 +50,7 @@ export interface McpInterface extends AsyncDisposable {
 
 export function createMcpInterface(options: McpOptions): McpInterface {
   const stopping = new AbortController();
-  const parts = createParts(options, toolsChanged, stopping.signal);
+  const parts = createParts(options, stopping.signal, { toolsChanged, followedBy });
   const { sessions, streams, eventLog, report, tasks } = parts;
   const legacy = createLegacy(parts);
   const modern = createModern(parts);
@@ -75,18 +76,24 @@ export function createMcpInterface(options: McpOptions): McpInterface {
     for (const session of sessions) session.tellListChanged();
   }
 
+  /** Sessions first: they were told that they follow it. */
+  function allFollowers(): Follower[] {
+    return [...[...sessions].flatMap((session) => session.followers()), ...modern.subscriptions.followed()];
+  }
+
+  function followedBy(holder: string): string[] {
+    return allFollowers().flatMap((follower) => (follower.holder === holder ? [follower.uri] : []));
+  }
+
   function followersOf(resource: string) {
     const operation = options.operations.find((one) => one.resource === resource);
-    const followers = [
-      ...modern.subscriptions.followed(),
-      ...[...sessions].flatMap((session) => session.followers()),
-    ];
-    return followers.flatMap((follower) => {
+    const followers = allFollowers().flatMap((follower) => {
       const { uri, principal } = follower;
       const raw = operation && argumentsIn(operation, uri);
       const isOver = (principal.expiresAt ?? Infinity) <= options.clock.now();
       return raw && !isOver && mayRun(operation, principal) ? [{ ...follower, raw }] : [];
     });
+    return withinLimit(followers);
   }
 
   return {
@@ -125,7 +132,13 @@ const FAULT_OF_OURS = /^(?:Uncaught error|Failed to encode)/;
 
 type Parts = LegacyParts & ModernParts & { readonly report: (error: Error) => void; readonly tasks: Tasks };
 
-function createParts(options: McpOptions, toolsChanged: () => void, stopping: AbortSignal): Parts {
+/** What the parts need of the whole. */
+interface Whole {
+  readonly toolsChanged: () => void;
+  readonly followedBy: SessionParts['followedBy'];
+}
+
+function createParts(options: McpOptions, stopping: AbortSignal, { toolsChanged, followedBy }: Whole): Parts {
   const { clock, log, live, settings, sessions: store } = options;
   const report = ({ message }: Error) => {
     log.write({ time: clock.now(), kind: 'system', level: 'warn', component: 'mcp', message });
@@ -142,7 +155,7 @@ function createParts(options: McpOptions, toolsChanged: () => void, stopping: Ab
   const createServer = createSdkServers({ options, profile, states, onError, toolsChanged, stopping, tasks });
   const eventLog = new EventLog(store, clock, (message) => report(new Error(message)));
   const keepFollowed = (id: string, uris: readonly string[]) => store.follow(id, uris);
-  const sessionParts = { createServer, log: eventLog, clock, keepFollowed, onError };
+  const sessionParts = { createServer, log: eventLog, clock, keepFollowed, followedBy, onError };
   return {
     options,
     profile,

@@ -363,12 +363,44 @@ for (const [rights, permissions, expected] of [
     assert.deepEqual(told, expected);
   });
 
+test('a principal follows twenty resources at most, over all its sessions and subscriptions', async () => {
+  await using harness = await start();
+  const one = await openSession(harness, { version: '2025-11-25' });
+  const other = await openSession(harness, { version: '2025-11-25' });
+  const streams = [
+    await openEvents(harness, { headers: one }),
+    await openEvents(harness, { headers: other }),
+  ];
+  const follow = (n: number, session: typeof one) =>
+    post(harness, rpc('resources/subscribe', { uri: `${URI}?of=${n}` }), session);
+  for (let n = 0; n < MAX_FOLLOWED; n++) await follow(n, n % 2 ? one : other);
+  assert.match((await follow(MAX_FOLLOWED, one)).json.error.message, /20 resources .* all .* sessions/);
+  assert.deepEqual((await follow(0, one)).json.result, {}, 'the same in another session is no other');
+  const mine = () => harness.mcp.followersOf(URI).filter(({ principal }) => principal.id === 'admin');
+  assert.equal(mine().length, MAX_FOLLOWED + 1);
+  const uris = Array.from({ length: MAX_FOLLOWED }, (_, n) => `${URI}?of=m${n}`);
+  for (const token of ['admin', 'confined']) {
+    const params = { notifications: { resourceSubscriptions: uris }, _meta: envelope() };
+    const body = rpc('subscriptions/listen', params, token);
+    const init = { method: 'POST', headers: modernHeaders('subscriptions/listen'), body };
+    streams.push(await openEvents({ ...harness, token }, init));
+  }
+  const followed = harness.mcp.followersOf(URI);
+  assert.equal(mine().length, MAX_FOLLOWED + 1, 'what is more is not told');
+  assert.equal(followed.length - mine().length, MAX_FOLLOWED, 'another principal has its own');
+  const own = await openSession({ ...harness, token: 'confined' }, { version: '2025-11-25' });
+  const uri = `${URI}?of=more`;
+  const { json } = await post({ ...harness, token: 'confined' }, rpc('resources/subscribe', { uri }), own);
+  assert.match(json.error.message, /20 resources/);
+  for (const stream of streams) await stream.cancel();
+});
+
 test('a session follows twenty resources at most', async () => {
   await using harness = await start();
   const session = await openSession(harness, { version: '2025-11-25' });
   const follow = (n: number) => post(harness, rpc('resources/subscribe', { uri: `${URI}?of=${n}` }), session);
   for (let n = 0; n < MAX_FOLLOWED; n++) assert.deepEqual((await follow(n)).json.result, {});
-  assert.match((await follow(MAX_FOLLOWED)).json.error.message, /follows 20 resources already/);
+  assert.match((await follow(MAX_FOLLOWED)).json.error.message, /20 resources are followed already/);
   assert.deepEqual((await follow(0)).json.result, {});
 });
 

@@ -24,14 +24,27 @@ import type { View } from './views.ts';
 const MAX_SHOWN_URI = 200;
 /** A filter, percent-encoded. */
 const MAX_URI = 4096;
-/** That one session or subscription can follow. */
+/** That one principal can follow, over all its sessions and subscriptions. */
 export const MAX_FOLLOWED = 20;
 
 /** Somebody who follows a resource. */
 export interface Follower {
+  /** The principal; of those without a credential each network by itself. */
+  readonly holder: string;
   readonly uri: string;
   readonly principal: Principal;
   readonly tell: () => void;
+}
+
+/** Of what each holder follows the first, as many as it can. */
+export function withinLimit<Following extends Follower>(followers: readonly Following[]): Following[] {
+  const followed = new Map<string, Set<string>>();
+  return followers.filter(({ holder, uri }) => {
+    const own = followed.get(holder) ?? new Set();
+    followed.set(holder, own);
+    if (own.size < MAX_FOLLOWED) own.add(uri);
+    return own.has(uri);
+  });
 }
 
 /** What a client that follows a resource is told by: nothing of what is in it. */

@@ -41,6 +41,8 @@ export interface SessionParts {
   readonly clock: Clock;
   /** Keeps which resources a session follows, so that it does after a restart as well. */
   readonly keepFollowed: (id: string, uris: readonly string[]) => Promise<void>;
+  /** What a holder follows now, here and elsewhere. */
+  readonly followedBy: (holder: string) => readonly string[];
   /** For what goes wrong where nobody waits. */
   readonly onError: (error: Error) => void;
 }
@@ -159,11 +161,12 @@ export class Session implements ChannelOwner {
    * Nobody may learn later of what happened in between.
    */
   followers(): Follower[] {
-    const { principal } = this;
+    const { principal, principalId: holder } = this;
     const stream = this.#standing?.stream;
     if (!principal || !stream?.isOpen) return [];
     const isSame = () => this.#standing?.stream === stream;
     return [...this.#followed].map((uri) => ({
+      holder,
       uri,
       principal,
       tell: () => void (isSame() && this.announce(updatedMessage(uri))),
@@ -172,10 +175,11 @@ export class Session implements ChannelOwner {
 
   async follow(uri: string): Promise<void> {
     if (this.#followed.has(uri)) return;
-    if (this.#followed.size >= MAX_FOLLOWED)
+    const all = new Set([...this.#parts.followedBy(this.principalId), ...this.#followed]);
+    if (this.#followed.size >= MAX_FOLLOWED || (all.size >= MAX_FOLLOWED && !all.has(uri)))
       throw new ProtocolError(
         ProtocolErrorCode.InvalidParams,
-        `this session follows ${MAX_FOLLOWED} resources already; unsubscribe from one first`,
+        `${MAX_FOLLOWED} resources are followed already, over all your sessions and subscriptions; unsubscribe from one first`,
       );
     this.#followed.add(uri);
     await this.#parts.keepFollowed(this.id, [...this.#followed]);

@@ -28,6 +28,10 @@ interface Opener {
   readonly exchange: Pick<Exchange, 'gate'>;
 }
 
+/** Whose it is: all without a credential are one principal, and each network of them is by itself. */
+export const holderOf = (principal: Principal, caller: string): string =>
+  isAnonymous(principal) ? `${anonymousPrefix}${caller}` : principal.id;
+
 const anonymousPrefix = `${anonymous.id} `;
 const isAnonymous = ({ kind }: Principal): boolean => kind === 'anonymous';
 
@@ -64,7 +68,7 @@ export class Sessions {
     const now = clock.now();
     const stored = {
       id: newId('ses'),
-      principalId: isAnonymous(principal) ? `${anonymousPrefix}${exchange.gate.caller}` : principal.id,
+      principalId: holderOf(principal, exchange.gate.caller),
       initialize,
       version,
       createdAt: now,

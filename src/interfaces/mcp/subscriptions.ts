@@ -14,6 +14,7 @@ import { sendJson } from './reply.ts';
 import { type Follower, MAX_FOLLOWED } from './resources.ts';
 import { createSdkHandler, type SdkHandler, type SdkHandlerParts } from './sdk-handler.ts';
 import { isEventStream, pump } from './web-response.ts';
+import { holderOf } from './sessions.ts';
 import type { View } from './views.ts';
 
 export const SUBSCRIBE = 'subscriptions/listen';
@@ -24,6 +25,7 @@ interface SubscriptionParts extends SdkHandlerParts {
 }
 
 interface Subscription {
+  readonly holder: string;
   readonly principal: Principal;
   readonly sdk: SdkHandler;
   readonly news: ListNews;
@@ -73,8 +75,8 @@ export class Subscriptions {
 
   /** What is followed, by whom. */
   followed(): Follower[] {
-    return this.#all().flatMap(({ principal, sdk, uris }) =>
-      uris.map((uri) => ({ uri, principal, tell: () => sdk.notify.resourceUpdated(uri) })),
+    return this.#all().flatMap(({ holder, principal, sdk, uris }) =>
+      uris.map((uri) => ({ holder, uri, principal, tell: () => sdk.notify.resourceUpdated(uri) })),
     );
   }
 
@@ -82,14 +84,14 @@ export class Subscriptions {
     await Promise.all(this.#all().map(({ sdk }) => sdk.close()));
   }
 
-  #make({ principal, view }: Scope, uris: readonly string[]): Subscription {
+  #make({ principal, view, exchange }: Scope, uris: readonly string[]): Subscription {
     const sdk = createSdkHandler(this.#parts);
     const tell = () => {
       sdk.notify.toolsChanged();
       return true;
     };
     const news = new ListNews({ clock: this.#parts.clock, tell, has: view });
-    return { principal, sdk, news, uris };
+    return { holder: holderOf(principal, exchange.gate.caller), principal, sdk, news, uris };
   }
 
   #list(subscription: Subscription): void {
