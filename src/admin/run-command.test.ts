@@ -368,8 +368,8 @@ test('disposing ends what runs', async (t) => {
 });
 
 test('in mode any a person is asked about this exact call; on the allow-list nobody is', async (t) => {
-  const questions: ConfirmationQuestion[] = [];
-  const confirm = async (question: ConfirmationQuestion) => {
+  const questions: Omit<ConfirmationQuestion, 'onPage'>[] = [];
+  const confirm = async ({ onPage: _onPage, ...question }: ConfirmationQuestion) => {
     questions.push(question);
     throw new AppError('CONFIRMATION_REQUIRED', 'ask');
   };
