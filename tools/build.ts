@@ -4,4 +4,4 @@ import { join } from 'node:path';
 import { root, run } from './project.ts';
 
 rmSync(join(root, 'dist'), { recursive: true, force: true });
-process.exitCode = run('tsc', ['-p', 'tools/tsconfig.build.json']);
+process.exitCode = await run('tsc', ['-p', 'tools/tsconfig.build.json']);

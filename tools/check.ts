@@ -2,7 +2,7 @@
  * Everything that CI checks. Conformance, which mostly waits, runs beside the rest; after a fault nothing more is begun. Tests
  * come last: of a run that is green the summary of the test runner is the last thing printed.
  */
-import { runBeside, runMeanwhile } from './project.ts';
+import { run, runBeside } from './project.ts';
 
 const MS_PER_SECOND = 1000;
 const CONFORMANCE = 'test/conformance/main.ts';
@@ -51,7 +51,7 @@ async function test(): Promise<void> {
   const args = ['test', ...process.argv.slice(2)];
   console.log(`== tests: npm ${args.join(' ')}`);
   const started = performance.now();
-  const code = await runMeanwhile('npm', args);
+  const code = await run('npm', args);
   if (code !== 0) console.error(told('tests', started, code));
   failed ||= code;
 }

@@ -1,5 +1,5 @@
 /** Where this project lies, and how its tools are started. For the scripts beside this file. */
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { delimiter, join } from 'node:path';
 
@@ -12,15 +12,8 @@ const options = () => ({
 });
 const pathOf = (program: string): string => (program === 'node' ? process.execPath : program);
 
-/** Runs a program of the project (or of the machine) in the project's folder, on this Node; returns its exit code. */
-export function run(program: string, args: readonly string[]): number {
-  const { status, error } = spawnSync(pathOf(program), args, { ...options(), stdio: 'inherit' });
-  if (error) console.error(`${program} does not start: ${error.message}`);
-  return status ?? 1;
-}
-
-/** As `run`, while others go on. */
-export async function runMeanwhile(program: string, args: readonly string[]): Promise<number> {
+/** Runs a program of the project (or of the machine) in the project's folder, on this Node; gives its exit code. */
+export async function run(program: string, args: readonly string[]): Promise<number> {
   try {
     const child = spawn(pathOf(program), args, { ...options(), stdio: 'inherit' });
     const [code] = (await once(child, 'exit')) as [number | null];

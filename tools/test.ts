@@ -23,7 +23,7 @@ const named = given.filter((argument) => !argument.startsWith('-'));
 
 const folder = mkdtempSync(join(tmpdir(), 'ohp-tests-'));
 try {
-  process.exitCode = run('node', [
+  process.exitCode = await run('node', [
     '--disable-warning=ExperimentalWarning',
     '--test',
     `--test-timeout=${TIMEOUT_MS}`,

@@ -90,7 +90,6 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
   }
 
   write(record: LogRecord): void {
-    this.#writeGathered();
     if (record.kind === 'audit' && !this.#strangers.takes(record)) this.#append({ event: 'event', record });
     this.#log.write(record);
   }
@@ -111,7 +110,6 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
         'UNAVAILABLE',
         `${MAX_OPEN} changes are under way already; try again when some are done`,
       );
-    this.#writeGathered();
     const seq = this.#append({ event: 'begun', record });
     if (seq === undefined) throw this.#refusal();
     this.#open.add(seq);
@@ -185,7 +183,6 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
 
   #end(seq: number, record: LogRecord): void {
     this.#open.delete(seq);
-    this.#writeGathered();
     if (this.#append({ event: 'ended', of: seq, record }) === undefined) this.#untold.results += 1;
   }
 
@@ -193,12 +190,18 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
     if (this.#gathered.length === 0) return;
     const [entries, { resolve }] = [this.#gathered, this.#gathering];
     [this.#gathered, this.#gathering] = [[], Promise.withResolvers()];
-    this.#append(...entries);
+    this.#write(entries);
     resolve();
   }
 
+  /** The number of the record, which comes after what was told before it; undefined: it is lost. */
+  #append(entry: Entry): number | undefined {
+    this.#writeGathered();
+    return this.#write([entry]);
+  }
+
   /** The number of the last of the records, which are written as one; undefined: they are lost. */
-  #append(...entries: readonly Entry[]): number | undefined {
+  #write(entries: readonly Entry[]): number | undefined {
     if (this.#isOver) return undefined;
     const isWritten = this.#attempt(() => {
       const last = this.#ready();
@@ -316,7 +319,6 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
 
   #tell(event: Event, message: string, detail: Record<string, unknown>): number | undefined {
     const note = this.#note(event, message, detail);
-    this.#writeGathered();
     const seq = this.#append(note);
     this.#log.write(note.record);
     return seq;

@@ -4,18 +4,8 @@ import { AGREED_MS, ASK_MS, Asks, MAX_ASKS, MAX_ASKS_PER_PRINCIPAL, MAX_MESSAGE,
 import { ManualClock } from './clock.ts';
 import { AppError } from './errors.ts';
 import { permissions } from './permissions.ts';
+import { principal } from './principal.fixture.ts';
 import type { Principal } from './principal.ts';
-
-const principal = (id: string, more: Partial<Principal> = {}): Principal => ({
-  id,
-  name: id,
-  kind: 'user',
-  permissions: new Set(),
-  hostnames: undefined,
-  expiresAt: undefined,
-  oauth: { userId: 'usr_1', clientId: 'client', grantId: 'g', scopes: [] },
-  ...more,
-});
 
 const reason = { why: 'delete_thing has to be confirmed', otherwise: 'Otherwise: wait', details: { x: 1 } };
 

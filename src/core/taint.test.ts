@@ -5,6 +5,7 @@ import { HOUR, ManualClock, MINUTE } from './clock.ts';
 import { AppError, type ErrorCode } from './errors.ts';
 import { defineOperation, type Surface } from './operation.ts';
 import { CLI_CLIENT_ID } from './own-client.ts';
+import { principal } from './principal.fixture.ts';
 import type { Principal } from './principal.ts';
 import type { LogRecord } from './record.ts';
 import { MAX_READERS, Taint, TAINT_MS, type TaintMode, type UntrustedRead } from './taint.ts';
@@ -24,17 +25,6 @@ const shape = {
 const readThings = defineOperation({ ...shape, name: 'read_things', effect: 'read', untrusted: true });
 const ownThings = defineOperation({ ...shape, name: 'own_things', effect: 'read' });
 const deleteThing = defineOperation({ ...shape, name: 'delete_thing', effect: 'delete' });
-
-const principal = (id: string, more: Partial<Principal> = {}): Principal => ({
-  id,
-  name: id,
-  kind: 'user',
-  permissions: new Set(),
-  hostnames: undefined,
-  expiresAt: undefined,
-  oauth: { userId: 'usr_1', clientId: 'client', grantId: 'g', scopes: [] },
-  ...more,
-});
 
 function setUp(mode: TaintMode = 'oauth', saved = new Map<string, UntrustedRead>()) {
   const clock = new ManualClock();

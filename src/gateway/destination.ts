@@ -120,8 +120,8 @@ const maySendAgain = (transit: Transit, group: Group, error: Error): boolean =>
 export const mayRepeat = ({ hasBody, method, upgrade }: Transit): boolean =>
   !hasBody && !upgrade && idempotent.has(method);
 
-export function upstreamOf(transit: Transit, plan: Plan): Upstream {
-  if (!plan.upstream || plan.upstream.isClosed) plan.upstream = transit.core.upstreams.of(plan.target);
+export function upstreamOf({ core }: Transit, plan: Plan): Upstream {
+  if (!plan.upstream || plan.upstream.isClosed) plan.upstream = core.upstreams.of(plan.target);
   return plan.upstream;
 }
 

@@ -64,6 +64,8 @@ interface Condition {
   index?: number;
   /** There is one of failed requests alone. */
   ofFailed?: true;
+  /** It is of one hostname, and says no more. */
+  ofOneHost?: true;
   /** The index begins with the slot. */
   bySlot?: true;
 }
@@ -112,21 +114,25 @@ export function whereOf(filter: LogFilter): Where {
 }
 
 /** As `whereOf`, of hostnames alone, for the counts by minute and hour: where they are, there may be no records. */
-export function whereOfHosts({ hostname, hostnames, terms = [] }: LogFilter): Omit<Where, 'widest'> {
+export function whereOfHosts({ hostname, hostnames, terms = [] }: LogFilter) {
   const conditions = [
     ...when(hostname, (name) => hostnameCondition(name)),
     ...when(hostnames, confinementCondition),
     ...terms.flatMap((term) => (term.match === 'host' ? [ofHosts(term)] : [])),
   ];
-  return { where: conditions.map(({ sql }) => sql), values: conditions.flatMap(({ values }) => values) };
+  return {
+    where: conditions.map(({ sql }) => sql),
+    values: conditions.flatMap(({ values }) => values),
+    ofOneHost: conditions.length === 1 && conditions[0]?.ofOneHost === true,
+  };
 }
 
 function ofHosts({
   values: names,
   negated,
 }: Pick<Term & { match: 'host' }, 'values' | 'negated'>): Condition {
-  const { sql, values } = anyOf(names.map((name) => hostnameCondition(name)));
-  return { sql: negated ? `(${sql}) is not true` : `(${sql})`, values };
+  const any = anyOf(names.map((name) => hostnameCondition(name)));
+  return negated ? { sql: `(${any.sql}) is not true`, values: any.values } : { ...any, sql: `(${any.sql})` };
 }
 
 function conditionsOf(filter: LogFilter): Condition[] {
@@ -211,7 +217,7 @@ function hostnamesCondition(hostnames: readonly string[]): Condition {
 }
 
 function hostnameCondition(hostname: string, column: 'hostname' | 'name' = 'hostname'): Condition {
-  if (!hostname.startsWith('*.')) return { sql: `${column} = ?`, values: [hostname] };
+  if (!hostname.startsWith('*.')) return { sql: `${column} = ?`, values: [hostname], ofOneHost: true };
   const below = hostname.slice(1);
   return {
     sql: `(${column} = ? or substr(${column}, -length(?)) = ?)`,

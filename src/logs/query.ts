@@ -9,7 +9,7 @@ import { type LogFilter, type Position, statementOf } from './conditions.ts';
 import { DayFiles } from './day-files.ts';
 import type { LeftOut } from './left-out.ts';
 
-export const FIRST_WINDOW_MS = MINUTE;
+const FIRST_WINDOW_MS = MINUTE;
 const MIN_WINDOW_MS = SECOND;
 const WINDOW_FACTOR = 4;
 const SHORT_STEP_MS = 20;
@@ -86,20 +86,17 @@ export class LogFiles {
     const rows: LogRow[] = [];
     const stop = budget.now() + budget.milliseconds;
     const isLate = () => budget.now() > stop;
-    let span = FIRST_WINDOW_MS;
-    const searchDay = ({ since, until, records }: DayRange): Found | undefined => {
-      const connection = records(isLate);
-      if (connection === 'late') return { rows, next: { time: until, id: 0 }, searchedBackTo: until };
-      const statement = connection?.prepare<unknown[], LogRow>(sql);
-      for (let end = connection ? endIn(connection, until) : since; statement && end > since; ) {
+    const windows = new Windows(widest, budget.now);
+    const searchDay = (day: DayRange): Found | undefined => {
+      const connection = day.records(isLate);
+      if (connection === undefined) return undefined;
+      if (connection === 'late') return { rows, next: { time: day.until, id: 0 }, searchedBackTo: day.until };
+      const statement = connection.prepare<unknown[], LogRow>(sql);
+      for (const { begin, end } of windows.of(connection, day)) {
         if (isLate()) return { rows, next: { time: end, id: 0 }, searchedBackTo: end };
-        const started = budget.now();
-        const begin = Math.max(since, end - span);
         // One more than wanted tells whether there is another page.
         rows.push(...statement.all(begin, end, ...values, limit + 1 - rows.length));
         if (rows.length > limit) return pageOf(rows, limit);
-        end = begin;
-        span = nextSpan(span, budget.now() - started, widest);
       }
       return undefined;
     };
@@ -134,8 +131,30 @@ export class LogFiles {
   }
 }
 
+/** What a question looks at, one piece of a day after the other and newest first; wider while that is quick. */
+export class Windows {
+  #span = FIRST_WINDOW_MS;
+  readonly #widest: number;
+  readonly #now: () => number;
+
+  constructor(widest: number, now: () => number) {
+    this.#widest = widest;
+    this.#now = now;
+  }
+
+  *of(records: Database, { since, until }: { since: number; until: number }) {
+    for (let end = endIn(records, until); end > since; ) {
+      const started = this.#now();
+      const begin = Math.max(since, end - this.#span);
+      yield { begin, end };
+      end = begin;
+      this.#span = nextSpan(this.#span, this.#now() - started, this.#widest);
+    }
+  }
+}
+
 /** Where the records of a range end: of a day that goes on there are none of its hours to come. */
-export function endIn(records: Database, until: number): number {
+function endIn(records: Database, until: number): number {
   const found = records.prepare<[], { last: number | null }>('select max(time) as last from records').get();
   return Math.min(until, (found?.last ?? -Infinity) + 1);
 }
@@ -146,7 +165,7 @@ function pageOf(rows: readonly LogRow[], limit: number): Found {
   return { rows: page, next: last && { time: last.time, id: last.id }, searchedBackTo: undefined };
 }
 
-export function nextSpan(span: number, tookMs: number, widest: number): number {
+function nextSpan(span: number, tookMs: number, widest: number): number {
   if (tookMs < SHORT_STEP_MS) return Math.min(span * WINDOW_FACTOR, widest);
   return tookMs > LONG_STEP_MS ? Math.max(span / WINDOW_FACTOR, MIN_WINDOW_MS) : span;
 }

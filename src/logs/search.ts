@@ -6,7 +6,7 @@ import { type LogLevel, logLevels } from '../core/record.ts';
 import type { LeftOut } from './left-out.ts';
 import { type LogFilter, type Position, whereOf } from './conditions.ts';
 import { patternOf, type PatternRow } from './pattern.ts';
-import { type Budget, type DayRange, endIn, FIRST_WINDOW_MS, type LogFiles, nextSpan } from './query.ts';
+import { type Budget, type DayRange, type LogFiles, Windows } from './query.ts';
 import { dayOf } from './folder.ts';
 import { recordId } from './row.ts';
 
@@ -65,24 +65,21 @@ export function searchText(files: LogFiles, { filter, before }: TextQuestion, bu
     order by time desc, id desc`;
   const finding = new Finding(filter.contains);
   const stop = budget.now() + budget.milliseconds;
-  let span = FIRST_WINDOW_MS;
+  const windows = new Windows(widest, budget.now);
   const isLate = () => budget.now() > stop;
   let rows = 0;
   const searchDay = (day: DayRange): Position | undefined => {
     const records = day.records(isLate);
+    if (records === undefined) return undefined;
     if (records === 'late') return { time: day.until, id: 0 };
-    const statement = records?.prepare<unknown[], HitRow>(sql);
-    for (let end = records ? endIn(records, day.until) : day.since; statement && end > day.since; ) {
+    const statement = records.prepare<unknown[], HitRow>(sql);
+    for (const { begin, end } of windows.of(records, day)) {
       if (isLate()) return { time: end, id: 0 };
-      const started = budget.now();
-      const begin = Math.max(day.since, end - span);
       for (const row of statement.iterate(begin, end, ...values)) {
         finding.add(row);
         rows += 1;
         if (rows % ROWS_A_LOOK === 0 && isLate()) return { time: row.time, id: row.id };
       }
-      end = begin;
-      span = nextSpan(span, budget.now() - started, widest);
     }
     return undefined;
   };

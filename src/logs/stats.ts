@@ -8,7 +8,7 @@ import { cleanText } from '../core/untrusted.ts';
 import type { LeftOut } from './left-out.ts';
 import { type LogFilter, whereOf, whereOfHosts } from './conditions.ts';
 import { logLevels } from '../core/record.ts';
-import { type Budget, type DayRange, endIn, FIRST_WINDOW_MS, type LogFiles, nextSpan } from './query.ts';
+import { type Budget, type DayRange, type LogFiles, Windows } from './query.ts';
 import { hasRollup, OTHER_STRANGERS, OTHERS, OTHERS_SHOWN, ROUTE_SQL } from './rollup.ts';
 import { percentile, StepCounts, stepSql } from './steps.ts';
 
@@ -266,9 +266,8 @@ function rollupTells(connection: Database, question: StatsQuestion, since: numbe
 
 function countRollup(connection: Database, counting: Counting, since: number, until: number): void {
   const { groupBy, interval } = counting.question;
-  const { where, values } = whereOfHosts(counting.question.filter);
+  const { where, values, ofOneHost } = whereOfHosts(counting.question.filter);
   const slot = interval === undefined ? '0' : `start - start % ${interval}`;
-  const ofOneHost = where.length === 1 && ONE_HOST.test(where[0] ?? '');
   const statement = connection.prepare<unknown[], Part>(
     `select ${(groupBy && rollupKeys[groupBy]) ?? "''"} as key, ${slot} as slot, status, sum(count) as count,
       sum(bytes_in) as bytes_in, sum(bytes_out) as bytes_out, string_agg(steps, ' ') as steps
@@ -280,7 +279,6 @@ function countRollup(connection: Database, counting: Counting, since: number, un
       counting.add(part);
 }
 
-const ONE_HOST = /^\(?hostname = \?\)?$/;
 /** One step in the key for each minute or hour: between two of them are the rows of every other hostname. */
 const EACH_START = `start in (with recursive starts(start, until, step) as (
   select ?, ?, ? union all select start + step, until, step from starts where start + step < until)
@@ -313,14 +311,9 @@ function countRecords(
     from records where ${['time >= ? and time < ?', ...where].join(' and ')}
     group by 1, 2, 3, ${stepSql('duration_ms')}`,
   );
-  let span = FIRST_WINDOW_MS;
-  for (let end = endIn(connection, until); end > since; ) {
-    const started = now();
-    if (started > stop) return end;
-    const begin = Math.max(since, end - span);
+  for (const { begin, end } of new Windows(widest, now).of(connection, { since, until })) {
+    if (now() > stop) return end;
     for (const part of statement.iterate(begin, end, ...values)) counting.add(part);
-    end = begin;
-    span = nextSpan(span, now() - started, widest);
   }
   return undefined;
 }
