@@ -51,8 +51,9 @@ const FIRST_FAILED_STATUS = 400;
 const DEFAULT_LINES = 100;
 /** For the cursor, the hint and the brackets around the records. */
 const ENVELOPE_CHARACTERS = 600;
-/** What was written just before the question is found; a writer that hangs holds nobody up. */
-const FLUSH_MS = SECOND;
+/** What was written just before the question is found; a writer that hangs holds nobody up for longer. */
+const FLUSH_MS = 5 * SECOND;
+const HINT_BEHIND = 'The newest records are still being written: ask again in a moment for what came last';
 
 /** Arguments of `get_logs`, as they come. */
 export interface LogQuestion {
@@ -107,9 +108,8 @@ export interface LogServiceOptions {
 }
 
 export function createLogService({ sink, archive, clock }: LogServiceOptions): LogService {
-  /** What an explanation needs to look for, after what was written just before is in the files. */
-  async function finding({ principal, signal }: Asking) {
-    await sink.flush(FLUSH_MS);
+  /** What an explanation needs to look for. */
+  function finding({ principal, signal }: Asking) {
     let searchedBackTo: number | undefined;
     const leftOut = new Map<string, LeftOut>();
     const find: Find = async (filter, limit) => {
@@ -122,20 +122,30 @@ export function createLogService({ sink, archive, clock }: LogServiceOptions): L
     const unfinished = () => searchedBackTo;
     return { find, unfinished, leftOut: () => [...leftOut.values()], principal, now: clock.now() };
   }
+  /** What `ask` finds when all that was written before is in the files, or with a hint that it is not. */
+  async function upToNow<Answer extends { hint?: string | undefined }>(
+    ask: () => Promise<Answer>,
+  ): Promise<Answer> {
+    const isWhole = await sink.flush(FLUSH_MS);
+    const answer = await ask();
+    if (isWhole) return answer;
+    return { ...answer, hint: answer.hint === undefined ? HINT_BEHIND : `${answer.hint}. ${HINT_BEHIND}` };
+  }
   const look: LogService['lookFrom'] = (...asked) => lookFrom({ sink, archive, clock }, ...asked);
   return {
     lookFrom: look,
-    explainRequest: async (asked, context) => explainRequest(asked, await finding(context)),
-    whyDenied: async (asked, context) => whyDenied(asked, await finding(context)),
-    whatChanged: async (asked, context) => whatChanged(asked, await finding(context)),
+    explainRequest: (asked, context) => upToNow(() => explainRequest(asked, finding(context))),
+    whyDenied: (asked, context) => upToNow(() => whyDenied(asked, finding(context))),
+    whatChanged: (asked, context) => upToNow(() => whatChanged(asked, finding(context))),
     async get(question, { principal, signal }) {
       const filter = filterOf(question, principal, clock.now());
       const search = { filter, limit: question.lines ?? DEFAULT_LINES, after: positionOf(question.cursor) };
-      await sink.flush(FLUSH_MS);
-      const answer = await archive.query({ search, presentation: presentationOf(question) }, signal);
-      const page = pageOf(answer, principal);
-      const isBare = page.records.length === 0 && page.hint === undefined;
-      return isBare && filter.withoutRoutine ? { ...page, hint: HINT_ROUTINE } : page;
+      return upToNow(async () => {
+        const answer = await archive.query({ search, presentation: presentationOf(question) }, signal);
+        const page = pageOf(answer, principal);
+        const isBare = page.records.length === 0 && page.hint === undefined;
+        return isBare && filter.withoutRoutine ? { ...page, hint: HINT_ROUTINE } : page;
+      });
     },
     async tail({ filter: text, follow_ms: followMs, lines }, context) {
       requireFollowable(text);
@@ -145,16 +155,16 @@ export function createLogService({ sink, archive, clock }: LogServiceOptions): L
     async search(asked, context) {
       const { text, filter, since, until } = asked;
       const question = filterOf({ filter, since, until, contains: text }, context.principal, clock.now());
-      await sink.flush(FLUSH_MS);
       const search = (piece: TextQuestion) => archive.search(piece, context.signal);
-      const found = await searchLogs(asked, { ...question, contains: text }, { search, clock, context });
-      const isBare = found.hits === 0 && found.hint === undefined && question.withoutRoutine;
-      return isBare ? { ...found, hint: HINT_ROUTINE } : found;
+      return upToNow(async () => {
+        const found = await searchLogs(asked, { ...question, contains: text }, { search, clock, context });
+        const isBare = found.hits === 0 && found.hint === undefined && question.withoutRoutine;
+        return isBare ? { ...found, hint: HINT_ROUTINE } : found;
+      });
     },
     async stats(asked, { principal, signal }) {
       const question = statsQuestionOf(asked, principal, clock.now());
-      await sink.flush(FLUSH_MS);
-      return statsOfAnswer(asked, question, await archive.stats(question, signal));
+      return upToNow(async () => statsOfAnswer(asked, question, await archive.stats(question, signal)));
     },
     setLevel(component, text) {
       const level = parseLevel(text);

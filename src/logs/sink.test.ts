@@ -73,8 +73,11 @@ test('while the writer stands still, write returns, the queue stays bounded, and
   for (let i = 0; i < 5000; i += 1) sink.write(aRecord({ message: `${i}` }));
   assert.equal(sink.stats().queued, 1500);
   assert.equal(sink.stats().dropped, 3500);
+  const waited = sink.flush(SECOND);
+  clock.advance(SECOND);
+  assert.equal(await waited, false);
   lock.release();
-  await sink.flush(LIMIT_MS);
+  assert.equal(await sink.flush(LIMIT_MS), true);
   clock.advance(2 * SECOND);
   await sink.flush(LIMIT_MS);
   const messages = messagesIn(directory);

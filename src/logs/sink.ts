@@ -64,8 +64,8 @@ export interface LogSink extends Log, AsyncDisposable {
   stats(): LogStats;
   /** Whoever is given every record that is kept, beside the writer; returns at once and never throws. */
   copyTo(take: (record: LogRecord) => void): void;
-  /** Resolves when everything written before is in its file or counted as dropped, or after `limitMs`. */
-  flush(limitMs: number): Promise<void>;
+  /** Whether everything written before is in its file or counted as dropped, after at most `limitMs`. */
+  flush(limitMs: number): Promise<boolean>;
   /** Flushes, ends the writer, and waits for both within bounds. Later records are dropped and counted. */
   close(): Promise<void>;
 }
@@ -144,9 +144,9 @@ class WorkerSink implements LogSink {
     return { written: this.#written, dropped: this.#dropped, queued, writer, problem };
   }
 
-  flush(limitMs: number): Promise<void> {
+  async flush(limitMs: number): Promise<boolean> {
     const until = this.#accepted;
-    if (this.#settled >= until) return Promise.resolve();
+    if (this.#settled >= until) return true;
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = this.#clock.after(limitMs, resolve);
     const waiter = { until, resolve };
@@ -154,11 +154,11 @@ class WorkerSink implements LogSink {
     this.#flushing = true;
     this.#writer?.ref();
     this.#pump();
-    return promise.finally(() => {
-      timer.cancel();
-      this.#waiters = this.#waiters.filter((other) => other !== waiter);
-      if (this.#waiters.length === 0 && !this.#closing) this.#writer?.unref();
-    });
+    await promise;
+    timer.cancel();
+    this.#waiters = this.#waiters.filter((other) => other !== waiter);
+    if (this.#waiters.length === 0 && !this.#closing) this.#writer?.unref();
+    return this.#settled >= until;
   }
 
   close(): Promise<void> {

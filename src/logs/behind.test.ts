@@ -1,0 +1,44 @@
+/** Answers while the writer has not yet written everything: a real archive, and a sink that says how far it is. */
+import assert from 'node:assert/strict';
+import test, { type TestContext } from 'node:test';
+import { system } from '../core/principal.ts';
+import { silentLog } from '../core/record.ts';
+import { createLogArchive } from './archive.ts';
+import { aRecord, aSink, NOON } from './fixtures.test.ts';
+import { createLogService, type LogService } from './service.ts';
+
+const BEHIND = /The newest records are still being written: ask again/;
+
+async function aService(t: TestContext, isWhole: boolean): Promise<LogService> {
+  const { sink, clock, directory } = aSink(t);
+  const archive = createLogArchive({ directory, clock, log: silentLog });
+  t.after(() => archive.close());
+  sink.write(aRecord({ trace_id: 'a'.repeat(32), hostname: 'app.example.com' }));
+  await sink.flush(30_000);
+  return createLogService({
+    sink: Object.create(sink, { flush: { value: async () => isWhole } }),
+    archive,
+    clock,
+  });
+}
+
+const asking = { principal: system, signal: new AbortController().signal };
+/** Everything that may have a newer record than its answer. */
+const questions: Record<string, (logs: LogService) => Promise<{ hint?: string | undefined }>> = {
+  get_logs: (logs) => logs.get({ kind: 'access' }, asking),
+  search_logs: (logs) => logs.search({ text: 'request' }, asking),
+  get_log_stats: (logs) => logs.stats({ group_by: 'host' }, asking),
+  explain_request: (logs) => logs.explainRequest({ trace_id: 'a'.repeat(32) }, asking),
+  why_denied: (logs) =>
+    logs.whyDenied({ hostname: 'app.example.com', time: new Date(NOON).toISOString() }, asking),
+  what_changed: (logs) => logs.whatChanged({ since: '1h' }, asking),
+};
+
+for (const [name, ask] of Object.entries(questions)) {
+  test(`${name} says so when the newest records are not in their file yet`, async (t) => {
+    assert.match((await ask(await aService(t, false))).hint ?? '', BEHIND);
+  });
+  test(`${name} says nothing of it when they are`, async (t) => {
+    assert.doesNotMatch((await ask(await aService(t, true))).hint ?? '', BEHIND);
+  });
+}
