@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import test, { after, before } from 'node:test';
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+import { eventually } from '../support/eventually.ts';
 import { type Product, startProduct } from '../support/product.ts';
 import { startUpstream } from '../support/upstream.ts';
 
@@ -39,7 +40,7 @@ test('"serve app.example.com from this upstream": said over MCP, answered over H
   assert.deepEqual([answer.status, answer.body], [200, 'upstream saw GET /hello?x=1']);
 
   const logs = await waitForLog(client, '/hello');
-  assert.deepEqual([logs?.hostname, logs?.status, logs?.method], ['app.example.com', 200, 'GET']);
+  assert.deepEqual([logs.hostname, logs.status, logs.method], ['app.example.com', 200, 'GET']);
 
   const deleted = await client.callTool({ name: 'delete_proxy', arguments: { hostname: 'app.example.com' } });
   assert.equal(deleted.isError ?? false, false, JSON.stringify(deleted));
@@ -50,9 +51,8 @@ test('"serve app.example.com from this upstream": said over MCP, answered over H
   await client.close();
 });
 
-async function waitForLog(client: Client, path: string) {
-  const deadline = Date.now() + 10_000;
-  while (Date.now() < deadline) {
+const waitForLog = (client: Client, path: string) =>
+  eventually(async () => {
     const result = await client.callTool({
       name: 'get_logs',
       arguments: { lines: 20, kind: 'access', path_prefix: path },
@@ -60,10 +60,8 @@ async function waitForLog(client: Client, path: string) {
     const { records } = result.structuredContent as {
       records: { hostname: string; status: number; method: string }[];
     };
-    if (records[0]) return records[0];
-  }
-  return assert.fail(`no access record for ${path}`);
-}
+    return records[0];
+  }, `an access record for ${path}`);
 
 test("the seed document's curl works as printed: initialize with params that hold only protocolVersion", async () => {
   const response = await fetch(`http://localhost:${product.httpPort}/mcp`, {

@@ -3,8 +3,6 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -13,6 +11,7 @@ import { leafFor, caPem } from '../support/gateway.ts';
 import { parse } from 'yaml';
 import { configFile, generous } from '../support/callers.ts';
 import { eventually } from '../support/eventually.ts';
+import { freePort } from '../support/free-port.ts';
 import { Guide } from '../support/guide.ts';
 import { type Product, startProduct } from '../support/product.ts';
 import { startUpstream } from '../support/upstream.ts';
@@ -23,15 +22,6 @@ const guide = new Guide('forward-auth');
 const snippet = (language: string): string => guide.block(language, '');
 const isThere = (program: string): boolean =>
   spawnSync(program, ['-h'], { stdio: 'ignore' }).error === undefined;
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 interface Parts {
   folder: string;

@@ -318,7 +318,7 @@ describe('with a real Prometheus', { skip }, () => {
       const found = await eventually(
         async () => {
           const rows = await counted();
-          return rows.length === wanted.length && rows[0] === wanted[0] ? rows : undefined;
+          return rows.join() === wanted.join() ? rows : undefined;
         },
         `${wanted.join()} instead of ${(await counted()).join()}`,
       );

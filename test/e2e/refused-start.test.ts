@@ -19,11 +19,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import test, { type TestContext } from 'node:test';
+import { PATIENCE_MS } from '../support/eventually.ts';
 import { startProduct } from '../support/product.ts';
 
 const main = join(import.meta.dirname, '../../src/main.ts');
-/** Far beyond what a start takes; one that hangs is ended and has no exit code. */
-const PATIENCE_MS = 30_000;
 const NOBODY = 65_534;
 const NOT_USABLE = 5;
 const isRoot = process.getuid?.() === 0;
@@ -55,6 +54,7 @@ async function start(dataDir: string, { env = {}, uid, before }: Setting = {}) {
       ...env,
     },
     stdio: ['ignore', 'pipe', 'pipe'],
+    // One that hangs is ended and has no exit code.
     timeout: PATIENCE_MS,
     killSignal: 'SIGKILL',
     ...(uid !== undefined && { uid }),

@@ -7,12 +7,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
+import { PATIENCE_MS } from '../support/eventually.ts';
 import { Guide } from '../support/guide.ts';
 import { startProduct } from '../support/product.ts';
 
 const guide = new Guide('settings-file');
 const root = join(import.meta.dirname, '../..');
-const PATIENCE_MS = 30_000;
 
 function fileOf(content: string): { path: string; [Symbol.dispose](): void } {
   const folder = mkdtempSync(join(tmpdir(), 'ohp-settings-'));

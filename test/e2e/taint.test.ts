@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { configFile, generous, send } from '../support/callers.ts';
+import { eventually } from '../support/eventually.ts';
 import { Person, startOnFixedPorts } from '../support/oauth.ts';
 import { invite, signInAs, Visitor } from '../support/visitor.ts';
 
@@ -65,18 +66,22 @@ test('an OAuth client that has read the log changes nothing unasked, on no surfa
   assert.equal((await send(product, { path: '/v1/logs', token: product.adminToken })).status, 200);
   assert.equal((await send(product, asOwner)).status, 200, 'an API token over REST is no mind that reads');
 
-  const told = (await product.api('GET', '/v1/logs?kind=audit&lines=50&verbose=true')).body.records;
-  const refused = told.filter(({ outcome }: { outcome: string }) => outcome === 'CONFIRMATION_REQUIRED');
+  const recordsOf = (operation: string, wanted: string, count: number) =>
+    eventually(async () => {
+      const { body } = await product.api('GET', '/v1/logs?kind=audit&lines=50&verbose=true');
+      const found = body.records.filter(
+        (one: Record<string, string>) => one.operation === operation && one.outcome === wanted,
+      );
+      return found.length >= count ? (found as unknown[]) : undefined;
+    }, `${count} records of ${operation}: ${wanted}`);
+  const refused = await recordsOf('update_proxy', 'CONFIRMATION_REQUIRED', 2);
   assert.equal(refused.length, 2);
   assert.match(JSON.stringify(refused), /asked_because.*get_logs/, 'the audit record says why');
 
   const linkFor = async (args: object) => person.confirmUrlOf(await call('update_proxy', args));
   await agreeOnce(person, { link: await linkFor(change), again: () => call('update_proxy', change) });
-  const [agreed] = (
-    await product.api('GET', '/v1/logs?kind=audit&lines=20&verbose=true')
-  ).body.records.filter(
-    ({ operation, outcome }: Record<string, string>) => operation === 'update_proxy' && outcome === 'OK',
-  );
+  // After the two that nobody was asked for.
+  const [agreed] = await recordsOf('update_proxy', 'OK', 3);
   assert.match(JSON.stringify(agreed), /agreed on a page/);
   assert.match(JSON.stringify(agreed), /agreed_by\W+usr_/);
 

@@ -4,12 +4,12 @@ import { after, before, test as nodeTest } from 'node:test';
 import type { Browser, Page } from 'playwright-core';
 import { configFile, generous } from '../support/callers.ts';
 import { openChromium, openPage, requireSound, withoutChromium } from '../support/chromium.ts';
+import { PATIENCE_MS } from '../support/eventually.ts';
 import { ADA, type Glewlwyd, startGlewlwyd, withoutGlewlwyd } from '../support/glewlwyd.ts';
 import { freePort } from '../support/free-port.ts';
 import { type Product, startProduct } from '../support/product.ts';
 import { CLIENT_ID, CLIENT_SECRET, type Provider, startGitHub } from '../support/providers.ts';
 
-const TIMEOUT_MS = 15_000;
 const PASSWORD = 'correct horse battery';
 const isSkipped = withoutChromium || withoutGlewlwyd;
 
@@ -70,7 +70,7 @@ async function signInThere(page: Page): Promise<void> {
 
 test('the administrator makes the first account; a stranger whom the provider vouches for gets one, and it is theirs again', async () => {
   const context = await browser.newContext();
-  context.setDefaultTimeout(TIMEOUT_MS);
+  context.setDefaultTimeout(PATIENCE_MS);
   const { page } = await openPage(context);
   await page.goto(`${issuer}/oauth/account`);
   assert.equal(await page.isVisible('text=Go on with'), false);
@@ -88,7 +88,7 @@ test('the administrator makes the first account; a stranger whom the provider vo
 
   for (const round of ['first', 'second']) {
     const stranger = await browser.newContext();
-    stranger.setDefaultTimeout(TIMEOUT_MS);
+    stranger.setDefaultTimeout(PATIENCE_MS);
     const { page: theirs, said } = await openPage(stranger);
     await theirs.goto(`${issuer}/oauth/account`);
     await requireSound(theirs, 'sign-in with two providers');
@@ -113,7 +113,7 @@ test('the administrator makes the first account; a stranger whom the provider vo
 
 test('the page on the way there is sound, and so is a refusal', async () => {
   const context = await browser.newContext();
-  context.setDefaultTimeout(TIMEOUT_MS);
+  context.setDefaultTimeout(PATIENCE_MS);
   const { page } = await openPage(context);
   await page.goto(`${issuer}/oauth/account`);
   const form = { csrf: await page.locator('input[name=csrf]').first().inputValue(), provider: 'github' };
@@ -132,7 +132,7 @@ test('the page on the way there is sound, and so is a refusal', async () => {
 
 test('it all works without script', async () => {
   const context = await browser.newContext({ javaScriptEnabled: false });
-  context.setDefaultTimeout(TIMEOUT_MS);
+  context.setDefaultTimeout(PATIENCE_MS);
   const { page } = await openPage(context);
   github.someone = { subject: '583231', label: 'octocat' };
   await page.goto(`${issuer}/oauth/account`);

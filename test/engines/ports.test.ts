@@ -127,8 +127,11 @@ else
         'the door',
       );
       assert.deepEqual(await get(guarded, { at: '127.0.0.2', from: '127.0.0.3' }), [0, '']);
-      const { body: logs } = await product.api('GET', '/v1/logs?kind=access&contains=door');
-      assert.match(JSON.stringify(logs), /connection to door:\d+ refused: its address is not allowed/);
+      await eventually(async () => {
+        const { body: logs } = await product.api('GET', '/v1/logs?kind=access&contains=door');
+        const words = /connection to door:\d+ refused: its address is not allowed/;
+        return words.test(JSON.stringify(logs)) || undefined;
+      }, 'the record of the one that is refused');
     });
 
     let token: string;

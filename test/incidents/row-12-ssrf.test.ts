@@ -3,12 +3,11 @@
  * no answer of the DNS, and by no way of forwarding. Loopback and private networks are where upstreams live.
  */
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { configFile, generous, postMcp } from '../support/callers.ts';
 import { eventually } from '../support/eventually.ts';
+import { freePort } from '../support/free-port.ts';
 import { type Product, startProduct } from '../support/product.ts';
 import { startUpstream, type Upstream } from '../support/upstream.ts';
 import { wireHttp, type WireReply } from '../support/wire.ts';
@@ -417,12 +416,3 @@ test('incident 12: a target that was written when its port was free is refused o
   for (const told of await reasonOf('later-0.example.com'))
     assert.match(told, /served by this system itself/);
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  return typeof address === 'object' && address !== null ? address.port : assert.fail('no port');
-}

@@ -8,12 +8,12 @@ import { type ClientHttp2Session, connect as connectHttp2, type IncomingHttpHead
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { after, afterEach, before, test } from 'node:test';
 import { configFile, generous } from '../support/callers.ts';
+import { PATIENCE_MS } from '../support/eventually.ts';
 import { type Product, startProduct } from '../support/product.ts';
 import { wireHttp, wireHttps } from '../support/wire.ts';
 
 const HOST = 'app.example.com';
 const RULED = 'ruled.example.com';
-const PATIENCE_MS = 10_000;
 
 let product: Product;
 let upstream: Server;

@@ -7,11 +7,12 @@ import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_proces
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, connect, createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { eventually } from './eventually.ts';
+import { freePort, isFreeForTcp } from './free-port.ts';
 
 const OWN_ADDRESS = '127.0.0.1';
 const DNS_PORT = 53;
@@ -72,7 +73,7 @@ export interface Bind extends AsyncDisposable {
 
 export async function startBind(options: BindOptions): Promise<Bind> {
   const { addresses = [OWN_ADDRESS] } = options;
-  const ownPort = await freePort();
+  const ownPort = await freePort(isFreeForDns);
   const folder = mkdtempSync(join(tmpdir(), 'bind-'));
   for (const [zone, text] of Object.entries(options.zones))
     if (text !== undefined) writeFileSync(join(folder, `${zone}.zone`), zoneText(zone, text));
@@ -84,7 +85,7 @@ export async function startBind(options: BindOptions): Promise<Bind> {
   child.stderr.on('data', (chunk: Buffer) => void (log += chunk.toString()));
   const gone = once(child, 'exit');
   const relayed = addresses.filter((address) => address !== OWN_ADDRESS);
-  const port = relayed.length === 0 ? ownPort : (options.port ?? (await freePort()));
+  const port = relayed.length === 0 ? ownPort : (options.port ?? (await freePort(isFreeForDns)));
   const relays = await Promise.all(relayed.map((address) => relay(address, port, ownPort)));
   const bind: Bind = {
     port,
@@ -181,12 +182,13 @@ async function dig(name: string, type: string, address: string, port: number): P
 }
 
 /** Free for TCP and UDP on every loopback address. */
-async function freePort(): Promise<number> {
-  const tcp = createServer().listen(0, '0.0.0.0');
-  await once(tcp, 'listening');
-  const { port } = tcp.address() as AddressInfo;
+async function isFreeForDns(port: number): Promise<boolean> {
+  if (!(await isFreeForTcp(port))) return false;
   const udp = createSocket('udp4').bind(port, '0.0.0.0');
-  await once(udp, 'listening');
-  await Promise.all([new Promise((done) => tcp.close(done)), new Promise<void>((done) => udp.close(done))]);
-  return port;
+  const isBound = await once(udp, 'listening').then(
+    () => true,
+    () => false,
+  );
+  if (isBound) await new Promise<void>((done) => udp.close(done));
+  return isBound;
 }

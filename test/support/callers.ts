@@ -6,10 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { connect as tlsConnect } from 'node:tls';
+import { PATIENCE_MS } from './eventually.ts';
 import type { Product } from './product.ts';
 
 /** Of every call: a reply that does not end, such as a stream that should have been refused, is a failure. */
-const TIMEOUT_MS = 20_000;
+const TIMEOUT_MS = PATIENCE_MS;
 const agent = new Agent({ keepAlive: true, maxSockets: 64 });
 
 /** Limits that a test which walks everything would meet; the limits themselves are another row. */

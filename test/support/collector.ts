@@ -9,6 +9,7 @@ import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { gunzipSync } from 'node:zlib';
+import { PATIENCE_MS } from './eventually.ts';
 import { decode, type Message } from './otlp-proto.ts';
 
 export interface CollectedSpan {
@@ -157,7 +158,6 @@ export async function startCollector(tls?: {
   return collector;
 }
 
-const PATIENCE_MS = 20_000;
 /** @see trace.proto, SpanKind */
 const kinds = { 1: 'internal', 2: 'server', 3: 'client' } as const;
 const STATUS_ERROR = 2;

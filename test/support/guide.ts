@@ -5,10 +5,10 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { PATIENCE_MS } from './eventually.ts';
 import type { Product } from './product.ts';
 
 const root = join(import.meta.dirname, '../..');
-const PATIENCE_MS = 60_000;
 
 export class Guide {
   readonly text: string;

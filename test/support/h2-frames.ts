@@ -4,11 +4,11 @@
  */
 import { once } from 'node:events';
 import { connect, type TLSSocket } from 'node:tls';
+import { PATIENCE_MS } from './eventually.ts';
 import type { Product } from './product.ts';
 
 const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
 const HEAD_BYTES = 9;
-const PATIENCE_MS = 10_000;
 
 export const frame = {
   DATA: 0,

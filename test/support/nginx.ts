@@ -6,8 +6,7 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
-
-const START_MS = 10_000;
+import { PATIENCE_MS } from './eventually.ts';
 
 export const hasNginx = (): boolean => spawnSync('nginx', ['-v'], { stdio: 'ignore' }).status === 0;
 
@@ -49,7 +48,7 @@ async function open(path: string): Promise<Socket> {
 }
 
 async function started(child: ChildProcess, path: string): Promise<void> {
-  const deadline = Date.now() + START_MS;
+  const deadline = Date.now() + PATIENCE_MS;
   while (Date.now() < deadline && child.exitCode === null) {
     const socket = await open(path).catch(() => undefined);
     if (socket) return void socket.destroy();

@@ -6,8 +6,8 @@ import https from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { PATIENCE_MS } from './eventually.ts';
 
-const START_TIMEOUT_MS = 20_000;
 const main = join(import.meta.dirname, '../../src/main.ts');
 
 export interface Product extends AsyncDisposable {
@@ -131,7 +131,7 @@ async function ready(
   child: ChildProcess,
   printed: () => string,
 ): Promise<{ httpPort: number; httpsPort: number }> {
-  const signal = AbortSignal.timeout(START_TIMEOUT_MS);
+  const signal = AbortSignal.timeout(PATIENCE_MS);
   while (!/macOS .*\n/.test(printed())) {
     if (child.exitCode !== null) throw new Error(`the product ended with ${child.exitCode}:\n${printed()}`);
     await Promise.race([

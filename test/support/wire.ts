@@ -5,9 +5,8 @@
 import { connect as connectTcp, createServer, type AddressInfo, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { once } from 'node:events';
+import { PATIENCE_MS } from './eventually.ts';
 import type { Product } from './product.ts';
-
-const PATIENCE_MS = 10_000;
 
 export interface WireReply {
   status: number;
