@@ -83,6 +83,10 @@ const usageFaults: [string[], RegExp][] = [
     ['list', 'things', '--bogus'],
     /unknown option '--bogus'\nvalid options: --limit, --cursor, --on, --no-on, --labels, --url, --ca-file, --json/,
   ],
+  [
+    ['get', 'thing', '--name', 'a'],
+    /unknown option '--name'\nvalid options: .*\nusage: ohp get thing \[options\] <name>/,
+  ],
   [['get', 'thing'], /missing required argument 'name'\nusage: ohp get thing/],
   [['get', 'thing', 'a', 'b'], /too many arguments/],
   [['keep', 'secret'], /required option '--secret <@file>'/],

@@ -246,11 +246,15 @@ function summarizeVerb(command: Command): void {
 }
 
 function validFor(command: Command, code: string): string {
-  if (code === 'commander.unknownOption' && command.options.length > 0)
-    return `valid options: ${command.options.map((option) => option.long ?? option.flags).join(', ')}`;
+  const usage = `usage: ${pathOf(command)} ${command.usage()}`;
+  if (code === 'commander.unknownOption' && command.options.length > 0) {
+    const valid = `valid options: ${command.options.map((option) => option.long ?? option.flags).join(', ')}`;
+    // What was typed as an option may be a value that is given without a name.
+    return command.registeredArguments.length > 0 ? `${valid}\n${usage}` : valid;
+  }
   if (command.commands.length > 0)
     return `${pathOf(command)} takes one of: ${command.commands.map((one) => one.name()).join(', ')}`;
-  return `usage: ${pathOf(command)} ${command.usage()}\nsee: ${pathOf(command)} --help`;
+  return `${usage}\nsee: ${pathOf(command)} --help`;
 }
 
 function pathOf(command: Command): string {
