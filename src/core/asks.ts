@@ -18,6 +18,10 @@ export const ASK_MS = 10 * MINUTE;
 /** After a yes the client has this long to make the call again. */
 export const AGREED_MS = 5 * MINUTE;
 export const MAX_ASKS_PER_PRINCIPAL = 20;
+/** Of all clients that one person let in: how many those are is up to the person. */
+export const MAX_ASKS_PER_PERSON = 100;
+/** Of all API tokens and clients of their own, for which administrators answer. The rest is for people. */
+export const MAX_ASKS_FOR_ADMINISTRATORS = 500;
 export const MAX_ASKS = 1000;
 /** What is longer could not be shown whole, and nobody agrees to what they don't see. 16 MB in all. */
 export const MAX_MESSAGE = 16 * 1024;
@@ -33,6 +37,7 @@ export interface Ask extends Pick<ConfirmationQuestion, 'operation' | 'message'>
 
 interface Entry extends Ask {
   readonly inputDigest: string;
+  readonly wish: string;
   answer: { readonly isYes: boolean; readonly userId: string } | undefined;
   expiresAt: number;
 }
@@ -52,7 +57,12 @@ export interface AsksOptions {
   readonly urlOf: (id: string) => string;
 }
 
-type Question = Pick<ConfirmationQuestion, 'operation' | 'inputDigest' | 'message'>;
+export interface Question extends Pick<ConfirmationQuestion, 'operation' | 'inputDigest' | 'message'> {
+  /** Digest of what the call wants done, however else it differs from another: what a no is for. */
+  readonly wish: () => string;
+}
+
+type Asker = Pick<Ask, 'principal' | 'client'>;
 
 export class Asks {
   readonly #options: AsksOptions;
@@ -66,16 +76,22 @@ export class Asks {
    * Takes the yes to this call, which is good for this time, and returns the user who gave it.
    * @throws AppError CONFIRMATION_REQUIRED with the link where the person can give it, or that they said no.
    */
-  require(question: Question, asker: Pick<Ask, 'principal' | 'client'>, reason: Reason): string {
+  require(question: Question, asker: Asker, reason: Reason): string {
     this.#forgetExpired();
     if (question.message.length > MAX_MESSAGE) throw refuseUnasked(reason, TOO_LONG);
-    const found = this.#find(question, asker.principal.id);
-    const entry = found ?? this.#begin(question, asker);
-    if (!entry) throw refuseUnasked(reason, FULL);
-    if (!entry.answer) throw this.#refuseYet(entry, reason);
-    if (!entry.answer.isYes) throw refuseFor(entry);
-    this.#entries.delete(entry.id);
-    return entry.answer.userId;
+    const asked = [...this.#entries.values()].filter(
+      (one) => one.principal.id === asker.principal.id && one.operation === question.operation,
+    );
+    const same = asked.find((one) => one.inputDigest === question.inputDigest);
+    if (same?.answer?.isYes) {
+      this.#entries.delete(same.id);
+      return same.answer.userId;
+    }
+    const wish = question.wish();
+    const refused = asked.find((one) => one.answer?.isYes === false && one.wish === wish);
+    if (refused) throw refuseFor(refused);
+    const waiting = same ?? this.#begin(question, wish, asker);
+    throw waiting ? this.#refuseYet(waiting, reason) : refuseUnasked(reason, FULL);
   }
 
   /** Undefined when there is none of this id that waits for an answer. */
@@ -105,32 +121,46 @@ export class Asks {
       if (answer?.userId === userId || principal.oauth?.userId === userId) this.#entries.delete(id);
   }
 
-  #find({ operation, inputDigest }: Question, principalId: string): Entry | undefined {
-    return [...this.#entries.values()].find(
-      (one) =>
-        one.principal.id === principalId && one.operation === operation && one.inputDigest === inputDigest,
-    );
-  }
-
   /** Undefined: there is no room. Nobody's question makes room for another's. */
-  #begin(question: Question, { principal, client }: Pick<Ask, 'principal' | 'client'>): Entry | undefined {
-    const own = [...this.#entries.values()].filter((one) => one.principal.id === principal.id);
-    if (own.length >= MAX_ASKS_PER_PRINCIPAL || this.#entries.size >= MAX_ASKS) return undefined;
+  #begin(question: Question, wish: string, { principal, client }: Asker): Entry | undefined {
+    if (!this.#hasRoomFor(principal)) return undefined;
     const { operation, inputDigest } = question;
     const message = cleanLines(question.message, MAX_MESSAGE);
     const id = randomBytes(ID_BYTES).toString('base64url');
     const expiresAt = this.#options.clock.now() + ASK_MS;
-    const entry = { id, principal, client, operation, inputDigest, message, answer: undefined, expiresAt };
+    const entry = {
+      id,
+      principal,
+      client,
+      operation,
+      inputDigest,
+      wish,
+      message,
+      answer: undefined,
+      expiresAt,
+    };
     this.#entries.set(id, entry);
     return entry;
+  }
+
+  #hasRoomFor({ id, oauth }: Principal): boolean {
+    if (this.#entries.size >= MAX_ASKS) return false;
+    const answerer = oauth?.userId;
+    const toAnswer = [...this.#entries.values()].filter(
+      ({ principal }) => principal.oauth?.userId === answerer,
+    );
+    const most = answerer === undefined ? MAX_ASKS_FOR_ADMINISTRATORS : MAX_ASKS_PER_PERSON;
+    const own = toAnswer.filter(({ principal }) => principal.id === id);
+    return toAnswer.length < most && own.length < MAX_ASKS_PER_PRINCIPAL;
   }
 
   #refuseYet({ id, expiresAt }: Entry, { why, otherwise, details }: Reason): AppError {
     const url = this.#options.urlOf(id);
     const until = new Date(expiresAt).toISOString();
+    const minutes = Math.ceil((expiresAt - this.#options.clock.now()) / MINUTE);
     return new AppError(
       'CONFIRMATION_REQUIRED',
-      `${why}. Nothing was done. Give the person this link, which they open, sign in and agree at, until ${until}: ${url} . Once they say that they agreed, repeat this call with exactly the same arguments; it then goes through once. ${otherwise}`,
+      `${why}. Nothing was done. Show the person this link, whole: ${url} . It is good for ${minutes} minutes (until ${until}): they open it, sign in and agree. Wait until they say that they did; then repeat this call with exactly the same arguments within ${AGREED_MS / MINUTE} minutes, and it goes through once. ${otherwise}`,
       { details: { ...details, confirm_url: url, confirm_until: until } },
     );
   }

@@ -30,6 +30,15 @@ export const idempotencyKeyField = z
   .optional()
   .describe('Any unique text: repeating the call with it creates nothing twice');
 
+/**
+ * What a call wants done: its arguments without those that make repeating safe. Who changes only these asks for the
+ * same again.
+ */
+export const wishOf = ({ shape }: z.ZodObject, input: Record<string, unknown>): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(input).filter(([name]) => !safeguards.has(shape[name])));
+
+const safeguards = new Set<unknown>([versionField, idempotencyKeyField]);
+
 type Bare<Field> = Field extends
   | z.ZodDefault<infer Inner>
   | z.ZodPrefault<infer Inner>

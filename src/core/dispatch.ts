@@ -5,16 +5,16 @@
  */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import { type Asks, type Reason, refuseUnasked } from './asks.ts';
+import { type Asks, type Question, type Reason, refuseUnasked } from './asks.ts';
 import type { AuditTrail, Begun } from './audit.ts';
 import type { Clock } from './clock.ts';
+import { wishOf } from './collection.ts';
 import { AppError, toAppError } from './errors.ts';
 import { parseArguments } from './input.ts';
 import { limits } from './limits.ts';
 import { noMeter, type OperationMeter } from './meter.ts';
 import {
   type AnyOperation,
-  type ConfirmationQuestion,
   type IdempotencyTicket,
   isHeldAfterReading,
   type OperationContext,
@@ -196,6 +196,7 @@ async function askFirst(
   const { name } = operation;
   const ask = (): string | undefined =>
     operation.confirmAs?.(services, input, context.principal) ?? operation.confirm?.(input);
+  const wish = () => digestOf(wishOf(operation.input, input));
   const read = taint?.holding(operation, context);
   // Who may not, or asks for what can't be, is told that and asked nothing.
   const words = read && ask();
@@ -207,7 +208,7 @@ async function askFirst(
     const message = `${words === undefined ? `${operation.title}: ` : `${words}\n\n`}${askedArguments(operation, input)}\n\n${taintNotice(read)}`;
     const question = { operation: name, inputDigest: freshDigest(input, read), message };
     if (context.insist) await context.insist(question);
-    else askOnPage(question, context, { asks, reason: taintReason(operation, read) });
+    else askOnPage({ ...question, wish }, context, { asks, reason: taintReason(operation, read) });
     return { ...context, confirm: undefined };
   }
   const isAsked = context.confirm !== undefined && ((await operation.confirmIf?.(services, input)) ?? true);
@@ -215,7 +216,8 @@ async function askFirst(
   context.audit(confirmationOf(operation, input, { message, context }));
   if (message !== undefined) {
     const question = { operation: name, inputDigest: digestOf(input), message };
-    const onPage = () => askOnPage(question, context, { asks, reason: unaskedReason(operation) });
+    const onPage = () =>
+      askOnPage({ ...question, wish }, context, { asks, reason: unaskedReason(operation) });
     await context.confirm?.({ ...question, onPage });
   }
   return context;
@@ -223,7 +225,7 @@ async function askFirst(
 
 /** Who came without a credential is one with all others who did: nobody can agree for one of them. */
 function askOnPage(
-  question: Omit<ConfirmationQuestion, 'onPage'>,
+  question: Question,
   { principal, client, audit: tell }: OperationContext,
   { asks, reason }: { asks: DispatchOptions['asks']; reason: Reason },
 ): void {

@@ -87,10 +87,11 @@ test('an OAuth client that has read the log changes nothing unasked, on no surfa
 
   const refused2 = await person.visitor.open(await linkFor({ hostname, enabled: false }));
   await person.visitor.submit(refused2, { decision: 'refuse' });
-  assert.match(
-    (await call('update_proxy', { hostname, enabled: false })).content[0].text,
-    /has refused this call/,
-  );
+  for (const more of [{}, { version: 2 }, { version: 3 }])
+    assert.match(
+      (await call('update_proxy', { hostname, enabled: false, ...more })).content[0].text,
+      /has refused this call/,
+    );
 
   await invite(product, 'eve');
   const last = await linkFor(change);

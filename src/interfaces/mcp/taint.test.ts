@@ -99,7 +99,7 @@ test('the refusal has a link: what a person agrees to there goes through once, w
   };
   const { text, confirm_url: url } = await refusal();
   assert.ok(text.includes(url));
-  assert.match(text, /Give the person this link.*repeat this call with exactly the same arguments/);
+  assert.match(text, /Show the person this link.*repeat this call with exactly the same arguments/);
   const id = new URL(url).pathname.split('/').at(-1) ?? '';
   const shown = (await ask(kit, 'remove_thing', turn)).json.result.inputRequests.confirmation.params.message;
   assert.equal(kit.harness.asks.find(id)?.message, shown, 'the page shows what the question shows');

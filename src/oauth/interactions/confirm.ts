@@ -45,7 +45,7 @@ function requireAsk({ options }: Visit, { person }: SignedIn, id: string): Ask {
   throw new AppError(
     'FORBIDDEN',
     ask.principal.oauth?.userId === undefined
-      ? `this question is for an administrator; ${person.username} is none. Sign out, and open the link again as one`
+      ? `this question is for an administrator of all hostnames; ${person.username} is none. Sign out, and open the link again as one`
       : `this question is for another user than ${person.username}: sign out, and open the link again as who let the client in`,
   );
 }
