@@ -17,8 +17,10 @@ interface Ground {
   log: Log;
 }
 
+export const trailKeyOf = (masterKey: Buffer): Buffer => deriveKey(masterKey, 'audit trail');
+
 export const openTrail = ({ dataDir, masterKey, clock, log }: Ground): Trail =>
-  new Trail({ folder: folderIn(dataDir), key: deriveKey(masterKey, 'audit trail'), clock, log });
+  new Trail({ folder: folderIn(dataDir), key: trailKeyOf(masterKey), clock, log });
 
 /** Started already. */
 export async function watchTrail(

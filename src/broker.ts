@@ -2,11 +2,7 @@
  * What `ohp broker` runs: the engine's socket and the policy, behind a socket of its own. It serves no network, keeps nothing
  * and holds no key.
  */
-import { readFileSync } from 'node:fs';
-import { resolve } from 'node:path';
-import { loadConfig } from './config/load.ts';
-import { ConfigError } from './config/problem.ts';
-import type { Config } from './config/config.ts';
+import { readConfig } from './config/command-line.ts';
 import { systemClock } from './core/clock.ts';
 import { AppError } from './core/errors.ts';
 import type { Log, LogLevel } from './core/record.ts';
@@ -38,15 +34,6 @@ export const runBroker: RunBroker = async ({ env, cwd, stderr, signal }) => {
   );
   await untilEnd(signal);
 };
-
-async function readConfig(env: Parameters<typeof loadConfig>[0], cwd: string): Promise<Config> {
-  try {
-    return await loadConfig(env, (path) => readFileSync(resolve(cwd, path), 'utf8'));
-  } catch (cause) {
-    if (cause instanceof ConfigError) throw new AppError('INVALID_INPUT', cause.message, { cause });
-    throw cause;
-  }
-}
 
 /** One line of JSON for each record: whoever starts the broker keeps what it prints. */
 function logTo(write: (line: string) => void, least: LogLevel): Log {

@@ -38,5 +38,7 @@ process.exitCode = await runCli(
     // With the store, the log and the settings behind it, which no other command needs.
     runBroker: async (io) => (await import('./broker.ts')).runBroker(io),
     resetAdminToken: async (request) => (await import('./reset-admin-token.ts')).resetAdminToken(request),
+    verifyAuditFiles: async (...asked) =>
+      (await import('./verify-audit-files.ts')).verifyAuditFiles(...asked),
   },
 );

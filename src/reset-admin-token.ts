@@ -2,18 +2,15 @@
  * `ohp reset admin-token`: the way back in for whoever has the data folder but lost the administrator's token. It works
  * on the folder itself and takes its lock, so nothing else may run there. `src/cli.ts` loads it when it is asked for.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { openTrail } from './app.audit.ts';
 import { logSettings } from './app.settings.ts';
-import type { Config } from './config/config.ts';
-import { loadConfig } from './config/load.ts';
+import { readConfig } from './config/command-line.ts';
 import { loadMasterKey } from './config/secrets.ts';
-import { ConfigError } from './config/problem.ts';
 import { systemClock } from './core/clock.ts';
 import { AppError } from './core/errors.ts';
 import { createEvents } from './core/events.ts';
-import type { CliIo } from './interfaces/cli/io.ts';
 import type { ResetAdminToken } from './interfaces/cli/reset.ts';
 import { createLogSink } from './logs/sink.ts';
 import { openDataDirectory, STATE_FILE } from './store/data-directory.ts';
@@ -44,12 +41,3 @@ export const resetAdminToken: ResetAdminToken = async ({ env, cwd }) => {
   const { token, secret, revoked } = await tokens.resetAdministrator(config.admin_token);
   return { id: token.id, ...(secret !== undefined && { secret }), revoked };
 };
-
-async function readConfig(env: CliIo['env'], cwd: string): Promise<Config> {
-  try {
-    return await loadConfig(env, (path) => readFileSync(resolve(cwd, path), 'utf8'));
-  } catch (cause) {
-    if (cause instanceof ConfigError) throw new AppError('INVALID_INPUT', cause.message, { cause });
-    throw cause;
-  }
-}

@@ -25,6 +25,7 @@ import { anonymous, type Principal } from '../src/core/principal.ts';
 import type { LogRecord } from '../src/core/record.ts';
 import type { CliIo } from '../src/interfaces/cli/io.ts';
 import type { ResetAdminToken } from '../src/interfaces/cli/reset.ts';
+import type { VerifyAuditFiles } from '../src/interfaces/cli/verify.ts';
 import { runCli } from '../src/interfaces/cli/cli.ts';
 import { createRestInterface } from '../src/interfaces/rest.ts';
 
@@ -305,6 +306,7 @@ export interface CliSetting {
   signal?: AbortSignal;
   operations?: readonly AnyOperation[];
   resetAdminToken?: ResetAdminToken;
+  verifyAuditFiles?: VerifyAuditFiles;
 }
 
 /** Runs `ohp` in this process, with streams of its own. */
@@ -332,6 +334,7 @@ export async function ohp(args: readonly string[], setting: CliSetting = {}): Pr
     version: '1.2.3',
     runBroker: () => Promise.reject(new Error('no broker')),
     resetAdminToken: setting.resetAdminToken ?? (() => Promise.reject(new Error('nothing to reset'))),
+    verifyAuditFiles: setting.verifyAuditFiles ?? (() => Promise.reject(new Error('nothing to verify'))),
   });
   return { code, stdout: stdout.text(), stderr: stderr.text() };
 }

@@ -219,6 +219,11 @@ const allowed: Record<string, { units: string[]; packages: string[] }> = {
   cli: { units: ['core', 'interfaces/cli', 'operations'], packages: [] },
   // Has the engine's socket: nothing that serves the network is loaded with it.
   broker: { units: ['config', 'core', 'interfaces/cli/broker', 'services'], packages: [] },
+  // The trail as files: no server, no store.
+  'verify-audit-files': {
+    units: ['app.audit', 'audit', 'config', 'core', 'interfaces/cli/verify'],
+    packages: [],
+  },
   // Opens what `app` opens, without serving.
   'reset-admin-token': {
     units: ['app.audit', 'app.settings', 'config', 'core', 'interfaces/cli', 'logs', 'store', 'tokens'],

@@ -134,6 +134,7 @@ async function helpOf(words: readonly string[]): Promise<string> {
     operations,
     version,
     resetAdminToken: noServer,
+    verifyAuditFiles: noServer,
     runBroker: noServer,
   });
   return String(stdout.read() ?? '');

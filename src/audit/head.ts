@@ -6,7 +6,7 @@ import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs
 import { join } from 'node:path';
 import { z } from 'zod';
 import { isSameText } from '../core/same-text.ts';
-import { macOf, type Place } from './line.ts';
+import { jsonIn, macOf, type Place } from './line.ts';
 
 const { O_CREAT, O_NOFOLLOW, O_WRONLY } = constants;
 const FILE = 'head';
@@ -53,6 +53,8 @@ const headSchema = z.object({
   suspicion: gapSchema.optional(),
 });
 export type Head = z.output<typeof headSchema>;
+/** The newest that is whole; `none`: there is no file; `damaged`: there is, and it holds none. */
+export type ReadHead = Head | 'none' | 'damaged';
 
 export class HeadFile {
   readonly #path: string;
@@ -66,16 +68,10 @@ export class HeadFile {
     this.#key = key;
   }
 
-  /** The newest that is whole; `none`: there is no file; `damaged`: there is, and it holds none. */
-  read(): Head | 'none' | 'damaged' {
-    const bytes = this.#bytes();
-    if (bytes === undefined || bytes.length === 0) return 'none';
-    const heads = Array.from({ length: SLOTS }, (_, slot) =>
-      this.#parse(bytes.toString('latin1', slot * SLOT_BYTES, (slot + 1) * SLOT_BYTES)),
-    ).filter((head) => head !== undefined);
-    const [newest] = heads.sort((a, b) => b.turn - a.turn);
-    if (newest) this.#turn = newest.turn;
-    return newest ?? 'damaged';
+  read(): ReadHead {
+    const newest = readHead(this.#path, this.#key);
+    if (typeof newest !== 'string') this.#turn = newest.turn;
+    return newest;
   }
 
   write({ suspicion, ...head }: Omit<Head, 'turn'>): void {
@@ -95,21 +91,35 @@ export class HeadFile {
     if (this.#file !== undefined) closeSync(this.#file);
     this.#file = undefined;
   }
+}
 
-  #bytes(): Buffer | undefined {
-    try {
-      return readFileSync(this.#path);
-    } catch (cause) {
-      if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined;
-      throw cause;
-    }
-  }
+/** What it says, to who has no key to check that with. */
+export const headIn = (folder: string, key: Buffer | undefined): ReadHead =>
+  readHead(join(folder, FILE), key);
 
-  #parse(slot: string): Head | undefined {
-    const [text = '', mac = ''] = slot.split('\n');
-    if (!isSameText(mac, macOf(text, this.#key))) return undefined;
-    return headSchema.parse(JSON.parse(text));
+function readHead(path: string, key: Buffer | undefined): ReadHead {
+  const bytes = bytesOf(path);
+  if (bytes === undefined || bytes.length === 0) return 'none';
+  const heads = Array.from({ length: SLOTS }, (_, slot) =>
+    parse(bytes.toString('latin1', slot * SLOT_BYTES, (slot + 1) * SLOT_BYTES), key),
+  ).filter((head) => head !== undefined);
+  const [newest] = heads.sort((a, b) => b.turn - a.turn);
+  return newest ?? 'damaged';
+}
+
+function bytesOf(path: string): Buffer | undefined {
+  try {
+    return readFileSync(path);
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined;
+    throw cause;
   }
+}
+
+function parse(slot: string, key: Buffer | undefined): Head | undefined {
+  const [text = '', mac = ''] = slot.split('\n');
+  if (key) return isSameText(mac, macOf(text, key)) ? headSchema.parse(JSON.parse(text)) : undefined;
+  return headSchema.safeParse(jsonIn(text)).data;
 }
 
 export const isPlace = ({ seq, hash }: Place, other: Place): boolean =>

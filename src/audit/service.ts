@@ -7,7 +7,7 @@ import { dayOf, linesFrom, listFiles, type TrailFile, withFile } from './files.t
 import type { Place } from './line.ts';
 import type { Exported, VerdictTold } from './schema.ts';
 import type { Trail } from './trail.ts';
-import { verify } from './verify.ts';
+import { keptHead, toldOf, verify } from './verify.ts';
 
 const PREV = /,"prev":"([0-9a-f]{64})","hash":"[0-9a-f]{64}","mac":"[\w-]{43}"\}$/;
 
@@ -49,28 +49,19 @@ export class AuditService {
       const extent = this.#extent();
       const all = listFiles(this.#trail.folder);
       const files = all.filter((file) => isWithin(file, span));
-      const { records, from, to, fault, gaps, lost } = await verify({
+      const verdict = await verify({
         files,
         earlier: files[0] && all[all.indexOf(files[0]) - 1],
         key: this.#trail.key,
         before: extent.before,
         end: { ...extent.last, file: extent.file, length: extent.length, size: extent.size },
         isToEnd: files.at(-1) === all.at(-1) && (files.length > 0 || all.length === 0),
-        known: known === undefined ? undefined : placeIn(known),
+        known: known === undefined ? [] : [keptHead(known)],
         signal,
         progress: (done) =>
           progress?.({ progress: done, message: `${done} records are as they were written` }),
       });
-      return {
-        intact: fault === undefined,
-        records,
-        ...(from !== undefined && { from_seq: from }),
-        ...(to !== undefined && { to_seq: to }),
-        ...(fault && { fault: { ...fault } }),
-        gaps: gaps.map((gap) => ({ ...gap })),
-        lost_records: lost,
-        head: headOf(extent.last),
-      };
+      return toldOf(verdict, extent.last);
     } catch (cause) {
       throw readable(cause);
     } finally {
@@ -125,13 +116,6 @@ const beforeIn = ({ path, first }: TrailFile): Place | undefined =>
     const prev = line && PREV.exec(line.text)?.[1];
     return prev === undefined ? undefined : { seq: first - 1, hash: prev };
   });
-
-const headOf = ({ seq, hash }: Place): string => `${seq}.${hash}`;
-
-function placeIn(head: string): Place {
-  const [seq = '', hash = ''] = head.split('.');
-  return { seq: Number(seq), hash };
-}
 
 /** A file has the records of one day. */
 const isWithin = ({ day }: TrailFile, { since, until }: Span): boolean =>

@@ -1,10 +1,12 @@
 /**
  * Whether the trail is as it was written: every record by its hash and MAC, its place by number and by the hash before
  * it, the first by what the head says was deleted, the last by where the writer is. Reads in pieces and lets others
- * work between them. Answers the first fault; what was missing at an earlier start is told as a gap.
+ * work between them. Answers the first fault; what was missing at an earlier start is told as a gap. Called by
+ * `service.ts` for the running process and by `offline.ts` for files without one, which knows less of where they end.
  */
 import { type FileHandle, open } from 'node:fs/promises';
 import { lastLine, type TrailFile, withFile } from './files.ts';
+import type { VerdictTold } from './schema.ts';
 import { isFault, type Line, MAX_LINE_BYTES, type Place, readLine } from './line.ts';
 
 const CHUNK_BYTES = 64 * 1024;
@@ -29,26 +31,40 @@ export interface Verdict {
   records: number;
   from: number | undefined;
   to: number | undefined;
+  /** The last one. */
+  last: Place | undefined;
   fault: Fault | undefined;
   gaps: ToldGap[];
   /** Records that could not be written at the time, by what the trail says. */
   lost: number;
 }
 
+/** A record that has to be among those that are looked at. */
+export interface Known {
+  readonly place: Place;
+  readonly changed: string;
+  readonly missing: string;
+}
+
+/** `first` where its name says it. */
+export type WalkedFile = Pick<TrailFile, 'name' | 'path'> & Partial<Pick<TrailFile, 'first'>>;
+
 export interface Walk {
   /** In their order, without one left out. */
-  readonly files: readonly TrailFile[];
+  readonly files: readonly WalkedFile[];
   /** The one before the first of them. */
-  readonly earlier: TrailFile | undefined;
-  readonly key: Buffer;
-  /** What was deleted before the first file that is kept. */
-  readonly before: Place;
-  /** Where the writer is, and how long its file was then; no more of it than `length` is read. */
-  readonly end: Place & { file: string; length: number; size: number };
+  readonly earlier: WalkedFile | undefined;
+  /** Absent: MACs are not checked. */
+  readonly key: Buffer | undefined;
+  /** What was deleted before the first file that is kept. Absent: the first record may be any. */
+  readonly before: Place | undefined;
+  /** Where the writer is, and how long its file was then; no more of it than `length` is read. Absent: nobody knows. */
+  readonly end: (Place & { file: string; length: number; size: number }) | undefined;
   /** Whether the files are all up to there. */
   readonly isToEnd: boolean;
-  /** A place that an auditor kept. */
-  readonly known?: Place | undefined;
+  /** The last file may be in use: what has no line break yet is no record. */
+  readonly mayGrow?: boolean | undefined;
+  readonly known?: readonly Known[] | undefined;
   readonly signal: AbortSignal;
   readonly progress: (records: number) => void;
 }
@@ -65,12 +81,39 @@ export async function verify(walk: Walk): Promise<Verdict> {
   return walker.verdict;
 }
 
+/** `head`: where the trail ends. */
+export const toldOf = (
+  { records, from, to, fault, gaps, lost }: Verdict,
+  head: Place | undefined,
+): VerdictTold => ({
+  intact: fault === undefined,
+  records,
+  ...(from !== undefined && { from_seq: from }),
+  ...(to !== undefined && { to_seq: to }),
+  ...(fault && { fault: { ...fault } }),
+  gaps: gaps.map((gap) => ({ ...gap })),
+  lost_records: lost,
+  ...(head && { head: `${head.seq}.${head.hash}` }),
+});
+
+/** A head that an auditor kept, as `toldOf` tells it. */
+export function keptHead(head: string): Known {
+  const [text = '', hash = ''] = head.split('.');
+  const seq = Number(text);
+  return {
+    place: { seq, hash },
+    changed: 'has another hash than the one you kept: what is here was written anew',
+    missing: `record ${seq}, of which you have the hash, is not among those that were looked at`,
+  };
+}
+
 async function readFileOf(
-  { end, signal, progress }: Walk,
-  { name, path }: TrailFile,
+  { files, end, mayGrow, signal, progress }: Walk,
+  { name, path }: WalkedFile,
   walker: Walker,
 ): Promise<void> {
-  const limit = name === end.file ? end.length : Number.POSITIVE_INFINITY;
+  const limit = name === end?.file ? end.length : Number.POSITIVE_INFINITY;
+  const isGrowing = mayGrow === true && name === files.at(-1)?.name;
   const file = await open(path, 'r');
   try {
     let at = 0;
@@ -88,7 +131,7 @@ async function readFileOf(
       if (rest.length > MAX_LINE_BYTES) return walker.blame(at, 'is no record of this trail');
       progress(walker.verdict.records);
     }
-    if (rest.length > 0) walker.blame(at, 'is not whole');
+    if (rest.length > 0 && !isGrowing) walker.blame(at, 'is not whole');
     else if (limit !== Number.POSITIVE_INFINITY && at < limit)
       walker.blame(at, 'records that were written here are gone: they were cut off');
   } finally {
@@ -108,14 +151,15 @@ class Walker {
     records: 0,
     from: undefined,
     to: undefined,
+    last: undefined,
     fault: undefined,
     gaps: [],
     lost: 0,
   };
   readonly #walk: Walk;
-  #file: TrailFile | undefined;
+  #file: WalkedFile | undefined;
   #last: Place | undefined;
-  #sawKnown = false;
+  readonly #seen = new Set<Known>();
 
   constructor(walk: Walk) {
     this.#walk = walk;
@@ -123,7 +167,7 @@ class Walker {
     this.#last = earlier ? placeAtEnd(earlier, key) : before;
   }
 
-  enter(file: TrailFile): void {
+  enter(file: WalkedFile): void {
     this.#file = file;
   }
 
@@ -140,6 +184,7 @@ class Walker {
     verdict.from ??= line.seq;
     verdict.to = line.seq;
     this.#last = { seq: line.seq, hash: line.hash };
+    verdict.last = this.#last;
     return true;
   }
 
@@ -151,30 +196,26 @@ class Walker {
     const { end, isToEnd, known } = this.#walk;
     const { verdict } = this;
     if (verdict.fault) return;
-    if (isToEnd && (this.#last?.seq !== end.seq || this.#last.hash !== end.hash))
+    if (end && isToEnd && (this.#last?.seq !== end.seq || this.#last.hash !== end.hash))
       this.blame(
         end.length,
         `the trail should end with record ${end.seq}; what follows ${this.#last?.seq ?? 0} is gone`,
       );
-    else if (isToEnd && end.size > end.length)
+    else if (end && isToEnd && end.size > end.length)
       this.blame(end.length, 'what follows was not written by this system');
-    if (known && !this.#sawKnown)
-      this.blame(
-        0,
-        `record ${known.seq}, of which you have the hash, is not among those that were looked at`,
-      );
+    const unseen = known?.find((one) => !this.#seen.has(one));
+    if (unseen) this.blame(0, unseen.missing);
   }
 
   /** What is wrong with its place. */
   #faultOf(line: Line, offset: number): string | undefined {
-    const { known } = this.#walk;
     const isFirst = offset === 0;
-    if (isFirst && line.seq !== this.#file?.first)
+    if (isFirst && this.#file?.first !== undefined && line.seq !== this.#file.first)
       return `the file begins with record ${line.seq}, and not as its name says`;
-    if (known?.seq === line.seq) {
-      this.#sawKnown = true;
-      if (known.hash !== line.hash)
-        return 'has another hash than the one you kept: what is here was written anew';
+    for (const one of this.#walk.known ?? []) {
+      if (one.place.seq !== line.seq) continue;
+      this.#seen.add(one);
+      if (one.place.hash !== line.hash) return one.changed;
     }
     if (line.event === 'lost') this.verdict.lost += countIn(line);
     if (line.event === 'gap') return this.#gapFault(line);
@@ -184,7 +225,8 @@ class Walker {
   #placeFault({ seq, prev }: Line): string | undefined {
     const last = this.#last;
     // Files that were to be deleted with those before them, when something came between.
-    const isLeftOver = this.verdict.records === 0 && !this.#walk.earlier && seq <= this.#walk.before.seq;
+    const { before, earlier } = this.#walk;
+    const isLeftOver = this.verdict.records === 0 && !earlier && (!before || seq <= before.seq);
     if (isLeftOver) return undefined;
     if (!last) return 'what stands before it is no record of this trail';
     if (seq !== last.seq + 1)
@@ -208,7 +250,7 @@ function countIn({ detail }: Line): number {
   return typeof count === 'number' ? count : 0;
 }
 
-function placeAtEnd({ path }: TrailFile, key: Buffer): Place | undefined {
+function placeAtEnd({ path }: WalkedFile, key: Buffer | undefined): Place | undefined {
   return withFile(path, (file, size) => {
     const found = lastLine(file, size);
     const line = found && readLine(found.text, key);

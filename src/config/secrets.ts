@@ -49,12 +49,24 @@ export interface MasterKeySource {
  * @throws AppError PRECONDITION_FAILED that says what is wrong with the file and what is allowed.
  */
 export function loadMasterKey({ dataDir, masterKey, dataExists }: MasterKeySource): Buffer {
-  if (masterKey !== undefined) return parseKey(masterKey) ?? refuse('the setting master_key', SHAPES);
+  const found = findMasterKey({ dataDir, masterKey });
+  if (found) return found;
   const path = join(dataDir, KEY_FILE);
-  const kept = readKeyFile(path);
-  if (!kept && dataExists)
+  if (dataExists)
     refuse(path, 'is missing, and what is kept here is sealed under it; restore it, or set OHP_MASTER_KEY');
-  return kept ?? createKeyFile(path);
+  return createKeyFile(path);
+}
+
+/** Undefined where there is none. @throws as `loadMasterKey` does. */
+export function findMasterKey({
+  dataDir,
+  masterKey,
+}: {
+  dataDir: string | undefined;
+  masterKey: string | undefined;
+}): Buffer | undefined {
+  if (masterKey !== undefined) return parseKey(masterKey) ?? refuse('the setting master_key', SHAPES);
+  return dataDir === undefined ? undefined : readKeyFile(join(dataDir, KEY_FILE));
 }
 
 function parseKey(text: string): Buffer | undefined {

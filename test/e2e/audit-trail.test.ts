@@ -120,8 +120,51 @@ test('the commands of the guide verify, keep a head and export, and the check of
   await told('--out audit.ndjson', /wrote .*audit\.ndjson/);
   await told('createHash', /^\d+ records, the last has the hash [0-9a-f]{64}\n$/);
   const exported = join(cwd, 'audit.ndjson');
-  writeFileSync(exported, readFileSync(exported, 'utf8').replace('create_proxy', 'delete_proxy'));
+  const whole = readFileSync(exported, 'utf8');
+  const { seq, hash } = JSON.parse(whole.trimEnd().split('\n').at(-1) ?? '');
+  // Neither a server nor a key: an auditor has neither.
+  const audit = (more: string, env = {}) =>
+    runShell(`HEAD=${seq}.${hash}\n${guide.block('bash', 'audit-files').replace(/^.* data$/m, '')}${more}`, {
+      cwd,
+      env,
+    });
+  const good = await audit('');
+  assert.equal(good.code, 0, good.err);
+  assert.match(good.out, /^intact: +true$/m);
+  assert.match(good.err, /without the master key/);
+  writeFileSync(exported, whole.replace('create_proxy', 'delete_proxy'));
   assert.match((await run(guide.block('bash', 'createHash'))).err, /record \d+ was changed/);
+  const bad = await audit('');
+  assert.equal(bad.code, 5, bad.err);
+  assert.match(bad.err, /PRECONDITION_FAILED: .*audit\.ndjson, byte \d+: was changed since it was written/);
+  writeFileSync(exported, whole.slice(0, whole.lastIndexOf('\n', whole.length - 2) + 1));
+  assert.match(
+    (await audit('')).err,
+    new RegExp(`record ${seq}, of which you have the hash, is not among those`),
+  );
+});
+
+test('a data folder in use is verified without asking its server, with its key, and what was changed there is found', async (t) => {
+  const product = await startProduct({ env: { OHP_CONFIG: configFile(generous) } });
+  t.after(() => product[Symbol.asyncDispose]());
+  const line = new Guide('audit').block('bash', 'audit-files').split('\n')[0] ?? '';
+  const look = () => runShell(line.replace(/data$/, product.dataDir), { cwd: '/' });
+  const isBusy = { is: true };
+  const busy = (async () => {
+    while (isBusy.is) await product.api('GET', '/v1/proxies');
+  })();
+  for (let round = 0; round < 3; round++) {
+    const { code, out, err } = await look();
+    assert.equal(code, 0, err);
+    assert.match(out, /^intact: +true$[^]*^macs_checked: +true$/m);
+  }
+  isBusy.is = false;
+  await busy;
+  const [path = ''] = filesOf(product);
+  writeFileSync(path, readFileSync(path, 'latin1').replace('"outcome":"OK"', '"outcome":"NO"'), 'latin1');
+  const { code, err } = await look();
+  assert.equal(code, 5, err);
+  assert.match(err, /ndjson, byte \d+: was changed since it was written/);
 });
 
 test('an end that was cut off, and a trail that was replaced by none, are found at the next start and told', async (t) => {

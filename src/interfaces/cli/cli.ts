@@ -24,6 +24,7 @@ import { renderJson, renderOutput, tableShapeOf } from './output.ts';
 import { askSecret, askYesNo, questionOf } from './prompt.ts';
 import { addReset, RESET, type ResetAdminToken } from './reset.ts';
 import { revoke } from './session.ts';
+import { addVerify, VERIFY, type VerifyAuditFiles } from './verify.ts';
 
 const MAX_MESSAGE = 4000;
 const HELP_WIDTH = 100;
@@ -33,6 +34,7 @@ export interface CliOptions {
   operations: readonly AnyOperation[];
   version: string;
   resetAdminToken: ResetAdminToken;
+  verifyAuditFiles: VerifyAuditFiles;
   runBroker: RunBroker;
 }
 
@@ -82,6 +84,7 @@ function createProgram(io: CliIo, options: CliOptions): Command {
   addLogout(program, io);
   addBroker(program, { io, run: options.runBroker });
   addReset(verbGroup(program, RESET.verb), { io, reset: options.resetAdminToken, confirm });
+  addVerify(verbGroup(program, VERIFY.verb), { io, verify: options.verifyAuditFiles });
   program
     .command('completion')
     .argument('<shell>', shells.join(', '))

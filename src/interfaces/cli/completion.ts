@@ -5,6 +5,7 @@ import { argumentsOf } from '../arguments.ts';
 import { commandWordsOf, flagsOf, optionsOf } from './arguments.ts';
 import { questionOf } from './prompt.ts';
 import { RESET } from './reset.ts';
+import { VERIFY } from './verify.ts';
 
 export const shells = ['bash', 'zsh', 'fish'] as const;
 
@@ -34,6 +35,7 @@ function grammarOf(operations: readonly AnyOperation[]): Grammar {
     ['completion', new Map(shells.map((shell) => [shell, []]))],
     ['broker', new Map([['', ['--help']]])],
     [RESET.verb, new Map([[RESET.noun, [...RESET.options]]])],
+    [VERIFY.verb, new Map([[VERIFY.noun, [...VERIFY.options]]])],
   ]);
   for (const operation of operations) {
     const [verb, noun = ''] = commandWordsOf(operation);
