@@ -1,6 +1,7 @@
 /** Answers while the writer has not yet written everything: a real archive, and a sink that says how far it is. */
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
+import { AppError } from '../core/errors.ts';
 import { system } from '../core/principal.ts';
 import { silentLog } from '../core/record.ts';
 import { createLogArchive } from './archive.ts';
@@ -33,6 +34,25 @@ const questions: Record<string, (logs: LogService) => Promise<{ hint?: string | 
     logs.whyDenied({ hostname: 'app.example.com', time: new Date(NOON).toISOString() }, asking),
   what_changed: (logs) => logs.whatChanged({ since: '1h' }, asking),
 };
+
+/** What is looked for and not found may be among what is not written yet. */
+const lookedFor: Record<string, (logs: LogService) => Promise<unknown>> = {
+  'a trace': (logs) => logs.explainRequest({ trace_id: 'b'.repeat(32) }, asking),
+  'a request at a time': (logs) =>
+    logs.explainRequest({ hostname: 'other.example.com', time: new Date(NOON).toISOString() }, asking),
+};
+
+for (const [name, ask] of Object.entries(lookedFor))
+  test(`explain_request that finds not ${name} says whether it may be too early to ask`, async (t) => {
+    const said = {
+      code: 'NOT_FOUND',
+      message: /^no re.*\. The newest records are still being written: ask again/,
+    };
+    await assert.rejects(ask(await aService(t, false)), said);
+    const whole = await ask(await aService(t, true)).catch((cause: unknown) => cause);
+    assert.ok(whole instanceof AppError && whole.code === 'NOT_FOUND');
+    assert.doesNotMatch(whole.message, BEHIND);
+  });
 
 for (const [name, ask] of Object.entries(questions)) {
   test(`${name} says so when the newest records are not in their file yet`, async (t) => {

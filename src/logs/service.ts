@@ -127,8 +127,10 @@ export function createLogService({ sink, archive, clock }: LogServiceOptions): L
     ask: () => Promise<Answer>,
   ): Promise<Answer> {
     const isWhole = await sink.flush(FLUSH_MS);
-    const answer = await ask();
-    if (isWhole) return answer;
+    if (isWhole) return ask();
+    const answer = await ask().catch((cause: unknown) => {
+      throw notFoundYet(cause);
+    });
     return { ...answer, hint: answer.hint === undefined ? HINT_BEHIND : `${answer.hint}. ${HINT_BEHIND}` };
   }
   const look: LogService['lookFrom'] = (...asked) => lookFrom({ sink, archive, clock }, ...asked);
@@ -191,6 +193,15 @@ async function lookFrom(
   const search = { filter, limit: MAX_TAIL, after: undefined };
   const { records } = await archive.query({ search, presentation: IN_FULL }, signal);
   return records.filter((record) => maySee(principal, record));
+}
+
+/** What is not there may be among what is not written yet. */
+function notFoundYet(cause: unknown): unknown {
+  if (!(cause instanceof AppError && cause.code === 'NOT_FOUND')) return cause;
+  return new AppError(cause.code, `${cause.message}. ${HINT_BEHIND}`, {
+    cause,
+    ...(cause.details && { details: cause.details }),
+  });
 }
 
 function filterOf(question: LogQuestion, principal: Principal, now: number): LogFilter {
