@@ -289,6 +289,34 @@ test('where it can not be written nothing begins, others go on and are counted, 
   assert.ok(lost_records > 0 || fault);
 });
 
+test('a record of which no line can be made costs no other one its place, is counted, and is no trouble of the disk', async (t) => {
+  const { open, lines } = world(t);
+  const { trail, verify } = open();
+  const bad = record({ time: Number.NaN, message: 'bad' });
+  await Promise.all(['a', 'b'].flatMap((message) => [trail.tell(record({ message })), trail.tell(bad)]));
+  assert.deepEqual([trail.state().lost, trail.state().problem], [2, undefined]);
+  await assert.rejects(trail.begin(bad), { code: 'UNAVAILABLE' });
+  await (await trail.begin(record({ message: 'c' }))).end(bad);
+  trail.write(record({ message: 'd' }));
+  assert.deepEqual(
+    lines().map(({ event, message, detail }) => [message, event === 'lost' ? detail.count : event]),
+    [
+      ['a', 'event'],
+      ['b', 'event'],
+      ['2 audit records could not be written', 2],
+      ['1 audit records could not be written', 1],
+      ['c', 'begun'],
+      ['1 audit records could not be written', 1],
+      ['d', 'event'],
+    ],
+  );
+  const [, , lost, , , result] = lines();
+  assert.match(lost.detail.why, /^no line could be made of a record: /);
+  assert.equal(result.detail.results, 1);
+  const verdict = await verify();
+  assert.deepEqual([verdict.intact, verdict.lost_records, trail.state().problem], [true, 4, undefined]);
+});
+
 test('a file that is deleted or cut while it is written is found', async (t) => {
   const { folder, clock, open } = world(t);
   const { trail, verify } = open();

@@ -45,6 +45,17 @@ export interface TrailState {
   gap: Gap | undefined;
 }
 
+/** Lost records that the trail does not tell of yet. */
+interface Untold {
+  readonly count: number;
+  /** Of them: results. */
+  readonly results: number;
+  readonly since: number;
+  /** Of the first. */
+  readonly why: string | undefined;
+}
+const NONE_UNTOLD: Untold = { count: 0, results: 0, since: 0, why: undefined };
+
 export class Trail implements Log, AuditTrail, AsyncDisposable {
   readonly folder: string;
   readonly key: Buffer;
@@ -63,7 +74,7 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
   #problem: string | undefined;
   #lost = 0;
   /** Of the lost: not told yet. */
-  #untold = { count: 0, results: 0, since: 0 };
+  #untold: Untold = NONE_UNTOLD;
   #waiters: { resolve: () => void; reject: (cause: unknown) => void }[] = [];
   /** Told in this turn of the event loop, not written yet. */
   #gathered: Entry[] = [];
@@ -183,7 +194,8 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
 
   #end(seq: number, record: LogRecord): void {
     this.#open.delete(seq);
-    if (this.#append({ event: 'ended', of: seq, record }) === undefined) this.#untold.results += 1;
+    if (this.#append({ event: 'ended', of: seq, record }) !== undefined) return;
+    this.#untold = { ...this.#untold, results: this.#untold.results + 1 };
   }
 
   #writeGathered(): void {
@@ -203,28 +215,42 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
   /** The number of the last of the records, which are written as one; undefined: they are lost. */
   #write(entries: readonly Entry[]): number | undefined {
     if (this.#isOver) return undefined;
+    let unmade: readonly string[] = [];
     const isWritten = this.#attempt(() => {
       const last = this.#ready();
       this.#makeUp();
-      this.#put(entries, this.#last ?? last);
+      unmade = this.#put(entries, this.#last ?? last);
     });
-    if (isWritten) return this.#last?.seq;
-    if (this.#untold.count === 0) this.#untold.since = this.#clock.now();
-    this.#untold.count += entries.length;
-    this.#lost += entries.length;
-    return undefined;
+    if (!isWritten) this.#lose(entries.length, this.#problem);
+    else if (unmade.length > 0) this.#lose(unmade.length, unmade[0]);
+    return isWritten && unmade.length < entries.length ? this.#last?.seq : undefined;
   }
 
-  #put(entries: readonly Entry[], before: Place): void {
+  #lose(count: number, why: string | undefined): void {
+    const { count: before, results } = this.#untold;
+    const { since, why: first } = before === 0 ? { since: this.#clock.now(), why } : this.#untold;
+    this.#untold = { count: before + count, results, since, why: first };
+    this.#lost += count;
+  }
+
+  /** Returns why lines could not be made: such a record costs no other one its place. */
+  #put(entries: readonly Entry[], before: Place): string[] {
     let [last, texts] = [before, ''];
+    const unmade: string[] = [];
     for (const entry of entries) {
-      const { text, seq, hash } = makeLine(entry, last, this.key);
-      texts += text;
-      last = { seq, hash };
+      try {
+        const { text, seq, hash } = makeLine(entry, last, this.key);
+        texts += text;
+        last = { seq, hash };
+      } catch (cause) {
+        unmade.push(`no line could be made of a record: ${messageOf(cause)}`);
+      }
     }
+    if (texts === '') return unmade;
     this.#disk.append(texts, { seq: before.seq + 1, now: this.#clock.now() });
     this.#last = last;
     if (!this.#isClosed) this.#syncTimer ??= this.#clock.after(SYNC_MS, () => this.#syncNow());
+    return unmade;
   }
 
   #syncNow(): void {
@@ -245,15 +271,16 @@ export class Trail implements Log, AuditTrail, AsyncDisposable {
 
   /** What could not be told when it happened. Before anything else, so that its place in the trail is right. */
   #makeUp(): void {
-    const { count, results, since } = this.#untold;
+    const untold = this.#untold;
+    const { count, results, since, why } = untold;
     if (count === 0) return;
-    this.#untold = { count: 0, results: 0, since: 0 };
+    this.#untold = NONE_UNTOLD;
     try {
-      const detail = { count, results, since: new Date(since).toISOString(), why: this.#problem };
+      const detail = { count, results, since: new Date(since).toISOString(), why };
       const note = this.#note('lost', `${count} audit records could not be written`, detail);
       this.#put([note], this.#last ?? NOTHING);
     } catch (cause) {
-      this.#untold = { count, results, since };
+      this.#untold = untold;
       throw cause;
     }
   }

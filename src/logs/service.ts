@@ -133,9 +133,11 @@ export function createLogService({ sink, archive, clock }: LogServiceOptions): L
     });
     return { ...answer, hint: answer.hint === undefined ? HINT_BEHIND : `${answer.hint}. ${HINT_BEHIND}` };
   }
-  const look: LogService['lookFrom'] = (...asked) => lookFrom({ sink, archive, clock }, ...asked);
+  const follow = (text: string | undefined, asking: Asking) =>
+    following({ sink, archive, clock }, text, asking);
   return {
-    lookFrom: look,
+    // As a promise: a filter that is none is refused by it.
+    lookFrom: async (text, from, asking) => follow(text, asking)(from),
     explainRequest: (asked, context) => upToNow(() => explainRequest(asked, finding(context))),
     whyDenied: (asked, context) => upToNow(() => whyDenied(asked, finding(context))),
     whatChanged: (asked, context) => upToNow(() => whatChanged(asked, finding(context))),
@@ -150,9 +152,7 @@ export function createLogService({ sink, archive, clock }: LogServiceOptions): L
       });
     },
     async tail({ filter: text, follow_ms: followMs, lines }, context) {
-      requireFollowable(text);
-      const lookAt = (from: number) => look(text, from, context);
-      return tail({ followMs, lines }, { look: lookAt, clock, context });
+      return tail({ followMs, lines }, { look: follow(text, context), clock, context });
     },
     async search(asked, context) {
       const { text, filter, since, until } = asked;
@@ -181,18 +181,21 @@ export function createLogService({ sink, archive, clock }: LogServiceOptions): L
   };
 }
 
-async function lookFrom(
+/** Looks for what was written from a time on. @throws AppError INVALID_INPUT for a filter that can't be followed. */
+function following(
   { sink, archive, clock }: LogServiceOptions,
   text: string | undefined,
-  from: number,
   { principal, signal }: Asking,
-): Promise<LogEntry[]> {
+): (from: number) => Promise<LogEntry[]> {
   requireFollowable(text);
-  const filter = { ...filterOf({ filter: text }, principal, clock.now()), since: from, until: undefined };
-  await sink.flush(FLUSH_MS);
-  const search = { filter, limit: MAX_TAIL, after: undefined };
-  const { records } = await archive.query({ search, presentation: IN_FULL }, signal);
-  return records.filter((record) => maySee(principal, record));
+  // No time in it is counted from now: what it says, it says at each look.
+  const filter = filterOf({ filter: text }, principal, clock.now());
+  return async (from) => {
+    await sink.flush(FLUSH_MS);
+    const search = { filter: { ...filter, since: from }, limit: MAX_TAIL, after: undefined };
+    const { records } = await archive.query({ search, presentation: IN_FULL }, signal);
+    return records.filter((record) => maySee(principal, record));
+  };
 }
 
 /** What is not there may be among what is not written yet. */
