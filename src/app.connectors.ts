@@ -45,7 +45,7 @@ export function openConnectors({ control }: Config, parts: ConnectorParts, stack
       isOwn: (hostname) =>
         isControlHost(hostname) || gateway.snapshot().table.proxyOf(hostname) !== undefined,
       authority: () => readFileSync(caFile, 'utf8'),
-      stateOf: (hostname, principal) => stateOf(proxies, hostname, principal),
+      proxyAt: (hostname, principal) => proxyAt(proxies, hostname, principal),
       records: (question, context) => logs.get(question, context),
       issuerHostname: () => new URL(siteIssuer('https')).hostname,
       isControlHost,
@@ -59,12 +59,14 @@ export function openConnectors({ control }: Config, parts: ConnectorParts, stack
 }
 
 /** Its own proxy, or the wildcard above it. */
-async function stateOf(proxies: ProxyService, hostname: string, principal: Principal) {
+async function proxyAt(proxies: ProxyService, hostname: string, principal: Principal) {
   for (const name of [hostname, hostname.replace(/^[^.]+/, '*')]) {
     const proxy = parseHostname(hostname) === undefined ? undefined : await find(proxies, name, principal);
-    if (proxy) return proxy.enabled ? 'enabled' : 'disabled';
+    if (!proxy) continue;
+    const isSticky = proxy.load_balancing?.sticky !== undefined;
+    return { proxy: proxy.enabled ? 'enabled' : 'disabled', isSticky } as const;
   }
-  return 'absent';
+  return { proxy: 'absent', isSticky: false } as const;
 }
 
 async function find(proxies: ProxyService, hostname: string, principal: Principal) {

@@ -47,7 +47,7 @@ export interface ConnectorServiceOptions extends Pick<WireOptions, 'listeners' |
   readonly routes: {
     test(url: string, method: string, context: Pick<OperationContext, 'principal'>): RouteTest;
   };
-  readonly stateOf: (hostname: string, principal: Principal) => Promise<Subject['proxy']>;
+  readonly proxyAt: (hostname: string, principal: Principal) => Promise<Pick<Subject, 'proxy' | 'isSticky'>>;
   readonly records: (
     question: RecordQuestion,
     context: Pick<OperationContext, 'principal' | 'signal'>,
@@ -129,13 +129,13 @@ export class ConnectorService implements Disposable {
     parts: Pick<Subject, 'typed' | 'url' | 'route' | 'wire'>,
     { principal, signal }: Asker,
   ): Promise<Subject> {
-    const { clock, log, publicUrl, signInAs, stateOf } = this.#options;
+    const { clock, log, publicUrl, signInAs, proxyAt } = this.#options;
     const userId = principal.oauth?.userId;
     return {
       ...parts,
       principal,
       signal,
-      proxy: await stateOf(hostOf(parts.url), principal),
+      ...(await proxyAt(hostOf(parts.url), principal)),
       publicUrl: publicUrl === undefined ? undefined : new URL(publicUrl),
       isPerson: userId !== undefined,
       signInAt: (issuer) => (userId === undefined ? undefined : signInAs(userId, issuer)),

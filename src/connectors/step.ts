@@ -42,6 +42,8 @@ export interface Subject {
   readonly url: URL;
   readonly route: RouteTest;
   readonly proxy: 'absent' | 'disabled' | 'enabled';
+  /** Whether who came once goes to the same target, and the same replica of it, again. */
+  readonly isSticky: boolean;
   readonly principal: Principal;
   readonly wire: Wire;
   /** Where the world reaches the control host, when a front changes that. */

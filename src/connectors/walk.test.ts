@@ -85,6 +85,7 @@ function subjectAt(port: number, signal = new AbortController().signal): Subject
       target_url: null,
     },
     proxy: 'enabled',
+    isSticky: false,
     principal: system,
     wire: new Wire({
       clock: systemClock,
@@ -116,6 +117,36 @@ test('a whole walk ends with initialize, and takes the client and the sign-in aw
   assert.deepEqual([last.step, last.status], ['initialize', 'ok'], JSON.stringify(findings));
   assert.deepEqual(subject.ended, ['sign-in']);
   assert.equal(server.asked.at(-1), 'DELETE /register/x');
+});
+
+test('a server that keeps sessions behind replicas that are asked in turn is warned of, with what to do', async () => {
+  const withSession = (line: string, response: ServerResponse) => {
+    if (line === 'POST /mcp') response.setHeader('mcp-session-id', 'one');
+    return false;
+  };
+  const target = 'service://tools:8080/';
+  const replicas = [1, 2].map((n) => ({ target, url: `http://10.0.0.${n}:8080` }));
+  const found = async (
+    more: Partial<Subject>,
+    leads_to: Subject['route']['leads_to'],
+    change = withSession,
+  ) => {
+    await using server = await startServer(change);
+    const subject = subjectAt(server.port);
+    using _wire = subject.wire;
+    return (await outcome({ ...subject, ...more, route: { ...subject.route, leads_to } })).last;
+  };
+  const { step, status, found: told, remedy } = await found({}, replicas);
+  assert.deepEqual([step, status], ['initialize', 'warning']);
+  assert.match(
+    told,
+    /^answered for .*, with a session \(Mcp-Session-Id\), which one of 2 replicas of service:\/\/tools:8080\/ keeps/,
+  );
+  assert.match(remedy ?? '', /sticky/);
+  assert.equal((await found({ isSticky: true }, replicas)).status, 'ok');
+  assert.equal((await found({}, replicas.slice(1))).status, 'ok', 'one replica');
+  assert.equal((await found({}, undefined)).status, 'ok', 'no service');
+  assert.equal((await found({}, replicas, () => false)).status, 'ok', 'a server without sessions');
 });
 
 test('what a walk made is taken away also when nobody waits for it any more', async () => {

@@ -11,20 +11,44 @@ export const initialize: Step = async (walk: Walk) => {
   if (!tokens && !isOpen) return withoutTokens(walk);
   const answered: string[] = [];
   let fault: Finding | undefined;
+  let isInSession = false;
   for (const era of profile.eras) {
     const answer = await greet(walk, era);
+    isInSession ||= sessionOf(answer) !== undefined;
     if (isGreeting(answer)) answered.push(versions[era]);
     else fault ??= faultOf(walk, answer, era);
   }
   // A client of both eras goes on with the one that is answered.
-  if (answered.length > 0)
-    return {
-      status: 'ok',
-      requested: 'POST with the token',
-      found: `answered for ${answered.join(' and ')}`,
-    };
+  if (answered.length > 0) {
+    const found = `answered for ${answered.join(' and ')}`;
+    return greeted(found, isInSession ? parted(walk) : undefined);
+  }
   return fault ?? { status: 'failed', found: 'no answer' };
 };
+
+/** `target`: a session at it may be asked for where nobody knows it. */
+const greeted = (
+  found: string,
+  target: { readonly name: string; readonly replicas: number } | undefined,
+): Finding => ({
+  requested: 'POST with the token',
+  ...(target === undefined
+    ? { status: 'ok', found }
+    : {
+        status: 'warning',
+        found: `${found}, with a session (Mcp-Session-Id), which one of ${target.replicas} replicas of ${target.name} keeps: its calls go to all of them in turn`,
+        remedy:
+          'If the server keeps sessions in its own memory, set sticky ({}) in load_balancing of the proxy (update_proxy), with which all requests go to one replica, or run one',
+      }),
+});
+
+/** The service whose replicas are asked in turn. */
+function parted({ subject: { route, isSticky } }: Walk) {
+  const { leads_to: places = [] } = route;
+  const [name] = places.map(({ target }) => target);
+  const replicas = places.filter(({ target, url }) => target === name && url !== undefined).length;
+  return name === undefined || isSticky || replicas < 2 ? undefined : { name, replicas };
+}
 
 async function greet(walk: Walk, era: Era): Promise<Answered> {
   const { subject, tokens, profile } = walk;
@@ -34,8 +58,8 @@ async function greet(walk: Walk, era: Era): Promise<Answered> {
     url,
     tokens ? withToken(asked, tokens.access) : { ...asked, once: true },
   );
-  const session = answer.headers['mcp-session-id'];
-  if (typeof session === 'string') {
+  const session = sessionOf(answer);
+  if (session !== undefined) {
     const headers = {
       'mcp-session-id': session,
       ...(tokens && { authorization: `Bearer ${tokens.access}` }),
@@ -46,6 +70,11 @@ async function greet(walk: Walk, era: Era): Promise<Answered> {
     );
   }
   return answer;
+}
+
+function sessionOf({ headers }: Answered): string | undefined {
+  const session = headers['mcp-session-id'];
+  return typeof session === 'string' ? session : undefined;
 }
 
 const isGreeting = ({ status, json }: Answered): boolean =>
