@@ -58,7 +58,7 @@ const OTHER_NAMES = ['echo', 'health_check', 'whoami', 'why_denied', 'what_chang
 const OF_THE_CALLER: ReadonlySet<string> = new Set(['revoke_grant', 'list_commands']);
 
 /** What they tell is for who could change it, and for no other reader. */
-const READ_BY_WRITERS: ReadonlySet<string> = new Set(['get_capture', 'get_diagnostics']);
+const READ_BY_WRITERS: ReadonlySet<string> = new Set(['get_capture', 'list_captures', 'get_diagnostics']);
 
 /** What is created as a container asked for it, whoever made that: a person is asked before. */
 const OF_STRANGERS: ReadonlySet<string> = new Set(['accept_proposal']);

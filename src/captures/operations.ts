@@ -3,10 +3,10 @@ import { z } from 'zod';
 import { cursorField } from '../core/collection.ts';
 import { hostname } from '../core/hostname-field.ts';
 import { defineOperation } from '../core/operation.ts';
-import { capturePageSchema, captureSchema } from './schema.ts';
+import { captureListSchema, capturePageSchema, captureSchema } from './schema.ts';
 import { type CaptureService, MAX_REQUESTS, MAX_SECONDS } from './service.ts';
 
-const MAX_ID = 64;
+const id = z.string().min(1).max(64);
 const DEFAULT_REQUESTS = 10;
 const DEFAULT_SECONDS = 60;
 
@@ -27,7 +27,7 @@ export const captureRequests = defineOperation({
   name: 'capture_requests',
   title: 'Capture requests',
   description:
-    'Keeps the next requests of one hostname in memory: headers, sizes, timings, targets, without credentials, values of queries and cookies. Ends by itself; a capture of the same hostname before it ends at once. get_capture shows it.',
+    'Keeps the next requests of one hostname in memory: headers, sizes, timings, targets, without credentials, values of queries and cookies. Ends by itself, or by stop_capture; a capture of the same hostname before it ends at once. get_capture shows it.',
   effect: 'update',
   http: { method: 'POST', path: '/v1/captures' },
   input: z.object({
@@ -59,7 +59,7 @@ export const getCapture = defineOperation({
   untrusted: true,
   http: { method: 'GET', path: '/v1/captures/{id}' },
   input: z.object({
-    id: z.string().min(1).max(MAX_ID).describe('As capture_requests answered'),
+    id: id.describe('As capture_requests answered'),
     bodies: z.boolean().default(false).describe('With bodies, where they were captured; needs system:write'),
     limit: z
       .int()
@@ -73,4 +73,31 @@ export const getCapture = defineOperation({
   handler: (input, context, { captures }: Services) => captures.get(input, context),
 });
 
-export const captureOperations = [captureRequests, getCapture] as const;
+export const listCaptures = defineOperation({
+  ...common,
+  name: 'list_captures',
+  title: 'List captures',
+  description:
+    'Captures of requests that run, and those that are over and kept still: of which hostname, until when, how many requests so far. get_capture shows one.',
+  effect: 'read',
+  http: { method: 'GET', path: '/v1/captures' },
+  input: z.object({}),
+  output: captureListSchema,
+  handler: (_input, context, { captures }: Services) => captures.list(context),
+});
+
+export const stopCapture = defineOperation({
+  ...common,
+  name: 'stop_capture',
+  title: 'Stop a capture',
+  description:
+    'Ends a capture of requests before its time. What it has kept can be read for 15 minutes; requests that it has begun with are followed to their end. Of one that is over nothing changes.',
+  effect: 'update',
+  idempotent: true,
+  http: { method: 'POST', path: '/v1/captures/{id}/stop' },
+  input: z.object({ id: id.describe('As list_captures tells it') }),
+  output: captureSchema,
+  handler: (input, context, { captures }: Services) => captures.stop(input.id, context),
+});
+
+export const captureOperations = [captureRequests, getCapture, listCaptures, stopCapture] as const;

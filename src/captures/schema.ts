@@ -53,14 +53,16 @@ export const capturedRequestSchema = z.object({
 });
 export type CapturedRequest = z.output<typeof capturedRequestSchema>;
 
-export const captureStates = ['running', 'complete', 'expired', 'replaced'] as const;
+export const captureStates = ['running', 'complete', 'expired', 'replaced', 'stopped'] as const;
 
 export const captureSchema = z.object({
   id: z.string(),
   hostname: z.string(),
   state: z
     .enum(captureStates)
-    .describe('complete: count was reached; expired: its time was; replaced: by another of this hostname'),
+    .describe(
+      'complete: count was reached; expired: its time was; replaced: by another of this hostname; stopped: by stop_capture',
+    ),
   started_at: timestamp,
   ends_at: timestamp.describe('At the latest'),
   count: count.describe('Requests wanted'),
@@ -68,6 +70,9 @@ export const captureSchema = z.object({
   bodies: z.boolean(),
 });
 export type CaptureFacts = z.output<typeof captureSchema>;
+
+/** Few are kept at a time. */
+export const captureListSchema = z.object({ captures: z.array(captureSchema).describe('Newest first') });
 
 export const capturePageSchema = captureSchema.extend({
   requests: z.array(capturedRequestSchema).describe('Oldest first'),

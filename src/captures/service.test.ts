@@ -112,6 +112,52 @@ test('there is one for each hostname, few in all, and the oldest that is over ma
   await assert.rejects(get(id), fails('NOT_FOUND'));
 });
 
+test('who runs the system sees what is captured, newest first, and stops it; what was kept stays', async () => {
+  const { clock, captures, request, get } = make();
+  const first = await captures.start(wanted, by(operator()));
+  const second = await captures.start(
+    { ...wanted, hostname: 'b.example.com' },
+    by(operator([HOST, '*.example.com'])),
+  );
+  const list = async (who = operator()) => (await captures.list({ principal: who })).captures;
+  assert.deepEqual(
+    (await list()).map(({ id, hostname, state }) => [id, hostname, state]),
+    [
+      [second.id, 'b.example.com', 'running'],
+      [first.id, HOST, 'running'],
+    ],
+  );
+  assert.deepEqual(
+    (await list(operator([HOST]))).map(({ id }) => id),
+    [first.id],
+  );
+  const open = request();
+  await assert.rejects(captures.stop(first.id, by(operator(['b.example.com']))), fails('NOT_FOUND'));
+  const stopped = await captures.stop(first.id, by(operator()));
+  assert.deepEqual([stopped.state, stopped.captured], ['stopped', 1]);
+  assert.equal(request(), undefined);
+  assert.equal(captures.isOn, true, 'of another hostname');
+  open?.ended(ended);
+  clock.advance(10 * SECOND);
+  assert.deepEqual(
+    (await list()).map(({ state }) => state),
+    ['expired', 'stopped'],
+    'its time changes nothing',
+  );
+  assert.equal(
+    (await captures.stop(second.id, by(operator()))).state,
+    'expired',
+    'nor does a stop after the end',
+  );
+  assert.equal((await get(first.id)).requests[0]?.state, 'ended');
+  clock.advance(KEPT_MS - 10 * SECOND);
+  await assert.rejects(get(first.id), fails('NOT_FOUND'));
+  assert.deepEqual(
+    (await list()).map(({ id }) => id),
+    [second.id],
+  );
+});
+
 test('who is confined to hostnames captures and reads only theirs', async () => {
   const { captures, get } = make();
   const elsewhere = operator(['*.other.example.com']);

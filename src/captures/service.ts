@@ -1,6 +1,7 @@
 /**
  * The next few requests of one hostname, kept in memory while somebody looks for a fault. A capture ends by itself: when
- * it has what was wanted, when its time is over, when another of the same hostname begins, or with the process. Requests
+ * it has what was wanted, when its time is over, when another of the same hostname begins, or with the process; or it is
+ * stopped. Requests
  * that it has begun with are followed to their end. The gateway asks `isOn` for each request and nothing else while
  * nothing is captured.
  */
@@ -77,7 +78,7 @@ export class CaptureService implements CaptureTap, Disposable {
     if (!before && this.#running.size >= MAX_RUNNING)
       throw new AppError(
         'CONFLICT',
-        `${MAX_RUNNING} captures are running, of other hostnames; wait until one has ended, each does by itself`,
+        `${MAX_RUNNING} captures are running, of other hostnames; wait until one has ended, each does by itself, or end one by stop_capture`,
       );
     if (before) this.#end(before, 'replaced');
     const startedAt = clock.now();
@@ -107,12 +108,7 @@ export class CaptureService implements CaptureTap, Disposable {
     }: { id: string; bodies: boolean; limit?: number | undefined; cursor?: string | undefined },
     { principal }: Pick<OperationContext, 'principal'>,
   ): Promise<CapturePage> {
-    const capture = this.#kept.get(id);
-    if (!capture || !mayTouch(principal, capture.hostname))
-      throw new AppError(
-        'NOT_FOUND',
-        `there is no capture ${id}; captures are kept for ${KEPT_MS / MINUTE} minutes and not across restarts`,
-      );
+    const capture = this.#require(id, principal);
     if (bodies) requireBodies(principal);
     const list = `captures ${id}`;
     const behind = cursor === undefined ? 0 : decodeCursor(list, ['number'], cursor)[0];
@@ -121,6 +117,19 @@ export class CaptureService implements CaptureTap, Disposable {
     const wanted = bodies ? (limit ?? MAX_REQUESTS) : limit;
     const { items, next_cursor } = pageOf(found, wanted, ({ number }) => encodeCursor(list, [number]));
     return { ...factsOf(capture), requests: items, ...(next_cursor !== undefined && { next_cursor }) };
+  }
+
+  /** Of hostnames that the caller may touch. */
+  async list({ principal }: Pick<OperationContext, 'principal'>): Promise<{ captures: CaptureFacts[] }> {
+    const all = [...this.#kept.values()].filter(({ hostname }) => mayTouch(principal, hostname));
+    return { captures: all.map(factsOf).reverse() };
+  }
+
+  /** One that is over stays as it is. @throws AppError NOT_FOUND. */
+  async stop(id: string, { principal }: Pick<OperationContext, 'principal'>): Promise<CaptureFacts> {
+    const capture = this.#require(id, principal);
+    if (capture.state === 'running') this.#end(capture, 'stopped');
+    return factsOf(capture);
   }
 
   begin(request: Arrived): Recording | undefined {
@@ -132,6 +141,16 @@ export class CaptureService implements CaptureTap, Disposable {
     capture.requests.push(recording);
     if (number >= capture.count) this.#end(capture, 'complete');
     return recording;
+  }
+
+  /** @throws AppError NOT_FOUND, also for a hostname that the caller may not touch. */
+  #require(id: string, principal: Principal): Capture {
+    const capture = this.#kept.get(id);
+    if (capture && mayTouch(principal, capture.hostname)) return capture;
+    throw new AppError(
+      'NOT_FOUND',
+      `there is no capture ${id}; captures are kept for ${KEPT_MS / MINUTE} minutes and not across restarts`,
+    );
   }
 
   #keep(capture: Capture): void {

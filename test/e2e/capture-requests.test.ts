@@ -188,7 +188,7 @@ test('bodies are shown by the switch of both calls, with system:write, and the q
   assert.match(asked.text, /has to be confirmed by a person/);
 });
 
-test('who is confined to other hostnames captures and sees nothing of this one', async () => {
+test('who is confined to other hostnames captures, sees and stops nothing of this one', async () => {
   const { secret: token } = await grant(product, {
     name: 'elsewhere',
     permissions: ['proxies:write'],
@@ -205,7 +205,16 @@ test('who is confined to other hostnames captures and sees nothing of this one',
   assert.equal((await send(product, { path: `/v1/captures/${id}`, token })).status, 404);
   const own = await send(product, { method: 'POST', path: '/v1/captures', token, body: { hostname: OTHER } });
   assert.equal(own.status, 200);
+  const stop = (of: string) =>
+    send(product, { method: 'POST', path: `/v1/captures/${of}/stop`, token, body: {} });
+  const listed = await send(product, { path: '/v1/captures', token });
+  assert.deepEqual(
+    listed.json.captures.map((one: { id: string }) => one.id),
+    [own.json.id],
+  );
+  assert.equal((await stop(id)).status, 404);
   assert.equal((await show(id)).state, 'running');
+  assert.equal((await stop(own.json.id)).json.state, 'stopped');
 });
 
 test('the process tells what it spends its time and memory on', async () => {

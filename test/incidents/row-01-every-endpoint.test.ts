@@ -179,6 +179,7 @@ test('incident 01: what an endpoint asks for is the permission of what it touche
   };
   /** Read by who may change it, and by no other. */
   const ofWriters: Record<string, string> = {
+    '/v1/captures': 'proxies:write',
     '/v1/captures/{id}': 'proxies:write',
     '/v1/diagnostics': 'system:write',
   };

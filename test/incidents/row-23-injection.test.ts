@@ -301,6 +301,7 @@ const asked: Partial<Record<Name, () => Arguments[]>> = {
   why_denied: () => [{}, { hostname: 'closed.example.com' }],
   what_changed: () => [{ since: '1h' }],
   get_capture: () => [{ id: captureId }, { id: captureId, bodies: true, limit: 50 }],
+  list_captures: () => [{}],
   get_diagnostics: () => [{}],
   list_log_levels: () => [{}],
   list_endpoints: () => [{}],
@@ -346,7 +347,7 @@ const UNMARKED = {
   ],
   'ids, and what is gone': ['delete_client', 'revoke_grant'],
   'the caller': ['whoami', 'echo'],
-  'what was asked for, and a count': ['capture_requests'],
+  'what was asked for, and a count': ['capture_requests', 'list_captures', 'stop_capture'],
   figures: ['get_diagnostics', 'get_service_stats', 'health_check', 'verify_audit'],
   'what a receiver answers is told by its status': ['test_alert'],
 } satisfies Record<string, Name[]>;
