@@ -119,6 +119,24 @@ test('what the CA says when it refuses is told in its own words, with the remedy
   assert.match(failed[0].remedy, /Let the world reach port 80/);
   assert.ok(Date.parse(body.next_attempt_at) > Date.now() + 10 * 60_000);
   assert.equal(body.certificate.source, 'internal');
+
+  // Who asks about a request that came while it was so is told, and of another hostname nothing.
+  const quiet = 'quiet.example.com';
+  const certificate = { issuers: ['internal'] };
+  await product.api('POST', '/v1/proxies', { hostname: quiet, target_url: TARGET, certificate });
+  const troubleBefore = async (name: string) => {
+    const { headers } = await product.get(name, '/');
+    const story = await eventually(async () => {
+      const path = `/v1/request-explanation?trace_id=${String(headers['x-trace-id'])}`;
+      const explained = await product.api('GET', path);
+      return explained.status === 200 && explained.body.request ? explained.body : undefined;
+    }, `the story of a request to ${name}`);
+    return story.trouble_before.map(({ text }: { text: string }) => text);
+  };
+  const trouble = await troubleBefore(hostname);
+  assert.equal(trouble.length, 2, trouble.join('\n'));
+  for (const text of trouble) assert.match(text, /^certificates \(warn\): .*lost\.example\.com/);
+  assert.deepEqual(await troubleBefore(quiet), []);
 });
 
 suite('one product, with a CA that is well', { skip: withoutPebble }, () => {
