@@ -150,3 +150,33 @@ test('files of a trail that were copied are verified in the order in which they 
   const [first = '', , third = ''] = paths;
   assert.match((await verifyExports([first, third], noKey)).fault?.message ?? '', /follows record 4/);
 });
+
+test('nothing is not called whole: a folder without a trail, an export without a record', async () => {
+  await using world = await makeFiles();
+  const { trail, files, ofLines, withKey } = world;
+  await assert.rejects(verifyFolder(join(trail.folder, '..'), withKey), { code: 'NOT_FOUND' });
+  await assert.rejects(verifyFolder(join(trail.folder, 'nowhere'), withKey), { code: 'NOT_FOUND' });
+  await assert.rejects(ofLines([], { end: '' }), { code: 'NOT_FOUND' });
+  for (const { path } of files) rmSync(path);
+  assert.match(
+    (await verifyFolder(trail.folder, withKey)).fault?.message ?? '',
+    /^record 12, up to which the head says/,
+  );
+});
+
+test('files that the process deletes for their age while they are read are no fault', async () => {
+  await using world = await makeTrail();
+  const { trail, files, texts } = world;
+  const [, second = Buffer.alloc(0)] = texts;
+  const { seq, hash } = JSON.parse(linesOf(second).at(-1) ?? '');
+  const isRetired = { is: false };
+  const whileRead = Object.assign(new AbortController().signal, {
+    throwIfAborted() {
+      if (!isRetired.is) trail.retire(files.slice(0, 2), { seq, hash });
+      isRetired.is = true;
+    },
+  });
+  const verdict = await verifyFolder(trail.folder, { key: trail.key, known: undefined, signal: whileRead });
+  // With the record of the deletion.
+  assert.deepEqual([verdict.intact, verdict.from_seq, verdict.to_seq], [true, 9, 13]);
+});

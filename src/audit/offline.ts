@@ -5,6 +5,7 @@
  * `src/verify-audit-files.ts`.
  */
 import { basename, dirname } from 'node:path';
+import { AppError } from '../core/errors.ts';
 import { fileOf, listFiles } from './files.ts';
 import { type Head, headIn, type ReadHead } from './head.ts';
 import type { Place } from './line.ts';
@@ -19,7 +20,7 @@ export interface OfflineWish {
   readonly signal: AbortSignal;
 }
 
-/** @throws what the system says of a file. */
+/** @throws AppError NOT_FOUND where there is no record, and what the system says of a file. */
 export async function verifyFolder(folder: string, wish: OfflineWish): Promise<VerdictTold> {
   const { key } = wish;
   // First: a process may write on meanwhile, and what the head knows is in the files by then.
@@ -81,7 +82,11 @@ export async function verifyExports(
   return told(verdict);
 }
 
-const told = (verdict: Verdict): VerdictTold => toldOf(verdict, verdict.last);
+/** Nothing is not whole: somebody named the wrong place, or all of it is gone. */
+function told(verdict: Verdict): VerdictTold {
+  if (verdict.records > 0 || verdict.fault) return toldOf(verdict, verdict.last);
+  throw new AppError('NOT_FOUND', 'there is no record of an audit trail');
+}
 
 const knownIn = (head: string | undefined): Known[] => (head === undefined ? [] : [keptHead(head)]);
 
