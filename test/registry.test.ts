@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { z } from 'zod';
+import { idempotencyKeyField, versionField } from '../src/core/collection.ts';
 import { type AnyOperation, toolsets } from '../src/core/operation.ts';
 import { permissions } from '../src/core/permissions.ts';
 import { system } from '../src/core/principal.ts';
@@ -122,6 +123,16 @@ test('a secret is marked at an argument itself, where the audit record leaves it
       .map(([name]) => `${operation.name} ${name}`);
   });
   assert.deepEqual(problems, []);
+});
+
+test('version and idempotency_key are the same fields everywhere: what a person has refused is known again without them', () => {
+  const others = operations.flatMap(({ name, input }) => {
+    const { version, idempotency_key: key } = input.shape;
+    const isOwn =
+      (version ?? versionField) !== versionField || (key ?? idempotencyKeyField) !== idempotencyKeyField;
+    return isOwn ? [name] : [];
+  });
+  assert.deepEqual(others, []);
 });
 
 for (const operation of operations) {
