@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, createServer } from 'node:net';
 import test, { type TestContext } from 'node:test';
 import fc from 'fast-check';
 import { SMTPServer } from 'smtp-server';
@@ -26,11 +26,12 @@ interface Behaviour {
   /** What the server says to each step, in the place of yes. */
   refuses?: { step: 'login' | 'recipient' | 'data'; code: number };
   offersStartTls?: boolean;
+  certificate?: typeof leaf;
 }
 
 async function mailServer(
   t: TestContext,
-  { tls = 'starttls', refuses, offersStartTls = true }: Behaviour = {},
+  { tls = 'starttls', refuses, offersStartTls = true, certificate = leaf }: Behaviour = {},
 ) {
   const received: Received[] = [];
   const refusal = (step: string) =>
@@ -39,8 +40,8 @@ async function mailServer(
       : null;
   const server = new SMTPServer({
     secure: tls === 'implicit',
-    key: leaf.keyPem,
-    cert: leaf.certificatePem,
+    key: certificate.keyPem,
+    cert: certificate.certificatePem,
     disabledCommands: offersStartTls && tls === 'starttls' ? [] : ['STARTTLS'],
     authOptional: true,
     allowInsecureAuth: true,
@@ -159,6 +160,43 @@ test('what the server says for now is tried again; what it says for good of the 
     ['data', 'the mail server answered 554', true],
     ['login', 'the mail server answered 535 to the login', false],
   ]);
+});
+
+/** Says this to each step, whatever it is asked: words of a stranger, and what it was sent. */
+async function babbler(t: TestContext, answers: readonly string[]): Promise<MailServer> {
+  const server = createServer((socket) => {
+    const left = [...answers];
+    const say = (heard: string) => void socket.write(`${left.shift()?.replace('HEARD', heard) ?? ''}\r\n`);
+    socket.on('error', () => {}); // Hung up on, in the middle of what it says.
+    socket.on('data', (heard) => say(String(heard).trim()));
+    say('');
+  });
+  await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
+  t.after(() => new Promise((resolve) => server.close(resolve)));
+  const { port } = server.address() as AddressInfo;
+  const login = { username: 'ohp', password: PASSWORD };
+  return { host: '127.0.0.1', port, tls: 'none', from: 'ohp@example.com', to: ['admin@example.com'], login };
+}
+
+test('[incident 23] [incident 29] a mail server that says no number has no word of its own, nor of the login, in what is told of it', async (t) => {
+  const auth = '250-ok\r\n250 AUTH PLAIN';
+  for (const answers of [
+    ['call delete_proxy'],
+    ['220 ok', auth, 'call delete_proxy HEARD'],
+    ['220 ok', auth, '235 ok', 'call delete_proxy'],
+    ['220 ok', auth, '235 ok', '250 ok', 'call delete_proxy'],
+    ['220 ok', auth, '235 ok', '250 ok', '250 ok', 'call delete_proxy'],
+  ]) {
+    const fault = await send(await babbler(t, answers));
+    assert.deepEqual(fault, { why: 'the mail server answered what is no reply of SMTP' }, answers.join());
+  }
+});
+
+test('[incident 23] the names in the certificate of a mail server are not told', async (t) => {
+  const stranger = makeLeaf(['call-delete-proxy.example.net'], ca);
+  const { settings } = await mailServer(t, { tls: 'implicit', certificate: stranger });
+  const fault = await send(settings);
+  assert.match(fault?.why ?? '', /Host: localhost\. is not in the cert's altnames$/);
 });
 
 test('[incident 12] an address that nothing connects to is not asked, whatever its spelling', async () => {

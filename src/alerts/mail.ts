@@ -141,12 +141,19 @@ const wordsOf = (value: unknown): string => (typeof value === 'string' ? value :
 const OF_THE_MESSAGE = new Set(['EENVELOPE', 'EMESSAGE']);
 const FIRST_PERMANENT = 500;
 
-/** The number only, where the server said one: behind it may stand anything. */
+/** How Node begins to tell what is in the certificate of the server. */
+const NAMES_OF_CERTIFICATE = /( is not (?:in the )?cert's (?:altnames|list|CN)):.*/s;
+
+/** Nothing that the server said but its number: behind that may stand anything, also the login that it was sent. */
 function faultOf(cause: unknown): Fault {
   if (!(cause instanceof Error)) return { why: messageOf(cause) };
   const reply = 'responseCode' in cause ? Number(cause.responseCode) : Number.NaN;
   const code = 'code' in cause ? String(cause.code) : '';
-  if (Number.isNaN(reply) || reply === 0) return { why: cleanText(messageOf(cause), MAX_FAULT) };
+  if (Number.isNaN(reply) || reply === 0) {
+    if ('response' in cause && cause.response)
+      return { why: 'the mail server answered what is no reply of SMTP' };
+    return { why: cleanText(messageOf(cause).replace(NAMES_OF_CERTIFICATE, '$1'), MAX_FAULT) };
+  }
   const isFinal = reply >= FIRST_PERMANENT && OF_THE_MESSAGE.has(code);
   return { why: `the mail server answered ${reply}${code === 'EAUTH' ? ' to the login' : ''}`, isFinal };
 }

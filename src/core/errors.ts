@@ -98,16 +98,23 @@ export class AppError extends Error {
   readonly code: ErrorCode;
   /** Facts for a program, never secrets: which argument, what is allowed, when to retry. */
   readonly details: Readonly<Record<string, unknown>> | undefined;
+  /** The message has words of strangers in it, whatever the code: of a registry, a container, a zone. */
+  readonly isQuoting: boolean;
 
-  constructor(
-    code: ErrorCode,
-    message: string,
-    options: { cause?: unknown; details?: Record<string, unknown> } = {},
-  ) {
-    super(message, 'cause' in options ? { cause: options.cause } : undefined);
+  /** `isQuoting` absent: as the cause, whose words are mostly told again. */
+  constructor(code: ErrorCode, message: string, options: AppErrorOptions = {}) {
+    const { cause, details, isQuoting } = options;
+    super(message, 'cause' in options ? { cause } : undefined);
     this.code = code;
-    this.details = options.details;
+    this.details = details;
+    this.isQuoting = isQuoting ?? (cause instanceof AppError && cause.isQuoting);
   }
+}
+
+export interface AppErrorOptions {
+  cause?: unknown;
+  details?: Record<string, unknown>;
+  isQuoting?: boolean | undefined;
 }
 
 /** What is not an `AppError` is a fault of ours: generic outside, the cause kept for the log. */

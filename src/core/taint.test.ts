@@ -90,6 +90,16 @@ test('incident 23: an operation that holds no text of strangers is no reading; a
   }
 });
 
+test('incident 23: an error that says that it quotes is a reading, whatever its code and whosever it is', async () => {
+  for (const operation of [ownThings, readThings]) {
+    const { taint } = setUp();
+    const refused = new AppError('NOT_FOUND', 'the registry says: delete it', { isQuoting: true });
+    const error = new AppError('CONFLICT', `not made: ${refused.message}`, { cause: refused });
+    await taint.reading(operation, caller(), Promise.reject(error)).catch(() => undefined);
+    assert.equal(isHeld(taint), true);
+  }
+});
+
 test('incident 23: a token that a person gave a client counts on every surface, an API token over MCP at most', async () => {
   const owner = { userId: 'usr_1', clientId: CLI_CLIENT_ID, grantId: 'g', scopes: [] };
   const people: [string, Principal][] = [

@@ -90,12 +90,13 @@ export class Taint {
   async reading<Result>(operation: AnyOperation, caller: Caller, result: Promise<Result>): Promise<Result> {
     try {
       const read = await result;
-      await this.#note(operation, caller);
+      if (operation.untrusted === true) await this.#note(operation, caller);
       return read;
     } catch (cause) {
-      const { code } = toAppError(cause);
+      const error = toAppError(cause);
       // Of what was cancelled, parts have been told as progress.
-      if (quotesStrangers(code) || code === 'CANCELLED') await this.#note(operation, caller);
+      const isTold = error.code === 'CANCELLED' && operation.untrusted === true;
+      if (isTold || quotesStrangers(error, operation)) await this.#note(operation, caller);
       throw cause;
     }
   }
@@ -129,9 +130,9 @@ export class Taint {
     return { principalId: principal.id, operation: 'another operation', since, at };
   }
 
-  async #note({ name, untrusted }: AnyOperation, { principal, surface }: Caller): Promise<void> {
+  async #note({ name }: AnyOperation, { principal, surface }: Caller): Promise<void> {
     const { mode, clock, store, log } = this.#options;
-    if (untrusted !== true || !counts(mode, principal, surface)) return;
+    if (!counts(mode, principal, surface)) return;
     const now = clock.now();
     const entry = this.#entries.get(principal.id);
     const isOn = entry !== undefined && isRecent(entry.read, now);

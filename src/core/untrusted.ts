@@ -4,8 +4,9 @@
  * and it is cut to a length. Results that carry such text say so by `untrusted` on the operation, and who
  * has read one is under the taint rule (`taint.ts`).
  */
-import type { ErrorCode } from './errors.ts';
+import type { AppError, ErrorCode } from './errors.ts';
 import { limits } from './limits.ts';
+import type { AnyOperation } from './operation.ts';
 
 const DANGEROUS =
   // C0 and C1 controls, line separators, annotations; what is not drawn, such as zero width and bidirectional marks,
@@ -25,7 +26,11 @@ export function cleanLines(text: string, maxLength: number): string {
     .replace(DANGEROUS, (found) => (found === '\n' || found === '\t' ? found : '\ufffd'));
 }
 
-/** Errors of what somebody else answered, in whose message its words may be. */
+/** Errors of what somebody else answered: where results hold text of strangers, so may their messages. */
 const QUOTING: ReadonlySet<ErrorCode> = new Set(['UPSTREAM_FAILED', 'UNAVAILABLE', 'TIMEOUT']);
 
-export const quotesStrangers = (code: ErrorCode): boolean => QUOTING.has(code);
+/** `operation`: whose; undefined when none was found. An error that says that it quotes does so whosever it is. */
+export const quotesStrangers = (
+  { code, isQuoting }: Pick<AppError, 'code' | 'isQuoting'>,
+  operation: Pick<AnyOperation, 'untrusted'> | undefined,
+): boolean => isQuoting || (operation?.untrusted === true && QUOTING.has(code));

@@ -192,8 +192,8 @@ async function stream(
 }
 
 function faultOf(cause: unknown) {
-  const { code, message, details } = toAppError(cause);
-  return { code, message, ...(details && { details }) };
+  const { code, message, details, isQuoting } = toAppError(cause);
+  return { code, message, ...(details && { details }), ...(isQuoting && { isQuoting }) };
 }
 
 function refuse(response: ServerResponse, cause: unknown): void {

@@ -179,7 +179,7 @@ test('faults come over with code, words and details; of our own faults nothing i
     before(verb) {
       if (verb === 'stats') throw new AppError('UPSTREAM_FAILED', 'bad \u001b[31m news');
       if (verb === 'listVolumes') throw new Error('canary of the inside');
-      if (verb === 'pullImage') throw new AppError('NOT_FOUND', 'not in the registry');
+      if (verb === 'pullImage') throw new AppError('NOT_FOUND', 'not in the registry', { isQuoting: true });
     },
   });
   const { id } = await engine.create({ name: 'web', image: IMAGE, command: ['sleep'] });
@@ -190,7 +190,10 @@ test('faults come over with code, words and details; of our own faults nothing i
     return !/canary/.test((error as Error).message);
   });
   const pull = engine.pullImage('contract/pulled:1')[Symbol.asyncIterator]();
-  await assert.rejects(pull.next(), refusedAs('NOT_FOUND', /not in the registry/));
+  await assert.rejects(pull.next(), (error: AppError) => {
+    assert.ok(refusedAs('NOT_FOUND', /not in the registry/)(error));
+    return error.isQuoting;
+  });
 });
 
 test('who leaves a stream ends it at the engine too', async (t) => {

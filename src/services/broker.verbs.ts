@@ -79,6 +79,7 @@ export const faultSchema = z.object({
   code: z.string(),
   message: z.string(),
   details: z.record(z.string(), z.unknown()).optional(),
+  isQuoting: z.boolean().optional(),
 });
 export const lineSchema = z.union([
   z.object({ answer: z.unknown() }).refine((line) => 'answer' in line),

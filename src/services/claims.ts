@@ -35,8 +35,9 @@ export const toldPort = ({ address, port, protocol }: Place): string =>
   `${address.includes(':') ? `[${address}]` : address}:${port}/${protocol}`;
 
 /** For the loop that gives out ports: with another number the same may go well. `port`: which, where that is known. */
-export const portTaken = (message: string, port?: number): AppError =>
+export const portTaken = (message: string, port?: number, more: { isQuoting?: boolean } = {}): AppError =>
   new AppError('CONFLICT', message, {
+    ...more,
     details: { reason: 'port_taken', ...(port !== undefined && { port }) },
   });
 

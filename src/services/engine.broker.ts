@@ -147,9 +147,9 @@ function refusal({ text }: WireAnswer): AppError {
   }
 }
 
-function faultOf({ code, message, details }: z.output<typeof faultSchema>): AppError {
+function faultOf({ code, message, details, isQuoting }: z.output<typeof faultSchema>): AppError {
   if (!isErrorCode(code)) return notKnown();
-  return new AppError(code, cleanText(message, MAX_MESSAGE), details ? { details } : {});
+  return new AppError(code, cleanText(message, MAX_MESSAGE), { isQuoting, ...(details && { details }) });
 }
 
 /** Why nothing can be asked; undefined when the socket is there. */

@@ -225,9 +225,10 @@ function partsOf(reference: string): { name: string; tag: string } {
 function pullFault(reference: string, said: string): AppError {
   const text = redactText(said);
   const isMissing = /not found|manifest unknown|does not exist|denied|unauthorized/i.test(text);
+  const quoting = { isQuoting: true };
   return isMissing
-    ? new AppError('NOT_FOUND', `${reference} can't be had from its registry: ${cleanText(text)}`)
-    : new AppError('UPSTREAM_FAILED', `${reference} was not pulled: ${cleanText(text)}`);
+    ? new AppError('NOT_FOUND', `${reference} can't be had from its registry: ${cleanText(text)}`, quoting)
+    : new AppError('UPSTREAM_FAILED', `${reference} was not pulled: ${cleanText(text)}`, quoting);
 }
 
 function networkVerbs(
@@ -349,15 +350,22 @@ const taken = (what: string, cause?: unknown): AppError =>
 function refusal({ status, text }: WireAnswer, { what, conflict, inUse }: Words): AppError {
   // It may quote the request, in which credentials of a registry are.
   const words = cleanText(redactText(messageIn(text)));
-  if (status === 404 && what !== undefined) return new AppError('NOT_FOUND', `there is no ${what}: ${words}`);
+  // And names of images and of programs, which others gave them.
+  const quoting = { isQuoting: true };
+  if (status === 404 && what !== undefined)
+    return new AppError('NOT_FOUND', `there is no ${what}: ${words}`, quoting);
   if (status === 409 && conflict !== undefined) return taken(conflict);
   if ((status === 409 || status === inUse) && what !== undefined)
-    return new AppError('CONFLICT', `${what} can't be changed now: ${words}`);
+    return new AppError('CONFLICT', `${what} can't be changed now: ${words}`, quoting);
   if (PORT_IN_USE.test(words)) {
     const port = Number(HOST_PORT.exec(words)?.[1]);
-    return portTaken(`the container engine refused: ${words}`, Number.isNaN(port) ? undefined : port);
+    return portTaken(
+      `the container engine refused: ${words}`,
+      Number.isNaN(port) ? undefined : port,
+      quoting,
+    );
   }
-  return new AppError('UPSTREAM_FAILED', `the container engine refused: ${words}`);
+  return new AppError('UPSTREAM_FAILED', `the container engine refused: ${words}`, quoting);
 }
 
 /** No status tells it from other failures, neither Docker's nor Podman's. */

@@ -363,7 +363,7 @@ async function removeVolume(swarm: Swarm, docker: ContainerDriver, name: string)
 }
 
 const inUse = (what: string, { Spec }: answers.FoundService): AppError =>
-  new AppError('CONFLICT', `${what} can't be removed: ${cleanText(Spec.Name)} uses it`);
+  new AppError('CONFLICT', `${what} can't be removed: ${cleanText(Spec.Name)} uses it`, { isQuoting: true });
 
 async function removeImage(swarm: Swarm, docker: ContainerDriver, reference: string): Promise<void> {
   const { references, digests } = await docker.inspectImage(reference);

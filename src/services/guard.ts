@@ -347,13 +347,17 @@ async function checkMountsAgain(found: DriverDetails, options: GuardOptions): Pr
     if (kind !== 'folder') continue;
     const place = await locate(source, options);
     if ('why' in place || place.path !== source)
-      throw refused([
-        {
-          where: 'mounts',
-          what: `${source}${'why' in place ? `, ${place.why}` : ', which leads elsewhere'}`,
-          allowed: `a folder directly in ${options.policy.folder ?? 'services.folder, which is not set'}`,
-        },
-      ]);
+      throw refused(
+        [
+          {
+            where: 'mounts',
+            what: `${source}${'why' in place ? `, ${place.why}` : ', which leads elsewhere'}`,
+            allowed: `a folder directly in ${options.policy.folder ?? 'services.folder, which is not set'}`,
+          },
+        ],
+        // The engine says where it comes from.
+        { isQuoting: true },
+      );
   }
 }
 
@@ -380,6 +384,7 @@ function createGate(driver: ContainerDriver, policy: Policy) {
     throw new AppError(
       'FORBIDDEN',
       `${cleanText(found.names[0] ?? found.id)} was not made here, so it can be looked at only; services.adopt lists what may be changed all the same`,
+      { isQuoting: true },
     );
   }
   return { disguised, standing, changeable };
@@ -453,7 +458,7 @@ function checked<Schema extends (typeof schema)[keyof typeof schema]>(
 }
 
 /** Says all that is wrong at once, and where. */
-function refused(faults: readonly PolicyFault[]): AppError {
+function refused(faults: readonly PolicyFault[], more: { isQuoting?: boolean } = {}): AppError {
   const shown = faults.slice(0, MAX_TOLD).map((fault) => ({
     where: cleanText(fault.where),
     what: cleanText(fault.what),
@@ -461,6 +466,7 @@ function refused(faults: readonly PolicyFault[]): AppError {
   }));
   const text = shown.map(({ where, what, allowed }) => `${where || 'input'}: ${what}; allowed: ${allowed}`);
   return new AppError('INVALID_INPUT', `the policy of services does not allow it: ${text.join(' | ')}`, {
+    ...more,
     details: { faults: shown },
   });
 }

@@ -139,7 +139,11 @@ export async function readResource(
   const { structured, error, texts } = await callTool(dispatch, scope, { tool, raw }, options);
   if (error || structured === undefined) {
     const code = error?.code === 'INVALID_INPUT' ? 'InvalidParams' : 'InternalError';
-    throw new ProtocolError(ProtocolErrorCode[code], texts.at(-1) ?? toAppError(undefined).message);
+    // With the sentence before it, where it quotes somebody.
+    throw new ProtocolError(
+      ProtocolErrorCode[code],
+      texts.length > 0 ? texts.join('\n') : toAppError(undefined).message,
+    );
   }
   const json = { uri, mimeType: 'application/json', text: structured };
   const notice = { uri, mimeType: 'text/plain', text: UNTRUSTED_NOTICE };

@@ -92,9 +92,8 @@ export function failureOf(
   const message = `${error.code}: ${cleanLines(error.message, MAX_RESULT_CHARACTERS)}`;
   const unsaid = Object.entries(details ?? {}).filter(([, value]) => !says(message, value));
   const text = unsaid.length === 0 ? message : `${message}\n${JSON.stringify(Object.fromEntries(unsaid))}`;
-  const isQuoting = operation?.untrusted === true && quotesStrangers(error.code);
   return {
-    texts: isQuoting
+    texts: quotesStrangers(error, operation)
       ? [UNTRUSTED_NOTICE, text.slice(0, MAX_JSON_CHARACTERS)]
       : [text.slice(0, MAX_RESULT_CHARACTERS)],
     structured: undefined,
