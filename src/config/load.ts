@@ -14,6 +14,7 @@ const PREFIX = 'OHP_';
 const FILE_VARIABLE = 'OHP_CONFIG';
 /** Read by the command-line client, so they may be present where the server starts. */
 const clientVariables = ['OHP_URL', 'OHP_TOKEN', 'OHP_CA_FILE'];
+const HIDDEN = '[redacted]';
 const MAX_SHOWN = 80;
 const SECRET = /^[\x21-\x7e]{1,500}$/;
 
@@ -265,15 +266,26 @@ function problemsOf(issue: z.core.$ZodIssue, raw: unknown, locate: Locate): stri
   const shown = isSecret(issue.path, raw)
     ? 'a value that is not shown'
     : shownValue(valueAt(raw, issue.path));
-  return [`${issue.path.join('.')} (${locate(issue.path)}): found ${shown}; ${issue.message}`];
+  // A key may be a URL.
+  const where = withoutCredentials(issue.path.join('.'));
+  return [`${where} (${locate(issue.path)}): found ${shown}; ${issue.message}`];
 }
 
 /** Of a list or a mapping only what it is: a secret may stand in it. */
 function shownValue(value: unknown): string {
   if (Array.isArray(value)) return 'a list';
   if (typeof value === 'object' && value !== null) return 'a mapping';
-  return JSON.stringify(value)?.slice(0, MAX_SHOWN) ?? 'nothing';
+  const shown = typeof value === 'string' ? withoutCredentials(value) : value;
+  return JSON.stringify(shown)?.slice(0, MAX_SHOWN) ?? 'nothing';
 }
+
+/** Who writes a password or a key into a URL that may have none is told so without it. */
+const withoutCredentials = (text: string): string =>
+  text
+    .replace(/:\/\/\S*@/, `://${HIDDEN}@`)
+    // `user:password@host`; an address of mail has no colon.
+    .replace(/^[^\s:@]*:[^\s/]\S*@/, `${HIDDEN}@`)
+    .replace(/\?.*$/s, `?${HIDDEN}`);
 
 const valueAt = (value: unknown, path: Path): unknown =>
   path.reduce<unknown>(

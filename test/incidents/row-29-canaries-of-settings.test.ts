@@ -4,25 +4,23 @@
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type RequestListener } from 'node:http';
 import { tmpdir } from 'node:os';
-import { join, relative } from 'node:path';
+import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import test, { after } from 'node:test';
 import * as oauth from 'oauth4webapi';
 import { callTool, configFile, generous, send } from '../support/callers.ts';
+import { Canaries, filesIn } from '../support/canaries.ts';
 import { type Client, Person, startOnFixedPorts } from '../support/oauth.ts';
 import { startUpstream } from '../support/upstream.ts';
 import { PASSWORD } from '../support/visitor.ts';
 
-/** Where it was planted → the secret. */
-const canaries = new Map<string, string>();
-function canary(where: string): string {
-  const secret = `Zq8canary${String(canaries.size).padStart(3, '0')}${'w3Kx'.repeat(6)}`;
-  canaries.set(where, secret);
-  return secret;
-}
+const all = new Canaries('Zq8canary');
+const canaries = all.planted;
+const canary = (where: string) => all.plant(where);
+const allIn = (bytes: Buffer) => all.in(bytes);
 
 const folder = mkdtempSync(join(tmpdir(), 'ohp-canaries-'));
 const inFile = (where: string): string => {
@@ -252,30 +250,6 @@ test('incident 29: (planting) in the sign-in: password, code, verifier, tokens, 
   answers.push(['a sign-in elsewhere', elsewhere.body]);
 });
 
-/** Every file below the data directory, as it is now. */
-const files = (): [name: string, bytes: Buffer][] =>
-  readdirSync(product.dataDir, { recursive: true, encoding: 'utf8' })
-    .map((name) => join(product.dataDir, name))
-    .filter((path) => statSync(path).isFile())
-    .map((path) => [relative(product.dataDir, path), readFileSync(path)]);
-
-/** As it is, and as text often travels. */
-const spellings = (secret: string): Buffer[] =>
-  [
-    secret,
-    encodeURIComponent(secret),
-    Buffer.from(secret).toString('hex'),
-    ...[0, 1, 2].map((shift) =>
-      Buffer.from('\0'.repeat(shift) + secret)
-        .toString('base64')
-        .slice(shift === 0 ? 0 : 4, -4),
-    ),
-  ].map((one) => Buffer.from(one));
-const allIn = (bytes: Buffer): string[] =>
-  [...canaries]
-    .filter(([, secret]) => spellings(secret).some((one) => bytes.includes(one)))
-    .map(([where]) => where);
-
 test('incident 29: the engine was told what it had to be told, so that there was something to tell again', () => {
   assert.ok(allIn(Buffer.from(told.join('\n'))).includes('registry password'));
   assert.ok(canaries.size > 20, String(canaries.size));
@@ -286,7 +260,7 @@ test('incident 29: no canary is in any answer', () => {
     assert.deepEqual(allIn(Buffer.from(answer)), [], `${what}: ${answer.slice(0, 1500)}`);
 });
 
-test('incident 29: no canary is in any answer of get_logs, get_log_stats or what_changed', async () => {
+test('incident 29: no canary is in any answer of get_logs, get_log_stats or what_changed, in an export or a metric', async () => {
   const pages: string[] = [];
   let cursor: string | undefined;
   do {
@@ -299,7 +273,13 @@ test('incident 29: no canary is in any answer of get_logs, get_log_stats or what
     pages.push(reply.text);
     cursor = reply.json.next_cursor;
   } while (cursor !== undefined);
-  for (const path of ['/v1/log-stats?group_by=operation&since=1h', '/v1/changes?since=1h'])
+  for (const path of [
+    '/v1/log-stats?group_by=operation&since=1h',
+    '/v1/changes?since=1h',
+    '/v1/audit-records?limit=1000',
+    '/v1/alerts?state=all',
+    '/metrics',
+  ])
     pages.push((await send(product, { path, token: adminToken })).text);
   assert.deepEqual(allIn(Buffer.from(pages.join('\n'))), []);
 });
@@ -307,7 +287,8 @@ test('incident 29: no canary is in any answer of get_logs, get_log_stats or what
 test('incident 29: no canary is in any file of the data directory, nor printed, while it runs and after its end', async () => {
   for (const when of ['while it runs', 'after the end']) {
     assert.deepEqual(allIn(Buffer.from(product.output())), [], `printed, ${when}`);
-    for (const [name, bytes] of files()) assert.deepEqual(allIn(bytes), [], `in ${name}, ${when}`);
+    for (const [name, bytes] of filesIn(product.dataDir))
+      assert.deepEqual(allIn(bytes), [], `in ${name}, ${when}`);
     if (when === 'while it runs') assert.equal(await product.stop(), 0);
   }
 });
