@@ -243,7 +243,7 @@ test('always: a client that cannot be asked is refused', async () => {
     );
   await askLegacy(kit, yes);
   assert.deepEqual(kit.removed, ['a']);
-  const [link = ''] = /[^/]+(?= \. Once)/.exec(replies[0]?.json.result.content[0].text) ?? [];
+  const [link = ''] = /[^/]+(?= \. It is good)/.exec(replies[0]?.json.result.content[0].text) ?? [];
   kit.harness.asks.answer(link, true, 'usr_1');
   await modernCall(kit.harness, 'remove_thing', { name: 'a' });
   assert.deepEqual(kit.removed, ['a', 'a'], 'a yes on the page lets it through');
