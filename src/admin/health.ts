@@ -1,11 +1,10 @@
 /** `health_check`: what works, found out by using it. The probes are in `health-probes`; `app` chooses them. */
 import { z } from 'zod';
 import { type Clock, SECOND } from '../core/clock.ts';
-import { messageOf } from '../core/errors.ts';
 import { defineOperation } from '../core/operation.ts';
 import { isConfined, type Principal } from '../core/principal.ts';
 import { type Log, writeDebug } from '../core/record.ts';
-import { cleanText } from '../core/untrusted.ts';
+import { ownWordsOf } from '../core/untrusted.ts';
 
 const PROBE_TIMEOUT_MS = 2 * SECOND;
 /** Anyone may ask, so an answer serves everyone for a while. */
@@ -95,7 +94,7 @@ async function settle(probe: Probe): Promise<Finding> {
   try {
     return await probe();
   } catch (cause) {
-    return { status: 'down', message: cleanText(messageOf(cause)) };
+    return { status: 'down', message: ownWordsOf(cause) };
   }
 }
 

@@ -12,7 +12,7 @@ import { SECOND } from '../core/clock.ts';
 import { AddressRefused, lookupDialable } from '../core/dial.ts';
 import { messageOf } from '../core/errors.ts';
 import { MIN_TLS_VERSION } from '../core/tls-policy.ts';
-import { cleanText } from '../core/untrusted.ts';
+import { cleanText, ownWordsOf } from '../core/untrusted.ts';
 import type { Channel, ChannelMessage, Fault } from './channel.ts';
 import { type Message, messageSchema } from './message.ts';
 
@@ -141,9 +141,6 @@ const wordsOf = (value: unknown): string => (typeof value === 'string' ? value :
 const OF_THE_MESSAGE = new Set(['EENVELOPE', 'EMESSAGE']);
 const FIRST_PERMANENT = 500;
 
-/** How Node begins to tell what is in the certificate of the server. */
-const NAMES_OF_CERTIFICATE = /( is not (?:in the )?cert's (?:altnames|list|CN)):.*/s;
-
 /** Nothing that the server said but its number: behind that may stand anything, also the login that it was sent. */
 function faultOf(cause: unknown): Fault {
   if (!(cause instanceof Error)) return { why: messageOf(cause) };
@@ -152,7 +149,7 @@ function faultOf(cause: unknown): Fault {
   if (Number.isNaN(reply) || reply === 0) {
     if ('response' in cause && cause.response)
       return { why: 'the mail server answered what is no reply of SMTP' };
-    return { why: cleanText(messageOf(cause).replace(NAMES_OF_CERTIFICATE, '$1'), MAX_FAULT) };
+    return { why: cleanText(ownWordsOf(cause), MAX_FAULT) };
   }
   const isFinal = reply >= FIRST_PERMANENT && OF_THE_MESSAGE.has(code);
   return { why: `the mail server answered ${reply}${code === 'EAUTH' ? ' to the login' : ''}`, isFinal };

@@ -4,7 +4,7 @@
  * and it is cut to a length. Results that carry such text say so by `untrusted` on the operation, and who
  * has read one is under the taint rule (`taint.ts`).
  */
-import type { AppError, ErrorCode } from './errors.ts';
+import { AppError, type ErrorCode, messageOf } from './errors.ts';
 import { limits } from './limits.ts';
 import type { AnyOperation } from './operation.ts';
 
@@ -34,3 +34,16 @@ export const quotesStrangers = (
   { code, isQuoting }: Pick<AppError, 'code' | 'isQuoting'>,
   operation: Pick<AnyOperation, 'untrusted'> | undefined,
 ): boolean => isQuoting || (operation?.untrusted === true && QUOTING.has(code));
+
+/** How Node begins to tell what is in the certificate of who was asked. */
+const NAMES_OF_CERTIFICATE = /( is not (?:in the )?cert's (?:altnames|list|CN)):.*/s;
+
+/** A message of TLS without the names in a certificate, which whoever made it wrote. */
+export const withoutCertificateNames = (message: string): string =>
+  message.replace(NAMES_OF_CERTIFICATE, '$1');
+
+/** Of a failure, for an answer that is not marked: nothing in it that somebody else said. */
+export function ownWordsOf(cause: unknown): string {
+  if (cause instanceof AppError && cause.isQuoting) return `${cause.code}; its words are left out here`;
+  return cleanText(withoutCertificateNames(messageOf(cause)));
+}

@@ -6,7 +6,7 @@
 import type { Clock } from '../core/clock.ts';
 import { toTimestamp } from '../core/collection.ts';
 import type { Log } from '../core/record.ts';
-import { cleanText } from '../core/untrusted.ts';
+import { cleanText, withoutCertificateNames } from '../core/untrusted.ts';
 import {
   type BalancedTarget,
   type HealthCheck,
@@ -103,7 +103,7 @@ export class Endpoint implements Standing {
     if (++this.#checks < (isWell ? healthy_after : unhealthy_after)) return;
     this.#checks = 0;
     this.isSick = !isWell;
-    const reason = isWell ? undefined : `health check: ${cleanText(fault)}`;
+    const reason = isWell ? undefined : `health check: ${cleanText(withoutCertificateNames(fault))}`;
     this.#turn(reason);
     if (reason === undefined) this.#tell('info', 'passes its health checks again');
     else this.#tell('warn', `gets no requests: ${reason}`);
@@ -136,7 +136,7 @@ export class Endpoint implements Standing {
 
   #takeOut(text: string): void {
     const isNews = this.outUntil === 0;
-    const reason = cleanText(text);
+    const reason = cleanText(withoutCertificateNames(text));
     const { outMs, longestOutMs } = gatewayLimits;
     this.outUntil = this.#options.clock.now() + Math.min(longestOutMs, outMs * 2 ** this.#timesOut++);
     this.#trial = undefined;

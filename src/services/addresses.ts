@@ -7,7 +7,7 @@
 import { MINUTE, SECOND, type Clock, type Timer } from '../core/clock.ts';
 import { AppError, messageOf } from '../core/errors.ts';
 import type { Log } from '../core/record.ts';
-import { cleanText } from '../core/untrusted.ts';
+import { cleanText, ownWordsOf } from '../core/untrusted.ts';
 import type { Place, ServiceTarget, Whereabouts } from '../proxies/target-url.ts';
 import type { Container, ContainerEngine, EngineEvent } from './engine.ts';
 import { followEvents, type Follower } from './follow-events.ts';
@@ -251,7 +251,7 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
     } catch (cause) {
       // Its own fault: the others are looked for all the same.
       entry.led = undefined;
-      for (const place of entry.places.values()) place.leave(cleanText(messageOf(cause)));
+      for (const place of entry.places.values()) place.leave(ownWordsOf(cause));
     }
   }
 
@@ -343,7 +343,9 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
 
   #lose(cause: unknown): void {
     if (this.#isClosed) return;
-    const why = `the container engine does not answer: ${cleanText(messageOf(cause))}`;
+    const away = 'the container engine does not answer';
+    // Told beside the settings of proxies and routes.
+    const why = `${away}: ${ownWordsOf(cause)}`;
     const contained = () => [...this.#entries.values()].filter(isContainer);
     for (const entry of contained()) if (!entry.found) forget(entry, why);
     this.#lost ??= this.#options.clock.after(addressLimits.keepMs, () => {
@@ -351,7 +353,10 @@ export class ServiceAddresses implements Whereabouts, AsyncDisposable {
     });
     if (this.#isToldLost) return;
     this.#isToldLost = true;
-    this.#tell('warn', `${why}; after ${addressLimits.keepMs} ms nothing is sent to services until it does`);
+    this.#tell(
+      'warn',
+      `${away}: ${cleanText(messageOf(cause))}; after ${addressLimits.keepMs} ms nothing is sent to services until it does`,
+    );
   }
 
   #backOff(what: 'looks' | 'events'): number {

@@ -5,10 +5,13 @@
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import type { IncomingMessage } from 'node:http';
+import { createServer as createHttpsServer, request as httpsRequest } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import test, { after } from 'node:test';
 import { SMTPServer } from 'smtp-server';
+import { makeCa, makeLeaf } from '../../src/certificates/openssl.fixture.ts';
 import { cleanText } from '../../src/core/untrusted.ts';
 import { type AnyOperation } from '../../src/core/operation.ts';
 import { operations as declared } from '../../src/operations.ts';
@@ -17,7 +20,15 @@ import { eventually } from '../support/eventually.ts';
 import { startHostileCa } from '../support/hostile-ca.ts';
 import { bytesAsName, caaRecord, startNameServer } from '../support/hostile-dns.ts';
 import { startHostileEngine } from '../support/hostile-engine.ts';
-import { assertClean, assertFenced, callOver, every, MARK, payloads } from '../support/hostile-text.ts';
+import {
+  assertClean,
+  assertFenced,
+  callOver,
+  corpus,
+  every,
+  MARK,
+  payloads,
+} from '../support/hostile-text.ts';
 import { Person, startOnFixedPorts } from '../support/oauth.ts';
 import { startUpstream } from '../support/upstream.ts';
 
@@ -272,6 +283,98 @@ test('incident 23: what a registry says of an image that it does not give is fen
   engine.pullError = undefined;
 });
 
+const EVERYTHING = /^(?!GET \/version)/;
+/** What operators read of their own settings: marked, each look at a proxy would hold up what comes next. */
+const OF_SETTINGS: [name: Name, input: object][] = [
+  ['list_proxies', {}],
+  ['list_routes', {}],
+  ['get_proxy', { hostname: 'led.example.com' }],
+  ['get_proxy', { hostname: 'secure.example.com' }],
+  ['test_route', { url: 'https://led.example.com/x' }],
+  ['test_route', { url: 'https://secure.example.com/x' }],
+];
+
+test('incident 23: of a target that fails, settings tell by what in our words: neither those of an engine nor of a certificate', async () => {
+  // openssl takes no comma in a name, which begins another one.
+  const names = corpus.order.replaceAll(',', '');
+  const authority = makeCa('/CN=Trust of a target');
+  const { certificatePem: cert, keyPem: key } = makeLeaf([], authority, {
+    subject: `/CN=${names.slice(0, 60)}`,
+    extensions: [`subjectAltName=DNS:${names}`, 'extendedKeyUsage=serverAuth'],
+  });
+  await using target = createHttpsServer({ cert, key }).listen(0, '127.0.0.1');
+  await once(target, 'listening');
+  const secure = {
+    hostname: 'secure.example.com',
+    target_url: `https://localhost:${(target.address() as AddressInfo).port}`,
+    upstream_ca_pem: authority.certificatePem,
+    load_balancing: {
+      targets: [{ url: receiver.url }],
+      health_check: { interval_ms: 1000, unhealthy_after: 1, path: '/' },
+    },
+  };
+  const led = { hostname: 'led.example.com', target_url: 'service://blog:80' };
+  engine.refusal = { status: 500, of: EVERYTHING };
+  for (const proxy of [secure, led]) {
+    const made = await rest('POST', '/v1/proxies', proxy);
+    assert.equal(made.status, 201, made.text);
+  }
+  await eventually(async () => {
+    const { text: found } = await rest('GET', `/v1/proxies/secure.example.com`);
+    return /"reason":"[^"]*altnames/.test(found) ? true : undefined;
+  }, 'a health check that fails');
+  await eventually(async () => {
+    const { text: found } = await rest('GET', `/v1/proxies/led.example.com`);
+    return found.includes('the container engine does not answer') ? true : undefined;
+  }, 'a service whose whereabouts are not known');
+  for (const [name, input] of OF_SETTINGS) assert.equal(await asked(name, input), 0, name);
+  engine.refusal = undefined;
+  await quotes('get_logs', { kind: 'all', level: 'warn', lines: 100, verbose: true });
+});
+
+test('incident 23: health_check tells that an engine refuses, and not in its words', async () => {
+  engine.refusal = { status: 500, of: /./ };
+  await eventually(async () => {
+    const { text: found } = await rest('GET', '/v1/health');
+    return /"status":"down","message":"UPSTREAM_FAILED/.test(found) ? true : undefined;
+  }, 'the engine being down');
+  assert.equal(await asked('health_check', {}), 0);
+  engine.refusal = undefined;
+});
+
+test('incident 23: the subject of a client certificate is fenced', async () => {
+  const hostname = 'clients.example.com';
+  const authority = makeCa('/CN=Trust of clients');
+  const { certificatePem: cert, keyPem: key } = makeLeaf([], authority, {
+    subject: `/CN=${corpus.order.slice(0, 60)}`,
+    extensions: ['extendedKeyUsage=clientAuth', `subjectAltName=DNS:${corpus.order.replaceAll(',', '')}`],
+  });
+  const client_auth = { mode: 'require', ca_pem: authority.certificatePem };
+  const made = await rest('POST', '/v1/proxies', { hostname, target_url: receiver.url, client_auth });
+  assert.equal(made.status, 201, made.text);
+  const { httpsPort: port, ca: trust } = product;
+  const request = httpsRequest({
+    host: '127.0.0.1',
+    port,
+    servername: hostname,
+    ca: trust,
+    cert,
+    key,
+    agent: false,
+    headers: { host: `${hostname}:${port}` },
+  }).end();
+  const [response] = (await once(request, 'response')) as [IncomingMessage];
+  response.resume();
+  const trace_id = String(response.headers['x-trace-id']);
+  await eventually(async () => {
+    const { json } = await rest('GET', `/v1/logs?kind=access&hostname=${hostname}`);
+    return json.records.length > 0 ? true : undefined;
+  }, 'its record');
+  await quotes('get_logs', { kind: 'access', hostname, verbose: true });
+  await asked('explain_request', { trace_id });
+  await asked('get_proxy', { hostname });
+});
+
 /** Operations that ask the engine → how. */
 const ofEngine: [name: Name, input: object][] = [
   ['list_services', {}],
@@ -291,11 +394,10 @@ const ofEngine: [name: Name, input: object][] = [
   ['health_check', {}],
   ['get_diagnostics', {}],
   ['run_command', { command: 'docker ps' }],
-  ['delete_service', { name: 'blog' }],
+  ['delete_service', { name: 'blog', force: true }],
 ];
 /** Which tell nothing of what an engine says. */
 const QUIET = new Set<Name>(['get_diagnostics', 'health_check']);
-const EVERYTHING = /^(?!GET \/version)/;
 const VERBS = /^POST \/containers\/create|^DELETE|\/(?:start|stop|restart|logs|stats)$/;
 const refused = new Set<Name>();
 for (const [status, of] of [
