@@ -9,14 +9,14 @@
  *
  * Needs nginx, caddy, h2load and openssl. Loopback only; five rounds take about ten minutes.
  */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import { makeCertificate } from './certificate.ts';
+import { listening, type Load, loadWith, pinned, startFiles } from './load.ts';
 import { cpuMicroseconds, median, percentile, printTable, residentMegabytes, spread } from './measure.ts';
 import { freePort } from '../test/support/free-port.ts';
 import { LOAD_CORE, MEASURED_CORE, pin, startProduct } from './product.ts';
@@ -28,19 +28,12 @@ const IS_OF_TARGETS = process.argv[4] === 'targets';
 const CLIENTS = 32;
 const WARM_UP_REQUESTS = 8000;
 const HOST = 'app.example.com';
-const SMALL_BYTES = 200;
-const LARGE_BYTES = 10 * 1024 * 1024;
 const HANDSHAKES_AT_ONCE = 8;
-const START_TIMEOUT_MS = 20_000;
 const root = mkdtempSync(join(tmpdir(), 'ohp-bench-'));
 
-interface Scenario {
+interface Scenario extends Pick<Load, 'path' | 'h1' | 'ratePerClient'> {
   name: string;
-  path: string;
   requests: number;
-  h1: boolean;
-  /** Requests per second of each client, for latency; absent: as fast as it goes. */
-  ratePerClient?: number;
   /** A full handshake for each request, on a connection of its own. */
   handshakes?: boolean;
 }
@@ -82,12 +75,6 @@ interface Result {
 }
 
 const certificate = makeCertificate(root, HOST);
-
-const pinned = (core: string, command: string, args: string[], env: Record<string, string> = {}) =>
-  spawn('taskset', ['-c', core, command, ...args], {
-    stdio: ['ignore', 'ignore', 'inherit'],
-    env: { ...process.env, ...env },
-  });
 
 const nginx: Proxy = {
   name: 'nginx',
@@ -166,87 +153,6 @@ async function runningAt(port: number, child: ChildProcess): Promise<Running> {
   };
 }
 
-async function listening(port: number, child: ChildProcess): Promise<ChildProcess> {
-  const deadline = Date.now() + START_TIMEOUT_MS;
-  while (Date.now() < deadline && child.exitCode === null) {
-    const socket = connect(port, '127.0.0.1');
-    const up = await Promise.race([
-      once(socket, 'connect').then(() => true),
-      once(socket, 'error').then(() => false),
-    ]).catch(() => false);
-    socket.destroy();
-    if (up) return child;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  throw new Error(`nothing listens on ${port}`);
-}
-
-/** nginx with static files: cheaper than anything it is put behind. */
-async function startUpstream(port: number): Promise<ChildProcess> {
-  const directory = join(root, 'upstream');
-  mkdirSync(join(directory, 'files'), { recursive: true });
-  writeFileSync(join(directory, 'files/small'), 'x'.repeat(SMALL_BYTES));
-  writeFileSync(join(directory, 'files/64k'), 'x'.repeat(65_536));
-  writeFileSync(join(directory, 'files/10m'), Buffer.alloc(LARGE_BYTES, 'x'));
-  writeFileSync(
-    join(directory, 'nginx.conf'),
-    `daemon off; worker_processes 1; pid ${directory}/pid; error_log ${directory}/error.log; user root;
-events { worker_connections 4096; }
-http { access_log off; sendfile on; open_file_cache max=10; keepalive_requests 10000000; client_body_temp_path ${directory}/b; proxy_temp_path ${directory}/p; fastcgi_temp_path ${directory}/f; uwsgi_temp_path ${directory}/u; scgi_temp_path ${directory}/s;
- server { listen 127.0.0.1:${port}; root ${directory}/files; } }`,
-  );
-  return listening(port, pinned(LOAD_CORE, 'nginx', ['-p', directory, '-c', join(directory, 'nginx.conf')]));
-}
-
-function load(
-  port: number,
-  { path, h1, ratePerClient }: Scenario,
-  requests: number,
-): { rps: number; failed: number; p99: number } {
-  const log = join(root, 'requests.log');
-  rmSync(log, { force: true });
-  const streams = h1 ? ['--h1'] : ['-m', '4'];
-  const rate = ratePerClient === undefined ? [] : [`--rps=${ratePerClient}`];
-  const { stdout } = spawnSync(
-    'taskset',
-    [
-      '-c',
-      LOAD_CORE,
-      'h2load',
-      ...streams,
-      ...rate,
-      '-n',
-      String(requests),
-      '-c',
-      String(CLIENTS),
-      '-t',
-      '1',
-      `--log-file=${log}`,
-      `--connect-to=127.0.0.1:${port}`,
-      `https://${HOST}:${port}${path}`,
-    ],
-    { encoding: 'utf8', timeout: 120_000 },
-  );
-  const [, rps = 'NaN'] = /finished in [^,]+, ([\d.]+) req\/s/.exec(stdout) ?? [];
-  const [, succeeded = '0'] = /requests: .* (\d+) succeeded/.exec(stdout) ?? [];
-  const [, ok = '0'] = /status codes: (\d+) 2xx/.exec(stdout) ?? [];
-  const times = existsSync(log)
-    ? readFileSync(log, 'utf8')
-        .trim()
-        .split('\n')
-        .map((line) => Number(line.split('\t')[2]))
-    : [];
-  return {
-    rps: Number(rps),
-    failed: requests - Math.min(Number(succeeded), Number(ok)),
-    p99:
-      percentile(
-        times.sort((a, b) => a - b),
-        0.99,
-      ) / 1000,
-  };
-}
-
 /** As many at once as there are clients; the session of one connection is never offered on another. */
 async function shakeHands(
   port: number,
@@ -286,7 +192,9 @@ async function measure(proxy: Proxy, scenario: Scenario, upstream: number): Prom
   // At least one for each client.
   const requests = Math.max(CLIENTS, Math.ceil(scenario.requests / DIVISOR));
   const run = (as: Scenario, count: number) =>
-    as.handshakes ? shakeHands(port, count) : load(port, as, count);
+    as.handshakes
+      ? shakeHands(port, count)
+      : loadWith({ ...as, port, hostname: HOST, clients: CLIENTS, requests: count });
   await run(flatOut, Math.min(WARM_UP_REQUESTS, requests));
   await running.settle();
   const before = cpuMicroseconds(pid);
@@ -301,7 +209,7 @@ async function main(): Promise<void> {
   pin(process.pid, LOAD_CORE);
   const started = performance.now();
   const upstreamPort = await freePort();
-  const upstream = await startUpstream(upstreamPort);
+  const upstream = await startFiles(upstreamPort, join(root, 'upstream'));
   const proxies = IS_OF_TARGETS ? [ours, balanced, sticky] : [ours, nginx, caddy];
   const measured = IS_OF_TARGETS ? scenarios.slice(0, 2) : scenarios;
   const rows: string[][] = [

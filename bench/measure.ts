@@ -32,6 +32,20 @@ function statOf(pid: number): { pid: number; parent: number; cpu: number }[] {
   }
 }
 
+const NANOSECONDS = 1000;
+
+/** Microseconds that each living thread of a process has run, by the threads' names; those of one name together. */
+export function threadMicroseconds(pid: number): Map<string, number> {
+  const sums = new Map<string, number>();
+  const folder = `/proc/${pid}/task`;
+  for (const task of readdirSync(folder)) {
+    const name = readFileSync(`${folder}/${task}/comm`, 'utf8').trim();
+    const [ran = '0'] = readFileSync(`${folder}/${task}/schedstat`, 'utf8').split(' ');
+    sums.set(name, (sums.get(name) ?? 0) + Number(ran) / NANOSECONDS);
+  }
+  return sums;
+}
+
 export function residentMegabytes(pid: number): number {
   const [, kilobytes = '0'] = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
   return Number(kilobytes) / 1024;
