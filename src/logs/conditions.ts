@@ -28,6 +28,8 @@ export interface LogFilter {
   until?: number | undefined;
   /** Of `filter`; they all have to hold as well. */
   terms?: readonly Term[] | undefined;
+  /** What was refused, whoever said so. */
+  refused?: boolean | undefined;
   /** Without what only says that somebody looked: see `isRoutine`. */
   withoutRoutine?: boolean | undefined;
   /** Confinement: canonical patterns; undefined means everything, an empty list nothing. */
@@ -43,6 +45,7 @@ export interface Position {
 /** What is rarest comes first: of several indexes, the first one here is used. */
 const ORDER = [
   'trace_id',
+  'refused',
   'client_address',
   'principal',
   'slow',
@@ -92,12 +95,41 @@ export function statementOf(filter: LogFilter, after?: Position): Omit<Where, 'w
   return { sql, values, widest };
 }
 
+/** Runs a statement that gives names. */
+export type AskNames = (sql: string, values: readonly unknown[]) => readonly string[];
+
+/**
+ * The same of one file, with the names that it has below a wildcard in the wildcard's place, where no better index is:
+ * they are looked up once for all of its windows.
+ */
+export function withNames(filter: LogFilter, ask: AskNames): LogFilter {
+  if (driverOf(conditionsOf(filter))?.index !== order('hostnames')) return filter;
+  const { hostname, terms = [] } = filter;
+  const asTerm = hostname === undefined ? [] : [{ ...ONE_OF, values: [hostname] }];
+  const named = [...asTerm, ...terms].map((term) =>
+    term.match === 'host' && !term.negated && term.values.some(isWildcard)
+      ? { ...term, values: namesOf(term.values, ask) }
+      : term,
+  );
+  return { ...filter, hostname: undefined, terms: named };
+}
+
+const ONE_OF = { negated: false, present: false, match: 'host', column: 'hostname' } as const;
+const isWildcard = (hostname: string): boolean => hostname.startsWith('*.');
+
+function namesOf(patterns: readonly string[], ask: AskNames): readonly string[] {
+  const { sql, values } = anyOf(patterns.map((pattern) => hostnameCondition(pattern, 'name')));
+  return ask(`${NAMES} where ${sql}`, values);
+}
+
+/** The condition whose index is used. */
+const driverOf = (conditions: readonly Condition[]): Condition | undefined =>
+  conditions.filter(({ index }) => index !== undefined).sort((a, b) => (a.index ?? 0) - (b.index ?? 0))[0];
+
 /** What has to hold, and its values in their order; the range of time apart. */
 export function whereOf(filter: LogFilter): Where {
   const conditions = conditionsOf(filter);
-  const driver = conditions
-    .filter(({ index }) => index !== undefined)
-    .sort((a, b) => (a.index ?? 0) - (b.index ?? 0))[0];
+  const driver = driverOf(conditions);
   const isBare = (it: Condition): boolean =>
     it.index === undefined || it === driver || (it === FAILED && driver?.ofFailed === true);
   const isOfFailed = driver?.ofFailed === true && conditions.includes(FAILED);
@@ -142,6 +174,7 @@ function conditionsOf(filter: LogFilter): Condition[] {
     ...when(clientAddress, (address) => isOf('client_address', address)),
     ...principalConditions(filter),
     ...troubleConditions(filter),
+    ...(filter.refused ? [REFUSED] : []),
     ...when(filter.hostname, (name) => hostnamesCondition([name])),
     ...when(filter.hostnames, confinementCondition),
     ...when(kind, kindCondition),
@@ -190,6 +223,10 @@ const SLOW_MS = 1000;
 const SLOW: Condition = { sql: `duration_ms >= ${SLOW_MS}`, values: [], index: order('slow') };
 const NOT_OK: Condition = { sql: "outcome <> 'OK'", values: [], index: order('notOk') };
 
+/** The words of the index, which has hostname, principal and client as well: who asks for one reads no other record. */
+export const REFUSED_SQL = `(status in (401, 403) or outcome in ('FORBIDDEN', 'UNAUTHENTICATED'))`;
+const REFUSED: Condition = { sql: REFUSED_SQL, values: [], index: order('refused') };
+
 function troubleConditions({ level, statusMin, statusMax }: LogFilter): Condition[] {
   const least = level === undefined ? 0 : levelRank(level);
   const conditions: Condition[] = [];
@@ -212,6 +249,10 @@ function hostnamesCondition(hostnames: readonly string[]): Condition {
   const [first, ...more] = hostnames;
   if (first !== undefined && more.length === 0 && !first.startsWith('*.'))
     return { sql: 'hostname = ?', values: [first], index: order('hostname'), ofFailed: true };
+  if (!hostnames.some(isWildcard)) {
+    const sql = 'hostname in (select value from json_each(?))';
+    return { sql, values: [JSON.stringify(hostnames)], index: order('hostnames') };
+  }
   const { sql, values } = anyOf(hostnames.map((name) => hostnameCondition(name, 'name')));
   return { sql: `hostname in (${NAMES} where ${sql})`, values, index: order('hostnames') };
 }

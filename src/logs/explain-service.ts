@@ -25,7 +25,6 @@ const NEAR_MS = 10 * MINUTE;
 /** Wider and wider, so that the nearest of very many is among those that are looked at. */
 const NEAREST_MS = [SECOND / 10, SECOND, 10 * SECOND, MINUTE] as const;
 const DENIED_SINCE_MS = 24 * HOUR;
-const [UNAUTHORIZED, FORBIDDEN] = [401, 403];
 const CHANGES_TOLD = 10;
 const ENVELOPE_CHARACTERS = 1000;
 const CONTROL_NOTE = 'changes of things without a hostname are not shown to who is confined to hostnames';
@@ -170,21 +169,6 @@ const changesIn = (
   find({ ...range, kind: 'audit', terms: [OK], withoutRoutine: true, hostnameOrNone }, CHANGES);
 
 const OK: Term = { negated: false, present: false, match: 'is', column: 'outcome', values: ['OK'] };
-const REFUSED_STATUS: Term = {
-  negated: false,
-  present: false,
-  match: 'within',
-  column: 'status',
-  ranges: [UNAUTHORIZED, FORBIDDEN].map((status) => ({ from: status, to: status })),
-};
-const REFUSED_OUTCOME: Term = {
-  negated: false,
-  present: false,
-  match: 'is',
-  column: 'outcome',
-  values: ['FORBIDDEN', 'UNAUTHENTICATED'],
-};
-
 export interface DeniedArguments {
   principal?: string | undefined;
   hostname?: string | undefined;
@@ -199,16 +183,13 @@ export async function whyDenied(asked: DeniedArguments, parts: Asked): Promise<R
       ? { since: parts.now - DENIED_SINCE_MS, until: parts.now + 1 }
       : { since: at - NEAR_MS, until: at + NEAR_MS };
   const who = { ...range, ...whoOf(asked) };
-  const [byStatus, byOutcome] = await Promise.all([
-    parts.find({ ...who, terms: [REFUSED_STATUS] }, REFUSALS),
-    parts.find({ ...who, terms: [REFUSED_OUTCOME] }, REFUSALS),
-  ]);
-  const refused = together(byStatus, byOutcome);
+  const found = await parts.find({ ...who, refused: true }, REFUSALS);
+  const refused = withoutTold(found);
   const refusals = refusalsOf(refused);
   const oldest = refused.at(-1);
   const before = oldest === undefined ? range.until : Date.parse(oldest.time);
   const changes = await changesIn(parts, { since: before - BEFORE_MS, until: before + 1 }, who.hostname);
-  const isFull = byStatus.length === REFUSALS || byOutcome.length === REFUSALS;
+  const isFull = found.length === REFUSALS;
   const advice = refusals[0] ? adviceOf(refusals[0]) : await nothingFound(asked, who, parts);
   return {
     since: toTimestamp(range.since),
@@ -224,15 +205,14 @@ export async function whyDenied(asked: DeniedArguments, parts: Asked): Promise<R
   };
 }
 
-/** Newest first, each once; a call over MCP is told by its audit record. */
-function together(...found: LogEntry[][]): LogEntry[] {
-  const all = new Map(found.flat().map((entry) => [entry.id, entry]));
+/** A call over MCP is told by its audit record. */
+function withoutTold(found: readonly LogEntry[]): LogEntry[] {
   const audited = new Set(
-    [...all.values()].flatMap(({ kind, trace_id: trace }) => (kind === 'audit' && trace ? [trace] : [])),
+    found.flatMap(({ kind, trace_id: trace }) => (kind === 'audit' && trace ? [trace] : [])),
   );
-  return [...all.values()]
-    .filter(({ kind, trace_id: trace }) => kind !== 'mcp' || trace === undefined || !audited.has(trace))
-    .sort((a, b) => Date.parse(b.time) - Date.parse(a.time));
+  return found.filter(
+    ({ kind, trace_id: trace }) => kind !== 'mcp' || trace === undefined || !audited.has(trace),
+  );
 }
 
 const whoOf = ({ principal, hostname, client_address: address }: DeniedArguments): LogFilter => ({
@@ -247,7 +227,7 @@ async function nothingFound(asked: DeniedArguments, who: LogFilter, { find }: As
     return 'Nobody was refused there and then; widen time, or leave hostname out';
   const [any, strangers] = await Promise.all([
     find(who, 1),
-    find({ ...who, principal: 'anonymous', terms: [REFUSED_STATUS] }, 1),
+    find({ ...who, principal: 'anonymous', refused: true }, 1),
   ]);
   const seen = any.length > 0 ? 'was let in there and then' : 'was not seen there and then';
   const [stranger] = strangers;

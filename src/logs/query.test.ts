@@ -10,7 +10,7 @@ import { confines } from '../core/hostname.ts';
 import { type LogRecord, logLevels, recordKinds } from '../core/record.ts';
 import { aRecord, asTexts, NOON, someFiles } from './fixtures.test.ts';
 import { levelRank } from './levels.ts';
-import { type LogFilter, type Position, statementOf } from './conditions.ts';
+import { type LogFilter, type Position, statementOf, withNames } from './conditions.ts';
 import { LogFiles } from './query.ts';
 import { dayOf, pathOf } from './folder.ts';
 import { parseFilter } from './filter.ts';
@@ -285,6 +285,12 @@ for (const [what, filter, index, by = ''] of [
   ['slow requests', said('duration>2s'), 'records_slow'],
   ['refused requests', said('outcome:FORBIDDEN,UNAUTHENTICATED'), 'records_not_ok'],
   ['changes', said('kind:audit'), 'records_audit'],
+  [
+    'refusals of somebody at a host',
+    { refused: true, hostname: 'a.example.com', principal: 'tok_1', clientAddress: '192.0.2.1' },
+    'records_refused',
+  ],
+  ['trouble of the system', { level: 'warn', ...said('kind:system,tls') }, 'records_trouble'],
   ['several hosts', said('host:a.example.com,b.example.com'), 'records_hostname'],
   ['nobody in particular', { principal: 'anonymous' }, 'records_time'],
   [
@@ -307,3 +313,21 @@ for (const [what, filter, index, by = ''] of [
     assert.ok(detail.includes(by), detail);
   });
 }
+
+test('names below a wildcard are looked up once in a file, and only where no better index is', () => {
+  const below = said('host:*.example.com,example.org');
+  const asked: unknown[] = [];
+  const ask = (_sql: string, values: readonly unknown[]) => {
+    asked.push(values);
+    return ['a.example.com', 'b.example.com', 'example.org'];
+  };
+  const { sql, values } = statementOf(withNames(below, ask));
+  assert.equal(asked.length, 1);
+  assert.match(sql, /hostname in \(select value from json_each\(\?\)\)/);
+  assert.deepEqual(values, ['["a.example.com","b.example.com","example.org"]']);
+  const one = withNames({ ...below, hostname: '*.example.org' }, () => ['a.example.org']);
+  assert.deepEqual(statementOf(one).values, ['a.example.org', 'a.example.org']);
+  for (const better of [{ traceId: '0a' }, { hostname: 'a.example.com' }, { refused: true }])
+    withNames({ ...below, ...better }, ask);
+  assert.equal(asked.length, 1);
+});

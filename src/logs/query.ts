@@ -5,7 +5,7 @@
 import type { Database } from 'better-sqlite3';
 import { DAY, MINUTE, SECOND } from '../core/clock.ts';
 import type { RecordKind } from '../core/record.ts';
-import { type LogFilter, type Position, statementOf } from './conditions.ts';
+import { type LogFilter, type Position, statementOf, withNames } from './conditions.ts';
 import { DayFiles } from './day-files.ts';
 import type { LeftOut } from './left-out.ts';
 
@@ -82,17 +82,17 @@ export class LogFiles {
   }
 
   search({ filter, limit, after }: Search, budget: Budget): Found {
-    const { sql, values, widest } = statementOf(filter, after);
     const rows: LogRow[] = [];
     const stop = budget.now() + budget.milliseconds;
     const isLate = () => budget.now() > stop;
-    const windows = new Windows(widest, budget.now);
+    const windows = new Windows(budget.now);
     const searchDay = (day: DayRange): Found | undefined => {
       const connection = day.records(isLate);
       if (connection === undefined) return undefined;
       if (connection === 'late') return { rows, next: { time: day.until, id: 0 }, searchedBackTo: day.until };
+      const { sql, values, widest } = statementOf(namedIn(connection, filter), after);
       const statement = connection.prepare<unknown[], LogRow>(sql);
-      for (const { begin, end } of windows.of(connection, day)) {
+      for (const { begin, end } of windows.of(connection, day, widest)) {
         if (isLate()) return { rows, next: { time: end, id: 0 }, searchedBackTo: end };
         // One more than wanted tells whether there is another page.
         rows.push(...statement.all(begin, end, ...values, limit + 1 - rows.length));
@@ -131,24 +131,30 @@ export class LogFiles {
   }
 }
 
+export const namedIn = (connection: Database, filter: LogFilter): LogFilter =>
+  withNames(filter, (sql, values) =>
+    connection
+      .prepare<unknown[], string>(sql)
+      .pluck()
+      .all(...values),
+  );
+
 /** What a question looks at, one piece of a day after the other and newest first; wider while that is quick. */
 export class Windows {
   #span = FIRST_WINDOW_MS;
-  readonly #widest: number;
   readonly #now: () => number;
 
-  constructor(widest: number, now: () => number) {
-    this.#widest = widest;
+  constructor(now: () => number) {
     this.#now = now;
   }
 
-  *of(records: Database, { since, until }: { since: number; until: number }) {
+  *of(records: Database, { since, until }: { since: number; until: number }, widest: number) {
     for (let end = endIn(records, until); end > since; ) {
       const started = this.#now();
       const begin = Math.max(since, end - this.#span);
       yield { begin, end };
       end = begin;
-      this.#span = nextSpan(this.#span, this.#now() - started, this.#widest);
+      this.#span = nextSpan(this.#span, this.#now() - started, widest);
     }
   }
 }

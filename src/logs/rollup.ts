@@ -1,6 +1,8 @@
 /**
- * Counts of requests by minute and by hour, kept beside the records in the same transaction: what charts and sums over a
- * day are read from. Written by store.ts in the writer thread; what is counted here can't be told apart any further.
+ * Counts of requests by minute and by hour, kept beside the records: what charts and sums over a day are read from. Written
+ * by store.ts in the writer thread; what is counted here can't be told apart any further. They are written when a minute is
+ * over, not with each record: `counted` says up to which record they go, in the same transaction, and who reads them counts
+ * the few records after it (stats.ts). After a crash nothing is missing and nothing is there twice.
  */
 import type { Database, Statement } from 'better-sqlite3';
 import { HOUR, MINUTE } from '../core/clock.ts';
@@ -17,6 +19,8 @@ export const OTHERS_SHOWN = '(others)';
 const MAX_SERVED = 5000;
 const MAX_STRANGE = 200;
 const NOTHING = { count: 0, bytesIn: 0, bytesOut: 0 };
+/** Records that whoever asks has to count, and a start after a crash: some 20 ms. */
+const MAX_UNCOUNTED = 20_000;
 /** What the gateway says of a request that nobody took. */
 const REFUSED = 'refused';
 
@@ -27,39 +31,58 @@ export const ROLLUP_SCHEMA = `
     count bigint not null, bytes_in bigint not null, bytes_out bigint not null, steps text not null,
     primary key (span, start, hostname, route, status)) without rowid;`;
 
+/** Of the file of a day alone: what is packed is counted to its end. */
+const COUNTED_SCHEMA = 'create table counted (one integer primary key check (one = 1), id bigint not null);';
+const COUNT_UP_TO = 'insert or replace into counted select 1, coalesce(max(id), 0) from records';
+
 const KEY = 'span = ? and start = ? and hostname = ? and route = ? and status = ?';
 const FIND = `select count, bytes_in as bytesIn, bytes_out as bytesOut, steps from sums where ${KEY}`;
 const WRITE = `insert into sums values (?, ?, ?, ?, ?, ?, ?, ?, ?)
   on conflict do update set count = excluded.count, bytes_in = excluded.bytes_in, bytes_out = excluded.bytes_out,
     steps = excluded.steps`;
+const MINUTES_OF_AN_HOUR = `select hostname, route, status, sum(count) as count, sum(bytes_in) as bytesIn,
+    sum(bytes_out) as bytesOut, string_agg(steps, ' ') as steps
+  from sums where span = ${MINUTE} and start >= ? and start < ? group by 1, 2, 3`;
 const FILL_ROWS = 2000;
 
 export const ROUTE_SQL = `coalesce(json_extract(detail, '$.route'), '')`;
 
-/** A file of an earlier version of this system has none. */
-export const hasRollup = (connection: Database, file: 'main' | 'plain' = 'main'): boolean =>
-  connection.prepare(`select 1 from ${file}.sqlite_master where name = 'sums'`).get() !== undefined;
+const hasTable = (connection: Database, name: string, file: 'main' | 'plain' = 'main'): boolean =>
+  connection.prepare(`select 1 from ${file}.sqlite_master where name = ?`).get(name) !== undefined;
 
-/** Fills it from the records of a file that had none. */
-export function fillRollup(connection: Database): void {
-  const rollup = new Rollup(connection);
-  const some = connection
-    .prepare<unknown[], unknown[]>(
-      `select ${[...columns, 'detail', 'id'].join(', ')} from records where id > ? order by id limit ${FILL_ROWS}`,
-    )
-    .raw();
-  for (let last: unknown = 0; last !== undefined; ) {
-    const rows = some.all(last);
-    rollup.add(rows);
-    last = rows.at(-1)?.at(-1);
-  }
+/** A file of an earlier version of this system has none. */
+export const hasRollup = (connection: Database, file?: 'plain'): boolean =>
+  hasTable(connection, 'sums', file);
+
+/** It has what a `Rollup` needs. */
+export const isPrepared = (connection: Database): boolean =>
+  hasRollup(connection) && hasTable(connection, 'counted');
+
+/** Records after this one are in no count of the file yet. A packed day, and one of an earlier version, is counted to its end. */
+export function countedUpTo(connection: Database): number {
+  if (!hasTable(connection, 'counted')) return Infinity;
+  const found = connection.prepare<[], { id: number }>('select id from counted').get();
+  return found?.id ?? 0;
 }
 
-function newestIn(connection: Database): number {
-  const found = connection
+/** Makes what is missing in a file. An earlier version counted each record as it came, or none. */
+export function prepareRollup(connection: Database): void {
+  const isCounted = hasRollup(connection);
+  connection.exec(
+    isCounted ? COUNTED_SCHEMA : `drop table if exists counted; ${ROLLUP_SCHEMA} ${COUNTED_SCHEMA}`,
+  );
+  if (isCounted) connection.exec(COUNT_UP_TO);
+}
+
+const newestOf = (connection: Database): number =>
+  connection
     .prepare<unknown[], { newest: number | null }>('select max(start) as newest from sums where span = ?')
-    .get(MINUTE);
-  return found?.newest ?? 0;
+    .get(MINUTE)?.newest ?? 0;
+
+/** Hours before this one are summed up; of it, and of what is younger, there are minutes alone. */
+export function newestHourIn(connection: Database): number {
+  const newest = newestOf(connection);
+  return newest - (newest % HOUR);
 }
 
 interface Sum {
@@ -72,6 +95,9 @@ interface Sum {
   steps: StepCounts;
 }
 
+/** As the file has it. */
+type Kept = Omit<Sum, 'steps'> & { steps: string };
+
 const at = Object.fromEntries(columns.map((name, index) => [name, index])) as Record<
   (typeof columns)[number],
   number
@@ -82,21 +108,33 @@ const numberAt = (row: readonly unknown[], name: (typeof columns)[number]): numb
   return typeof value === 'number' ? value : undefined;
 };
 
+type Sums = Map<string, Sum>;
+
 export class Rollup {
-  readonly #find: Statement<unknown[], Omit<Sum, 'steps'> & { steps: string }>;
+  readonly #connection: Database;
+  readonly #find: Statement<unknown[], Kept>;
   readonly #write: Statement;
   readonly #served = new NamesOfAnHour(MAX_SERVED);
   readonly #strange = new NamesOfAnHour(MAX_STRANGE);
-  /** What the file has of the minute and the hour that are written to, by key. */
-  readonly #current = SPANS.map((span) => ({ span, start: 0, sums: new Map<string, Sum>() }));
+  /** Not written yet, by minute and key. */
+  #uncounted = new Map<number, Sums>();
+  #uncountedRecords = 0;
+  /** Of the file, when it was opened: of what is younger it has what was written here. */
+  readonly #newestBefore: number;
+  #newestMinute: number;
+  #newestHour: number;
+  /** What the file has of the minute that was written last, so that it need not be asked. */
+  #written = { start: 0, sums: new Map<string, Sum>() as Sums };
 
-  /** Nothing of the file is younger than this, but what was written here. */
-  readonly #newest: number;
-
+  /** Inside a transaction; counts what the file has and nobody counted. */
   constructor(connection: Database) {
-    this.#newest = newestIn(connection);
+    this.#connection = connection;
     this.#find = connection.prepare(FIND);
     this.#write = connection.prepare(WRITE);
+    this.#newestBefore = newestOf(connection);
+    this.#newestMinute = this.#newestBefore;
+    this.#newestHour = newestHourIn(connection);
+    this.#catchUp();
   }
 
   /**
@@ -104,53 +142,101 @@ export class Rollup {
    * object knows more than the file and has to go.
    */
   add(rows: readonly (readonly unknown[])[]): void {
-    for (const [start, sums] of this.#sums(rows))
-      for (const [key, sum] of sums)
-        for (const span of SPANS) this.#merge(span, start - (start % span), key, sum);
+    const before = this.#newestMinute;
+    this.#countAll(rows);
+    this.#uncountedRecords += rows.length;
+    if (this.#newestMinute > before || this.#uncountedRecords >= MAX_UNCOUNTED) this.write();
   }
 
-  #merge(span: number, start: number, key: string, sum: Sum): void {
-    const known = this.#known(span, start, key, sum);
-    known.count += sum.count;
-    known.bytesIn += sum.bytesIn;
-    known.bytesOut += sum.bytesOut;
-    known.steps.addAll(sum.steps);
-    const { hostname, route, status, count, bytesIn, bytesOut, steps } = known;
-    this.#write.run([span, start, hostname, route, status, count, bytesIn, bytesOut, steps.text()]);
+  /** Everything counted is in the file then. Inside a transaction as well. */
+  write(): void {
+    if (this.#uncountedRecords === 0) return;
+    for (const [start, sums] of [...this.#uncounted].sort(([a], [b]) => a - b))
+      this.#writeMinute(start, sums);
+    this.#uncounted = new Map();
+    this.#uncountedRecords = 0;
+    this.#connection.exec(COUNT_UP_TO);
   }
 
-  #known(span: number, start: number, key: string, { hostname, route, status }: Sum): Sum {
-    const current = this.#current.find((other) => other.span === span);
-    if (current && start > current.start) {
-      current.start = start;
-      current.sums.clear();
+  #catchUp(): void {
+    const some = this.#connection
+      .prepare<unknown[], unknown[]>(
+        `select ${[...columns, 'detail', 'id'].join(', ')} from records where id > ? order by id limit ${FILL_ROWS}`,
+      )
+      .raw();
+    for (let last: unknown = countedUpTo(this.#connection); last !== undefined; ) {
+      const rows = some.all(last);
+      this.add(rows);
+      last = rows.at(-1)?.at(-1);
     }
-    const kept = current?.start === start ? current.sums : undefined;
-    const known = kept?.get(key);
-    if (known) return known;
-    const isNew = kept !== undefined && start > this.#newest;
-    const found = isNew ? undefined : this.#find.get([span, start, hostname, route, status]);
-    const sum = { hostname, route, status, ...(found ?? NOTHING), steps: new StepCounts(found?.steps) };
-    kept?.set(key, sum);
-    return sum;
+    this.write();
   }
 
-  #sums(rows: readonly (readonly unknown[])[]): Map<number, Map<string, Sum>> {
-    const minutes = new Map<number, Map<string, Sum>>();
+  #writeMinute(start: number, sums: Sums): void {
+    const hour = start - (start % HOUR);
+    if (hour > this.#newestHour) {
+      this.#sumUp(this.#newestHour);
+      this.#newestHour = hour;
+    }
+    if (start > this.#written.start) this.#written = { start, sums: new Map() };
+    const known = start === this.#written.start ? this.#written.sums : undefined;
+    for (const [key, sum] of sums) {
+      const merged = this.#merge(MINUTE, start, sum, known?.get(key));
+      known?.set(key, merged);
+      // One that comes late: its hour is summed up already.
+      if (hour < this.#newestHour) this.#merge(HOUR, hour, sum);
+    }
+  }
+
+  #merge(span: number, start: number, sum: Sum, known?: Sum): Sum {
+    const { hostname, route, status } = sum;
+    const merged = known ?? this.#kept(span, start, sum);
+    merged.count += sum.count;
+    merged.bytesIn += sum.bytesIn;
+    merged.bytesOut += sum.bytesOut;
+    merged.steps.addAll(sum.steps);
+    const { count, bytesIn, bytesOut, steps } = merged;
+    this.#write.run([span, start, hostname, route, status, count, bytesIn, bytesOut, steps.text()]);
+    return merged;
+  }
+
+  #kept(span: number, start: number, { hostname, route, status }: Sum): Sum {
+    const isNew = span === MINUTE && start === this.#written.start && start > this.#newestBefore;
+    const found = isNew ? undefined : this.#find.get([span, start, hostname, route, status]);
+    return { hostname, route, status, ...(found ?? NOTHING), steps: new StepCounts(found?.steps) };
+  }
+
+  /** An hour that is over: the sum of its minutes. */
+  #sumUp(hour: number): void {
+    const minutes = this.#connection.prepare<unknown[], Kept>(MINUTES_OF_AN_HOUR);
+    for (const { hostname, route, status, count, bytesIn, bytesOut, steps } of minutes.all(
+      hour,
+      hour + HOUR,
+    )) {
+      const text = new StepCounts(steps).text();
+      this.#write.run([HOUR, hour, hostname, route, status, count, bytesIn, bytesOut, text]);
+    }
+  }
+
+  #countAll(rows: readonly (readonly unknown[])[]): void {
+    let [start, sums] = [-Infinity, new Map<string, Sum>() as Sums];
     for (const row of rows) {
       const time = numberAt(row, 'time');
       if (row[at.kind] !== 'access' || time === undefined) continue;
-      const start = time - (time % MINUTE);
-      const sums = minutes.get(start) ?? new Map<string, Sum>();
-      minutes.set(start, sums);
-      this.#count(sums, row, time);
+      // The next one is of the same minute nearly always: a remainder of such numbers costs more than all the rest.
+      if (time < start || time >= start + MINUTE) {
+        start = time - (time % MINUTE);
+        if (start > this.#newestMinute) this.#newestMinute = start;
+        sums = this.#uncounted.get(start) ?? new Map<string, Sum>();
+        this.#uncounted.set(start, sums);
+      }
+      this.#count(sums, row, start);
     }
-    return minutes;
   }
 
-  #count(sums: Map<string, Sum>, row: readonly unknown[], time: number): void {
+  #count(sums: Sums, row: readonly unknown[], minute: number): void {
     const detail = row[columns.length];
-    const hostname = this.#nameOf(row[at.hostname], detail, time);
+    const hostname = this.#nameOf(row[at.hostname], detail, minute);
     const route = memberOf(detail, 'route');
     const status = numberAt(row, 'status') ?? 0;
     const key = `${status} ${route} ${hostname}`;
@@ -164,9 +250,9 @@ export class Rollup {
   }
 
   /** A name that somebody was served for counts by itself, whatever strangers make up. */
-  #nameOf(hostname: unknown, detail: unknown, time: number): string {
+  #nameOf(hostname: unknown, detail: unknown, minute: number): string {
     if (typeof hostname !== 'string') return '';
-    const hour = time - (time % HOUR);
+    const hour = Math.floor(minute / HOUR) * HOUR;
     if (this.#served.has(hostname, hour)) return hostname;
     if (memberOf(detail, 'request') === REFUSED)
       return this.#strange.admits(hostname, hour) ? hostname : OTHER_STRANGERS;

@@ -6,7 +6,7 @@ import { type LogLevel, logLevels } from '../core/record.ts';
 import type { LeftOut } from './left-out.ts';
 import { type LogFilter, type Position, whereOf } from './conditions.ts';
 import { patternOf, type PatternRow } from './pattern.ts';
-import { type Budget, type DayRange, type LogFiles, Windows } from './query.ts';
+import { type Budget, type DayRange, type LogFiles, namedIn, Windows } from './query.ts';
 import { dayOf } from './folder.ts';
 import { recordId } from './row.ts';
 
@@ -56,24 +56,18 @@ interface HitRow extends PatternRow {
 const WANTED = 'id, time, level, message, hostname, path, method, status, user_agent, detail';
 
 export function searchText(files: LogFiles, { filter, before }: TextQuestion, budget: Budget): TextAnswer {
-  const { where, values, widest } = whereOf(filter);
-  if (before) {
-    where.push('(time < ? or id < ?)');
-    values.push(before.time, before.id);
-  }
-  const sql = `select ${WANTED} from records where ${['time >= ? and time < ?', ...where].join(' and ')}
-    order by time desc, id desc`;
   const finding = new Finding(filter.contains);
   const stop = budget.now() + budget.milliseconds;
-  const windows = new Windows(widest, budget.now);
+  const windows = new Windows(budget.now);
   const isLate = () => budget.now() > stop;
   let rows = 0;
   const searchDay = (day: DayRange): Position | undefined => {
     const records = day.records(isLate);
     if (records === undefined) return undefined;
     if (records === 'late') return { time: day.until, id: 0 };
+    const { sql, values, widest } = hitsOf(namedIn(records, filter), before);
     const statement = records.prepare<unknown[], HitRow>(sql);
-    for (const { begin, end } of windows.of(records, day)) {
+    for (const { begin, end } of windows.of(records, day, widest)) {
       if (isLate()) return { time: end, id: 0 };
       for (const row of statement.iterate(begin, end, ...values)) {
         finding.add(row);
@@ -88,6 +82,17 @@ export function searchText(files: LogFiles, { filter, before }: TextQuestion, bu
     if (next) return finding.answer(next);
   }
   return finding.answer(undefined);
+}
+
+function hitsOf(filter: LogFilter, before: Position | undefined) {
+  const { where, values, widest } = whereOf(filter);
+  if (before) {
+    where.push('(time < ? or id < ?)');
+    values.push(before.time, before.id);
+  }
+  const sql = `select ${WANTED} from records where ${['time >= ? and time < ?', ...where].join(' and ')}
+    order by time desc, id desc`;
+  return { sql, values, widest };
 }
 
 class Finding {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import test from 'node:test';
+import test, { type TestContext } from 'node:test';
 import BetterSqlite3 from 'better-sqlite3';
 import fc from 'fast-check';
 import { DAY, HOUR, MINUTE } from '../core/clock.ts';
@@ -10,6 +10,7 @@ import { parseFilter } from './filter.ts';
 import type { LogFiles } from './query.ts';
 import { type StatsQuestion, statsOf } from './stats.ts';
 import { dayOf, pathOf } from './folder.ts';
+import { LogStore } from './store.ts';
 
 const UNHURRIED = { milliseconds: Infinity, now: () => 0 };
 
@@ -86,14 +87,19 @@ function bothWays(
   return { since, until, total: kept.total };
 }
 
-test('counts that were kept by minute and hour are those of the records', (t) => {
-  const { store, files } = someFiles(t);
+test('counts that were kept by minute and hour are those of the records, also after a crash', (t) => {
+  const { directory, store, files } = someFiles(t);
+  let writing = store;
+  t.after(() => writing.close());
   const all: LogRecord[] = [];
   fc.assert(
-    fc.property(fc.array(record, { maxLength: 40 }), asked, (records, wanted) => {
+    fc.property(fc.array(record, { maxLength: 40 }), fc.boolean(), asked, (records, crashes, wanted) => {
       const fresh = records.map((it) => aRecord(it));
       all.push(...fresh);
-      store.append(asTexts(...fresh));
+      writing.append(asTexts(...fresh));
+      // What the writer knows and the file does not is gone: closing writes nothing.
+      if (crashes) writing.close();
+      if (crashes) writing = new LogStore(directory);
       const { since, until, total } = bothWays(files, wanted);
       const within = all.filter(({ time, kind }) => kind === 'access' && time >= since && time < until);
       if (wanted.hostname === undefined && wanted.confinement === undefined && wanted.filter === '')
@@ -113,6 +119,39 @@ test('counts of days that are packed are those of their records, whatever hostna
     fc.property(asked, (wanted) => void bothWays(files, wanted)),
     { numRuns: 60 },
   );
+});
+
+/** Two batches of the minute that runs. */
+function aRunningMinute(t: TestContext) {
+  const { directory, store, files } = someFiles(t, [aRecord({ hostname: 'a.example.com' })]);
+  store.append(asTexts(aRecord({ hostname: 'a.example.com' }), aRecord({ kind: 'audit' })));
+  const counted = () => {
+    const raw = new BetterSqlite3(pathOf(directory, dayOf(NOON)), { readonly: true });
+    const { count } = raw.prepare<[], { count: number }>('select sum(count) as count from sums').get()!;
+    raw.close();
+    return count;
+  };
+  return { store, files, counted };
+}
+
+test('a minute is written to the file when it is over, and its records are counted until then', (t) => {
+  const { store, files, counted } = aRunningMinute(t);
+  assert.equal(counted(), 1);
+  for (const shape of [{}, { groupBy: 'host' as const }, { interval: MINUTE }]) {
+    const { total, source } = statsOf(files, question({}, shape), UNHURRIED);
+    assert.deepEqual([total.count, source], [2, 'rollup']);
+  }
+  store.append(asTexts(aRecord({ time: NOON + MINUTE })));
+  assert.equal(counted(), 3);
+  assert.equal(statsOf(files, question(), UNHURRIED).total.count, 3);
+});
+
+test('what is packed is counted to its end', (t) => {
+  const { store, files, counted } = aRunningMinute(t);
+  assert.equal(counted(), 1);
+  while (store.pack(NOON + 10 * DAY, 7)) continue;
+  const { total, source } = statsOf(files, question(), UNHURRIED);
+  assert.deepEqual([total.count, source], [2, 'rollup']);
 });
 
 test('percentiles are at most a fifth or a millisecond beside the true ones', (t) => {

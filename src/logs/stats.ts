@@ -8,8 +8,16 @@ import { cleanText } from '../core/untrusted.ts';
 import type { LeftOut } from './left-out.ts';
 import { type LogFilter, whereOf, whereOfHosts } from './conditions.ts';
 import { logLevels } from '../core/record.ts';
-import { type Budget, type DayRange, type LogFiles, Windows } from './query.ts';
-import { hasRollup, OTHER_STRANGERS, OTHERS, OTHERS_SHOWN, ROUTE_SQL } from './rollup.ts';
+import { type Budget, type DayRange, type LogFiles, namedIn, Windows } from './query.ts';
+import {
+  countedUpTo,
+  hasRollup,
+  newestHourIn,
+  OTHER_STRANGERS,
+  OTHERS,
+  OTHERS_SHOWN,
+  ROUTE_SQL,
+} from './rollup.ts';
 import { percentile, StepCounts, stepSql } from './steps.ts';
 
 /** Groups that are counted apart; what comes after them is in the sum only. */
@@ -143,7 +151,8 @@ export function statsOf(files: LogFiles, question: StatsQuestion, budget: Budget
     const counts = readsRollup(question) ? day.counts() : undefined;
     if (counts && rollupTells(counts, question, since, until)) {
       sources.add('rollup');
-      countRollup(counts, counting, since, until);
+      // One view of the file: what is written meanwhile would be counted twice, or not at all.
+      counts.transaction(() => countRollup(counts, counting, since, until))();
       return undefined;
     }
     const records = day.records(() => budget.now() > stop);
@@ -249,19 +258,29 @@ const namesHosts = ({ filter }: StatsQuestion): boolean =>
 function rollupTells(connection: Database, question: StatsQuestion, since: number, until: number): boolean {
   if (!hasRollup(connection)) return false;
   if (!namesHosts(question)) return true;
-  const range = [HOUR, since - (since % HOUR), until] as const;
-  const others = connection
-    .prepare<unknown[], { hostname: string }>(
-      'select distinct hostname from sums where span = ? and start >= ? and start < ? and hostname in (?, ?)',
-    )
-    .all(...range, OTHERS, OTHER_STRANGERS);
-  if (others.length === 0) return true;
-  if (others.some(({ hostname }) => hostname === OTHERS)) return false;
+  const ranges = wholeHours(connection, since, until);
+  const others = connection.prepare<unknown[], { hostname: string }>(
+    'select distinct hostname from sums where span = ? and start >= ? and start < ? and hostname in (?, ?)',
+  );
+  const found = ranges.flatMap((range) => others.all(...range, OTHERS, OTHER_STRANGERS));
+  if (found.length === 0) return true;
+  if (found.some(({ hostname }) => hostname === OTHERS)) return false;
   const { where, values } = whereOfHosts(question.filter);
   const known = connection.prepare(
     `select 1 from sums where ${['span = ? and start >= ? and start < ?', ...where].join(' and ')} limit 1`,
   );
-  return known.get(...range, ...values) !== undefined;
+  return ranges.some((range) => known.get(...range, ...values) !== undefined);
+}
+
+type Span = [span: number, from: number, to: number];
+
+/** By hours where they are summed up, and by minutes after that. */
+function wholeHours(connection: Database, since: number, until: number): Span[] {
+  const [from, newest] = [since - (since % HOUR), newestHourIn(connection)];
+  return [
+    [HOUR, from, Math.min(until, newest)],
+    [MINUTE, Math.max(from, newest), until],
+  ];
 }
 
 function countRollup(connection: Database, counting: Counting, since: number, until: number): void {
@@ -274,9 +293,26 @@ function countRollup(connection: Database, counting: Counting, since: number, un
     from sums where ${['span = ?', ofOneHost ? EACH_START : 'start >= ? and start < ?', ...where].join(' and ')}
     group by 1, 2, 3`,
   );
-  for (const [span, from, to] of spansOf(since - (since % MINUTE), until, interval))
+  const summedUp = Math.min(until, newestHourIn(connection));
+  for (const [span, from, to] of spansOf(since - (since % MINUTE), until, { interval, summedUp }))
     for (const part of statement.iterate(span, from, ...(ofOneHost ? [to, span] : [to]), ...values))
       counting.add(part);
+  countUncounted(connection, counting, since, until);
+}
+
+/** Records that came after the last ones that are in the counts. */
+function countUncounted(connection: Database, counting: Counting, since: number, until: number): void {
+  const last = countedUpTo(connection);
+  if (last === Infinity) return;
+  const { filter, groupBy, interval } = counting.question;
+  const { where, values } = whereOfHosts(filter);
+  const minute = `time - time % ${MINUTE}`;
+  // The limit keeps SQLite from looking in an index for what is among the last rows.
+  const from = `(select * from records where id > ? and kind = 'access' limit -1)`;
+  const statement = connection.prepare<unknown[], Part>(
+    selectParts(from, [`${minute} >= ? and ${minute} < ?`, ...where], { groupBy, interval }),
+  );
+  for (const part of statement.iterate(last, since - (since % MINUTE), until, ...values)) counting.add(part);
 }
 
 /** One step in the key for each minute or hour: between two of them are the rows of every other hostname. */
@@ -285,8 +321,12 @@ const EACH_START = `start in (with recursive starts(start, until, step) as (
   select start from starts where start < until)`;
 
 /** Whole hours by hours, what is before and after them by minutes. */
-function spansOf(since: number, until: number, interval = HOUR): [span: number, from: number, to: number][] {
-  const [first, last] = [Math.ceil(since / HOUR) * HOUR, Math.floor(until / HOUR) * HOUR];
+function spansOf(
+  since: number,
+  until: number,
+  { interval = HOUR, summedUp }: { interval: number | undefined; summedUp: number },
+): Span[] {
+  const [first, last] = [Math.ceil(since / HOUR) * HOUR, Math.floor(summedUp / HOUR) * HOUR];
   if (first >= last || interval % HOUR !== 0) return [[MINUTE, since, until]];
   return [
     [MINUTE, since, first],
@@ -302,18 +342,26 @@ function countRecords(
   { since, until, stop, now }: { since: number; until: number; stop: number; now: () => number },
 ): number | undefined {
   const { filter, groupBy, interval } = counting.question;
-  const { where, values, widest } = whereOf(filter);
-  const slot = interval === undefined ? '0' : `time - time % ${interval}`;
+  const { where, values, widest } = whereOf(namedIn(connection, filter));
   const statement = connection.prepare<unknown[], Part>(
-    `select ${groupBy ? keySql[groupBy] : "''"} as key, ${slot} as slot, coalesce(status, 0) as status,
-      ${stepSql('duration_ms')} || ':' || count(*) as steps, count(*) as count, coalesce(sum(bytes_in), 0) as bytes_in,
-      coalesce(sum(bytes_out), 0) as bytes_out
-    from records where ${['time >= ? and time < ?', ...where].join(' and ')}
-    group by 1, 2, 3, ${stepSql('duration_ms')}`,
+    selectParts('records', ['time >= ? and time < ?', ...where], { groupBy, interval }),
   );
-  for (const { begin, end } of new Windows(widest, now).of(connection, { since, until })) {
+  for (const { begin, end } of new Windows(now).of(connection, { since, until }, widest)) {
     if (now() > stop) return end;
     for (const part of statement.iterate(begin, end, ...values)) counting.add(part);
   }
   return undefined;
+}
+
+function selectParts(
+  from: string,
+  where: readonly string[],
+  { groupBy, interval }: Pick<StatsQuestion, 'groupBy' | 'interval'>,
+): string {
+  const slot = interval === undefined ? '0' : `time - time % ${interval}`;
+  return `select ${groupBy ? keySql[groupBy] : "''"} as key, ${slot} as slot, coalesce(status, 0) as status,
+      ${stepSql('duration_ms')} || ':' || count(*) as steps, count(*) as count, coalesce(sum(bytes_in), 0) as bytes_in,
+      coalesce(sum(bytes_out), 0) as bytes_out
+    from ${from} where ${where.join(' and ')}
+    group by 1, 2, 3, ${stepSql('duration_ms')}`;
 }

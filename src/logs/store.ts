@@ -8,10 +8,11 @@ import BetterSqlite3, { type Database, type Statement } from 'better-sqlite3';
 import { DAY } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import { isSuspicious, redact } from '../core/redact.ts';
+import { REFUSED_SQL } from './conditions.ts';
 import { dayOf, filesByDay, pathOf } from './folder.ts';
 import { Packing, restore } from './packed.ts';
 import { parseRecordText } from './record-text.ts';
-import { fillRollup, hasRollup, Rollup, ROLLUP_SCHEMA } from './rollup.ts';
+import { hasRollup, isPrepared, prepareRollup, Rollup } from './rollup.ts';
 import { columns } from './row.ts';
 import { SLOT } from './slots.ts';
 
@@ -20,6 +21,8 @@ const OWNER_ONLY_FOLDER = 0o700;
 const BUSY_TIMEOUT_MS = 5000;
 const PAGE_BYTES = 8192;
 const WAL_BYTES = 16 * 1024 * 1024;
+/** The pages that a batch changes of a big day: with fewer they go to the disk and come back within one batch. */
+const CACHE_KIB = 16 * 1024;
 /** A page that changes again and again goes to the file once in this many. */
 const CHECKPOINT_PAGES = 4000;
 /** Today, and yesterday for what arrives around midnight. */
@@ -31,8 +34,9 @@ const DAMAGED = new Set(['SQLITE_NOTADB', 'SQLITE_CORRUPT']);
 
 /**
  * Each index answers a question that people ask, newest first. The partial ones hold what is rare and wanted most:
- * trouble, what failed, was refused or slow; they cost an ordinary row nothing. What differs from row to row is indexed
- * within slots of the day (slots.ts).
+ * trouble, what failed, was refused or slow; they cost an ordinary row nothing. Where one has more columns than its order
+ * needs, what else is asked for is decided without reading the record (SQLite takes it only with `id` behind the time).
+ * What differs from row to row is indexed within slots of the day (slots.ts).
  */
 const SCHEMA = `
   create table records (
@@ -45,7 +49,7 @@ const SCHEMA = `
   create index records_client_address on records (${SLOT}, client_address, time);
   create index records_principal on records (principal, time) where principal <> 'anonymous';
   create index records_trace_id on records (${SLOT}, trace_id) where trace_id is not null;
-  create index records_trouble on records (time) where level >= 2;
+  create index records_trouble on records (time, id, kind) where level >= 2;
   create index records_failed on records (time) where status >= 400;
   pragma user_version = ${SCHEMA_VERSION};`;
 
@@ -56,7 +60,8 @@ const LATER_SCHEMA = `
   create index if not exists records_failed_client on records (client_address, time) where status >= 400;
   create index if not exists records_slow on records (time) where duration_ms >= 1000;
   create index if not exists records_not_ok on records (time) where outcome <> 'OK';
-  ${ROLLUP_SCHEMA}`;
+  create index if not exists records_refused on records (time, id, hostname, principal, client_address)
+    where ${REFUSED_SQL};`;
 const MAX_RECORDS_FILLED = 200_000;
 
 const COLUMNS = [...columns, 'detail'];
@@ -151,7 +156,7 @@ export class LogStore {
     if (day === undefined) return false;
     let isOver = true;
     try {
-      this.#packing ??= new Packing(this.#directory, day);
+      this.#packing ??= this.#beginPacking(day);
       isOver = this.#packing.step();
     } catch (cause) {
       this.#skipped.add(day);
@@ -172,11 +177,15 @@ export class LogStore {
     for (const [day, parts] of filesByDay(this.#directory)) {
       if (day >= before) return undefined;
       const plain = basename(pathOf(this.#directory, day));
-      if (this.#skipped.has(day) || !parts.some(({ name }) => name === plain)) continue;
-      this.#close(day);
-      return day;
+      if (!this.#skipped.has(day) && parts.some(({ name }) => name === plain)) return day;
     }
     return undefined;
+  }
+
+  #beginPacking(day: string): Packing {
+    this.#close(day);
+    countToEnd(pathOf(this.#directory, day));
+    return new Packing(this.#directory, day);
   }
 
   #stopPacking(day: string): void {
@@ -235,7 +244,7 @@ export class LogStore {
     const opened = {
       connection,
       insert: connection.prepare(INSERT),
-      rollup: hasRollup(connection) ? new Rollup(connection) : undefined,
+      rollup: isPrepared(connection) ? openRollup(connection) : undefined,
     };
     this.#open.set(day, opened);
     for (const other of [...this.#open.keys()].sort().slice(0, -MAX_OPEN_DAYS)) {
@@ -263,6 +272,7 @@ function openDayFile(directory: string, day: string): Database {
     connection.pragma(`page_size = ${PAGE_BYTES}`);
     connection.pragma('journal_mode = WAL');
     connection.pragma('synchronous = NORMAL');
+    connection.pragma(`cache_size = ${-CACHE_KIB}`);
     connection.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
     connection.pragma(`journal_size_limit = ${WAL_BYTES}`);
     createSchema(connection, path);
@@ -277,13 +287,27 @@ function createSchema(connection: Database, path: string): void {
   const version = connection.pragma('user_version', { simple: true });
   if (version !== 0 && version !== SCHEMA_VERSION)
     throw new Error(`${path} has log format ${String(version)}, not ${SCHEMA_VERSION}`);
-  if (version === SCHEMA_VERSION && (hasRollup(connection) || isLarge(connection))) return;
+  if (version === SCHEMA_VERSION && isPrepared(connection)) return;
+  if (version === SCHEMA_VERSION && !hasRollup(connection) && isLarge(connection)) return;
   const create = connection.transaction(() => {
     if (version === 0) connection.exec(SCHEMA);
-    connection.exec(LATER_SCHEMA);
-    fillRollup(connection);
+    if (!isLarge(connection)) connection.exec(LATER_SCHEMA);
+    prepareRollup(connection);
   });
   create.immediate();
+}
+
+const openRollup = (connection: Database): Rollup =>
+  connection.transaction(() => new Rollup(connection)).immediate();
+
+/** Of a packed day nobody reads records for a count. */
+function countToEnd(path: string): void {
+  const connection = new BetterSqlite3(path, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
+  try {
+    if (isPrepared(connection)) openRollup(connection);
+  } finally {
+    connection.close();
+  }
 }
 
 /** Its records would hold up those that come; until the day is over they are counted when somebody asks. */
