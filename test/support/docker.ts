@@ -139,7 +139,39 @@ export async function startPodman(registries: readonly string[] = []): Promise<T
     ),
   };
   const command = ['podman', 'system', 'service', '--time=0', `unix://${socket}`];
-  return startEngine({ folder, socket, command, env, signal: 'SIGTERM' });
+  endNames(); // What a run that was killed left.
+  const engine = await startEngine({ folder, socket, command, env, signal: 'SIGTERM' });
+  return {
+    ...engine,
+    async [Symbol.asyncDispose]() {
+      await engine[Symbol.asyncDispose]();
+      endNames();
+    },
+  };
+}
+
+/** Where Podman has the names of containers, whatever folders it is given, and the id of the program that answers for them. */
+const NAMES = '/run/containers/networks/aardvark-dns';
+
+/** Podman leaves that program, and the names of some containers that are gone: the next one would be told of them. */
+function endNames(): void {
+  const file = join(NAMES, 'aardvark.pid');
+  const pid = existsSync(file) ? Number(readFileSync(file, 'utf8')) : 0;
+  const environment = join('/proc', String(pid), 'environ');
+  if (pid === 0 || !existsSync(environment)) return;
+  const [, folder] =
+    /^CONTAINERS_CONF=(.*\/ohp-podman-[^/]+)\//m.exec(
+      readFileSync(environment, 'utf8').replaceAll('\0', '\n'),
+    ) ?? [];
+  // Another one's, or one of a test that goes on.
+  if (folder === undefined || existsSync(folder)) return;
+  try {
+    process.kill(pid);
+  } catch (cause) {
+    // It has ended meanwhile.
+    if ((cause as NodeJS.ErrnoException).code !== 'ESRCH') throw cause;
+  }
+  rmSync(NAMES, { recursive: true, force: true });
 }
 
 interface Start {
