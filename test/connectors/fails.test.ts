@@ -403,23 +403,27 @@ test('settings: no registration, no metadata documents, neither', async () => {
 });
 
 test('settings: public_url is another URL than the client has, or no control host', async () => {
-  const settled = async (hosts: string[], url: (port: number) => string) => {
+  // What is printed names the front, and no port of its own.
+  const port = await freePort();
+  const settled = (hosts: string[]) => {
     const control = { hosts, public_url: 'https://proxy.example.com' };
-    // What is printed names the front, and no port of its own.
-    const port = await freePort();
     const env = { OHP_CONFIG: configFile({ ...generous, control }), OHP_HTTPS_PORT: String(port) };
-    await using other = await startProduct({ env });
-    return await diagnose(other, { url: url(port), client: 'claude' });
+    return startProduct({ env });
   };
-  const mismatch = failureIn(
-    await settled(['localhost', 'proxy.example.com'], (port) => `https://proxy.example.com:${port}/mcp`),
-  );
-  assert.equal(mismatch.step, 'resource');
-  assert.match(mismatch.remedy, /OHP_PUBLIC_URL.* give the client https:\/\/proxy\.example\.com\/mcp/);
-  const known = await settled(['localhost', 'proxy.example.com'], () => 'https://proxy.example.com/mcp');
-  assert.equal(known.clients[0]?.outcome, 'passes');
-  assert.match(known.not_seen.join(), /front of proxy\.example\.com/);
-  const missing = failureIn(await settled(['localhost'], () => 'https://proxy.example.com/mcp'));
+  const publicly = { url: 'https://proxy.example.com/mcp', client: 'claude' };
+  {
+    await using both = await settled(['localhost', 'proxy.example.com']);
+    const mismatch = failureIn(
+      await diagnose(both, { ...publicly, url: `https://proxy.example.com:${port}/mcp` }),
+    );
+    assert.equal(mismatch.step, 'resource');
+    assert.match(mismatch.remedy, /OHP_PUBLIC_URL.* give the client https:\/\/proxy\.example\.com\/mcp/);
+    const known = await diagnose(both, publicly);
+    assert.equal(known.clients[0]?.outcome, 'passes');
+    assert.match(known.not_seen.join(), /front of proxy\.example\.com/);
+  }
+  await using one = await settled(['localhost']);
+  const missing = failureIn(await diagnose(one, publicly));
   assert.equal(missing.step, 'served');
   assert.match(missing.remedy, /control\.hosts/);
 });

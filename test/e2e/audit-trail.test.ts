@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test from 'node:test';
+import test, { after, before } from 'node:test';
 import { callTool, configFile, generous, send } from '../support/callers.ts';
 import { eventually } from '../support/eventually.ts';
 import { asAdministrator, Guide, runShell } from '../support/guide.ts';
@@ -76,9 +76,14 @@ test('kill -9 under load: every call that was answered is in the trail, with its
   }
 });
 
-test('a record says who, what, by which surface and client, how it was confirmed, and what came of it', async (t) => {
-  const product = await startProduct();
-  t.after(() => product[Symbol.asyncDispose]());
+/** For what leaves it well, and last for what damages its trail. */
+let product: Product;
+before(async () => {
+  product = await startProduct();
+});
+after(() => product[Symbol.asyncDispose]());
+
+test('a record says who, what, by which surface and client, how it was confirmed, and what came of it', async () => {
   const hostname = 'app.example.com';
   await product.api('POST', '/v1/proxies', {
     hostname,
@@ -104,10 +109,8 @@ test('a record says who, what, by which surface and client, how it was confirmed
 });
 
 test('the commands of the guide verify, keep a head and export, and the check of an export finds what was changed in it', async (t) => {
-  const product = await startProduct();
   const cwd = mkdtempSync(join(tmpdir(), 'audit-guide-'));
   t.after(() => rmSync(cwd, { recursive: true }));
-  t.after(() => product[Symbol.asyncDispose]());
   await product.api('POST', '/v1/proxies', { hostname: 'app.example.com', target_url: 'http://127.0.0.1:9' });
   const guide = new Guide('audit');
   const run = (block: string) => runShell(block, { env: asAdministrator(product), cwd });
@@ -167,9 +170,7 @@ test('a data folder in use is verified without asking its server, with its key, 
   assert.match(err, /ndjson, byte \d+: was changed since it was written/);
 });
 
-test('an end that was cut off, and a trail that was replaced by none, are found at the next start and told', async (t) => {
-  let product = await startProduct();
-  t.after(() => product[Symbol.asyncDispose]());
+test('an end that was cut off, and a trail that was replaced by none, are found at the next start and told', async () => {
   await product.api('POST', '/v1/proxies', { hostname: 'app.example.com', target_url: 'http://127.0.0.1:9' });
   const { intact, head } = await verify(product);
   assert.equal(intact, true);
