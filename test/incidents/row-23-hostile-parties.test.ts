@@ -15,7 +15,15 @@ import { makeCa, makeLeaf } from '../../src/certificates/openssl.fixture.ts';
 import { cleanText } from '../../src/core/untrusted.ts';
 import { type AnyOperation } from '../../src/core/operation.ts';
 import { operations as declared } from '../../src/operations.ts';
-import { configFile, type Era, generous, send } from '../support/callers.ts';
+import {
+  configFile,
+  type Era,
+  generous,
+  modernHeaders,
+  modernMeta,
+  postMcp,
+  send,
+} from '../support/callers.ts';
 import { eventually } from '../support/eventually.ts';
 import { startHostileCa } from '../support/hostile-ca.ts';
 import { bytesAsName, caaRecord, startNameServer } from '../support/hostile-dns.ts';
@@ -249,6 +257,28 @@ test('incident 23: what a container says of itself is fenced', async () => {
   await quotes('list_services', {});
   await asked('list_images', {});
   await asked('list_proposals', {});
+});
+
+test('incident 23: what a container and a registry say as progress is clean and cut, in both eras', async () => {
+  for (const [name, input] of [
+    ['get_service_logs', { name: 'blog', follow_ms: 1000 }],
+    ['pull_image', { image: 'app:1' }],
+  ] as const)
+    for (const era of ERAS) {
+      const isModern = era === 'modern';
+      const _meta = { ...(isModern && modernMeta), progressToken: 'p' };
+      const params = { name: 'call_operation', arguments: { name, arguments: input }, _meta };
+      const reply = await postMcp(product, {
+        token,
+        headers: isModern ? modernHeaders('tools/call', 'call_operation') : {},
+        body: { jsonrpc: '2.0', id: 1, method: 'tools/call', params },
+      });
+      const told = [...reply.text.matchAll(/^data: ?(\{.*\})$/gm)]
+        .map(([, event = '']) => JSON.parse(event))
+        .filter(({ method }) => method === 'notifications/progress');
+      assert.ok(JSON.stringify(told).includes(MARK), `${name}, ${era}: ${reply.text.slice(0, 500)}`);
+      assertClean(`progress of ${name}, ${era}`, told);
+    }
 });
 
 test('incident 23: what a health check says when a service does not come up is fenced', async () => {
