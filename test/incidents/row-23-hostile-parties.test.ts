@@ -77,7 +77,11 @@ const issuedNames = ['ordered', 'typed', 'proven'].flatMap((kind) =>
   payloads.map((_payload, i) => `${kind}${i}.example.com`),
 );
 
+/** Whose provider refuses in words of its own. */
+const ZONE = 'zone.example.org';
 const nameServer = await startNameServer((name, type) => {
+  if (name === ZONE && type === 'SOA')
+    return [Buffer.concat([bytesAsName('ns'), bytesAsName('mail'), Buffer.alloc(20)])];
   if (!name.endsWith('example.com')) return type === 'A' ? [Buffer.of(127, 0, 0, 1)] : [];
   const payload = payloadFor(name.replace(/^_acme-challenge\./, ''));
   if (type === 'CAA' && name !== 'example.com')
@@ -91,7 +95,7 @@ const hooks: string[] = [];
 const receiver = await startUpstream((request, response) => {
   text(request).then(
     (body) => {
-      hooks.push(body);
+      if (request.url === '/hook') hooks.push(body);
       response.writeHead(500, { 'content-type': 'text/plain', 'x-note': MARK }).end(every);
     },
     () => response.destroy(),
@@ -109,6 +113,8 @@ const mailServer = new SMTPServer({
     });
   },
 });
+// A product that ends in the middle of a mail hangs up.
+mailServer.on('error', () => undefined);
 mailServer.listen(0, '127.0.0.1');
 await once(mailServer.server, 'listening');
 
@@ -125,7 +131,7 @@ const product = await startOnFixedPorts({
         ],
       },
       dns_resolvers: [nameServer.address],
-      dns: [{ provider: 'webhook', zones: ['zone.example.org'], url: 'http://127.0.0.1:9/never-asked' }],
+      dns: [{ provider: 'webhook', zones: [ZONE], url: `${receiver.url}/dns` }],
       services: { images: ['docker.io/library/*'], labels: 'propose' },
       alerts: {
         webhook_url: `${receiver.url}/hook`,
@@ -170,6 +176,7 @@ async function serve(hostname: string, issuer: string): Promise<void> {
 
 test('incident 23: (planting) a CA that keeps to the protocol and refuses in words of its own', async () => {
   await serve(REFUSED, 'refusing');
+  await serve(`*.${ZONE}`, 'hostile');
   for (const hostname of issuedNames) await serve(hostname, 'hostile');
   await eventually(async () => {
     const { json } = await rest('GET', '/v1/logs?kind=tls&lines=1000&level=debug');
@@ -199,6 +206,15 @@ test('incident 23: explain_certificate fences what CAA and CNAME records say', a
   const of = (name: string) => json.checks.find(({ check }: { check: string }) => check === name)?.detail;
   assert.match(of('caa'), /zq23/);
   assert.match(of('dns_01'), /zq23/);
+});
+
+test('incident 23: explain_certificate fences what the provider of a zone says when it takes no record', async () => {
+  const hostname = `*.${ZONE}`;
+  await eventually(async () => {
+    const { text: found } = await rest('GET', `/v1/certificate-explanation?check=false&hostname=${hostname}`);
+    return found.includes(MARK) ? true : undefined;
+  }, 'the words of the provider');
+  await quotes('explain_certificate', { hostname });
 });
 
 test('incident 23: get_logs, search_logs and what_changed fence what a CA says', async () => {

@@ -74,19 +74,20 @@ export async function startHostileCa({ meta, refuse }: HostileCaOptions): Promis
     authorizations: [`${origin}/authorization/${name}`],
     finalize: `${origin}/finalize/${name}`,
   });
-  const authorization = (name: string) => ({
-    identifier: { type: 'dns', value: name },
-    status: 'invalid',
-    challenges: [
-      {
-        type: 'http-01',
-        url: `${origin}/challenge/${name}`,
-        status: 'invalid',
-        token: 'token',
-        error: refuse('challenge', name),
-      },
-    ],
-  });
+  /** Of a wildcard it waits to be shown; what else there is, was not shown. */
+  const authorization = (name: string) => {
+    const isWildcard = name.startsWith('*.');
+    const status = isWildcard ? 'pending' : 'invalid';
+    const challenge = {
+      type: isWildcard ? 'dns-01' : 'http-01',
+      url: `${origin}/challenge/${name}`,
+      status,
+      token: 'token',
+      ...(!isWildcard && { error: refuse('challenge', name) }),
+    };
+    const identifier = { type: 'dns', value: name.replace('*.', '') };
+    return { identifier, status, ...(isWildcard && { wildcard: true }), challenges: [challenge] };
+  };
 
   return {
     directoryUrl: `${origin}/dir`,
