@@ -261,15 +261,16 @@ function problemsOf(issue: z.core.$ZodIssue, raw: unknown, locate: Locate): stri
   if (issue.code === 'unrecognized_keys')
     return issue.keys.map((key) => {
       const path = [...issue.path, key];
-      return `${path.join('.')} (${locate(path)}): unknown setting; known here are ${knownKeys(issue.path, raw).join(', ')}`;
+      return `${shownPath(path)} (${locate(path)}): unknown setting; known here are ${knownKeys(issue.path, raw).join(', ')}`;
     });
   const shown = isSecret(issue.path, raw)
     ? 'a value that is not shown'
     : shownValue(valueAt(raw, issue.path));
-  // A key may be a URL.
-  const where = withoutCredentials(issue.path.join('.'));
-  return [`${where} (${locate(issue.path)}): found ${shown}; ${issue.message}`];
+  return [`${shownPath(issue.path)} (${locate(issue.path)}): found ${shown}; ${issue.message}`];
 }
+
+/** A key may be a URL. */
+const shownPath = (path: Path): string => path.map((key) => withoutCredentials(String(key))).join('.');
 
 /** Of a list or a mapping only what it is: a secret may stand in it. */
 function shownValue(value: unknown): string {
@@ -279,13 +280,15 @@ function shownValue(value: unknown): string {
   return JSON.stringify(shown)?.slice(0, MAX_SHOWN) ?? 'nothing';
 }
 
-/** Who writes a password or a key into a URL that may have none is told so without it. */
+/**
+ * Who writes a password or a key into a URL that may have none is told so without it: all up to the last `@`, since
+ * spaces, slashes and line breaks of a password are what makes it none; of a text without a scheme where a colon stands
+ * before that, as in no address of mail.
+ */
 const withoutCredentials = (text: string): string =>
   text
-    .replace(/:\/\/\S*@/, `://${HIDDEN}@`)
-    // `user:password@host`; an address of mail has no colon.
-    .replace(/^[^\s:@]*:[^\s/]\S*@/, `${HIDDEN}@`)
-    .replace(/\?.*$/s, `?${HIDDEN}`);
+    .replace(/^(?:([a-z][a-z\d+.-]*:\/\/)|(?=[^@]*:)).*@/is, (_, scheme = '') => `${scheme}${HIDDEN}@`)
+    .replace(/([?#]).*$/s, `$1${HIDDEN}`);
 
 const valueAt = (value: unknown, path: Path): unknown =>
   path.reduce<unknown>(

@@ -41,6 +41,25 @@ for (const [setting, text] of Object.entries(refused))
     assert.doesNotMatch(message, /canary/);
   });
 
+/** What makes the URL none, or where else a credential stands in what should be one. */
+const malformed = {
+  'a space in a password': 'control: {public_url: "https://user:of canary@proxy.example.com/"}',
+  'a line break in a password': 'acme: {directory: "https://user:of\\ncanary@ca.example.com/dir"}',
+  'a slash in a password':
+    'alerts: {smtp: {host: "user:/canary@mail.example.com", from: a@example.com, to: [b@example.com]}}',
+  'one slash before a user': 'acme: {directory: "https:/user:canary@ca.example.com/dir"}',
+  'a fragment': 'acme: {directory: "http://ca.example.com/dir#token=canary"}',
+  'a key that is no setting':
+    'services: {"https://user:canary@registry.example.com": {username: u, password_file: /x}}',
+};
+
+for (const [what, text] of Object.entries(malformed))
+  test(`incident 29: ${what}, in a setting that is refused, shows no credential`, async () => {
+    const message = await told(text);
+    assert.match(message, /\[redacted\]/);
+    assert.doesNotMatch(message, /canary/);
+  });
+
 test('what is wrong is shown still: host, path, and an address of mail', async () => {
   assert.match(await told(refused['acme.directory']), /found "https:\/\/\[redacted\]@ca\.example\.com\/dir"/);
   assert.match(
