@@ -9,10 +9,10 @@ import { verifyExports, verifyFolder } from './audit/offline.ts';
 import { folderIn } from './audit/trail.ts';
 import { readConfig } from './config/command-line.ts';
 import { findMasterKey } from './config/secrets.ts';
-import { AppError } from './core/errors.ts';
+import { AppError, messageOf } from './core/errors.ts';
 import type { VerifyAuditFiles } from './interfaces/cli/verify.ts';
 
-/** @throws AppError INVALID_INPUT, NOT_FOUND, PRECONDITION_FAILED of the master key, UNAVAILABLE where a file can't be read. */
+/** @throws AppError INVALID_INPUT, NOT_FOUND, UNAVAILABLE where a file, or the master key, can't be read. */
 export const verifyAuditFiles: VerifyAuditFiles = async (
   { paths, knownHead: known },
   { env, cwd, signal },
@@ -20,12 +20,13 @@ export const verifyAuditFiles: VerifyAuditFiles = async (
   const config = await readConfig(env, cwd);
   const [first = resolve(cwd, config.data_dir), ...others] = paths.map((path) => resolve(cwd, path));
   try {
-    const isFolder = statSync(first).isDirectory();
+    const place = statSync(first);
+    const isFolder = place.isDirectory();
     if (isFolder && others.length > 0)
       throw new AppError('INVALID_INPUT', 'paths: name one folder, or files in the order of their records');
     const dataDir = isFolder && existsSync(folderIn(first)) ? first : undefined;
     // A folder without a data folder around it, and an export, are what an auditor has.
-    const masterKey = findMasterKey({ dataDir, masterKey: config.master_key });
+    const masterKey = keyIn({ dataDir, masterKey: config.master_key, owner: place.uid });
     const wish = { key: masterKey && trailKeyOf(masterKey), known, signal };
     const verdict = isFolder
       ? await verifyFolder(dataDir === undefined ? first : folderIn(dataDir), wish)
@@ -35,6 +36,16 @@ export const verifyAuditFiles: VerifyAuditFiles = async (
     throw readable(cause);
   }
 };
+
+/** Of whom the folder is, also where an administrator looks. */
+function keyIn(source: Parameters<typeof findMasterKey>[0]): Buffer | undefined {
+  try {
+    return findMasterKey(source);
+  } catch (cause) {
+    // Its own code is that of a trail which was changed.
+    throw new AppError('UNAVAILABLE', `the trail was not looked at: ${messageOf(cause)}`, { cause });
+  }
+}
 
 function readable(cause: unknown): unknown {
   if (!(cause instanceof Error && 'syscall' in cause && 'code' in cause)) return cause;

@@ -2,10 +2,11 @@
  * The head: how far the trail goes, beside it in `data/audit/head`, under a MAC. Without it nobody could tell that the
  * last lines were cut off. Two slots are written by turns, so that a power failure in the middle of one leaves the other.
  */
-import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { isSameText } from '../core/same-text.ts';
+import { withFile } from './files.ts';
 import { jsonIn, macOf, type Place } from './line.ts';
 
 const { O_CREAT, O_NOFOLLOW, O_WRONLY } = constants;
@@ -109,7 +110,10 @@ function readHead(path: string, key: Buffer | undefined): ReadHead {
 
 function bytesOf(path: string): Buffer | undefined {
   try {
-    return readFileSync(path);
+    return withFile(path, (file) => {
+      const bytes = Buffer.alloc(SLOTS * SLOT_BYTES);
+      return bytes.subarray(0, readSync(file, bytes));
+    });
   } catch (cause) {
     if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined;
     throw cause;

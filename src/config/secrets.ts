@@ -57,16 +57,21 @@ export function loadMasterKey({ dataDir, masterKey, dataExists }: MasterKeySourc
   return createKeyFile(path);
 }
 
-/** Undefined where there is none. @throws as `loadMasterKey` does. */
+/**
+ * Undefined where there is none. `owner`: whose file it may be besides the caller's, for who only looks.
+ * @throws as `loadMasterKey` does.
+ */
 export function findMasterKey({
   dataDir,
   masterKey,
+  owner,
 }: {
   dataDir: string | undefined;
   masterKey: string | undefined;
+  owner?: number | undefined;
 }): Buffer | undefined {
   if (masterKey !== undefined) return parseKey(masterKey) ?? refuse('the setting master_key', SHAPES);
-  return dataDir === undefined ? undefined : readKeyFile(join(dataDir, KEY_FILE));
+  return dataDir === undefined ? undefined : readKeyFile(join(dataDir, KEY_FILE), owner);
 }
 
 function parseKey(text: string): Buffer | undefined {
@@ -78,14 +83,14 @@ function refuse(where: string, what: string, options?: { cause: unknown }): neve
   throw new AppError('PRECONDITION_FAILED', `${where}: ${what}`, options);
 }
 
-function readKeyFile(path: string): Buffer | undefined {
+function readKeyFile(path: string, owner?: number): Buffer | undefined {
   const file = openExisting(path);
   if (file === undefined) return undefined;
   try {
     const stats = fstatSync(file);
     if (!stats.isFile()) refuse(path, `is no file; ${SHAPES}`);
     const user = process.getuid?.();
-    if (user !== undefined && stats.uid !== user)
+    if (user !== undefined && stats.uid !== user && stats.uid !== owner)
       refuse(
         path,
         `belongs to another user (id ${stats.uid}), who may change the master key; run: chown ${user} ${path}`,
