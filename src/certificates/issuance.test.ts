@@ -19,6 +19,43 @@ test('fifty hostnames at once: each has its certificate by one order, eight at a
   assert.ok(ca.mostAtOnce <= 8, `${ca.mostAtOnce} at once`);
 });
 
+test('a CA that never answers keeps nobody waiting who is served by another one', async (t) => {
+  const { clock, folder, database, ca } = await world(t);
+  const hangs = new FakeCa({
+    clock,
+    lifeMs: DAY,
+    trouble: (_what, _when, signal) =>
+      new Promise((_resolve, reject) =>
+        signal?.addEventListener('abort', () => reject(signal.reason as Error)),
+      ),
+  });
+  const first = { ...issuer, name: 'first', directoryUrl: 'https://first.test/100%_dir' };
+  const there = Array.from({ length: 30 }, (_, i) => `n${i}.company.io`);
+  const wanted = [...there];
+  await using one = await engine(folder, {
+    clock,
+    ca: ({ name }) => (name === 'first' ? hangs : ca),
+    database,
+    wanted,
+    issuers: [first, issuer],
+    wishOf: (name) => ({ issuers: [there.includes(name) ? 'first' : 'ca'] }),
+  });
+  await one.issuance.tick();
+  clock.advance(SECOND);
+  wanted.push(...NAMES);
+  await one.issuance.tick();
+  const orders = await Promise.all(NAMES.map((name) => one.issuance.orders.openOfName(name)));
+  await Promise.all(
+    orders.flat().map(({ id }) => {
+      const done = Promise.withResolvers<void>();
+      one.issuance.watch(id, done.resolve);
+      return done.promise;
+    }),
+  );
+  for (const name of NAMES) assert.ok(one.serving(name), name);
+  assert.equal(hangs.orders.size, 0);
+});
+
 test('two engines on one store: one order for each name', async (t) => {
   const { clock, folder, database, ca } = await world(t);
   const second = await openSqlite(join(folder, 'state.db'), clock);

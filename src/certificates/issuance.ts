@@ -3,7 +3,7 @@
  * (`planning.ts`) and so many driven at once, the most urgent first. A coarse timer and the news of proxies wake it.
  * Knows no protocol (`issuing.ts`), no dates (`renewal.ts`) and no rows (`orders.ts`).
  */
-import { type Clock, DAY, HOUR, MINUTE, SECOND, type Timer } from '../core/clock.ts';
+import { type Clock, DAY, HOUR, MINUTE, type Timer } from '../core/clock.ts';
 import { AppError, messageOf } from '../core/errors.ts';
 import type { Events } from '../core/events.ts';
 import type { Log, LogRecord } from '../core/record.ts';
@@ -11,7 +11,6 @@ import type { Sealer } from '../core/sealer.ts';
 import type { ChangeContext, Database } from '../store/database.ts';
 import { Accounts } from './accounts.ts';
 import { AcmeClients } from './acme-clients.ts';
-import { AcmeFault } from './acme/fault.ts';
 import type { AcmeClient } from './acme/client.ts';
 import type { CertificateKeyType } from '../core/key-type.ts';
 import { ownerLimitsOf } from './budget.ts';
@@ -28,17 +27,16 @@ import { type AskedFor, LeaseLost, type NewOrderRow, Orders } from './orders.ts'
 import { type OrderDocument, urgency } from './order-schema.ts';
 import { doneNews, setbackNews } from './order-news.ts';
 import { orAborted } from './or-aborted.ts';
+import { type Driven, MAX_AT_ONE_CA, Places } from './places.ts';
 import { Planning } from './planning.ts';
 import { renewalTime } from './renewal.ts';
-import { isKeyRefused, moveTo, setbackOf } from './setback.ts';
+import { cutOff, isKeyRefused, moveTo, setbackOf } from './setback.ts';
 import { Revoking } from './revoking.ts';
 import { Watchers } from './watchers.ts';
 import { Windows } from './windows.ts';
 import { issuersFor, keyWishFor, type WishOf } from './wishes.ts';
 
 const EVERY_MS = MINUTE;
-/** Orders that are driven at once. */
-const MAX_AT_ONCE = 8;
 const SWEEP_EVERY_MS = HOUR;
 /** What somebody asked for by hand is tried for so long: nobody but them may know that it can't be had. */
 const REQUESTED_MS = 7 * DAY;
@@ -374,18 +372,31 @@ export class Issuance implements AsyncDisposable {
     try {
       while (this.#pumpAgain && !this.#stop.signal.aborted) {
         this.#pumpAgain = false;
-        const room = MAX_AT_ONCE - this.#driving.size;
-        if (room <= 0) return;
-        for (const order of await this.orders.due(room))
-          if (!this.#isHeld(order) && !this.#driving.has(order.id) && (await this.orders.claim(order.id)))
-            this.#begin(order);
+        while (await this.#beginSome());
       }
     } catch (cause) {
       this.#write('error', `orders can't be worked on: ${messageOf(cause)}`);
     }
   }
 
-  #begin({ id, document }: StoredOrder): void {
+  /** Whether any was begun: then there may be more, of other CAs. */
+  async #beginSome(): Promise<boolean> {
+    const places = new Places(this.#driving.values());
+    const closed = places.closedOf(this.settings.issuers, this.#heldAt);
+    if (closed.length > 0 && closed.length === this.settings.issuers.length) return false;
+    let isNews = false;
+    for (const order of await this.orders.due(MAX_AT_ONE_CA, closed)) {
+      const directory = this.issuerOf(order.document)?.directoryUrl;
+      if (places.isFull(directory) || this.#isHeld(order) || this.#driving.has(order.id)) continue;
+      if (!(await this.orders.claim(order.id))) continue;
+      places.take(directory);
+      this.#begin(order, directory);
+      isNews = true;
+    }
+    return isNews;
+  }
+
+  #begin({ id }: StoredOrder, directory: string | undefined): void {
     const cancel = new AbortController();
     const done = this.#drive(id, cancel.signal)
       .catch((cause: unknown) => {
@@ -396,7 +407,7 @@ export class Issuance implements AsyncDisposable {
         this.#watchers.tell(id);
         this.pump();
       });
-    this.#driving.set(id, { done, cancel, directory: this.issuerOf(document)?.directoryUrl });
+    this.#driving.set(id, { done, cancel, directory });
   }
 
   async #drive(id: string, cancel: AbortSignal): Promise<void> {
@@ -487,14 +498,3 @@ export class Issuance implements AsyncDisposable {
     log.write({ time: clock.now(), kind: 'tls', level, component: 'certificates', message, hostname });
   }
 }
-
-interface Driven {
-  readonly done: Promise<void>;
-  /** Ends it, unless the CA has been asked to sign. */
-  readonly cancel: AbortController;
-  /** Of its CA; undefined: it is not known. */
-  readonly directory: string | undefined;
-}
-
-const cutOff = (ms: number): AcmeFault =>
-  new AcmeFault('deadline', `the order was not through in ${ms / SECOND} s, and is gone on with later`);

@@ -1,5 +1,5 @@
 /** What is asked of the orders in the store. What changes them is `orders.ts`. */
-import type { ExpressionBuilder } from 'kysely';
+import { type ExpressionBuilder, sql } from 'kysely';
 import { type Clock, DAY, MINUTE } from '../core/clock.ts';
 import type { Log } from '../core/record.ts';
 import type { Database, Reader, Tables } from '../store/database.ts';
@@ -192,3 +192,13 @@ export const isOver =
   (column: 'next_attempt_at' | 'lease_until', now: number, mostMs: number) =>
   (is: ExpressionBuilder<Tables, 'certificate_orders'>) =>
     is.or([is(column, '<=', now), is(column, '>', now + mostMs)]);
+
+/** Of a CA that is none of these. The words of a CA can't say it: in JSON their quotes are escaped. */
+export const isElsewhere =
+  (directories: readonly string[]) => (is: ExpressionBuilder<Tables, 'certificate_orders'>) =>
+    is.and(
+      directories.map((directory) => {
+        const words = `"directory":${JSON.stringify(directory)}`.replace(/[%_~]/g, '~$&');
+        return sql<boolean>`${is.ref('document')} not like ${`%${words}%`} escape '~'`;
+      }),
+    );

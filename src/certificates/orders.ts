@@ -14,6 +14,7 @@ import type { Limit } from './budget.ts';
 import { giveBack, settleIssued, sweepCounts, take } from './counts.ts';
 import type { Issuer } from './issuers.ts';
 import {
+  isElsewhere,
   isOver,
   MAX_LEASE_MS,
   MAX_WAIT_MS,
@@ -157,9 +158,9 @@ export class Orders extends OrderQueries {
     return order;
   }
 
-  /** What can be worked on now, the most urgent first. */
-  async due(limit: number): Promise<StoredOrder[]> {
-    const rows = await this.#due(limit);
+  /** What can be worked on now, the most urgent first. `closed`: directories of CAs whose orders have to wait. */
+  async due(limit: number, closed: readonly string[] = []): Promise<StoredOrder[]> {
+    const rows = await this.#due(limit, closed);
     const orders = this.rows.read(rows);
     if (orders.length === rows.length) return orders;
     // They would take the places of others for ever.
@@ -172,10 +173,10 @@ export class Orders extends OrderQueries {
         .where('id', 'in', unreadable)
         .execute();
     });
-    return this.due(limit);
+    return this.due(limit, closed);
   }
 
-  #due(limit: number): Promise<Tables['certificate_orders'][]> {
+  #due(limit: number, closed: readonly string[]): Promise<Tables['certificate_orders'][]> {
     const now = this.clock.now();
     return this.database.read
       .selectFrom('certificate_orders')
@@ -183,6 +184,7 @@ export class Orders extends OrderQueries {
       .where('open_for', 'is not', null)
       .where(isOver('next_attempt_at', now, MAX_WAIT_MS))
       .where(isOver('lease_until', now, MAX_LEASE_MS))
+      .where(isElsewhere(closed))
       .orderBy('urgency')
       .orderBy('created_at')
       .orderBy('id')

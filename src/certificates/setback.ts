@@ -9,7 +9,7 @@ import type { OrderDocument } from './order-schema.ts';
 import type { StoredOrder } from './order-rows.ts';
 import type { Step } from './orders.ts';
 import { chance, isGivenUp, waitAfter } from './renewal.ts';
-import { DAY, MINUTE } from '../core/clock.ts';
+import { DAY, MINUTE, SECOND } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 
 /** Failures in a row, when it is only that no CA answers: some hours. */
@@ -34,6 +34,9 @@ interface Fault {
   /** Whether the order at the CA is over: the next attempt makes another one. */
   readonly isOver: boolean;
 }
+
+export const cutOff = (ms: number): AcmeFault =>
+  new AcmeFault('deadline', `the order was not through in ${ms / SECOND} s, and is gone on with later`);
 
 /** The step that is written after a failed attempt. */
 export function setbackOf(cause: unknown, situation: Situation): Step {
