@@ -9,18 +9,18 @@ import { aRecord, aSink, NOON } from './fixtures.test.ts';
 import { createLogService, type LogService } from './service.ts';
 
 const BEHIND = /The newest records are still being written: ask again/;
+const LOST = /Records cannot be written now, and some are lost: health_check says why/;
 
-async function aService(t: TestContext, isWhole: boolean): Promise<LogService> {
+/** `problem`: why the writer drops records, which then are settled. */
+async function aService(t: TestContext, isWhole: boolean, problem?: string): Promise<LogService> {
   const { sink, clock, directory } = aSink(t);
   const archive = createLogArchive({ directory, clock, log: silentLog });
   t.after(() => archive.close());
   sink.write(aRecord({ trace_id: 'a'.repeat(32), hostname: 'app.example.com' }));
   await sink.flush(30_000);
-  return createLogService({
-    sink: Object.create(sink, { flush: { value: async () => isWhole } }),
-    archive,
-    clock,
-  });
+  const stats = () => ({ ...sink.stats(), problem });
+  const told = { flush: { value: async () => isWhole }, stats: { value: stats } };
+  return createLogService({ sink: Object.create(sink, told), archive, clock });
 }
 
 const asking = { principal: system, signal: new AbortController().signal };
@@ -52,6 +52,7 @@ for (const [name, ask] of Object.entries(lookedFor))
     const whole = await ask(await aService(t, true)).catch((cause: unknown) => cause);
     assert.ok(whole instanceof AppError && whole.code === 'NOT_FOUND');
     assert.doesNotMatch(whole.message, BEHIND);
+    await assert.rejects(ask(await aService(t, true, 'full')), { code: 'NOT_FOUND', message: LOST });
   });
 
 for (const [name, ask] of Object.entries(questions)) {
@@ -60,5 +61,10 @@ for (const [name, ask] of Object.entries(questions)) {
   });
   test(`${name} says nothing of it when they are`, async (t) => {
     assert.doesNotMatch((await ask(await aService(t, true))).hint ?? '', BEHIND);
+  });
+  test(`${name} says so while records are lost, though none is waited for`, async (t) => {
+    for (const isWhole of [true, false])
+      assert.match((await ask(await aService(t, isWhole, 'full'))).hint ?? '', LOST);
+    assert.doesNotMatch((await ask(await aService(t, true))).hint ?? '', LOST);
   });
 }

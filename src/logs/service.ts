@@ -54,6 +54,8 @@ const ENVELOPE_CHARACTERS = 600;
 /** What was written just before the question is found; a writer that hangs holds nobody up for longer. */
 const FLUSH_MS = 5 * SECOND;
 const HINT_BEHIND = 'The newest records are still being written: ask again in a moment for what came last';
+/** What is dropped is settled too, and would be missed by nobody. */
+const HINT_LOST = 'Records cannot be written now, and some are lost: health_check says why';
 
 /** Arguments of `get_logs`, as they come. */
 export interface LogQuestion {
@@ -102,7 +104,7 @@ export interface LogService {
 }
 
 export interface LogServiceOptions {
-  sink: Pick<LogSink, 'flush' | 'setLevel' | 'levels'>;
+  sink: Pick<LogSink, 'flush' | 'setLevel' | 'levels' | 'stats'>;
   archive: Pick<LogArchive, 'query' | 'search' | 'stats'>;
   clock: Clock;
 }
@@ -122,29 +124,18 @@ export function createLogService({ sink, archive, clock }: LogServiceOptions): L
     const unfinished = () => searchedBackTo;
     return { find, unfinished, leftOut: () => [...leftOut.values()], principal, now: clock.now() };
   }
-  /** What `ask` finds when all that was written before is in the files, or with a hint that it is not. */
-  async function upToNow<Answer extends { hint?: string | undefined }>(
-    ask: () => Promise<Answer>,
-  ): Promise<Answer> {
-    const isWhole = await sink.flush(FLUSH_MS);
-    if (isWhole) return ask();
-    const answer = await ask().catch((cause: unknown) => {
-      throw notFoundYet(cause);
-    });
-    return { ...answer, hint: answer.hint === undefined ? HINT_BEHIND : `${answer.hint}. ${HINT_BEHIND}` };
-  }
   const follow = (text: string | undefined, asking: Asking) =>
     following({ sink, archive, clock }, text, asking);
   return {
     // As a promise: a filter that is none is refused by it.
     lookFrom: async (text, from, asking) => follow(text, asking)(from),
-    explainRequest: (asked, context) => upToNow(() => explainRequest(asked, finding(context))),
-    whyDenied: (asked, context) => upToNow(() => whyDenied(asked, finding(context))),
-    whatChanged: (asked, context) => upToNow(() => whatChanged(asked, finding(context))),
+    explainRequest: (asked, context) => upToNow(sink, () => explainRequest(asked, finding(context))),
+    whyDenied: (asked, context) => upToNow(sink, () => whyDenied(asked, finding(context))),
+    whatChanged: (asked, context) => upToNow(sink, () => whatChanged(asked, finding(context))),
     async get(question, { principal, signal }) {
       const filter = filterOf(question, principal, clock.now());
       const search = { filter, limit: question.lines ?? DEFAULT_LINES, after: positionOf(question.cursor) };
-      return upToNow(async () => {
+      return upToNow(sink, async () => {
         const answer = await archive.query({ search, presentation: presentationOf(question) }, signal);
         const page = pageOf(answer, principal);
         const isBare = page.records.length === 0 && page.hint === undefined;
@@ -158,7 +149,7 @@ export function createLogService({ sink, archive, clock }: LogServiceOptions): L
       const { text, filter, since, until } = asked;
       const question = filterOf({ filter, since, until, contains: text }, context.principal, clock.now());
       const search = (piece: TextQuestion) => archive.search(piece, context.signal);
-      return upToNow(async () => {
+      return upToNow(sink, async () => {
         const found = await searchLogs(asked, { ...question, contains: text }, { search, clock, context });
         const isBare = found.hits === 0 && found.hint === undefined && question.withoutRoutine;
         return isBare ? { ...found, hint: HINT_ROUTINE } : found;
@@ -166,7 +157,7 @@ export function createLogService({ sink, archive, clock }: LogServiceOptions): L
     },
     async stats(asked, { principal, signal }) {
       const question = statsQuestionOf(asked, principal, clock.now());
-      return upToNow(async () => statsOfAnswer(asked, question, await archive.stats(question, signal)));
+      return upToNow(sink, async () => statsOfAnswer(asked, question, await archive.stats(question, signal)));
     },
     setLevel(component, text) {
       const level = parseLevel(text);
@@ -179,6 +170,21 @@ export function createLogService({ sink, archive, clock }: LogServiceOptions): L
       return Object.entries(levels).map(([component, level]) => ({ component, level }) as ComponentLevel);
     },
   };
+}
+
+/** What `ask` finds when all that was written before is in the files, or with a hint that it is not, or can't be. */
+async function upToNow<Answer extends { hint?: string | undefined }>(
+  sink: LogServiceOptions['sink'],
+  ask: () => Promise<Answer>,
+): Promise<Answer> {
+  const isWhole = await sink.flush(FLUSH_MS);
+  const isFailing = sink.stats().problem !== undefined;
+  if (isWhole && !isFailing) return ask();
+  const missing = isFailing ? HINT_LOST : HINT_BEHIND;
+  const answer = await ask().catch((cause: unknown) => {
+    throw notFoundAs(cause, missing);
+  });
+  return { ...answer, hint: answer.hint === undefined ? missing : `${answer.hint}. ${missing}` };
 }
 
 /** Looks for what was written from a time on. @throws AppError INVALID_INPUT for a filter that can't be followed. */
@@ -198,10 +204,10 @@ function following(
   };
 }
 
-/** What is not there may be among what is not written yet. */
-function notFoundYet(cause: unknown): unknown {
+/** What is not there may be among what is not written. */
+function notFoundAs(cause: unknown, missing: string): unknown {
   if (!(cause instanceof AppError && cause.code === 'NOT_FOUND')) return cause;
-  return new AppError(cause.code, `${cause.message}. ${HINT_BEHIND}`, {
+  return new AppError(cause.code, `${cause.message}. ${missing}`, {
     cause,
     ...(cause.details && { details: cause.details }),
   });
