@@ -156,7 +156,7 @@ test('when it is given up somebody is told, until a call has undone it', async (
   await using world = await setUpPublications();
   world.faults.fails = ({ what, when }) =>
     when === 'before' && (what === 'edge visit' || what === 'services remove');
-  await assert.rejects(world.call('publish_service', blog), /not undone yet/);
+  await assert.rejects(world.call('publish_service', blog), { message: /not undone yet/, isQuoting: true });
   for (const ms of UNDO_WAITS_MS) {
     await eventually(async () => (world.later.waits()[0] === ms ? true : undefined), `a wait of ${ms} ms`);
     world.later.passes();

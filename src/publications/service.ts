@@ -175,6 +175,8 @@ export class PublicationService implements AsyncDisposable {
         : `not undone yet, which is tried again by itself, by the next call and by the next start: ${left.join('; ')}`;
     return new AppError(code, `${failed} failed: ${message}; ${after}`, {
       cause,
+      // What is left is told with the words of an engine or a CA.
+      ...(left.length > 0 && { isQuoting: true }),
       details: { ...details, failed, undone, left },
     });
   }

@@ -5,6 +5,8 @@ import { createServer } from 'node:net';
 /** Of Linux, where it is not set otherwise; other systems begin higher. */
 const USUAL_FIRST_GIVEN = 32_768;
 const FIRST = 10_000;
+/** Fewer would be shared by too many tests: then rather one that the system might give. */
+const LEAST = 1000;
 const TRIES = 100;
 
 /**
@@ -12,7 +14,8 @@ const TRIES = 100;
  * program listens there, and while it starts again, other tests ask all the time. Free for TCP on all addresses.
  */
 export async function freePort(isFree: (port: number) => Promise<boolean> = isFreeForTcp): Promise<number> {
-  const count = Math.max(firstGiven() - FIRST, 1);
+  const left = firstGiven() - FIRST;
+  const count = left >= LEAST ? left : USUAL_FIRST_GIVEN - FIRST;
   for (let tried = 0; tried < TRIES; tried++) {
     const port = FIRST + Math.floor(Math.random() * count);
     if (await isFree(port)) return port;
