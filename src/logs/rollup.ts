@@ -2,7 +2,8 @@
  * Counts of requests by minute and by hour, kept beside the records: what charts and sums over a day are read from. Written
  * by store.ts in the writer thread; what is counted here can't be told apart any further. They are written when a minute is
  * over, not with each record: `counted` says up to which record they go, in the same transaction, and who reads them counts
- * the few records after it (stats.ts). After a crash nothing is missing and nothing is there twice.
+ * the few records after it (stats.ts). So it says up to which time the hours have their minutes, which they get by quarters.
+ * After a crash nothing is missing and nothing is there twice.
  */
 import type { Database, Statement } from 'better-sqlite3';
 import { HOUR, MINUTE } from '../core/clock.ts';
@@ -19,6 +20,8 @@ export const OTHERS_SHOWN = '(others)';
 const MAX_SERVED = 5000;
 const MAX_STRANGE = 200;
 const NOTHING = { count: 0, bytesIn: 0, bytesOut: 0 };
+/** Minutes are summed up to hours when so many are over. */
+const SUMMED_AT_ONCE = 15 * MINUTE;
 /** Records that whoever asks has to count, and a start after a crash: some 20 ms. */
 const MAX_UNCOUNTED = 20_000;
 /** What the gateway says of a request that nobody took. */
@@ -32,17 +35,18 @@ export const ROLLUP_SCHEMA = `
     primary key (span, start, hostname, route, status)) without rowid;`;
 
 /** Of the file of a day alone: what is packed is counted to its end. */
-const COUNTED_SCHEMA = 'create table counted (one integer primary key check (one = 1), id bigint not null);';
-const COUNT_UP_TO = 'insert or replace into counted select 1, coalesce(max(id), 0) from records';
+const COUNTED_SCHEMA = `create table counted (
+  one integer primary key check (one = 1), id bigint not null, summed_up bigint not null);`;
+const COUNT_UP_TO = 'insert or replace into counted select 1, coalesce(max(id), 0), ? from records';
 
 const KEY = 'span = ? and start = ? and hostname = ? and route = ? and status = ?';
 const FIND = `select count, bytes_in as bytesIn, bytes_out as bytesOut, steps from sums where ${KEY}`;
 const WRITE = `insert into sums values (?, ?, ?, ?, ?, ?, ?, ?, ?)
   on conflict do update set count = excluded.count, bytes_in = excluded.bytes_in, bytes_out = excluded.bytes_out,
     steps = excluded.steps`;
-const MINUTES_OF_AN_HOUR = `select hostname, route, status, sum(count) as count, sum(bytes_in) as bytesIn,
-    sum(bytes_out) as bytesOut, string_agg(steps, ' ') as steps
-  from sums where span = ${MINUTE} and start >= ? and start < ? group by 1, 2, 3`;
+const BY_HOURS = `select start - start % ${HOUR} as hour, hostname, route, status, sum(count) as count,
+    sum(bytes_in) as bytesIn, sum(bytes_out) as bytesOut, string_agg(steps, ' ') as steps
+  from sums where span = ${MINUTE} and start >= ? and start < ? group by 1, 2, 3, 4`;
 const FILL_ROWS = 2000;
 
 export const ROUTE_SQL = `coalesce(json_extract(detail, '$.route'), '')`;
@@ -58,11 +62,20 @@ export const hasRollup = (connection: Database, file?: 'plain'): boolean =>
 export const isPrepared = (connection: Database): boolean =>
   hasRollup(connection) && hasTable(connection, 'counted');
 
-/** Records after this one are in no count of the file yet. A packed day, and one of an earlier version, is counted to its end. */
-export function countedUpTo(connection: Database): number {
-  if (!hasTable(connection, 'counted')) return Infinity;
-  const found = connection.prepare<[], { id: number }>('select id from counted').get();
-  return found?.id ?? 0;
+interface Counted {
+  /** Records after this one are in no count of the file yet. */
+  id: number;
+  /** Milliseconds since 1970: minutes before are in the sums of their hours, later ones are not. */
+  summedUp: number;
+}
+
+/** A packed day, and one of an earlier version, is counted and summed up to its end. */
+const TO_THE_END: Counted = { id: Infinity, summedUp: Infinity };
+
+export function countedIn(connection: Database): Counted {
+  if (!hasTable(connection, 'counted')) return TO_THE_END;
+  const found = connection.prepare<[], Counted>('select id, summed_up as summedUp from counted').get();
+  return found ?? { id: 0, summedUp: 0 };
 }
 
 /** Makes what is missing in a file. An earlier version counted each record as it came, or none. */
@@ -71,19 +84,13 @@ export function prepareRollup(connection: Database): void {
   connection.exec(
     isCounted ? COUNTED_SCHEMA : `drop table if exists counted; ${ROLLUP_SCHEMA} ${COUNTED_SCHEMA}`,
   );
-  if (isCounted) connection.exec(COUNT_UP_TO);
+  if (isCounted) connection.prepare(COUNT_UP_TO).run(newestOf(connection) + MINUTE);
 }
 
 const newestOf = (connection: Database): number =>
   connection
     .prepare<unknown[], { newest: number | null }>('select max(start) as newest from sums where span = ?')
     .get(MINUTE)?.newest ?? 0;
-
-/** Hours before this one are summed up; of it, and of what is younger, there are minutes alone. */
-export function newestHourIn(connection: Database): number {
-  const newest = newestOf(connection);
-  return newest - (newest % HOUR);
-}
 
 interface Sum {
   hostname: string;
@@ -97,6 +104,7 @@ interface Sum {
 
 /** As the file has it. */
 type Kept = Omit<Sum, 'steps'> & { steps: string };
+type KeptOfAnHour = Kept & { hour: number };
 
 const at = Object.fromEntries(columns.map((name, index) => [name, index])) as Record<
   (typeof columns)[number],
@@ -114,6 +122,7 @@ export class Rollup {
   readonly #connection: Database;
   readonly #find: Statement<unknown[], Kept>;
   readonly #write: Statement;
+  readonly #countUpTo: Statement;
   readonly #served = new NamesOfAnHour(MAX_SERVED);
   readonly #strange = new NamesOfAnHour(MAX_STRANGE);
   /** Not written yet, by minute and key. */
@@ -122,7 +131,8 @@ export class Rollup {
   /** Of the file, when it was opened: of what is younger it has what was written here. */
   readonly #newestBefore: number;
   #newestMinute: number;
-  #newestHour: number;
+  /** As in the file. */
+  #summedUp: number;
   /** What the file has of the minute that was written last, so that it need not be asked. */
   #written = { start: 0, sums: new Map<string, Sum>() as Sums };
 
@@ -131,9 +141,10 @@ export class Rollup {
     this.#connection = connection;
     this.#find = connection.prepare(FIND);
     this.#write = connection.prepare(WRITE);
+    this.#countUpTo = connection.prepare(COUNT_UP_TO);
     this.#newestBefore = newestOf(connection);
     this.#newestMinute = this.#newestBefore;
-    this.#newestHour = newestHourIn(connection);
+    this.#summedUp = countedIn(connection).summedUp;
     this.#catchUp();
   }
 
@@ -155,7 +166,14 @@ export class Rollup {
       this.#writeMinute(start, sums);
     this.#uncounted = new Map();
     this.#uncountedRecords = 0;
-    this.#connection.exec(COUNT_UP_TO);
+    this.#countUpTo.run(this.#summedUp);
+  }
+
+  /** Of a day that is over: nobody has to read its minutes for its hours. Inside a transaction as well. */
+  sumUpToEnd(): void {
+    this.write();
+    this.#sumUp(this.#newestMinute + MINUTE);
+    this.#countUpTo.run(this.#summedUp);
   }
 
   #catchUp(): void {
@@ -164,7 +182,7 @@ export class Rollup {
         `select ${[...columns, 'detail', 'id'].join(', ')} from records where id > ? order by id limit ${FILL_ROWS}`,
       )
       .raw();
-    for (let last: unknown = countedUpTo(this.#connection); last !== undefined; ) {
+    for (let last: unknown = countedIn(this.#connection).id; last !== undefined; ) {
       const rows = some.all(last);
       this.add(rows);
       last = rows.at(-1)?.at(-1);
@@ -173,18 +191,14 @@ export class Rollup {
   }
 
   #writeMinute(start: number, sums: Sums): void {
-    const hour = start - (start % HOUR);
-    if (hour > this.#newestHour) {
-      this.#sumUp(this.#newestHour);
-      this.#newestHour = hour;
-    }
+    this.#sumUp(start - (start % SUMMED_AT_ONCE));
     if (start > this.#written.start) this.#written = { start, sums: new Map() };
     const known = start === this.#written.start ? this.#written.sums : undefined;
     for (const [key, sum] of sums) {
       const merged = this.#merge(MINUTE, start, sum, known?.get(key));
       known?.set(key, merged);
-      // One that comes late: its hour is summed up already.
-      if (hour < this.#newestHour) this.#merge(HOUR, hour, sum);
+      // One that comes late.
+      if (start < this.#summedUp) this.#merge(HOUR, start - (start % HOUR), sum);
     }
   }
 
@@ -206,16 +220,13 @@ export class Rollup {
     return { hostname, route, status, ...(found ?? NOTHING), steps: new StepCounts(found?.steps) };
   }
 
-  /** An hour that is over: the sum of its minutes. */
-  #sumUp(hour: number): void {
-    const minutes = this.#connection.prepare<unknown[], Kept>(MINUTES_OF_AN_HOUR);
-    for (const { hostname, route, status, count, bytesIn, bytesOut, steps } of minutes.all(
-      hour,
-      hour + HOUR,
-    )) {
-      const text = new StepCounts(steps).text();
-      this.#write.run([HOUR, hour, hostname, route, status, count, bytesIn, bytesOut, text]);
-    }
+  /** Adds the minutes before `until` that are in no sum of an hour to those of their hours. */
+  #sumUp(until: number): void {
+    if (until <= this.#summedUp) return;
+    const sums = this.#connection.prepare<unknown[], KeptOfAnHour>(BY_HOURS);
+    for (const { hour, steps, ...sum } of sums.all(this.#summedUp, until))
+      this.#merge(HOUR, hour, { ...sum, steps: new StepCounts(steps) });
+    this.#summedUp = until;
   }
 
   #countAll(rows: readonly (readonly unknown[])[]): void {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import test, { type TestContext } from 'node:test';
 import BetterSqlite3 from 'better-sqlite3';
 import fc from 'fast-check';
@@ -8,6 +9,7 @@ import { aRecord, asTexts, NOON, someFiles } from './fixtures.test.ts';
 
 import { parseFilter } from './filter.ts';
 import type { LogFiles } from './query.ts';
+import { Rollup } from './rollup.ts';
 import { type StatsQuestion, statsOf } from './stats.ts';
 import { dayOf, pathOf } from './folder.ts';
 import { LogStore } from './store.ts';
@@ -107,6 +109,64 @@ test('counts that were kept by minute and hour are those of the records, also af
     }),
     { numRuns: 120 },
   );
+});
+
+/** The next batch: how many minutes after the one before, and how late its records come. */
+const batch = fc.record({
+  minutes: fc.integer({ min: 0, max: 40 }),
+  records: fc.array(fc.record({ it: record, lateMinutes: fc.constantFrom(0, 0, 0, 1, 20, 70) }), {
+    maxLength: 6,
+  }),
+  crashes: fc.boolean(),
+  wanted: asked,
+});
+
+test('counts are those of the records at any time of an hour, and of what comes late', (t) => {
+  fc.assert(
+    fc.property(fc.array(batch, { minLength: 3, maxLength: 12 }), (batches) => {
+      const { directory, store, files } = someFiles(t);
+      let [writing, now] = [store, NOON - 4 * HOUR];
+      for (const { minutes, records, crashes, wanted } of batches) {
+        now += minutes * MINUTE;
+        const time = (late: number) => now - late * MINUTE;
+        writing.append(
+          asTexts(...records.map(({ it, lateMinutes }) => aRecord({ ...it, time: time(lateMinutes) }))),
+        );
+        if (crashes) writing.close();
+        if (crashes) writing = new LogStore(directory);
+        bothWays(files, wanted);
+      }
+      writing.close();
+      files.close();
+    }),
+    { numRuns: 40 },
+  );
+});
+
+test('a day whose hours an earlier version counted with each record is counted on', (t) => {
+  const { directory, store, files } = someFiles(t);
+  const fresh = () => asTexts(...fc.sample(record, 100).map((it) => aRecord(it)));
+  store.append(fresh());
+  store.close();
+  for (const day of [NOON, NOON - DAY, NOON - 2 * DAY]
+    .map(dayOf)
+    .filter((one) => existsSync(pathOf(directory, one)))) {
+    const raw = new BetterSqlite3(pathOf(directory, day));
+    raw.transaction(() => new Rollup(raw).sumUpToEnd())();
+    raw.exec('drop table counted');
+    raw.close();
+  }
+  fc.assert(
+    fc.property(asked, (wanted) => void bothWays(files, wanted)),
+    { numRuns: 20 },
+  );
+  const next = new LogStore(directory);
+  next.append(fresh());
+  fc.assert(
+    fc.property(asked, (wanted) => void bothWays(files, wanted)),
+    { numRuns: 40 },
+  );
+  next.close();
 });
 
 test('counts of days that are packed are those of their records, whatever hostnames are asked for', (t) => {

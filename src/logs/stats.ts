@@ -9,15 +9,7 @@ import type { LeftOut } from './left-out.ts';
 import { type LogFilter, whereOf, whereOfHosts } from './conditions.ts';
 import { logLevels } from '../core/record.ts';
 import { type Budget, type DayRange, type LogFiles, namedIn, Windows } from './query.ts';
-import {
-  countedUpTo,
-  hasRollup,
-  newestHourIn,
-  OTHER_STRANGERS,
-  OTHERS,
-  OTHERS_SHOWN,
-  ROUTE_SQL,
-} from './rollup.ts';
+import { countedIn, hasRollup, OTHER_STRANGERS, OTHERS, OTHERS_SHOWN, ROUTE_SQL } from './rollup.ts';
 import { percentile, StepCounts, stepSql } from './steps.ts';
 
 /** Groups that are counted apart; what comes after them is in the sum only. */
@@ -258,7 +250,7 @@ const namesHosts = ({ filter }: StatsQuestion): boolean =>
 function rollupTells(connection: Database, question: StatsQuestion, since: number, until: number): boolean {
   if (!hasRollup(connection)) return false;
   if (!namesHosts(question)) return true;
-  const ranges = wholeHours(connection, since, until);
+  const ranges = spansOf(since - (since % HOUR), until, { interval: HOUR, ...countedIn(connection) });
   const others = connection.prepare<unknown[], { hostname: string }>(
     'select distinct hostname from sums where span = ? and start >= ? and start < ? and hostname in (?, ?)',
   );
@@ -274,15 +266,6 @@ function rollupTells(connection: Database, question: StatsQuestion, since: numbe
 
 type Span = [span: number, from: number, to: number];
 
-/** By hours where they are summed up, and by minutes after that. */
-function wholeHours(connection: Database, since: number, until: number): Span[] {
-  const [from, newest] = [since - (since % HOUR), newestHourIn(connection)];
-  return [
-    [HOUR, from, Math.min(until, newest)],
-    [MINUTE, Math.max(from, newest), until],
-  ];
-}
-
 function countRollup(connection: Database, counting: Counting, since: number, until: number): void {
   const { groupBy, interval } = counting.question;
   const { where, values, ofOneHost } = whereOfHosts(counting.question.filter);
@@ -293,17 +276,19 @@ function countRollup(connection: Database, counting: Counting, since: number, un
     from sums where ${['span = ?', ofOneHost ? EACH_START : 'start >= ? and start < ?', ...where].join(' and ')}
     group by 1, 2, 3`,
   );
-  const summedUp = Math.min(until, newestHourIn(connection));
+  const { id, summedUp } = countedIn(connection);
   for (const [span, from, to] of spansOf(since - (since % MINUTE), until, { interval, summedUp }))
     for (const part of statement.iterate(span, from, ...(ofOneHost ? [to, span] : [to]), ...values))
       counting.add(part);
-  countUncounted(connection, counting, since, until);
+  if (id !== Infinity) countUncounted(connection, counting, { id, since, until });
 }
 
 /** Records that came after the last ones that are in the counts. */
-function countUncounted(connection: Database, counting: Counting, since: number, until: number): void {
-  const last = countedUpTo(connection);
-  if (last === Infinity) return;
+function countUncounted(
+  connection: Database,
+  counting: Counting,
+  { id, since, until }: { id: number; since: number; until: number },
+): void {
   const { filter, groupBy, interval } = counting.question;
   const { where, values } = whereOfHosts(filter);
   const minute = `time - time % ${MINUTE}`;
@@ -312,7 +297,7 @@ function countUncounted(connection: Database, counting: Counting, since: number,
   const statement = connection.prepare<unknown[], Part>(
     selectParts(from, [`${minute} >= ? and ${minute} < ?`, ...where], { groupBy, interval }),
   );
-  for (const part of statement.iterate(last, since - (since % MINUTE), until, ...values)) counting.add(part);
+  for (const part of statement.iterate(id, since - (since % MINUTE), until, ...values)) counting.add(part);
 }
 
 /** One step in the key for each minute or hour: between two of them are the rows of every other hostname. */
@@ -320,18 +305,20 @@ const EACH_START = `start in (with recursive starts(start, until, step) as (
   select ?, ?, ? union all select start + step, until, step from starts where start + step < until)
   select start from starts where start < until)`;
 
-/** Whole hours by hours, what is before and after them by minutes. */
+/** Whole hours by hours, the one that is summed up in part as far as it is, and what is before and after by minutes. */
 function spansOf(
   since: number,
   until: number,
-  { interval = HOUR, summedUp }: { interval: number | undefined; summedUp: number },
+  { interval = HOUR, summedUp }: { interval?: number | undefined; summedUp: number },
 ): Span[] {
-  const [first, last] = [Math.ceil(since / HOUR) * HOUR, Math.floor(summedUp / HOUR) * HOUR];
+  const isWithin = summedUp <= until;
+  const first = Math.ceil(since / HOUR) * HOUR;
+  const last = isWithin ? Math.ceil(summedUp / HOUR) * HOUR : Math.floor(until / HOUR) * HOUR;
   if (first >= last || interval % HOUR !== 0) return [[MINUTE, since, until]];
   return [
     [MINUTE, since, first],
     [HOUR, first, last],
-    [MINUTE, last, until],
+    [MINUTE, isWithin ? summedUp : last, until],
   ];
 }
 

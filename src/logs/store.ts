@@ -304,7 +304,7 @@ const openRollup = (connection: Database): Rollup =>
 function countToEnd(path: string): void {
   const connection = new BetterSqlite3(path, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
   try {
-    if (isPrepared(connection)) openRollup(connection);
+    if (isPrepared(connection)) connection.transaction(() => new Rollup(connection).sumUpToEnd()).immediate();
   } finally {
     connection.close();
   }
