@@ -15,6 +15,7 @@ import { ruleSchema, withUsual } from '../../src/alerts/rules/schema.ts';
 import { configFile } from '../support/callers.ts';
 import { eventually } from '../support/eventually.ts';
 import { asAdministrator, Guide, runShell } from '../support/guide.ts';
+import { keptIn } from '../support/mail.ts';
 import { type Product, startProduct } from '../support/product.ts';
 
 const guide = new Guide('alerts');
@@ -41,14 +42,7 @@ describe('where something is wrong', () => {
     allowInsecureAuth: true,
     onAuth: ({ username, password }, _session, done) =>
       password === PASSWORD ? done(null, { user: username ?? '' }) : done(new Error('wrong')),
-    onData(stream, _session, done) {
-      let raw = '';
-      stream.on('data', (part: Buffer) => (raw += String(part)));
-      stream.once('end', () => {
-        mails.push(raw);
-        done();
-      });
-    },
+    onData: keptIn(mails),
   });
   let product: Product;
   let id: string;

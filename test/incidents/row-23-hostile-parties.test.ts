@@ -37,6 +37,7 @@ import {
   MARK,
   payloads,
 } from '../support/hostile-text.ts';
+import { keptIn } from '../support/mail.ts';
 import { Person, startOnFixedPorts } from '../support/oauth.ts';
 import { startUpstream } from '../support/upstream.ts';
 
@@ -104,14 +105,7 @@ const receiver = await startUpstream((request, response) => {
 const mails: string[] = [];
 const mailServer = new SMTPServer({
   disabledCommands: ['STARTTLS', 'AUTH'],
-  onData(stream, _session, done) {
-    let raw = '';
-    stream.on('data', (part: Buffer) => (raw += String(part)));
-    stream.once('end', () => {
-      mails.push(raw);
-      done();
-    });
-  },
+  onData: keptIn(mails),
 });
 // A product that ends in the middle of a mail hangs up.
 mailServer.on('error', () => undefined);

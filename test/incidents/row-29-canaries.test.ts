@@ -5,10 +5,8 @@
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, statSync } from 'node:fs';
 import http2 from 'node:http2';
 import { connect } from 'node:net';
-import { join, relative } from 'node:path';
 import { text } from 'node:stream/consumers';
 import test, { after } from 'node:test';
 import { makeLeaf } from '../../src/certificates/openssl.fixture.ts';
@@ -24,6 +22,7 @@ import {
   type Reply,
   send,
 } from '../support/callers.ts';
+import { everyLogPage, filesIn, foundIn } from '../support/canaries.ts';
 import { startCollector } from '../support/collector.ts';
 import { startProduct } from '../support/product.ts';
 import { startUpstream } from '../support/upstream.ts';
@@ -391,36 +390,7 @@ test('incident 29: (planting) new tokens, over every way that keeps something fo
   ]);
 });
 
-/** Every file below the data directory, as it is now. */
-const files = (): [name: string, bytes: Buffer][] =>
-  readdirSync(product.dataDir, { recursive: true, encoding: 'utf8' })
-    .map((name) => join(product.dataDir, name))
-    .filter((path) => statSync(path).isFile())
-    .map((path) => [relative(product.dataDir, path), readFileSync(path)]);
-
-/** The secret as it is, and as text often travels. */
-function spellings(secret: string): Buffer[] {
-  const base64 = [0, 1, 2].map((shift) =>
-    // Whole groups only, so that it is found at any place of a longer text.
-    Buffer.from('\0'.repeat(shift) + secret)
-      .toString('base64')
-      .slice(shift === 0 ? 0 : 4, -4),
-  );
-  const hex = Buffer.from(secret).toString('hex');
-  return [
-    ...new Set([
-      secret,
-      secret.toLowerCase(),
-      secret.toUpperCase(),
-      encodeURIComponent(secret),
-      hex,
-      ...base64,
-    ]),
-  ].map((one) => Buffer.from(one));
-}
-
-const foundIn = (bytes: Buffer, secret: string): boolean =>
-  spellings(secret).some((one) => bytes.includes(one));
+const files = () => filesIn(product.dataDir);
 
 /** What the SDK quotes when it refuses a message has a test of its own. */
 const isQuoted = (where: string) =>
@@ -434,19 +404,6 @@ const allIn = (bytes: Buffer): string[] =>
 
 /** The store of settings holds what was set; whether it may hold it in the clear is asked by a test of its own. */
 const isSetting = (where: string) => /^(updated )?header rule/.test(where);
-
-async function everyLogPage(): Promise<Buffer> {
-  const pages: string[] = [];
-  let cursor: string | undefined;
-  do {
-    const query = `kind=all&lines=1000&level=debug&verbose=true${cursor === undefined ? '' : `&cursor=${encodeURIComponent(cursor)}`}`;
-    const reply = await send(product, { path: `/v1/logs?${query}`, token: adminToken });
-    assert.equal(reply.status, 200, reply.text);
-    pages.push(reply.text);
-    cursor = reply.json.next_cursor;
-  } while (cursor !== undefined);
-  return Buffer.from(pages.join('\n'));
-}
 
 test('incident 29: no secret is in what was captured, bodies included', async () => {
   const reply = await rest(
@@ -466,7 +423,7 @@ test('incident 29: the search finds what is there', async () => {
       collector.got(signal).some((bytes) => foundIn(bytes, visible)),
     ),
   );
-  assert.ok(foundIn(await everyLogPage(), visible), 'get_logs');
+  assert.ok(foundIn(await everyLogPage(product, adminToken), visible), 'get_logs');
   assert.ok(
     files().some(([name, bytes]) => name.startsWith('logs') && foundIn(bytes, visible)),
     'the log files',
@@ -484,7 +441,7 @@ test('incident 29: the search finds what is there', async () => {
 });
 
 test('incident 29: no canary is in any answer of get_logs', async () => {
-  assert.deepEqual(allIn(await everyLogPage()), []);
+  assert.deepEqual(allIn(await everyLogPage(product, adminToken)), []);
 });
 
 test('incident 29: no canary is in the metrics, in either format', async () => {
@@ -560,7 +517,11 @@ test('incident 29: a token that is told over an event stream is not kept in the 
 test('incident 29: what a client sent is not quoted in the log, nor printed, because the SDK refused it', async () => {
   const quoted = [...canaries].filter(([where]) => isQuoted(where));
   assert.equal(quoted.length, 3);
-  const written = [await everyLogPage(), Buffer.from(product.output()), ...files().map(([, bytes]) => bytes)];
+  const written = [
+    await everyLogPage(product, adminToken),
+    Buffer.from(product.output()),
+    ...files().map(([, bytes]) => bytes),
+  ];
   const found = quoted.filter(([, secret]) => written.some((bytes) => foundIn(bytes, secret)));
   assert.deepEqual(
     found.map(([where]) => where),
